@@ -1,0 +1,3 @@
+//! pgexporter-admin.
+
+fn main() {}

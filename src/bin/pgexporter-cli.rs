@@ -1,0 +1,3 @@
+//! pgexporter-cli.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! pgexporter.
+
+fn main() {}

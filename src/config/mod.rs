@@ -1,0 +1,6 @@
+//! `pgexporter.conf`: text goes in, a checked [`Configuration`] or a list of all its errors comes
+//! out.
+
+mod configuration;
+
+pub use configuration::*;

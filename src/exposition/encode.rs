@@ -1,0 +1,273 @@
+//! Heads of families, samples, escaping.
+
+use crate::model::Kind;
+
+/// The two formats that are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Prometheus text format 0.0.4.
+    Text,
+    /// OpenMetrics text format 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The `Content-Type` header.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// What must stand after the last family.
+    #[must_use]
+    pub fn trailer(self) -> &'static [u8] {
+        match self {
+            Format::Text => b"",
+            Format::OpenMetrics => b"# EOF\n",
+        }
+    }
+}
+
+/// What stands before a family's samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FamilyHead<'a> {
+    /// Full name, such as `pgexporter_pg_locks_count`.
+    pub name: &'a str,
+    /// Its type.
+    pub kind: Kind,
+    /// What it measures, with the unit.
+    pub help: &'a str,
+}
+
+/// Writes `# HELP` and `# TYPE`.
+///
+/// In OpenMetrics a counter's family is named without `_total`, and one whose name lacks it is
+/// typed `unknown`, because there a counter's sample must end with `_total` (OpenMetrics 1.0,
+/// "Counter").
+pub fn write_head(out: &mut Vec<u8>, head: FamilyHead<'_>, format: Format) {
+    let (name, kind) = match (format, head.kind) {
+        (Format::OpenMetrics, Kind::Counter) => match head.name.strip_suffix("_total") {
+            Some(name) => (name, "counter"),
+            None => (head.name, "unknown"),
+        },
+        (_, kind) => (head.name, kind.as_str()),
+    };
+    out.extend_from_slice(b"# HELP ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b' ');
+    escape(out, head.help.as_bytes(), format == Format::OpenMetrics);
+    out.extend_from_slice(b"\n# TYPE ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'\n');
+}
+
+/// Writes one sample: begin, then labels, then the value. Lines are the same in both formats.
+#[derive(Debug)]
+pub struct SampleWriter<'a> {
+    out: &'a mut Vec<u8>,
+    any: bool,
+}
+
+impl<'a> SampleWriter<'a> {
+    /// Begins a line with the sample's name (a family's name, or with `_bucket`, `_sum`, `_count`).
+    pub fn begin(out: &'a mut Vec<u8>, name: &str) -> Self {
+        out.extend_from_slice(name.as_bytes());
+        Self { out, any: false }
+    }
+
+    /// Adds a label. Bytes that are not UTF-8 become U+FFFD, one for each bad sequence.
+    pub fn label(&mut self, name: &str, value: &[u8]) {
+        self.out.push(if self.any { b',' } else { b'{' });
+        self.any = true;
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"=\"");
+        escape(self.out, value, true);
+        self.out.push(b'"');
+    }
+
+    /// Adds labels that were rendered before by [`render_label`], without braces.
+    pub fn rendered(&mut self, labels: &[u8]) {
+        if labels.is_empty() {
+            return;
+        }
+        self.out.push(if self.any { b',' } else { b'{' });
+        self.any = true;
+        self.out.extend_from_slice(labels);
+    }
+
+    /// Ends the line with a floating-point value.
+    pub fn float(mut self, value: f64) {
+        self.close();
+        write_float(self.out, value);
+        self.out.push(b'\n');
+    }
+
+    /// Ends the line with an integer value, exact to the last digit.
+    pub fn integer(mut self, value: i64) {
+        self.close();
+        self.out
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.out.push(b'\n');
+    }
+
+    /// Ends the line with a number that is text already. The caller has checked that it is one.
+    #[allow(dead_code)]
+    pub(crate) fn digits(mut self, value: &[u8]) {
+        self.close();
+        self.out.extend_from_slice(value);
+        self.out.push(b'\n');
+    }
+
+    fn close(&mut self) {
+        self.out
+            .extend_from_slice(if self.any { b"} " } else { b" " });
+    }
+}
+
+/// Renders one label without braces, for [`SampleWriter::rendered`]; a comma goes before it when
+/// `out` holds some already.
+pub fn render_label(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    if !out.is_empty() {
+        out.push(b',');
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    escape(out, value, true);
+    out.push(b'"');
+}
+
+/// A number as both formats write it: `NaN`, `+Inf`, `-Inf`, or the shortest digits that read back
+/// as the same value.
+pub fn write_float(out: &mut Vec<u8>, value: f64) {
+    use std::io::Write as _;
+    if value.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else if value.is_infinite() {
+        out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
+    } else {
+        let size = value.abs();
+        // Writing to a Vec cannot fail.
+        let _ = if size != 0.0 && !(1e-5..1e17).contains(&size) {
+            write!(out, "{value:e}")
+        } else {
+            write!(out, "{value}")
+        };
+    }
+}
+
+/// Backslash and line feed always, the quotation mark where one ends the value. Bytes that are not
+/// UTF-8 become U+FFFD: both formats are UTF-8, and one bad name must not spoil a scrape.
+fn escape(out: &mut Vec<u8>, text: &[u8], quotes: bool) {
+    for chunk in text.utf8_chunks() {
+        let valid = chunk.valid().as_bytes();
+        let mut from = 0;
+        for (at, byte) in valid.iter().enumerate() {
+            let with: &[u8] = match byte {
+                b'\\' => b"\\\\",
+                b'\n' => b"\\n",
+                b'"' if quotes => b"\\\"",
+                _ => continue,
+            };
+            out.extend_from_slice(&valid[from..at]);
+            out.extend_from_slice(with);
+            from = at + 1;
+        }
+        out.extend_from_slice(&valid[from..]);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{FFFD}".as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(f: impl FnOnce(SampleWriter<'_>)) -> String {
+        let mut out = Vec::new();
+        f(SampleWriter::begin(&mut out, "m"));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_label_value_is_escaped_and_always_utf8() {
+        let cases: [(&[u8], &str); 5] = [
+            (b"plain", "m{l=\"plain\"} 1\n"),
+            (b"a\"b\\c\nd", "m{l=\"a\\\"b\\\\c\\nd\"} 1\n"),
+            (b"\xff\xfe", "m{l=\"\u{FFFD}\u{FFFD}\"} 1\n"),
+            ("größe".as_bytes(), "m{l=\"größe\"} 1\n"),
+            (b"", "m{l=\"\"} 1\n"),
+        ];
+        for (value, expected) in cases {
+            let text = line(|mut sample| {
+                sample.label("l", value);
+                sample.integer(1);
+            });
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn numbers_read_back_as_the_same_value() {
+        for value in [
+            0.0,
+            -0.5,
+            1.0,
+            0.1,
+            1e-9,
+            1e300,
+            123_456_789.25,
+            f64::MAX,
+            f64::MIN_POSITIVE,
+        ] {
+            let text = line(|sample| sample.float(value));
+            let number = text.trim_start_matches("m ").trim();
+            assert_eq!(
+                number.parse::<f64>().unwrap().to_bits(),
+                value.to_bits(),
+                "{number}"
+            );
+        }
+        assert_eq!(line(|sample| sample.float(f64::NAN)), "m NaN\n");
+        assert_eq!(line(|sample| sample.float(f64::INFINITY)), "m +Inf\n");
+        assert_eq!(line(|sample| sample.float(f64::NEG_INFINITY)), "m -Inf\n");
+        assert_eq!(
+            line(|sample| sample.integer(i64::MIN)),
+            "m -9223372036854775808\n"
+        );
+    }
+
+    #[test]
+    fn an_open_metrics_counter_is_named_without_total_and_others_are_unknown() {
+        let head = |name, format| {
+            let mut out = Vec::new();
+            write_head(
+                &mut out,
+                FamilyHead {
+                    name,
+                    kind: Kind::Counter,
+                    help: "a \"b\"",
+                },
+                format,
+            );
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            head("x_total", Format::Text),
+            "# HELP x_total a \"b\"\n# TYPE x_total counter\n"
+        );
+        assert_eq!(
+            head("x_total", Format::OpenMetrics),
+            "# HELP x a \\\"b\\\"\n# TYPE x counter\n"
+        );
+        assert_eq!(
+            head("x", Format::OpenMetrics),
+            "# HELP x a \\\"b\\\"\n# TYPE x unknown\n"
+        );
+    }
+}

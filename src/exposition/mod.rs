@@ -1,0 +1,6 @@
+//! Text format 0.0.4 and OpenMetrics 1.0: the one encoder, which owns escaping, type lines and
+//! order. Values and labels go in, bytes come out.
+
+mod encode;
+
+pub use encode::{FamilyHead, Format, SampleWriter, render_label, write_float, write_head};

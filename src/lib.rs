@@ -1,0 +1,38 @@
+//! pgexporter: a Prometheus exporter for PostgreSQL.
+//!
+//! The house. A room may use rooms on lower floors only; `tests/house.rs` keeps it so.
+//!
+//! ```text
+//! 7  bin/                    three programs, under 30 lines each
+//! 6  daemon/                 wires all: arguments, start, signals, reload, shutdown
+//! 5  http/      cli/         router and pages; the command lines
+//! 4  scrape/                 fan out, deadline, merge, cache
+//! 3  postgres/               sessions: connect, pipeline, rows to text
+//! 2  targets/                the shared server list and the health of each
+//! 1  config/    catalog/  security/
+//! 0  exposition/  model  telemetry  shutdown
+//! ```
+//!
+//! A scrape, from left to right:
+//!
+//! ```text
+//! GET /metrics ─► http ─► scrape ─┬► postgres session (one task a target) ─► PostgreSQL
+//!                         ▲       └► …                 rows ─► exposition text, once
+//! pgexporter.conf ─► config ─► targets (watch channel, one writer)
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod exposition;
+pub mod http;
+pub mod model;
+pub mod postgres;
+pub mod scrape;
+pub mod security;
+pub mod shutdown;
+pub mod targets;
+pub mod telemetry;

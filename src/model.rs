@@ -1,0 +1,153 @@
+//! Small words that every room uses: the version and role of a server, and why it is down.
+
+use std::fmt;
+
+/// The oldest major version of PostgreSQL that is scraped.
+pub const OLDEST_MAJOR: u32 = 13;
+/// The newest major version that the built-in catalogue knows.
+pub const NEWEST_MAJOR: u32 = 18;
+
+/// A PostgreSQL version as `server_version_num` gives it: `170010` is 17.10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerVersion(pub u32);
+
+impl ServerVersion {
+    /// The major version, such as 17.
+    #[must_use]
+    pub fn major(self) -> u32 {
+        self.0 / 10_000
+    }
+
+    /// The minor version, such as 10.
+    #[must_use]
+    pub fn minor(self) -> u32 {
+        self.0 % 10_000
+    }
+}
+
+impl fmt::Display for ServerVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major(), self.minor())
+    }
+}
+
+/// What a server is: it takes writes, or it follows another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Takes writes.
+    Primary,
+    /// In recovery: follows another server, or is being restored.
+    Replica,
+}
+
+impl Role {
+    /// The word for it in labels and pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        }
+    }
+}
+
+/// Why a server could not be scraped. A closed set: it becomes a label value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Nothing listens at the address, or the address cannot be reached.
+    ConnectionRefused,
+    /// The host's name has no address.
+    NameNotResolved,
+    /// The server refused user or password, or has no matching `pg_hba.conf` line.
+    AuthenticationFailed,
+    /// TLS could not be agreed on, or a certificate was not accepted.
+    TlsFailed,
+    /// No answer in time.
+    Timeout,
+    /// Older than the oldest version that is scraped.
+    UnsupportedVersion,
+    /// `max_connections`, or the role's or database's limit, is used up.
+    TooManyConnections,
+    /// The server is starting, stopping or recovering.
+    NotReady,
+    /// The connection broke in the middle.
+    ConnectionLost,
+    /// One message of the server was larger than the limit.
+    MessageTooLarge,
+    /// Something else the server said.
+    ServerError,
+    /// Not asked yet.
+    Pending,
+}
+
+impl Reason {
+    /// All of them, for pages and for metrics that start at 0.
+    pub const ALL: [Reason; 12] = [
+        Reason::ConnectionRefused,
+        Reason::NameNotResolved,
+        Reason::AuthenticationFailed,
+        Reason::TlsFailed,
+        Reason::Timeout,
+        Reason::UnsupportedVersion,
+        Reason::TooManyConnections,
+        Reason::NotReady,
+        Reason::ConnectionLost,
+        Reason::MessageTooLarge,
+        Reason::ServerError,
+        Reason::Pending,
+    ];
+
+    /// The value of the label `reason`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::ConnectionRefused => "connection_refused",
+            Reason::NameNotResolved => "name_not_resolved",
+            Reason::AuthenticationFailed => "authentication_failed",
+            Reason::TlsFailed => "tls_failed",
+            Reason::Timeout => "timeout",
+            Reason::UnsupportedVersion => "unsupported_version",
+            Reason::TooManyConnections => "too_many_connections",
+            Reason::NotReady => "not_ready",
+            Reason::ConnectionLost => "connection_lost",
+            Reason::MessageTooLarge => "message_too_large",
+            Reason::ServerError => "server_error",
+            Reason::Pending => "pending",
+        }
+    }
+}
+
+/// The Prometheus type of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Goes up and down.
+    Gauge,
+    /// Only goes up, or starts again at 0.
+    Counter,
+    /// Cumulative buckets, a sum and a count.
+    Histogram,
+}
+
+impl Kind {
+    /// The word after `# TYPE name`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_number_splits_into_major_and_minor() {
+        let version = ServerVersion(170_010);
+        assert_eq!((version.major(), version.minor()), (17, 10));
+        assert_eq!(version.to_string(), "17.10");
+    }
+}

@@ -1,0 +1,81 @@
+//! How a target is, as scraping last saw it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::model::{Reason, Role, ServerVersion};
+
+/// A trouble with a server: its kind, and words for people. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The closed-set reason.
+    pub reason: Reason,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// What is known of a target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthReport {
+    /// Whether the last collection brought samples.
+    pub active: bool,
+    /// Why not, when it is not active.
+    pub trouble: Option<Trouble>,
+    /// Version, once connected.
+    pub version: Option<ServerVersion>,
+    /// Primary or replica, once connected.
+    pub role: Option<Role>,
+    /// When the last collection ended.
+    pub last_scrape: Option<SystemTime>,
+    /// How long it took.
+    pub duration: Duration,
+    /// Families with at least one sample in it.
+    pub families: usize,
+    /// Samples in it.
+    pub samples: usize,
+    /// Whether a pooler such as PgBouncer stands before the server: statements are then not kept
+    /// prepared, and each scrape plans them anew.
+    pub pooled: bool,
+    /// Collectors that the role has no right to, sorted.
+    pub denied: Vec<String>,
+}
+
+impl Default for HealthReport {
+    fn default() -> Self {
+        Self {
+            active: false,
+            trouble: Some(Trouble {
+                reason: Reason::Pending,
+                message: "not asked yet".to_owned(),
+            }),
+            version: None,
+            role: None,
+            last_scrape: None,
+            duration: Duration::ZERO,
+            families: 0,
+            samples: 0,
+            pooled: false,
+            denied: Vec::new(),
+        }
+    }
+}
+
+/// The one place where a target's report is written and read. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Mutex<HealthReport>>);
+
+impl Health {
+    /// A copy of the present report.
+    #[must_use]
+    pub fn report(&self) -> HealthReport {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Changes the report in place.
+    pub fn update(&self, change: impl FnOnce(&mut HealthReport)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

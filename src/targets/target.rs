@@ -1,0 +1,155 @@
+//! One server to scrape, with all that is needed to reach it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::security::Secret;
+
+/// The servers to scrape, in the order they are shown.
+pub type TargetList = Arc<Vec<Arc<Target>>>;
+
+/// A server to scrape. Two equal targets need no new session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The value of the label `server`; unique in the list.
+    pub name: String,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// Where it listens.
+    pub address: Address,
+    /// The role to log in as.
+    pub user: String,
+    /// Its password, if one is known.
+    pub password: Option<Secret>,
+    /// The database where the session lives.
+    pub database: String,
+    /// Whether and how TLS is spoken.
+    pub tls: ClientTls,
+    /// The databases that families of scope `all` run in.
+    pub databases: DatabaseChoice,
+    /// The collectors that run.
+    pub collectors: CollectorChoice,
+    /// Labels on every sample beside `server`.
+    pub labels: Vec<(String, String)>,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// Whether a session is kept between scrapes.
+    pub keep_session: bool,
+    /// How many databases keep a session of their own, at least 1.
+    pub session_databases: usize,
+    /// Options of the TCP socket.
+    pub socket: SocketOptions,
+    /// Whole families are left out past this many samples.
+    pub sample_limit: Option<usize>,
+}
+
+/// Who asked for a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A section of `pgexporter.conf`.
+    File,
+    /// A resource in Kubernetes.
+    Kubernetes,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A name or an address, and a port.
+    Tcp {
+        /// DNS name, IPv4 or IPv6 address without brackets.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A folder with a socket named `.s.PGSQL.<port>`.
+    Unix {
+        /// The folder.
+        directory: PathBuf,
+        /// The number in the socket's name.
+        port: u16,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix { directory, port } => {
+                write!(f, "{}/.s.PGSQL.{port}", directory.display())
+            }
+        }
+    }
+}
+
+/// How TLS is spoken to a server. Holds the material itself, not paths, so that a renewed file is
+/// a changed target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientTls {
+    /// How strict.
+    pub mode: TlsMode,
+    /// Authorities to trust, PEM; without it those of the system.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Our certificate chain (PEM) and its key (PEM).
+    pub client: Option<(Vec<u8>, Secret)>,
+    /// The name to verify instead of the host.
+    pub server_name: Option<String>,
+}
+
+/// How strict TLS is, in the words of libpq's `sslmode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never TLS.
+    Disable,
+    /// TLS if the server can.
+    Prefer,
+    /// TLS or nothing; with a CA given the certificate is checked against it.
+    Require,
+    /// The certificate is checked, its name is not.
+    VerifyCa,
+    /// The certificate and its name are checked.
+    VerifyFull,
+}
+
+/// Which databases a family of scope `all` runs in, by glob patterns (`*`, `?`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseChoice {
+    /// At least one must match.
+    pub include: Vec<String>,
+    /// None may match.
+    pub exclude: Vec<String>,
+}
+
+/// Which collectors and extensions run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CollectorChoice {
+    /// Only these; empty is all.
+    pub include: Vec<String>,
+    /// Not these.
+    pub exclude: Vec<String>,
+    /// Only these extensions; `None` is all that are found.
+    pub extensions: Option<Vec<String>>,
+}
+
+/// How long each step may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first packet to a session that is ready.
+    pub connect: Duration,
+    /// `statement_timeout`.
+    pub query: Duration,
+    /// `lock_timeout`.
+    pub lock: Duration,
+}
+
+/// Options of a TCP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// `SO_KEEPALIVE`.
+    pub keep_alive: bool,
+}
