@@ -1,1 +1,15 @@
-//! To come.
+//! Metrics as data. YAML or JSON goes in, the built-in and the user's own in one format; out comes
+//! a [`Catalog`]: every family with its type and help, and the queries that a given server runs.
+
+mod builtin;
+mod choose;
+mod files;
+mod metric;
+mod parse;
+mod raw;
+
+pub use choose::{Choice, Chosen};
+pub use files::{CatalogError, load};
+pub use metric::{
+    Catalog, Column, ColumnKind, Family, Metric, Query, Scope, Side, Source, Version,
+};

@@ -1,5 +1,6 @@
 //! Secrets, the vault files, password files and TLS.
 
 mod secret;
+pub mod tls;
 
 pub use secret::Secret;

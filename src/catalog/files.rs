@@ -1,0 +1,190 @@
+//! Finding and reading the files of a catalogue, and joining them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::builtin;
+use super::metric::{Catalog, ColumnKind, Family};
+use super::parse::{Parsed, parse};
+
+/// Why a catalogue was refused. Nothing of it is used then.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The file or folder cannot be read.
+    #[error("{}: cannot be read: {error}; metrics_path names a .yaml, .yml or .json file or a folder of them", path.display())]
+    Read {
+        /// What was to be read.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The folder holds nothing to read.
+    #[error("{}: holds no .yaml, .yml or .json file", .0.display())]
+    Empty(PathBuf),
+    /// A file is not what the format asks for.
+    #[error("{file}: {message}")]
+    Invalid {
+        /// The file.
+        file: String,
+        /// Where in it, what is wrong and what is allowed.
+        message: String,
+    },
+    /// Two definitions of one family do not agree.
+    #[error(
+        "family {family}: {what} differ between {first} and {second}; rename one tag or column"
+    )]
+    Conflict {
+        /// Full name.
+        family: String,
+        /// `types` or `label names`.
+        what: &'static str,
+        /// Where the first is defined.
+        first: String,
+        /// Where the second is defined.
+        second: String,
+    },
+}
+
+/// The built-in catalogue with the user's own files over it. A tag of the user's replaces the
+/// built-in one of that name.
+///
+/// # Errors
+/// A file that cannot be read or is wrong refuses the whole catalogue.
+pub fn load(own: &[PathBuf]) -> Result<Catalog, CatalogError> {
+    let mut metrics = Vec::new();
+    for (name, text) in builtin::FILES {
+        metrics.extend(parse(&format!("{}{name}", builtin::PREFIX), text)?);
+    }
+    let mut users = Vec::new();
+    for path in own {
+        for file in list(path)? {
+            let text = std::fs::read_to_string(&file).map_err(|error| CatalogError::Read {
+                path: file.clone(),
+                error,
+            })?;
+            users.extend(parse(&file.display().to_string(), &text)?);
+        }
+    }
+    let replaced: BTreeSet<&str> = users
+        .iter()
+        .map(|metric| metric.metric.tag.as_str())
+        .collect();
+    metrics.retain(|metric| !replaced.contains(metric.metric.tag.as_str()));
+    metrics.extend(users);
+    join(metrics)
+}
+
+fn list(path: &Path) -> Result<Vec<PathBuf>, CatalogError> {
+    let fail = |error| CatalogError::Read {
+        path: path.to_path_buf(),
+        error,
+    };
+    if !std::fs::metadata(path).map_err(fail)?.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(fail)? {
+        let file = entry.map_err(fail)?.path();
+        let known = file
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .is_some_and(|extension| matches!(extension, "yaml" | "yml" | "json"));
+        if known && file.is_file() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(CatalogError::Empty(path.to_path_buf()));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Gives every family its index, and refuses definitions that contradict each other.
+fn join(parsed: Vec<Parsed>) -> Result<Catalog, CatalogError> {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    let mut labels: HashMap<String, (Vec<String>, String)> = HashMap::new();
+    for Parsed {
+        metric,
+        families: own,
+    } in &parsed
+    {
+        for family in own {
+            match families.get(&family.name) {
+                Some(first) if first.kind != family.kind => {
+                    return Err(conflict(first, family, "types"));
+                }
+                Some(_) => {}
+                None => {
+                    families.insert(family.name.clone(), family.clone());
+                }
+            }
+        }
+        // Alternatives of one metric never run on the same server, so their labels may differ.
+        for query in &metric.queries {
+            let names: Vec<String> = query
+                .columns
+                .iter()
+                .filter(|column| column.kind == ColumnKind::Label)
+                .map(|column| column.name.clone())
+                .collect();
+            for at in values(query) {
+                let family = &own[at];
+                match labels.get(&family.name) {
+                    Some((first, tag)) if *first != names && *tag != metric.tag => {
+                        return Err(conflict(&families[&family.name], family, "label names"));
+                    }
+                    Some(_) => {}
+                    None => {
+                        labels.insert(family.name.clone(), (names.clone(), metric.tag.clone()));
+                    }
+                }
+            }
+        }
+    }
+    let families: Vec<Family> = families.into_values().collect();
+    let index: HashMap<&str, usize> = families
+        .iter()
+        .enumerate()
+        .map(|(at, family)| (family.name.as_str(), at))
+        .collect();
+    let metrics = parsed
+        .into_iter()
+        .map(
+            |Parsed {
+                 mut metric,
+                 families: own,
+             }| {
+                for query in &mut metric.queries {
+                    for column in &mut query.columns {
+                        match &mut column.kind {
+                            ColumnKind::Value(at) | ColumnKind::HistogramBounds(at) => {
+                                *at = index[own[*at].name.as_str()];
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                Arc::new(metric)
+            },
+        )
+        .collect();
+    Ok(Catalog { metrics, families })
+}
+
+fn values(query: &super::Query) -> impl Iterator<Item = usize> {
+    query.columns.iter().filter_map(|column| match column.kind {
+        ColumnKind::Value(at) | ColumnKind::HistogramBounds(at) => Some(at),
+        _ => None,
+    })
+}
+
+fn conflict(first: &Family, second: &Family, what: &'static str) -> CatalogError {
+    CatalogError::Conflict {
+        family: first.name.clone(),
+        what,
+        first: first.source.to_string(),
+        second: second.source.to_string(),
+    }
+}

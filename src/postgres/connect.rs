@@ -1,0 +1,287 @@
+//! From an address to a session that is logged in: socket, TLS, startup.
+
+use std::future::{Ready, ready};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::{Client, Config, Connection};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::{of_connect, of_io};
+use super::guard::Guarded;
+use crate::model::Reason;
+use crate::security::tls;
+use crate::targets::{Address, SocketOptions, Target, TlsMode, Trouble};
+
+/// A logged-in connection: the client, and the half that must be polled for it.
+pub(super) type Connected = (Client, Connection<Guarded<Wire>, Guarded<Wire>>);
+
+/// Logs in to `database` of the target.
+///
+/// # Errors
+/// Why not, within the target's `connect` timeout.
+pub(super) async fn connect(
+    target: &Target,
+    database: &str,
+    options: Option<&str>,
+) -> Result<Connected, Trouble> {
+    let limit = target.timeouts.connect;
+    match tokio::time::timeout(limit, log_in(target, database, options)).await {
+        Ok(result) => result,
+        Err(_) => Err(timeout(&target.address, limit)),
+    }
+}
+
+async fn log_in(
+    target: &Target,
+    database: &str,
+    options: Option<&str>,
+) -> Result<Connected, Trouble> {
+    let wire = open(target).await?;
+    let private = !matches!(wire, Wire::Tcp(_));
+    let mut config = Config::new();
+    config
+        .user(&target.user)
+        .dbname(database)
+        .application_name("pgexporter")
+        // TLS was agreed on before, or was not: to the driver both look like an encrypted stream.
+        .ssl_mode(SslMode::Require)
+        .ssl_negotiation(SslNegotiation::Direct);
+    if let Some(password) = &target.password {
+        config.password(password.expose());
+    }
+    if let Some(options) = options {
+        config.options(options);
+    }
+    config
+        .connect_raw(Guarded::new(wire, private), Established)
+        .await
+        .map_err(|error| of_connect(&error, &target.address, &target.user))
+}
+
+/// Asks the server to cancel what the session of this client runs. Best effort.
+pub(super) async fn cancel(target: &Target, client: &Client) {
+    let token = client.cancel_token();
+    let attempt = async {
+        if let Ok(wire) = open(target).await {
+            // An error means that the server is gone or busy; the session's own limit then ends it.
+            let _ = token
+                .cancel_query_raw(Guarded::new(wire, true), Established)
+                .await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), attempt).await;
+}
+
+/// The socket, with TLS on it where the target wants it and the server can.
+async fn open(target: &Target) -> Result<Wire, Trouble> {
+    let (host, port) = match &target.address {
+        Address::Unix { directory, port } => {
+            let path = directory.join(format!(".s.PGSQL.{port}"));
+            return match UnixStream::connect(&path).await {
+                Ok(stream) => Ok(Wire::Unix(stream)),
+                Err(error) => Err(unreachable(&target.address, &error)),
+            };
+        }
+        Address::Tcp { host, port } => (host.as_str(), *port),
+    };
+    let mut stream = dial(target, host, port).await?;
+    if target.tls.mode == TlsMode::Disable {
+        return Ok(Wire::Tcp(stream));
+    }
+    if !offers_tls(&mut stream)
+        .await
+        .map_err(|error| lost(&target.address, &error))?
+    {
+        if target.tls.mode == TlsMode::Prefer {
+            return Ok(Wire::Tcp(stream));
+        }
+        return Err(Trouble {
+            reason: Reason::TlsFailed,
+            message: format!(
+                "{}: the server does not speak TLS; set ssl = on there, or tls = off here",
+                target.address
+            ),
+        });
+    }
+    match handshake(target, host, stream).await {
+        Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
+        // As libpq: who only prefers TLS goes on without it.
+        Err(_) if target.tls.mode == TlsMode::Prefer => {
+            Ok(Wire::Tcp(dial(target, host, port).await?))
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+async fn dial(target: &Target, host: &str, port: u16) -> Result<TcpStream, Trouble> {
+    let addresses: Vec<_> = match tokio::net::lookup_host((host, port)).await {
+        Ok(addresses) => addresses.collect(),
+        Err(error) => {
+            return Err(Trouble {
+                reason: Reason::NameNotResolved,
+                message: format!("{host}: {error}; check the host's name and the resolver"),
+            });
+        }
+    };
+    // An address that swallows packets must leave time for the next one.
+    let share = target.timeouts.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
+    let mut last = None;
+    for address in addresses {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                prepare(&stream, target.socket).map_err(|error| lost(&target.address, &error))?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = Some(unreachable(&target.address, &error)),
+            Err(_) => last = Some(timeout(&target.address, share)),
+        }
+    }
+    Err(last.unwrap_or_else(|| Trouble {
+        reason: Reason::NameNotResolved,
+        message: format!("{host}: the name has no address"),
+    }))
+}
+
+fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<()> {
+    stream.set_nodelay(options.nodelay)?;
+    let socket = SockRef::from(stream);
+    // What we sent is acknowledged within this time, or the other side is gone.
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(30)))?;
+    if options.keep_alive {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(30))
+            .with_interval(Duration::from_secs(10))
+            .with_retries(3);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    Ok(())
+}
+
+/// SSLRequest (PostgreSQL, "SSL Session Encryption"). Exactly one byte is read, so that nothing
+/// sent in the clear can pass for what was sent under TLS.
+async fn offers_tls(stream: &mut TcpStream) -> io::Result<bool> {
+    stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await?;
+    match stream.read_u8().await? {
+        b'S' => Ok(true),
+        b'N' => Ok(false),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "what listens here does not speak PostgreSQL's protocol",
+        )),
+    }
+}
+
+type TlsOverTcp = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::Stream;
+
+async fn handshake(target: &Target, host: &str, stream: TcpStream) -> Result<TlsOverTcp, Trouble> {
+    let failed = |message: String| Trouble {
+        reason: Reason::TlsFailed,
+        message: format!("{}: {message}", target.address),
+    };
+    let config = tls::client_config(&target.tls).map_err(|error| failed(error.to_string()))?;
+    let name = target.tls.server_name.as_deref().unwrap_or(host);
+    let mut make = MakeRustlsConnect::new(config.as_ref().clone());
+    let connector = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut make, name)
+        .map_err(|error| failed(format!("{name} is no name that TLS can verify: {error}")))?;
+    connector
+        .connect(stream)
+        .await
+        .map_err(|error| failed(tls::explain(&error)))
+}
+
+fn unreachable(address: &Address, error: &io::Error) -> Trouble {
+    let trouble = of_io(error);
+    Trouble {
+        message: format!("{address}: {error}; check that the server runs and listens there"),
+        ..trouble
+    }
+}
+
+fn lost(address: &Address, error: &io::Error) -> Trouble {
+    Trouble {
+        reason: Reason::ConnectionLost,
+        message: format!("{address}: {error}"),
+    }
+}
+
+fn timeout(address: &Address, limit: Duration) -> Trouble {
+    Trouble {
+        reason: Reason::Timeout,
+        message: format!("{address}: no session within {limit:?}"),
+    }
+}
+
+/// The three kinds of stream to a server.
+pub(super) enum Wire {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsOverTcp>),
+}
+
+macro_rules! each {
+    ($self:ident, $stream:ident => $do:expr) => {
+        match $self.get_mut() {
+            Wire::Tcp($stream) => $do,
+            Wire::Unix($stream) => $do,
+            Wire::Tls($stream) => $do,
+        }
+    };
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+impl TlsStream for Wire {
+    fn channel_binding(&self) -> ChannelBinding {
+        match self {
+            Wire::Tls(stream) => stream.channel_binding(),
+            Wire::Tcp(_) | Wire::Unix(_) => ChannelBinding::none(),
+        }
+    }
+}
+
+/// Tells the driver that the stream is as it should be.
+struct Established;
+
+impl<S: TlsStream + Unpin> TlsConnect<S> for Established {
+    type Stream = S;
+    type Error = io::Error;
+    type Future = Ready<io::Result<S>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        ready(Ok(stream))
+    }
+}

@@ -1,0 +1,74 @@
+//! The text that one query gave, family by family, in buffers that are used again.
+
+use std::sync::Arc;
+
+/// Samples of one query in one database: for each family the lines, ready to be sent.
+#[derive(Debug, Default)]
+pub struct QuerySamples {
+    /// Index of the family in the catalogue, and its lines.
+    pub families: Vec<(usize, Vec<u8>)>,
+    /// Lines in all of them.
+    pub samples: usize,
+}
+
+/// A buffer that once held a great deal more than it does now is given back.
+const KEEP_CAPACITY: usize = 256 * 1024;
+
+impl QuerySamples {
+    pub(super) fn new(families: impl Iterator<Item = usize>) -> Self {
+        Self {
+            families: families.map(|family| (family, Vec::new())).collect(),
+            samples: 0,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        for (_, buffer) in &mut self.families {
+            if buffer.capacity() > KEEP_CAPACITY && buffer.len() < buffer.capacity() / 4 {
+                *buffer = Vec::new();
+            }
+            buffer.clear();
+        }
+        self.samples = 0;
+    }
+}
+
+/// Two buffers: one is filled while a slow client may still read the other.
+#[derive(Debug, Default)]
+pub(super) struct DoubleBuffer {
+    shown: Option<Arc<QuerySamples>>,
+    spare: Option<QuerySamples>,
+}
+
+impl DoubleBuffer {
+    /// An empty buffer to fill.
+    pub(super) fn take(&mut self, make: impl FnOnce() -> QuerySamples) -> QuerySamples {
+        let mut samples = self.spare.take().unwrap_or_else(make);
+        samples.clear();
+        samples
+    }
+
+    /// Shows what was filled.
+    pub(super) fn show(&mut self, filled: QuerySamples) {
+        if let Some(old) = self.shown.replace(Arc::new(filled)) {
+            self.spare = Arc::try_unwrap(old).ok();
+        }
+    }
+
+    /// Shows nothing; keeps the buffers.
+    pub(super) fn hide(&mut self) {
+        if let Some(old) = self.shown.take() {
+            self.spare = Arc::try_unwrap(old).ok();
+        }
+    }
+
+    /// Gives a buffer back that was not shown.
+    pub(super) fn put_back(&mut self, unused: QuerySamples) {
+        self.spare = Some(unused);
+    }
+
+    /// What is shown.
+    pub(super) fn shown(&self) -> Option<&Arc<QuerySamples>> {
+        self.shown.as_ref()
+    }
+}

@@ -1,0 +1,551 @@
+//! A session: one connection to one database, and what it is asked at a collection.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::{Client, SimpleQueryMessage};
+use tracing::debug;
+
+use super::connect::{cancel, connect};
+use super::error::{QueryError, of_session};
+use super::query::{Outcome, Shared, Slot};
+pub use super::rows::Mode;
+use super::rows::{Fields, Prepared, Way};
+use super::settings::{self, SettingsSamples};
+use super::value::{self, Encoding, Number};
+use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
+use crate::targets::{Target, Trouble};
+
+/// What a server says of itself at each collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Its version.
+    pub version: ServerVersion,
+    /// Its role.
+    pub role: Role,
+    /// Seconds since it was started.
+    pub uptime: f64,
+    /// The process that serves this session.
+    pub pid: i32,
+    /// Installed in the session's database: name, version, comment.
+    pub extensions: Vec<(String, String, String)>,
+    /// The others that the role may connect to; asked for only when needed.
+    pub databases: Vec<String>,
+}
+
+/// A backend that may still run what a session left behind when its connection was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphan(i32);
+
+/// One connection to one database.
+#[derive(Debug)]
+pub struct Session {
+    id: u64,
+    client: Client,
+    connection: JoinHandle<()>,
+    /// Why the connection ended, once it did.
+    ended: Arc<Mutex<Option<Trouble>>>,
+    mode: Mode,
+    /// What a pooled query begins with: for ours, and for the user's own.
+    pooled: [String; 2],
+    facts: Option<Facts>,
+    probe: Prepared,
+    extensions: Prepared,
+    databases: Prepared,
+    settings: Prepared,
+    target: Arc<Target>,
+    _permit: OwnedSemaphorePermit,
+}
+
+// The postmaster's start, not the session's: a pooler's session may be older than the server's.
+const PROBE: &str = "\
+SELECT pg_catalog.pg_is_in_recovery(), \
+pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
+extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_postmaster_start_time())\
+::pg_catalog.float8, \
+pg_catalog.pg_backend_pid()";
+
+const EXTENSIONS: &str = "\
+SELECT e.extname, e.extversion, pg_catalog.obj_description(e.oid, 'pg_extension') \
+FROM pg_catalog.pg_extension AS e ORDER BY e.extname";
+
+const DATABASES: &str = "\
+SELECT d.datname FROM pg_catalog.pg_database AS d \
+WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
+AND pg_catalog.has_database_privilege(d.oid, 'CONNECT') ORDER BY d.datname";
+
+impl Session {
+    /// Connects. `id` tells this session's prepared statements from those of others. `mode` is what
+    /// is wished for; before a pooler the session takes [`Mode::Pooled`] by itself.
+    ///
+    /// # Errors
+    /// Why there is no session.
+    pub async fn open(
+        target: &Arc<Target>,
+        database: &str,
+        id: u64,
+        mode: Mode,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Self, Trouble> {
+        let mut mode = mode;
+        let options = (mode != Mode::Pooled).then(|| options(target));
+        let (client, connection) = match connect(target, database, options.as_deref()).await {
+            Ok(connected) => connected,
+            // PgBouncer passes no options on, and says so in these words.
+            Err(trouble) if trouble.message.contains("unsupported startup parameter") => {
+                mode = Mode::Pooled;
+                connect(target, database, None).await?
+            }
+            Err(trouble) => return Err(trouble),
+        };
+        let ascii = connection.parameter("server_encoding") == Some("SQL_ASCII");
+        let ended = Arc::new(Mutex::new(None));
+        let report = Arc::clone(&ended);
+        let connection = tokio::spawn(async move {
+            let trouble = match connection.await {
+                Ok(()) => Trouble {
+                    reason: Reason::ConnectionLost,
+                    message: "the server closed the connection".to_owned(),
+                },
+                Err(error) => of_session(&error),
+            };
+            *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+        });
+        let mut session = Self {
+            id,
+            pooled: pooled_settings(target, ascii),
+            client,
+            connection,
+            ended,
+            mode,
+            facts: None,
+            probe: Prepared::new(PROBE),
+            extensions: Prepared::new(EXTENSIONS),
+            databases: Prepared::new(DATABASES),
+            settings: Prepared::new(settings::SQL),
+            target: Arc::clone(target),
+            _permit: permit,
+        };
+        let introduced = tokio::time::timeout(target.timeouts.connect, session.introduce(ascii));
+        match introduced.await {
+            Ok(Ok(())) => Ok(session),
+            Ok(Err(error)) => Err(of_session(&error)),
+            Err(_) => Err(Trouble {
+                reason: Reason::Timeout,
+                message: format!("{}: no answer after login", target.address),
+            }),
+        }
+    }
+
+    async fn introduce(&mut self, ascii: bool) -> Result<(), tokio_postgres::Error> {
+        if self.mode == Mode::Kept {
+            // A pooler may have been told to swallow the options that it does not pass on.
+            let rows = self
+                .client
+                .simple_query("SHOW default_transaction_read_only")
+                .await?;
+            let held = rows.iter().any(|message| {
+                matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on"))
+            });
+            if !held {
+                self.mode = Mode::Pooled;
+            }
+        }
+        if ascii && self.mode != Mode::Pooled {
+            // Such a database holds any bytes. Asked for UTF-8 the server would refuse a row with
+            // a bad one; the encoder mends them instead.
+            self.client
+                .batch_execute("SET client_encoding TO 'SQL_ASCII'")
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Ends what a session before this one may have left running.
+    ///
+    /// Returns whether it still ran, so that nobody opens one connection too many meanwhile.
+    pub async fn end_orphan(&self, orphan: Orphan, deadline: Instant) -> bool {
+        let sql = format!(
+            "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \
+             WHERE a.pid = {} AND a.usename = CURRENT_USER AND a.application_name = 'pgexporter'",
+            orphan.0
+        );
+        let query = Prepared::new(sql);
+        let mut found = false;
+        let mut each = |_: Fields<'_>| {
+            found = true;
+            Ok(())
+        };
+        let fetch = query.fetch(&self.client, self.id, self.way(true), &mut each);
+        let answered = timeout_at(deadline, fetch)
+            .await
+            .is_ok_and(|result| result.is_ok());
+        found || !answered
+    }
+
+    /// What the server last said of itself.
+    #[must_use]
+    pub fn facts(&self) -> Option<&Facts> {
+        self.facts.as_ref()
+    }
+
+    /// How queries are sent.
+    #[must_use]
+    pub fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    /// Why the connection ended; `None` while it lives.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Completes when the connection has ended.
+    pub async fn ended(&mut self) {
+        if !self.connection.is_finished() {
+            // A task that panicked has ended as well.
+            let _ = (&mut self.connection).await;
+        }
+    }
+
+    /// Asks the server for its version, role, extensions, and for the other databases if wanted.
+    ///
+    /// # Errors
+    /// The session's trouble, or the server's word.
+    pub async fn ask_facts(
+        &mut self,
+        databases: bool,
+        deadline: Instant,
+    ) -> Result<&Facts, Trouble> {
+        if self.mode == Mode::Kept && !self.probe.is_held_by(self.id) {
+            let (client, id) = (&self.client, self.id);
+            let prepare = join_all(
+                [
+                    &mut self.probe,
+                    &mut self.extensions,
+                    &mut self.databases,
+                    &mut self.settings,
+                ]
+                .map(|prepared| prepared.prepare(client, id)),
+            );
+            let results = timeout_at(deadline, prepare)
+                .await
+                .map_err(|_| no_answer())?;
+            for result in results {
+                result.map_err(|error| self.trouble_of(error))?;
+            }
+        }
+        let found = timeout_at(deadline, self.fetch_facts(databases))
+            .await
+            .map_err(|_| no_answer())?
+            .map_err(|error| self.trouble_of(error))?;
+        if found.version.major() < OLDEST_MAJOR {
+            return Err(Trouble {
+                reason: Reason::UnsupportedVersion,
+                message: format!(
+                    "{}: PostgreSQL {} is older than {OLDEST_MAJOR}, the oldest that is scraped; \
+                     upgrade the server",
+                    self.target.address, found.version
+                ),
+            });
+        }
+        Ok(self.facts.insert(found))
+    }
+
+    async fn fetch_facts(&self, databases: bool) -> Result<Facts, QueryError> {
+        let mut facts = Facts {
+            version: ServerVersion(0),
+            role: Role::Primary,
+            uptime: 0.0,
+            pid: 0,
+            extensions: Vec::new(),
+            databases: Vec::new(),
+        };
+        let Facts {
+            version,
+            role,
+            uptime,
+            pid,
+            ..
+        } = &mut facts;
+        let mut probe = |fields: Fields<'_>| {
+            let integer = |at| match field(fields, at) {
+                Number::Integer(value) => value,
+                Number::Digits(text) => std::str::from_utf8(text)
+                    .ok()
+                    .and_then(|t| t.parse().ok())
+                    .unwrap_or(0),
+                Number::Float(_) => 0,
+            };
+            *role = if integer(0) == 0 {
+                Role::Primary
+            } else {
+                Role::Replica
+            };
+            *version = ServerVersion(u32::try_from(integer(1)).unwrap_or(0));
+            *uptime = match field(fields, 2) {
+                Number::Float(value) => value,
+                _ => fields.text(2).parse().unwrap_or(0.0),
+            };
+            *pid = i32::try_from(integer(3)).unwrap_or(0);
+            Ok(())
+        };
+        let mut extensions = Vec::new();
+        let mut extension = |fields: Fields<'_>| {
+            extensions.push((fields.text(0), fields.text(1), fields.text(2)));
+            Ok(())
+        };
+        let mut names = Vec::new();
+        let mut name = |fields: Fields<'_>| {
+            names.push(fields.text(0));
+            Ok(())
+        };
+        let way = self.way(true);
+        let others = async {
+            if databases {
+                self.databases
+                    .fetch(&self.client, self.id, way, &mut name)
+                    .await
+            } else {
+                Ok(())
+            }
+        };
+        let own = join(
+            self.probe.fetch(&self.client, self.id, way, &mut probe),
+            self.extensions
+                .fetch(&self.client, self.id, way, &mut extension),
+        );
+        let ((probed, listed), named) = join(own, others).await;
+        probed.and(listed).and(named)?;
+        facts.extensions = extensions;
+        facts.databases = names;
+        Ok(facts)
+    }
+
+    /// Prepares what is not prepared yet. A query that cannot be is marked and left out.
+    pub async fn prepare(&mut self, slots: &mut [Slot], deadline: Instant) -> Result<(), Trouble> {
+        if self.mode != Mode::Kept {
+            return Ok(());
+        }
+        for own in [true, false] {
+            let missing = |slot: &&mut Slot| {
+                slot.chosen.metric.builtin == own
+                    && !slot.is_denied()
+                    && !slot.prepared.is_held_by(self.id)
+            };
+            let mut slots: Vec<&mut Slot> = slots.iter_mut().filter(missing).collect();
+            if slots.is_empty() {
+                continue;
+            }
+            let (client, id) = (&self.client, self.id);
+            let prepare = async {
+                // The path at the time of preparing is the statement's for good.
+                if !own {
+                    client
+                        .batch_execute(USERS_PATH)
+                        .await
+                        .map_err(|e| QueryError::of(&e))?;
+                }
+                let results = join_all(
+                    slots
+                        .iter_mut()
+                        .map(|slot| slot.prepared.prepare(client, id)),
+                )
+                .await;
+                if !own {
+                    client
+                        .batch_execute("RESET search_path")
+                        .await
+                        .map_err(|e| QueryError::of(&e))?;
+                }
+                Ok(results)
+            };
+            let results = timeout_at(deadline, prepare)
+                .await
+                .map_err(|_| no_answer())?
+                .map_err(|error| self.trouble_of(error))?;
+            for (slot, result) in slots.into_iter().zip(results) {
+                match result {
+                    Err(QueryError::Lost(message, reason)) => {
+                        return Err(Trouble { reason, message });
+                    }
+                    Err(error) => slot.fail(error),
+                    Ok(()) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends all of `slots` at once, and the settings with them when a place is given, and waits no
+    /// longer than `deadline`. What did not answer is left in [`Outcome::Running`].
+    ///
+    /// Returns whether everything answered: if not, the session must be [`Session::settled`].
+    pub async fn run(
+        &mut self,
+        slots: &mut [&mut Slot],
+        settings: Option<&mut Option<Result<SettingsSamples, QueryError>>>,
+        shared: Shared<'_>,
+        deadline: Instant,
+    ) -> bool {
+        for slot in slots.iter_mut() {
+            slot.outcome = Outcome::Running;
+        }
+        let (client, id) = (&self.client, self.id);
+        let (ours, way) = (self.way(true), self.way(false));
+        let once_path = self.mode == Mode::Once;
+        let statement_timeout = self.target.timeouts.query;
+        let (mut plain, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) =
+            slots.iter_mut().map(|slot| &mut **slot).partition(|slot| {
+                slot.chosen.metric.timeout.is_none() && (slot.chosen.metric.builtin || !once_path)
+            });
+        let everything = async {
+            let all = join_all(plain.iter_mut().map(|slot| {
+                let way = if slot.chosen.metric.builtin {
+                    ours
+                } else {
+                    way
+                };
+                slot.run(client, id, way, shared)
+            }));
+            let settings = async {
+                if let Some(place) = settings {
+                    *place = Some(
+                        SettingsSamples::fetch(&self.settings, client, id, ours, shared.labels)
+                            .await,
+                    );
+                }
+            };
+            join(all, settings).await;
+            for slot in &mut special {
+                let own = slot.chosen.metric.timeout.unwrap_or(statement_timeout);
+                let set = format!(
+                    "SET statement_timeout = {}; SET search_path = pg_catalog{}",
+                    own.as_millis(),
+                    if slot.chosen.metric.builtin {
+                        ""
+                    } else {
+                        ", public"
+                    }
+                );
+                let pooled = matches!(way, Way::Pooled(_));
+                if !pooled && client.batch_execute(&set).await.is_err() {
+                    break;
+                }
+                slot.run(client, id, way, shared).await;
+                if !pooled
+                    && client
+                        .batch_execute("RESET statement_timeout; RESET search_path")
+                        .await
+                        .is_err()
+                {
+                    break;
+                }
+            }
+        };
+        timeout_at(deadline, everything).await.is_ok()
+    }
+
+    /// After a run that did not end: cancels what still runs, and waits until the server has
+    /// answered all that it was sent.
+    ///
+    /// # Errors
+    /// The backend that was left behind, when that takes longer than `limit`: the session's state
+    /// is then unsure, and it is closed.
+    pub async fn settled(self, limit: Duration) -> Result<Self, Option<Orphan>> {
+        let until = Instant::now() + limit;
+        cancel(&self.target, &self.client).await;
+        let nothing = self.client.simple_query("");
+        match timeout_at(until, nothing).await {
+            Ok(Ok(_)) => Ok(self),
+            Ok(Err(_)) => Err(None),
+            Err(_) => Err(self.facts.as_ref().map(|facts| Orphan(facts.pid))),
+        }
+    }
+
+    /// Says Terminate and waits for the connection to end, no longer than `limit`.
+    pub async fn close(self, limit: Duration) {
+        let Self {
+            client, connection, ..
+        } = self;
+        drop(client);
+        if tokio::time::timeout(limit, connection).await.is_err() {
+            debug!("a session did not close in time");
+        }
+    }
+
+    fn way(&self, builtin: bool) -> Way<'_> {
+        match self.mode {
+            Mode::Pooled => Way::Pooled(&self.pooled[usize::from(!builtin)]),
+            Mode::Kept | Mode::Once => Way::Direct,
+        }
+    }
+
+    fn trouble_of(&self, error: QueryError) -> Trouble {
+        match error {
+            QueryError::Lost(message, reason) => Trouble { reason, message },
+            QueryError::Timeout(message) => Trouble {
+                reason: Reason::Timeout,
+                message,
+            },
+            other => Trouble {
+                reason: Reason::ServerError,
+                message: other.to_string(),
+            },
+        }
+    }
+}
+
+fn no_answer() -> Trouble {
+    Trouble {
+        reason: Reason::Timeout,
+        message: "no answer before the scrape's deadline".to_owned(),
+    }
+}
+
+fn field(fields: Fields<'_>, at: usize) -> Number<'_> {
+    fields
+        .get(at)
+        .map_or(Number::Integer(0), |raw| match fields.encoding(at) {
+            Encoding::Text => value::number(Encoding::Text, raw),
+            other => value::number(other, raw),
+        })
+}
+
+/// Users write `SELECT … FROM my_table`; ours name every schema and need no path but the one that
+/// nobody else can write to.
+const USERS_PATH: &str = "SET search_path = pg_catalog, public";
+
+/// Settings of a session, given with the startup packet so that they cost no round trip.
+fn options(target: &Target) -> String {
+    format!(
+        "-c default_transaction_read_only=on -c statement_timeout={} -c lock_timeout={} \
+         -c search_path=pg_catalog -c jit=off -c max_parallel_workers_per_gather=0",
+        target.timeouts.query.as_millis(),
+        target.timeouts.lock.as_millis()
+    )
+}
+
+fn pooled_settings(target: &Target, ascii: bool) -> [String; 2] {
+    ["pg_catalog", "pg_catalog, public"].map(|path| {
+        format!(
+            "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}; \
+             SET LOCAL lock_timeout = {}; SET LOCAL search_path = {path}; SET LOCAL jit = off; {}",
+            target.timeouts.query.as_millis(),
+            target.timeouts.lock.as_millis(),
+            if ascii {
+                "SET LOCAL client_encoding = 'SQL_ASCII'; "
+            } else {
+                ""
+            },
+        )
+    })
+}
