@@ -30,6 +30,7 @@ pub(super) enum GuardError {
 pub(super) struct Guarded<S> {
     inner: S,
     watch: Watch,
+    said_goodbye: bool,
 }
 
 impl<S> Guarded<S> {
@@ -43,6 +44,7 @@ impl<S> Guarded<S> {
                 left: 0,
                 private,
             },
+            said_goodbye: false,
         }
     }
 }
@@ -129,7 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -142,8 +144,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
 
+    /// Says goodbye, then waits until the server has closed its side: only then is its backend
+    /// gone, and another connection is not one too many.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        if !this.said_goodbye {
+            // A peer that is gone already has nothing to be told.
+            let _ = ready!(Pin::new(&mut this.inner).poll_shutdown(cx));
+            this.said_goodbye = true;
+        }
+        let mut rest = [0; 1024];
+        loop {
+            let mut buf = ReadBuf::new(&mut rest);
+            match ready!(Pin::new(&mut this.inner).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }
 

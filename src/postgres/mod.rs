@@ -16,5 +16,5 @@ mod value;
 pub use error::QueryError;
 pub use query::{Outcome, Shared, Slot};
 pub use samples::QuerySamples;
-pub use session::{Facts, Mode, Orphan, Session};
+pub use session::{Answer, Ask, Facts, Mode, Orphan, Session};
 pub use settings::{Setting, SettingsSamples};

@@ -39,6 +39,8 @@ pub struct Slot {
     ran_at: Option<Instant>,
     /// The rendered label `database`, empty where the query has one of its own.
     database: Vec<u8>,
+    /// The database it runs in.
+    database_name: String,
     /// Columns whose text is cut: statements that other sessions run.
     cut: Vec<bool>,
 }
@@ -81,6 +83,7 @@ impl Slot {
             buffer: DoubleBuffer::default(),
             ran_at: None,
             database: label,
+            database_name: database.to_owned(),
             cut,
             chosen,
         }
@@ -95,6 +98,12 @@ impl Slot {
         };
         self.ran_at
             .is_none_or(|at| now.saturating_duration_since(at) >= interval)
+    }
+
+    /// The database it runs in.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        &self.database_name
     }
 
     /// What it shows.

@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Client, SimpleQueryMessage};
-use tracing::debug;
 
 use super::connect::{cancel, connect};
 use super::error::{QueryError, of_session};
@@ -35,6 +34,26 @@ pub struct Facts {
     pub extensions: Vec<(String, String, String)>,
     /// The others that the role may connect to; asked for only when needed.
     pub databases: Vec<String>,
+}
+
+/// What is asked beside the slots.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask {
+    /// [`Facts`]; true with the list of databases.
+    pub facts: Option<bool>,
+    /// The settings.
+    pub settings: bool,
+}
+
+/// What came back beside the slots.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Everything answered. If not, the session must be [`Session::settled`].
+    pub complete: bool,
+    /// `None`: not asked, or no answer in time.
+    pub facts: Option<Result<Facts, QueryError>>,
+    /// `None`: not asked, or no answer in time.
+    pub settings: Option<Result<SettingsSamples, QueryError>>,
 }
 
 /// A backend that may still run what a session left behind when its connection was given up.
@@ -385,73 +404,89 @@ impl Session {
         Ok(())
     }
 
-    /// Sends all of `slots` at once, and the settings with them when a place is given, and waits no
-    /// longer than `deadline`. What did not answer is left in [`Outcome::Running`].
-    ///
-    /// Returns whether everything answered: if not, the session must be [`Session::settled`].
+    /// Sends all of `slots` at once, with the questions for [`Facts`] and for the settings before
+    /// them, and waits no longer than `deadline`. What did not answer is left in
+    /// [`Outcome::Running`].
     pub async fn run(
         &mut self,
         slots: &mut [&mut Slot],
-        settings: Option<&mut Option<Result<SettingsSamples, QueryError>>>,
+        ask: Ask,
         shared: Shared<'_>,
         deadline: Instant,
-    ) -> bool {
+    ) -> Answer {
         for slot in slots.iter_mut() {
             slot.outcome = Outcome::Running;
         }
-        let (client, id) = (&self.client, self.id);
-        let (ours, way) = (self.way(true), self.way(false));
-        let once_path = self.mode == Mode::Once;
-        let statement_timeout = self.target.timeouts.query;
-        let (mut plain, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) =
-            slots.iter_mut().map(|slot| &mut **slot).partition(|slot| {
-                slot.chosen.metric.timeout.is_none() && (slot.chosen.metric.builtin || !once_path)
-            });
+        let mut answer = Answer::default();
+        let Answer {
+            facts, settings, ..
+        } = &mut answer;
+        let this = &*self;
+        let (plain, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) = slots
+            .iter_mut()
+            .map(|slot| &mut **slot)
+            .partition(|slot| this.is_plain(slot));
         let everything = async {
-            let all = join_all(plain.iter_mut().map(|slot| {
-                let way = if slot.chosen.metric.builtin {
-                    ours
-                } else {
-                    way
-                };
-                slot.run(client, id, way, shared)
-            }));
-            let settings = async {
-                if let Some(place) = settings {
-                    *place = Some(
-                        SettingsSamples::fetch(&self.settings, client, id, ours, shared.labels)
-                            .await,
-                    );
+            let ask_facts = async {
+                if let Some(databases) = ask.facts {
+                    *facts = Some(this.fetch_facts(databases).await);
                 }
             };
-            join(all, settings).await;
+            let ask_settings = async {
+                if ask.settings {
+                    let way = this.way(true);
+                    let fetch = SettingsSamples::fetch(
+                        &this.settings,
+                        &this.client,
+                        this.id,
+                        way,
+                        shared.labels,
+                    );
+                    *settings = Some(fetch.await);
+                }
+            };
+            let all = join_all(plain.into_iter().map(|slot| {
+                let way = this.way(slot.chosen.metric.builtin);
+                slot.run(&this.client, this.id, way, shared)
+            }));
+            join3(ask_facts, ask_settings, all).await;
             for slot in &mut special {
-                let own = slot.chosen.metric.timeout.unwrap_or(statement_timeout);
-                let set = format!(
-                    "SET statement_timeout = {}; SET search_path = pg_catalog{}",
-                    own.as_millis(),
-                    if slot.chosen.metric.builtin {
-                        ""
-                    } else {
-                        ", public"
-                    }
-                );
-                let pooled = matches!(way, Way::Pooled(_));
-                if !pooled && client.batch_execute(&set).await.is_err() {
-                    break;
-                }
-                slot.run(client, id, way, shared).await;
-                if !pooled
-                    && client
-                        .batch_execute("RESET statement_timeout; RESET search_path")
-                        .await
-                        .is_err()
-                {
-                    break;
-                }
+                this.run_special(slot, shared).await;
             }
         };
-        timeout_at(deadline, everything).await.is_ok()
+        answer.complete = timeout_at(deadline, everything).await.is_ok();
+        if let Some(Ok(facts)) = &answer.facts {
+            self.facts = Some(facts.clone());
+        }
+        answer
+    }
+
+    /// Whether a slot needs no settings of its own, so that it can go with all others.
+    fn is_plain(&self, slot: &Slot) -> bool {
+        let metric = &slot.chosen.metric;
+        metric.timeout.is_none() && (metric.builtin || self.mode != Mode::Once)
+    }
+
+    async fn run_special(&self, slot: &mut Slot, shared: Shared<'_>) {
+        let metric = &slot.chosen.metric;
+        let limit = metric.timeout.unwrap_or(self.target.timeouts.query);
+        let way = self.way(metric.builtin);
+        let before = format!(
+            "SET statement_timeout = {}; SET search_path = pg_catalog{}",
+            limit.as_millis(),
+            if metric.builtin { "" } else { ", public" }
+        );
+        let direct = matches!(way, Way::Direct);
+        if direct && let Err(error) = self.client.batch_execute(&before).await {
+            slot.fail(QueryError::of(&error));
+            return;
+        }
+        slot.run(&self.client, self.id, way, shared).await;
+        if direct {
+            // If this fails the session is lost, and the next query finds out.
+            let after = "RESET statement_timeout; RESET search_path";
+            let _ = self.client.batch_execute(after).await;
+        }
     }
 
     /// After a run that did not end: cancels what still runs, and waits until the server has
@@ -471,14 +506,21 @@ impl Session {
         }
     }
 
-    /// Says Terminate and waits for the connection to end, no longer than `limit`.
-    pub async fn close(self, limit: Duration) {
+    /// Says Terminate and waits until the server has closed the connection, no longer than
+    /// `limit`.
+    ///
+    /// # Errors
+    /// What still waits, when it takes longer: the server may still count the connection.
+    pub async fn close(self, limit: Duration) -> Result<(), JoinHandle<()>> {
         let Self {
-            client, connection, ..
+            client,
+            mut connection,
+            ..
         } = self;
         drop(client);
-        if tokio::time::timeout(limit, connection).await.is_err() {
-            debug!("a session did not close in time");
+        match tokio::time::timeout(limit, &mut connection).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(connection),
         }
     }
 

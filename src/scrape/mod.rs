@@ -3,10 +3,20 @@
 //!
 //! In goes the list of targets; out comes an [`Exposition`], which the HTTP edge streams.
 
+mod backoff;
+mod collected;
+mod collector;
+mod counters;
 mod exposition;
+mod flight;
 mod overview;
+mod own;
+mod plan;
 mod scraper;
+mod settings;
+mod worker;
 
 pub use exposition::Exposition;
 pub use overview::{FamilyOverview, Overview, ServerOverview};
 pub use scraper::Scraper;
+pub use settings::ScrapeSettings;

@@ -1,23 +1,219 @@
-//! The handle that the HTTP edge holds.
+//! The handle that the edges hold: one worker a target, all asked at once.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 
-use super::{Exposition, Overview};
+use super::collected::Collected;
+use super::counters::{Counters, TargetCounters};
+use super::flight::Flights;
+use super::settings::ScrapeSettings;
+use super::worker::{Commons, Worker};
+use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
+use crate::catalog::Catalog;
+use crate::exposition::Format;
+use crate::model::Reason;
+use crate::shutdown::Shutdown;
+use crate::targets::{Health, Origin, Target, TargetList, Trouble};
+use crate::telemetry::LogCounters;
 
 /// Asks all targets. Cloning gives another handle on the same scraper.
-#[derive(Clone, Debug, Default)]
-pub struct Scraper {}
+#[derive(Clone, Debug)]
+pub struct Scraper(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    commons: Commons,
+    logs: Arc<LogCounters>,
+    workers: Mutex<Vec<Arc<Handle>>>,
+    cached: Mutex<Option<(Instant, Exposition)>>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    target: Arc<Target>,
+    health: Health,
+    counters: Arc<TargetCounters>,
+    flights: Flights,
+    cancel: CancellationToken,
+}
 
 impl Scraper {
+    /// A scraper without targets.
+    ///
+    /// `connections` is the most that are open at once, over all targets.
+    #[must_use]
+    pub fn new(
+        catalog: watch::Receiver<Arc<Catalog>>,
+        settings: watch::Receiver<ScrapeSettings>,
+        connections: usize,
+        logs: Arc<LogCounters>,
+    ) -> Self {
+        let commons = Commons {
+            counters: Arc::default(),
+            catalog,
+            settings,
+            connections: Arc::new(Semaphore::new(connections)),
+        };
+        Self(Arc::new(Inner {
+            commons,
+            logs,
+            workers: Mutex::default(),
+            cached: Mutex::default(),
+        }))
+    }
+
+    /// Follows the list until the shutdown: a new target gets a worker, one that is gone loses it,
+    /// one that did not change keeps its session.
+    pub async fn follow(self, mut targets: watch::Receiver<TargetList>, shutdown: Shutdown) {
+        loop {
+            let list = targets.borrow_and_update().clone();
+            self.take_over(&list, &shutdown);
+            tokio::select! {
+                () = shutdown.begun() => break,
+                changed = targets.changed() => if changed.is_err() {
+                    shutdown.begun().await;
+                    break;
+                },
+            }
+        }
+        for worker in self.workers() {
+            worker.cancel.cancel();
+        }
+    }
+
+    fn take_over(&self, list: &TargetList, shutdown: &Shutdown) {
+        let old = self.workers();
+        let new = list
+            .iter()
+            .map(|target| {
+                let same = |one: &&Arc<Handle>| *one.target == **target;
+                old.iter().find(same).cloned().unwrap_or_else(|| self.hire(target, &old, shutdown))
+            })
+            .collect::<Vec<_>>();
+        for gone in old.iter().filter(|one| !new.iter().any(|kept| Arc::ptr_eq(kept, one))) {
+            gone.cancel.cancel();
+            info!(server = %gone.target.name, "no longer scraped as it was");
+        }
+        *self.0.workers.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        *self.0.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn hire(&self, target: &Arc<Target>, old: &[Arc<Handle>], shutdown: &Shutdown) -> Arc<Handle> {
+        // Counters of a target that was changed go on: they belong to its name.
+        let before = old.iter().find(|one| one.target.name == target.name);
+        let counters = before.map(|one| Arc::clone(&one.counters)).unwrap_or_default();
+        let health = Health::default();
+        let (flights, orders) = Flights::new();
+        let cancel = CancellationToken::new();
+        let worker = Worker::new(
+            Arc::clone(target),
+            health.clone(),
+            Arc::clone(&counters),
+            self.0.commons.clone(),
+            cancel.clone(),
+        );
+        shutdown.spawn("session", worker.run(orders));
+        Arc::new(Handle { target: Arc::clone(target), health, counters, flights, cancel })
+    }
+
+    fn workers(&self) -> Vec<Arc<Handle>> {
+        self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Collects from every target and returns what is ready at `deadline`. Never fails: a server
     /// that could not be asked is in the answer as `pgexporter_postgresql_active 0`.
-    pub async fn scrape(&self, _deadline: Instant) -> Exposition {
-        Exposition::default()
+    pub async fn scrape(&self, deadline: Instant) -> Exposition {
+        let settings = self.0.commons.settings.borrow().clone();
+        if let Some(kept) = self.cached(settings.cache_age) {
+            return kept;
+        }
+        let workers = self.workers();
+        let answers = join_all(workers.iter().map(|worker| worker.collect(deadline))).await;
+        let catalog = self.0.commons.catalog.borrow().clone();
+        let own = [Format::Text, Format::OpenMetrics]
+            .map(|format| own::render(&answers, &self.0.commons.counters, &self.0.logs, format));
+        let exposition = Exposition::new(own, catalog, answers);
+        if !settings.cache_age.is_zero() && exposition.size() as u64 <= settings.cache_size {
+            let mut cached = self.0.cached.lock().unwrap_or_else(PoisonError::into_inner);
+            *cached = Some((Instant::now(), exposition.clone()));
+        }
+        exposition
+    }
+
+    fn cached(&self, age: Duration) -> Option<Exposition> {
+        let cached = self.0.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached
+            .as_ref()
+            .filter(|(at, _)| !age.is_zero() && at.elapsed() < age)
+            .map(|(_, exposition)| exposition.clone())
     }
 
     /// What the overview page shows; asks no server.
     #[must_use]
     pub fn overview(&self) -> Overview {
-        Overview::default()
+        let servers = self
+            .workers()
+            .iter()
+            .map(|worker| ServerOverview {
+                name: worker.target.name.clone(),
+                address: worker.target.address.to_string(),
+                origin: match worker.target.origin {
+                    Origin::File => "file",
+                    Origin::Kubernetes => "kubernetes",
+                },
+                health: worker.health.report(),
+            })
+            .collect();
+        let own = own::FAMILIES.iter().map(|(name, kind, help)| FamilyOverview {
+            name: (*name).to_owned(),
+            kind: *kind,
+            help: (*help).to_owned(),
+            collector: "pgexporter".to_owned(),
+        });
+        let catalog = self.0.commons.catalog.borrow().clone();
+        let listed = catalog.families.iter().map(|family| FamilyOverview {
+            name: family.name.clone(),
+            kind: family.kind,
+            help: family.help.clone(),
+            collector: family.collector.clone(),
+        });
+        let mut families: Vec<FamilyOverview> = own.chain(listed).collect();
+        families.sort_by(|a, b| a.name.cmp(&b.name));
+        Overview { servers, families }
+    }
+}
+
+impl Handle {
+    /// The target's answer, or a stand-in that says that there was none in time.
+    async fn collect(&self, deadline: Instant) -> Arc<Collected> {
+        if let Some(collected) = self.flights.collect(deadline).await {
+            return collected;
+        }
+        let trouble = Trouble {
+            reason: Reason::Timeout,
+            message: format!("{}: no answer before the scrape's deadline", self.target.address),
+        };
+        self.counters.fail(trouble.reason);
+        self.health.update(|health| {
+            health.active = false;
+            health.trouble = Some(trouble.clone());
+        });
+        Arc::new(Collected {
+            target: Arc::clone(&self.target),
+            catalog: Arc::default(),
+            queries: Vec::new(),
+            settings: None,
+            facts: None,
+            trouble: Some(trouble),
+            denied: Vec::new(),
+            duration: Duration::ZERO,
+            counters: Arc::clone(&self.counters),
+        })
     }
 }

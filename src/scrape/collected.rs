@@ -1,0 +1,42 @@
+//! What one collection of one target brought.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalog::Catalog;
+use crate::postgres::{Facts, QuerySamples, SettingsSamples};
+use crate::targets::{Target, Trouble};
+
+use super::counters::TargetCounters;
+
+/// Samples of a target, or its trouble.
+#[derive(Debug)]
+pub(super) struct Collected {
+    pub target: Arc<Target>,
+    /// What the indexes in `queries` refer to.
+    pub catalog: Arc<Catalog>,
+    pub queries: Vec<Arc<QuerySamples>>,
+    pub settings: Option<Arc<SettingsSamples>>,
+    pub facts: Option<Facts>,
+    /// `None`: it answered.
+    pub trouble: Option<Trouble>,
+    /// Collectors that the role has no right to, sorted.
+    pub denied: Vec<String>,
+    pub duration: Duration,
+    pub counters: Arc<TargetCounters>,
+}
+
+impl Collected {
+    /// Whether it answered.
+    pub(super) fn active(&self) -> bool {
+        self.trouble.is_none()
+    }
+
+    /// Size of its samples in bytes.
+    pub(super) fn size(&self) -> usize {
+        let queries = self.queries.iter().flat_map(|query| &query.families);
+        let settings = self.settings.iter().flat_map(|settings| &settings.settings);
+        queries.map(|(_, lines)| lines.len()).sum::<usize>()
+            + settings.map(|setting| setting.line.len()).sum::<usize>()
+    }
+}

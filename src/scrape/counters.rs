@@ -1,0 +1,49 @@
+//! What the exporter counts of its own work.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::model::Reason;
+
+/// Of the whole process.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub executions: Count,
+    pub errors: Count,
+    pub timeouts: Count,
+}
+
+/// Of one target.
+#[derive(Debug, Default)]
+pub(super) struct TargetCounters {
+    failures: [Count; Reason::ALL.len()],
+    pub scrapes: Count,
+    pub connections: Count,
+}
+
+impl TargetCounters {
+    /// Counts a collection that brought nothing.
+    pub(super) fn fail(&self, reason: Reason) {
+        if let Some(at) = Reason::ALL.iter().position(|one| *one == reason) {
+            self.failures[at].add(1);
+        }
+    }
+
+    /// How often that was so.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.failures.iter().map(Count::get))
+    }
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add(&self, number: usize) {
+        self.0.fetch_add(number as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,157 @@
+//! The exporter's own families: of itself, and of each target.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::collected::Collected;
+use super::counters::Counters;
+use crate::exposition::{FamilyHead, Format, SampleWriter, write_head};
+use crate::model::Kind;
+use crate::telemetry::LogCounters;
+
+/// Name, type, help of every own family, in the order they are sent.
+pub(super) const FAMILIES: [(&str, Kind, &str); 17] = [
+    ("pgexporter_state", Kind::Gauge, "State of pgexporter: 1 is running."),
+    ("pgexporter_version", Kind::Gauge, "Version of pgexporter in a label; always 1."),
+    ("pgexporter_logging_info", Kind::Counter, "Number of INFO log lines."),
+    ("pgexporter_logging_warn", Kind::Counter, "Number of WARN log lines."),
+    ("pgexporter_logging_error", Kind::Counter, "Number of ERROR log lines."),
+    ("pgexporter_logging_fatal", Kind::Counter, "Number of FATAL log lines."),
+    ("pgexporter_query_executions_total", Kind::Counter, "Number of queries sent to servers."),
+    ("pgexporter_query_errors_total", Kind::Counter, "Number of queries that failed."),
+    (
+        "pgexporter_query_timeouts_total",
+        Kind::Counter,
+        "Number of queries cut off by a deadline, a statement timeout or a lock timeout.",
+    ),
+    (
+        "pgexporter_postgresql_active",
+        Kind::Gauge,
+        "Whether the server answered this scrape: 1 is yes.",
+    ),
+    (
+        "pgexporter_postgresql_version",
+        Kind::Gauge,
+        "Version of the server in labels; always 1.",
+    ),
+    ("pgexporter_postgresql_uptime", Kind::Gauge, "Seconds since the server was started."),
+    (
+        "pgexporter_postgresql_extension_info",
+        Kind::Gauge,
+        "An extension that is installed in the session's database; always 1.",
+    ),
+    (
+        "pgexporter_postgresql_failures_total",
+        Kind::Counter,
+        "Number of collections that brought nothing, by reason.",
+    ),
+    (
+        "pgexporter_postgresql_connections_total",
+        Kind::Counter,
+        "Number of connections made to the server.",
+    ),
+    (
+        "pgexporter_postgresql_scrape_duration_seconds",
+        Kind::Gauge,
+        "How long the last collection of the server took, in seconds.",
+    ),
+    (
+        "pgexporter_postgresql_denied",
+        Kind::Gauge,
+        "A collector that the role has no right to; always 1.",
+    ),
+];
+
+/// Renders all of them.
+pub(super) fn render(
+    servers: &[Arc<Collected>],
+    counters: &Counters,
+    logs: &LogCounters,
+    format: Format,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4096);
+    for (name, kind, help) in FAMILIES {
+        let mut lines = Lines { out: Vec::new(), name };
+        match name {
+            "pgexporter_state" => lines.add(&[], 1),
+            "pgexporter_version" => {
+                lines.add(&[("pgexporter_version", env!("CARGO_PKG_VERSION"))], 1);
+            }
+            "pgexporter_logging_info" => lines.add(&[], logs.info.load(Ordering::Relaxed)),
+            "pgexporter_logging_warn" => lines.add(&[], logs.warn.load(Ordering::Relaxed)),
+            "pgexporter_logging_error" => lines.add(&[], logs.error.load(Ordering::Relaxed)),
+            "pgexporter_logging_fatal" => lines.add(&[], logs.fatal.load(Ordering::Relaxed)),
+            "pgexporter_query_executions_total" => lines.add(&[], counters.executions.get()),
+            "pgexporter_query_errors_total" => lines.add(&[], counters.errors.get()),
+            "pgexporter_query_timeouts_total" => lines.add(&[], counters.timeouts.get()),
+            _ => servers.iter().for_each(|server| of_server(&mut lines, server)),
+        }
+        if !lines.out.is_empty() {
+            write_head(&mut out, FamilyHead { name, kind, help }, format);
+            out.append(&mut lines.out);
+        }
+    }
+    out
+}
+
+fn of_server(lines: &mut Lines<'_>, collected: &Collected) {
+    let server = ("server", collected.target.name.as_str());
+    match lines.name {
+        "pgexporter_postgresql_active" => lines.add(&[server], u64::from(collected.active())),
+        "pgexporter_postgresql_version" => {
+            if let Some(facts) = &collected.facts {
+                let major = facts.version.major().to_string();
+                let minor = facts.version.minor().to_string();
+                lines.add(&[server, ("version", &major), ("minor_version", &minor)], 1);
+            }
+        }
+        "pgexporter_postgresql_uptime" => {
+            if let Some(facts) = &collected.facts {
+                // Whole seconds, as the C program gives them.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                lines.add(&[server], facts.uptime.max(0.0) as u64);
+            }
+        }
+        "pgexporter_postgresql_extension_info" => {
+            for (name, version, comment) in collected.facts.iter().flat_map(|f| &f.extensions) {
+                let labels =
+                    [server, ("extension", name.as_str()), ("version", version), ("comment", comment)];
+                lines.add(&labels, 1);
+            }
+        }
+        "pgexporter_postgresql_failures_total" => {
+            for (reason, number) in collected.counters.failures() {
+                lines.add(&[server, ("reason", reason.as_str())], number);
+            }
+        }
+        "pgexporter_postgresql_connections_total" => {
+            lines.add(&[server], collected.counters.connections.get());
+        }
+        "pgexporter_postgresql_scrape_duration_seconds" => {
+            let mut sample = SampleWriter::begin(&mut lines.out, lines.name);
+            sample.label("server", server.1.as_bytes());
+            sample.float(collected.duration.as_secs_f64());
+        }
+        "pgexporter_postgresql_denied" => {
+            for collector in &collected.denied {
+                lines.add(&[server, ("collector", collector)], 1);
+            }
+        }
+        _ => {}
+    }
+}
+
+struct Lines<'a> {
+    out: Vec<u8>,
+    name: &'a str,
+}
+
+impl Lines<'_> {
+    fn add(&mut self, labels: &[(&str, &str)], value: u64) {
+        let mut sample = SampleWriter::begin(&mut self.out, self.name);
+        for (name, value) in labels {
+            sample.label(name, value.as_bytes());
+        }
+        sample.integer(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+}

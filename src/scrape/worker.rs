@@ -1,0 +1,311 @@
+//! One task a target: keeps its session, and collects when asked.
+//!
+//! Connecting goes on beside the scrapes, with jittered backoff; an order that finds the target
+//! known to be down is answered at once.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::collected::Collected;
+use super::collector::Collector;
+use super::counters::{Counters, TargetCounters};
+use super::flight::Order;
+use super::settings::ScrapeSettings;
+use crate::catalog::Catalog;
+use crate::model::Reason;
+use crate::postgres::{Mode, Orphan, Session};
+use crate::targets::{Health, Target, Trouble};
+
+/// What all workers share.
+#[derive(Clone, Debug)]
+pub(super) struct Commons {
+    pub counters: Arc<Counters>,
+    pub catalog: watch::Receiver<Arc<Catalog>>,
+    pub settings: watch::Receiver<ScrapeSettings>,
+    /// One permit for each connection of the whole process.
+    pub connections: Arc<Semaphore>,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>;
+
+/// The task of one target.
+pub(super) struct Worker {
+    target: Arc<Target>,
+    health: Health,
+    counters: Arc<TargetCounters>,
+    commons: Commons,
+    cancelled: CancellationToken,
+    session: Option<Session>,
+    collector: Collector,
+    /// `None` while all is well, or before the first attempt.
+    trouble: Option<Trouble>,
+    backoff: Backoff,
+    orphan: Option<Orphan>,
+    next_session: u64,
+}
+
+/// How long a session that is no longer needed may take to end.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+impl Worker {
+    pub(super) fn new(
+        target: Arc<Target>,
+        health: Health,
+        counters: Arc<TargetCounters>,
+        commons: Commons,
+        cancelled: CancellationToken,
+    ) -> Self {
+        let collector = Collector::new(&target, &commons, &counters);
+        Self {
+            target,
+            health,
+            counters,
+            commons,
+            cancelled,
+            session: None,
+            collector,
+            trouble: None,
+            backoff: Backoff::default(),
+            orphan: None,
+            next_session: 0,
+        }
+    }
+
+    /// Runs until cancelled, then says Terminate.
+    pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let cancelled = self.cancelled.clone();
+        let mut connecting: Option<Connecting> = None;
+        let mut waiting: Option<Order> = None;
+        loop {
+            if self.session.is_none() && connecting.is_none() && self.wants_session(&waiting) {
+                connecting = Some(self.connect());
+            }
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => break,
+                Some(order) = orders.recv() => waiting = Some(order),
+                result = poll(&mut connecting) => {
+                    connecting = None;
+                    self.connected(result).await;
+                }
+                () = ended(&mut self.session) => self.lost(),
+                () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
+            }
+            let Some(order) = waiting.take() else { continue };
+            if let Some(session) = self.session.take() {
+                // In-flight scrapes finish: cancelling comes after them.
+                self.collect(session, order).await;
+            } else if let Some(trouble) = self.trouble.clone() {
+                self.refuse(order, trouble);
+            } else {
+                // The first attempt still runs; its end is this order's answer.
+                waiting = Some(order);
+            }
+        }
+        drop(connecting);
+        if let Some(session) = self.session.take() {
+            let _ = session.close(GOODBYE).await;
+        }
+        self.collector.close(GOODBYE).await;
+    }
+
+    fn wants_session(&self, waiting: &Option<Order>) -> bool {
+        (self.target.keep_session || waiting.is_some()) && self.backoff.is_over()
+    }
+
+    fn connect(&mut self) -> Connecting {
+        self.next_session += 1;
+        let (target, id) = (Arc::clone(&self.target), self.next_session);
+        let connections = Arc::clone(&self.commons.connections);
+        let counters = Arc::clone(&self.counters);
+        Box::pin(async move {
+            let until = Instant::now() + target.timeouts.connect;
+            let permit = timeout_at(until, connections.acquire_owned())
+                .await
+                .map_err(|_| no_connection_left())?
+                .map_err(|_| no_connection_left())?;
+            counters.connections.add(1);
+            Session::open(&target, &target.database, id, Mode::Kept, permit).await
+        })
+    }
+
+    /// Looks the new session over, so that the first scrape finds everything prepared.
+    async fn connected(&mut self, result: Result<Session, Trouble>) {
+        let ready = match result {
+            Ok(mut session) => {
+                let deadline = Instant::now() + self.target.timeouts.connect;
+                if let Some(orphan) = self.orphan.take() {
+                    let alive = session.end_orphan(orphan, deadline).await;
+                    self.collector.hold_walk(alive);
+                }
+                match self.collector.ready(&mut session, deadline).await {
+                    Ok(()) => Ok(session),
+                    Err(trouble) => {
+                        let _ = session.close(GOODBYE).await;
+                        Err(trouble)
+                    }
+                }
+            }
+            Err(trouble) => Err(trouble),
+        };
+        match ready {
+            Ok(session) => {
+                self.well(&session);
+                self.session = Some(session);
+            }
+            Err(trouble) => self.down(trouble),
+        }
+    }
+
+    fn lost(&mut self) {
+        let trouble = self.session.take().and_then(|session| session.trouble());
+        self.down(trouble.unwrap_or_else(|| Trouble {
+            reason: Reason::ConnectionLost,
+            message: "the session ended".to_owned(),
+        }));
+        // A server that restarts is back soon, and one that is not costs one attempt.
+        self.backoff.begin_again();
+    }
+
+    async fn collect(&mut self, session: Session, order: Order) {
+        let started = Instant::now();
+        let mut session = session;
+        self.counters.scrapes.add(1);
+        let mut collected = self.collector.collect(&mut session, order.deadline()).await;
+        collected.duration = started.elapsed();
+        let trouble = collected.trouble.clone();
+        self.report(&collected, &session);
+        if let Some(trouble) = &trouble {
+            self.counters.fail(trouble.reason);
+        }
+        order.answer(collected);
+
+        let lost = session.trouble().is_some();
+        if lost {
+            self.session = Some(session);
+            return self.lost();
+        }
+        if self.collector.is_unsettled() {
+            // A server that does not answer is waited for instead of connected to again: that
+            // would be one connection more for as long as it sleeps.
+            let limit = (self.target.timeouts.query * 2).max(Duration::from_secs(60));
+            match session.settled(limit).await {
+                Ok(settled) => {
+                    session = settled;
+                    self.collector.settled();
+                }
+                Err(orphan) => {
+                    self.orphan = orphan;
+                    return self.down(Trouble {
+                        reason: Reason::Timeout,
+                        message: format!(
+                            "{}: no answer for {limit:?} after a scrape; the session was given up",
+                            self.target.address
+                        ),
+                    });
+                }
+            }
+        }
+        // Sessions are not kept where others wait for a connection.
+        if self.target.keep_session && self.commons.connections.available_permits() > 0 {
+            self.session = Some(session);
+        } else {
+            let _ = session.close(GOODBYE).await;
+            self.collector.close(GOODBYE).await;
+        }
+    }
+
+    fn refuse(&mut self, order: Order, trouble: Trouble) {
+        self.counters.scrapes.add(1);
+        self.counters.fail(trouble.reason);
+        order.answer(self.collector.nothing(trouble));
+    }
+
+    fn well(&mut self, session: &Session) {
+        if let Some(trouble) = self.trouble.take() {
+            info!(server = %self.target.name, "up again after: {}", trouble.message);
+        } else {
+            info!(server = %self.target.name, address = %self.target.address, "connected");
+        }
+        self.backoff.reset();
+        let facts = session.facts();
+        self.health.update(|health| {
+            health.active = true;
+            health.trouble = None;
+            health.version = facts.map(|facts| facts.version);
+            health.role = facts.map(|facts| facts.role);
+            health.pooled = *session.mode() == Mode::Pooled;
+        });
+    }
+
+    fn down(&mut self, trouble: Trouble) {
+        let news = self.trouble.as_ref().is_none_or(|old| old.reason != trouble.reason);
+        if news {
+            warn!(
+                server = %self.target.name,
+                reason = trouble.reason.as_str(),
+                "down: {}", trouble.message
+            );
+        }
+        self.backoff.next();
+        self.health.update(|health| {
+            health.active = false;
+            health.trouble = Some(trouble.clone());
+        });
+        self.trouble = Some(trouble);
+    }
+
+    fn report(&self, collected: &Collected, session: &Session) {
+        let samples = collected.queries.iter().map(|query| query.samples).sum::<usize>()
+            + collected.settings.as_ref().map_or(0, |settings| settings.settings.len());
+        let filled = collected.queries.iter().flat_map(|query| &query.families);
+        let families = filled.filter(|(_, lines)| !lines.is_empty()).count();
+        self.health.update(|health| {
+            health.active = collected.active();
+            health.trouble.clone_from(&collected.trouble);
+            if let Some(facts) = &collected.facts {
+                health.version = Some(facts.version);
+                health.role = Some(facts.role);
+            }
+            health.last_scrape = Some(SystemTime::now());
+            health.duration = collected.duration;
+            health.families = families;
+            health.samples = samples;
+            health.pooled = *session.mode() == Mode::Pooled;
+            health.denied.clone_from(&collected.denied);
+        });
+    }
+}
+
+fn no_connection_left() -> Trouble {
+    Trouble {
+        reason: Reason::TooManyConnections,
+        message: "max_connections of the exporter is used up; raise it".to_owned(),
+    }
+}
+
+async fn poll(connecting: &mut Option<Connecting>) -> Result<Session, Trouble> {
+    match connecting {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ended(session: &mut Option<Session>) {
+    match session {
+        Some(session) => session.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a connection that was given up but may still count at the server.
+pub(super) type Leftover = JoinHandle<()>;
