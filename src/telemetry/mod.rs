@@ -168,8 +168,8 @@ impl Telemetry {
         Arc::clone(&self.inner.counters)
     }
 
-    /// Takes over level, prefix, format, rotation and mode. `log_type` and `path` need a restart
-    /// and are left as they are.
+    /// Takes over level, prefix, format and rotation. The mode speaks of the start alone, so that
+    /// a new one has no effect yet; `log_type` and `path` need a restart and are left as they are.
     ///
     /// # Errors
     /// The prefix is no `strftime` format; then nothing was changed.
