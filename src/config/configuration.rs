@@ -163,7 +163,7 @@ pub enum ServerKind {
 }
 
 /// `tls` of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServerTls {
     /// Never.
     Off,
