@@ -37,6 +37,14 @@ pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
         report.notice(given.line("non_blocking"), "non_blocking", message);
     }
 
+    for (key, value) in [("ev_backend", main.ev_backend), ("libev", main.libev)] {
+        if !["auto", "epoll"].contains(&value) {
+            let message =
+                format!("{value} has no effect: the event loop is the operating system's own");
+            report.notice(given.line(key), key, message);
+        }
+    }
+
     tls_files("metrics_", &main.metrics_tls_files, true, given, report);
     if main.metrics_tls_files.ca.is_some() && main.metrics_tls_files.cert.is_none() {
         let message = "needs metrics_cert_file and metrics_key_file beside it";

@@ -144,6 +144,20 @@ impl Field for Vec<String> {
     }
 }
 
+/// A word that only its text matters of.
+impl Field for &'static str {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Word(word) => Some(word),
+            _ => None,
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Word(self)
+    }
+}
+
 macro_rules! word_fields {
     ($($word:ty { $($text:literal => $variant:ident),* })*) => {$(
         impl Field for $word {

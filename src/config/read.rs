@@ -265,15 +265,10 @@ fn later_keys(given: &Given, report: &mut Report) {
         let Some(value) = given.value(key.name) else {
             continue;
         };
-        let message = match (key.name, value) {
-            ("ev_backend" | "libev", Value::Word("auto" | "epoll"))
-            | ("kubernetes", Value::Word("off")) => continue,
-            ("ev_backend" | "libev", value) => {
-                format!("{value} has no effect: the event loop is the operating system's own")
-            }
-            _ => "has no effect yet".to_owned(),
-        };
-        report.notice(given.line(key.name), key.name, message);
+        // Switched off is what it is.
+        if (key.name, value) != ("kubernetes", &Value::Word("off")) {
+            report.notice(given.line(key.name), key.name, "has no effect yet");
+        }
     }
 }
 
@@ -306,6 +301,8 @@ pub(super) fn blank_main() -> Main {
         keep_alive: false,
         nodelay: false,
         non_blocking: false,
+        ev_backend: "auto",
+        libev: "auto",
         backlog: 0,
         hugepage: HugePage::Off,
         pidfile: None,

@@ -8,13 +8,6 @@ use crate::config::configuration::Main;
 use crate::config::value::{Kind, LONGEST};
 
 const ANY_DURATION: Kind = Kind::Duration(Duration::ZERO, LONGEST);
-/// The names that libev and the C program have for event loops.
-const EVENT_LOOP: Kind = Kind::Word(
-    &[
-        "auto", "epoll", "io_uring", "iouring", "select", "poll", "kqueue", "devpoll", "port",
-    ],
-    &[],
-);
 
 pub(super) const KEYS: &[Key<Main>] = &[
     Key::later(
@@ -164,20 +157,6 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "0",
         Restart,
         "Port of the web console.",
-    ),
-    Key::later(
-        "ev_backend",
-        EVENT_LOOP,
-        "auto",
-        Restart,
-        "The event loop is the one of the operating system; `auto` and `epoll` are read in silence.",
-    ),
-    Key::later(
-        "libev",
-        EVENT_LOOP,
-        "auto",
-        Restart,
-        "Older name of `ev_backend`.",
     ),
     Key::later(
         "kubernetes",

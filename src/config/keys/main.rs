@@ -20,6 +20,13 @@ const LOG_LEVEL: Kind = Kind::Word(
         ("warning", "warn"),
     ],
 );
+/// The names that libev and the C program have for event loops.
+const EVENT_LOOP: Kind = Kind::Word(
+    &[
+        "auto", "epoll", "io_uring", "iouring", "select", "poll", "kqueue", "devpoll", "port",
+    ],
+    &[],
+);
 
 pub(super) const KEYS: &[Key<Main>] = &[
     Key::new(
@@ -363,5 +370,21 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: update_process_title),
         "How much the title of the process tells.",
+    ),
+    Key::new(
+        "ev_backend",
+        EVENT_LOOP,
+        "auto",
+        Restart,
+        place!(Main: ev_backend),
+        "Read for the sake of older files: the event loop is the operating system's own. Others than `auto` and `epoll` get a line in the log.",
+    ),
+    Key::new(
+        "libev",
+        EVENT_LOOP,
+        "auto",
+        Restart,
+        place!(Main: libev),
+        "Older name of `ev_backend`.",
     ),
 ];
