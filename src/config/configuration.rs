@@ -71,6 +71,10 @@ pub struct Main {
     pub nodelay: bool,
     /// Accepted; connections are always non-blocking.
     pub non_blocking: bool,
+    /// Accepted; the event loop is the operating system's own.
+    pub ev_backend: &'static str,
+    /// Older name of `ev_backend`; accepted.
+    pub libev: &'static str,
     /// Length of the queue of connections not yet accepted.
     pub backlog: u32,
     /// Large memory pages.
@@ -163,7 +167,7 @@ pub enum ServerKind {
 }
 
 /// `tls` of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServerTls {
     /// Never.
     Off,

@@ -1,6 +1,35 @@
 //! `pgexporter.conf`: text goes in, a checked [`Configuration`] or a list of all its errors comes
 //! out.
+//!
+//! ```text
+//! bytes ─► ini (sections, lines) ─► read (keys, by the table in keys/) ─► check ─► Configuration
+//!                                                                                      │
+//!                                    values (listing) ◄── compare, merge (reload) ◄────┘
+//! ```
+//!
+//! The table of [`keys`] is the one source of names, kinds and defaults: reading, listing,
+//! comparing and `docs/configuration.md` all come from it.
 
+mod check;
+mod compare;
 mod configuration;
+pub mod docs;
+mod errors;
+mod field;
+mod ini;
+pub mod keys;
+mod load;
+mod read;
+mod value;
+mod values;
 
+#[cfg(test)]
+mod tests;
+
+pub use compare::{Change, Changes, ServerChange, compare, merge};
 pub use configuration::*;
+pub use errors::{ConfigErrors, Problem};
+pub use load::{DEFAULT_DIRECTORY, DIRECTORY_VARIABLE, FILE_NAME, find, load, parse};
+pub use read::Loaded;
+pub use value::{Kind, Value};
+pub use values::{get, values};

@@ -1,0 +1,181 @@
+//! Checks that look at more than one key, or at files the keys name.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::configuration::{Main, Server, ServerTls, TlsFiles};
+use super::errors::Report;
+use super::keys::main_keys;
+use super::read::Given;
+use super::value::Value;
+
+/// Checks the main section. Timeouts of zero, which would be no timeout at all, take their default.
+pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
+    at_least_a_moment(
+        "blocking_timeout",
+        &mut main.blocking_timeout,
+        given,
+        report,
+    );
+    at_least_a_moment(
+        "authentication_timeout",
+        &mut main.authentication_timeout,
+        given,
+        report,
+    );
+    ports(main, given, report);
+    if let Some(path) = &main.metrics_path
+        && let Err(error) = path.metadata()
+    {
+        let message = format!("{}: {}", path.display(), in_words(&error));
+        report.problem(given.line("metrics_path"), Some("metrics_path"), message);
+    }
+    if !main.non_blocking {
+        let message = "off has no effect: connections never block";
+        report.notice(given.line("non_blocking"), "non_blocking", message);
+    }
+
+    for (key, value) in [("ev_backend", main.ev_backend), ("libev", main.libev)] {
+        if !["auto", "epoll"].contains(&value) {
+            let message =
+                format!("{value} has no effect: the event loop is the operating system's own");
+            report.notice(given.line(key), key, message);
+        }
+    }
+
+    tls_files("metrics_", &main.metrics_tls_files, true, given, report);
+    if main.metrics_tls_files.ca.is_some() && main.metrics_tls_files.cert.is_none() {
+        let message = "needs metrics_cert_file and metrics_key_file beside it";
+        report.problem(
+            given.line("metrics_ca_file"),
+            Some("metrics_ca_file"),
+            message,
+        );
+    }
+    let in_use = main.tls && main.management.is_some();
+    tls_files("tls_", &main.tls_files, in_use, given, report);
+    if main.tls && main.management.is_none() {
+        let message = "on has no effect: it is about the management port, which is off";
+        report.notice(given.line("tls"), "tls", message);
+    }
+    if in_use && main.tls_files.cert.is_none() && main.tls_files.key.is_none() {
+        let message = "on needs tls_cert_file and tls_key_file";
+        report.problem(given.line("tls"), Some("tls"), message);
+    }
+}
+
+/// Checks a server's section.
+pub(super) fn server(server: &Server, given: &Given, report: &mut Report) {
+    tls_files(
+        "tls_",
+        &server.tls_files,
+        server.tls != ServerTls::Off,
+        given,
+        report,
+    );
+    let explicit = given.value("tls").is_some();
+    if server.host.starts_with('/') && explicit && server.tls > ServerTls::Try {
+        let message = "has no effect: a Unix socket speaks no TLS";
+        report.notice(given.line("tls"), "tls", message);
+    }
+}
+
+/// Without a server there is nothing to do, unless Kubernetes may bring some.
+pub(super) fn some_server(servers: &[Server], given: &Given, report: &mut Report) {
+    if !servers.is_empty() {
+        return;
+    }
+    if given.value("kubernetes") == Some(&Value::Word("off")) {
+        let message = "has no section of a server; add one, such as [primary] with host, port \
+                       and user";
+        report.problem(None, None, message);
+    } else {
+        let message = "there is none, so there is nothing to scrape until one is added";
+        report.notice(None, "section of a server", message);
+    }
+}
+
+fn at_least_a_moment(key: &str, timeout: &mut Duration, given: &Given, report: &mut Report) {
+    if !timeout.is_zero() || given.value(key).is_none() {
+        return;
+    }
+    let default = main_keys()
+        .find(|known| known.name == key)
+        .map(super::keys::Key::default_value);
+    if let Some(Ok(Value::Duration(default))) = default {
+        *timeout = default;
+        let default = Value::Duration(default);
+        let message = format!("0 would be to wait forever; {default} is used");
+        report.notice(given.line(key), key, message);
+    }
+}
+
+fn ports(main: &Main, given: &Given, report: &mut Report) {
+    let metrics = (main.metrics != 0).then_some(main.metrics);
+    let ports = [
+        ("metrics", metrics),
+        ("health", main.health),
+        ("management", main.management),
+    ];
+    for (index, (key, port)) in ports.iter().enumerate() {
+        let Some(number) = port else { continue };
+        if let Some((other, _)) = ports[..index].iter().find(|(_, other)| other == port) {
+            let message = format!("{number} is the port of `{other}` too; give it one of its own");
+            report.problem(given.line(key), Some(key), message);
+        }
+    }
+}
+
+/// A certificate and its key come together, and files that are used are there. Files that are not
+/// used only earn a notice: the C program does not look at them either.
+fn tls_files(prefix: &str, files: &TlsFiles, in_use: bool, given: &Given, report: &mut Report) {
+    let (cert, key) = (format!("{prefix}cert_file"), format!("{prefix}key_file"));
+    for (alone, this, other) in [
+        (files.cert.is_some() && files.key.is_none(), &cert, &key),
+        (files.key.is_some() && files.cert.is_none(), &key, &cert),
+    ] {
+        if alone {
+            report.problem(
+                given.line(this),
+                Some(this),
+                format!("needs {other} beside it"),
+            );
+        }
+    }
+    let ca = format!("{prefix}ca_file");
+    for (name, path) in [(&cert, &files.cert), (&key, &files.key), (&ca, &files.ca)] {
+        let Some(path) = path else { continue };
+        let Err(error) = readable(path) else { continue };
+        let message = format!("{}: {error}", path.display());
+        match in_use {
+            true => report.problem(given.line(name), Some(name), message),
+            false => report.notice(given.line(name), name, message),
+        }
+    }
+}
+
+fn readable(path: &Path) -> Result<(), String> {
+    // A pipe would wait for its writer, so a file is only opened when it is one.
+    let metadata = path.metadata().map_err(|error| in_words(&error))?;
+    if metadata.is_dir() {
+        return Err("is a folder; name a file".to_owned());
+    }
+    if metadata.is_file() {
+        File::open(path).map_err(|error| in_words(&error))?;
+    }
+    Ok(())
+}
+
+/// Why a file cannot be used, and what to do.
+pub(super) fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "may not be read by the user that runs this program".to_owned()
+        }
+        io::ErrorKind::IsADirectory => "is a folder; name a file".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,119 @@
+//! The keys of a server's section.
+
+use super::{Effect::Reload, Key, Required, place};
+use crate::config::configuration::Server;
+use crate::config::value::Kind;
+
+const SERVER_TLS: Kind = Kind::Word(
+    &["off", "try", "on", "verify-ca", "verify-full"],
+    &[
+        ("false", "off"),
+        ("no", "off"),
+        ("0", "off"),
+        ("true", "on"),
+        ("yes", "on"),
+        ("1", "on"),
+    ],
+);
+
+pub(super) const KEYS: &[Key<Server>] = &[
+    Key::new(
+        "host",
+        Kind::Host,
+        "",
+        Reload,
+        place!(Server: host),
+        "Host name or address of the server, or the folder of its Unix socket.",
+    )
+    .required(Required::Yes),
+    Key::new(
+        "port",
+        Kind::Port,
+        "",
+        Reload,
+        place!(Server: port),
+        "Port of the server, also for the name of its Unix socket.",
+    )
+    .required(Required::Yes),
+    Key::new(
+        "user",
+        Kind::Text,
+        "",
+        Reload,
+        place!(Server: user),
+        "The role to log in as; `pg_monitor` is enough. Its password does not belong in this file.",
+    )
+    .required(Required::ForPostgresql),
+    Key::new(
+        "database",
+        Kind::Text,
+        "postgres",
+        Reload,
+        place!(Server: database),
+        "The database of the session.",
+    ),
+    Key::new(
+        "type",
+        Kind::Word(&["postgresql", "prometheus"], &[("postgres", "postgresql")]),
+        "postgresql",
+        Reload,
+        place!(Server: kind),
+        "What answers there; a server of type `prometheus` is read, and has no effect yet.",
+    ),
+    Key::new(
+        "data_dir",
+        Kind::Path,
+        "",
+        Reload,
+        place!(Server: data_dir),
+        "Folder of the server's data, when it is on this machine.",
+    ),
+    Key::new(
+        "wal_dir",
+        Kind::Path,
+        "",
+        Reload,
+        place!(Server: wal_dir),
+        "Folder of the server's WAL, when it is on this machine.",
+    ),
+    Key::new(
+        "tls",
+        SERVER_TLS,
+        "try",
+        Reload,
+        place!(Server: tls),
+        "Whether TLS is spoken to the server: never, when it can, always, always with a certificate of a known authority, always with one that names `host` too. Without `tls_ca_file` the authorities are those of the system.",
+    ),
+    Key::new(
+        "tls_cert_file",
+        Kind::Path,
+        "",
+        Reload,
+        place!(Server: tls_files.cert),
+        "Client certificate, PEM.",
+    ),
+    Key::new(
+        "tls_key_file",
+        Kind::Path,
+        "",
+        Reload,
+        place!(Server: tls_files.key),
+        "Private key of the client certificate, PEM.",
+    ),
+    Key::new(
+        "tls_ca_file",
+        Kind::Path,
+        "",
+        Reload,
+        place!(Server: tls_files.ca),
+        "Authorities, PEM, of the server's certificate.",
+    ),
+    Key::new(
+        "extensions",
+        Kind::List,
+        "",
+        Reload,
+        place!(Server: extensions),
+        "Extensions to scrape; without it those of the main section.",
+    ),
+];

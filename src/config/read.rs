@@ -1,0 +1,336 @@
+//! From sections of texts to a [`Configuration`]: each key is looked up in the table, its value
+//! read and put into its field.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::check;
+use super::configuration::{
+    Configuration, HugePage, Main, ProcessTitle, Server, ServerKind, ServerTls, TlsFiles,
+};
+use super::errors::{ConfigErrors, Report};
+use super::ini::{self, Entry, Section};
+use super::keys::{Key, MAIN_SECTION, Required, main_keys, server_keys};
+use super::value::Value;
+use crate::telemetry::{LogFormat, LogLevel, LogMode, LogType};
+
+/// The longest name of a server, in characters. It is the value of a label on every sample.
+const LONGEST_NAME: usize = 127;
+
+/// A configuration, and what its user should know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What the file says.
+    pub configuration: Configuration,
+    /// Lines to log at start: keys without an effect yet, settings that do nothing.
+    pub notices: Vec<String>,
+}
+
+/// What a section gave, for the checks that look at more than one key.
+pub(super) struct Given {
+    /// The line of the section's brackets.
+    pub(super) line: Option<usize>,
+    keys: BTreeMap<&'static str, (usize, Option<Value>)>,
+}
+
+impl Given {
+    /// The line of a key, else the line of the section.
+    pub(super) fn line(&self, key: &str) -> Option<usize> {
+        self.keys.get(key).map(|(line, _)| *line).or(self.line)
+    }
+
+    /// The value of a key that was given one, and whose value is good.
+    pub(super) fn value(&self, key: &str) -> Option<&Value> {
+        self.keys.get(key).and_then(|(_, value)| value.as_ref())
+    }
+
+    /// Whether a key has a line with a value, good or not.
+    fn tried(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+    }
+}
+
+/// Reads the bytes of the file at `path`.
+pub(super) fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Loaded, ConfigErrors> {
+    let mut report = Report::new(path);
+    let sections = ini::read(bytes, &mut report);
+
+    let mut main = blank_main();
+    let mut servers = Vec::new();
+    let mut first_lines: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut given_main = Given {
+        line: None,
+        keys: BTreeMap::new(),
+    };
+    for section in &sections {
+        let first = *first_lines
+            .entry(section.name.as_str())
+            .or_insert(section.line);
+        let again = first != section.line;
+        if again {
+            let message = format!(
+                "the section [{}] stands already at line {first}; put its keys there",
+                section.name
+            );
+            report.problem(Some(section.line), None, message);
+        }
+        if section.name == MAIN_SECTION {
+            // A second section is looked through for errors of its own, and otherwise left aside.
+            let mut other = blank_main();
+            let target = if again { &mut other } else { &mut main };
+            let elsewhere = |name: &str| server_keys().any(|key| key.name == name);
+            let given = fill(main_keys(), &elsewhere, section, target, again, &mut report);
+            later_keys(&given, &mut report);
+            if !again {
+                given_main = given;
+            }
+        } else if let Some(server) = read_server(section, again, &mut report) {
+            servers.push(server);
+        }
+    }
+    if given_main.line.is_none() {
+        let message = format!("has no section [{MAIN_SECTION}]");
+        report.problem(None, None, message);
+    } else {
+        check::main(&mut main, &given_main, &mut report);
+    }
+    check::some_server(&servers, &given_main, &mut report);
+
+    let notices = report.finish()?;
+    let configuration = Configuration {
+        path: path.to_owned(),
+        main,
+        servers,
+    };
+    Ok(Loaded {
+        configuration,
+        notices,
+    })
+}
+
+/// Reads a server's section; `None` when it is one that is left out.
+fn read_server(section: &Section, again: bool, report: &mut Report) -> Option<Server> {
+    let length = section.name.chars().count();
+    if length > LONGEST_NAME {
+        let message =
+            format!("the name of a server has {length} characters; allowed: {LONGEST_NAME}");
+        report.problem(Some(section.line), None, message);
+    }
+    let mut server = blank_server(&section.name);
+    let elsewhere = |name: &str| main_keys().any(|key| key.name == name);
+    let given = fill(
+        server_keys(),
+        &elsewhere,
+        section,
+        &mut server,
+        again,
+        report,
+    );
+    if server.kind == ServerKind::Prometheus {
+        let message = format!(
+            "the server [{}] of type prometheus has no effect yet, and is left out",
+            section.name
+        );
+        report.notice(given.line("type"), "type", message);
+        return None;
+    }
+    if !again {
+        missing(
+            server_keys(),
+            |required| required == Required::ForPostgresql,
+            &given,
+            report,
+        );
+    }
+    check::server(&server, &given, report);
+    Some(server)
+}
+
+/// Puts the defaults and then the values of a section into `target`.
+fn fill<S: 'static>(
+    keys: impl Iterator<Item = &'static Key<S>> + Clone,
+    elsewhere: &dyn Fn(&str) -> bool,
+    section: &Section,
+    target: &mut S,
+    again: bool,
+    report: &mut Report,
+) -> Given {
+    let mut given = Given {
+        line: Some(section.line),
+        keys: BTreeMap::new(),
+    };
+    for key in keys.clone() {
+        let Ok(value) = key.default_value() else {
+            continue;
+        };
+        if value != Value::Unset
+            && let Some(place) = &key.place
+        {
+            (place.set)(target, &value);
+        }
+    }
+    for entry in &section.entries {
+        let Some(key) = keys.clone().find(|key| key.name == entry.key) else {
+            let message = unknown(keys.clone(), elsewhere, section, entry);
+            report.problem(Some(entry.line), Some(&entry.key), message);
+            continue;
+        };
+        if let Some((line, _)) = given.keys.get(key.name) {
+            let message = format!("stands already at line {line}; keep one of them");
+            report.problem(Some(entry.line), Some(key.name), message);
+            continue;
+        }
+        let value = read_value(key, entry, target, report);
+        given.keys.insert(key.name, (entry.line, value));
+    }
+    if !again {
+        missing(keys, |required| required == Required::Yes, &given, report);
+    }
+    given
+}
+
+/// Reads one value and puts it into its field; `None` when it is empty or wrong.
+fn read_value<S>(
+    key: &Key<S>,
+    entry: &Entry,
+    target: &mut S,
+    report: &mut Report,
+) -> Option<Value> {
+    if entry.value.is_empty() {
+        if key.required != Required::No || !key.kind.may_be_empty() {
+            let message = format!("has no value; allowed: {}", key.kind.allowed());
+            report.problem(Some(entry.line), Some(key.name), message);
+        }
+        return None;
+    }
+    match key.kind.parse(&entry.value) {
+        Ok(value) => {
+            if let Some(place) = &key.place {
+                (place.set)(target, &value);
+            }
+            Some(value)
+        }
+        Err(message) => {
+            report.problem(Some(entry.line), Some(key.name), message);
+            None
+        }
+    }
+}
+
+fn missing<S: 'static>(
+    keys: impl Iterator<Item = &'static Key<S>>,
+    wanted: fn(Required) -> bool,
+    given: &Given,
+    report: &mut Report,
+) {
+    for key in keys.filter(|key| wanted(key.required) && !given.tried(key.name)) {
+        let message = format!("is required in this section: {}", key.about);
+        report.problem(given.line, Some(key.name), message);
+    }
+}
+
+/// What to say about a key that is not in the table of its section.
+fn unknown<S: 'static>(
+    keys: impl Iterator<Item = &'static Key<S>>,
+    elsewhere: &dyn Fn(&str) -> bool,
+    section: &Section,
+    entry: &Entry,
+) -> String {
+    let key = entry.key.to_lowercase();
+    if elsewhere(&entry.key) {
+        return match section.name == MAIN_SECTION {
+            true => "belongs in the section of a server".to_owned(),
+            false => format!("belongs in the section [{MAIN_SECTION}]"),
+        };
+    }
+    if key.contains("password") {
+        return "passwords do not belong in this file; keep them with `pgexporter-admin user add`, \
+                in a file named by PGPASSFILE, or in PGPASSWORD"
+            .to_owned();
+    }
+    let nearest = keys
+        .map(|known| (strsim::osa_distance(&key, known.name), known.name))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(3).min(4));
+    match nearest {
+        Some((_, known)) => format!("is not a known key; did you mean `{known}`?"),
+        None => "is not a known key; docs/configuration.md lists them".to_owned(),
+    }
+}
+
+/// Says of every key that is given and has no effect yet that it has none.
+fn later_keys(given: &Given, report: &mut Report) {
+    for key in main_keys().filter(|key| key.place.is_none()) {
+        let Some(value) = given.value(key.name) else {
+            continue;
+        };
+        // Switched off is what it is.
+        if (key.name, value) != ("kubernetes", &Value::Word("off")) {
+            report.notice(given.line(key.name), key.name, "has no effect yet");
+        }
+    }
+}
+
+/// A main section before its keys are read.
+pub(super) fn blank_main() -> Main {
+    Main {
+        host: String::new(),
+        unix_socket_dir: PathBuf::new(),
+        metrics: 0,
+        health: None,
+        management: None,
+        metrics_path: None,
+        metrics_cache_max_age: Duration::ZERO,
+        metrics_cache_max_size: 0,
+        metrics_query_timeout: Duration::ZERO,
+        cache: false,
+        log_type: LogType::Console,
+        log_level: LogLevel::Info,
+        log_path: PathBuf::new(),
+        log_rotation_age: Duration::ZERO,
+        log_rotation_size: 0,
+        log_line_prefix: String::new(),
+        log_mode: LogMode::Append,
+        log_format: LogFormat::Text,
+        blocking_timeout: Duration::ZERO,
+        authentication_timeout: Duration::ZERO,
+        tls: false,
+        tls_files: TlsFiles::default(),
+        metrics_tls_files: TlsFiles::default(),
+        keep_alive: false,
+        nodelay: false,
+        non_blocking: false,
+        ev_backend: "auto",
+        libev: "auto",
+        backlog: 0,
+        hugepage: HugePage::Off,
+        pidfile: None,
+        update_process_title: ProcessTitle::Never,
+        extensions: Vec::new(),
+        collectors: Vec::new(),
+        exclude_collectors: Vec::new(),
+        lock_timeout: Duration::ZERO,
+        max_connections: 0,
+        session_databases: 0,
+        openmetrics: false,
+        collector_interval: None,
+    }
+}
+
+/// A server before its keys are read.
+pub(super) fn blank_server(name: &str) -> Server {
+    Server {
+        name: name.to_owned(),
+        host: String::new(),
+        port: 0,
+        kind: ServerKind::Postgresql,
+        user: String::new(),
+        database: String::new(),
+        data_dir: None,
+        wal_dir: None,
+        tls: ServerTls::Off,
+        tls_files: TlsFiles::default(),
+        extensions: Vec::new(),
+    }
+}

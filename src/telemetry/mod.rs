@@ -1,0 +1,196 @@
+//! Logging: one event is one line and one counter.
+//!
+//! In go events of `tracing` (and of the older `log`, which some dependencies use); out come lines
+//! on the console, in a file or at syslog, and [`LogCounters`].
+//!
+//! * Text: `<line_prefix> LEVEL target: message key=value`. JSON: one object a line with
+//!   `timestamp` (RFC 3339, UTC), `level`, `target`, `message` and `fields`.
+//! * Fields of the spans around an event are appended, the nearest first.
+//! * The console is standard error, for every level: standard output stays free for answers.
+//! * A line never holds a line-break or another control character: they are escaped.
+//! * Whoever logs only puts the line into a bounded queue. A thread of its own writes. When the
+//!   queue is full, because nobody reads the other end of a pipe, lines are dropped and counted,
+//!   and the next line that gets through is followed by one that says how many.
+//! * A file or a syslog that fails is tried again with each line; meanwhile lines go to standard
+//!   error, and are counted.
+//! * Chatty dependencies are heard from `WARN` up, unless the level is `Trace`.
+//!
+//! Nothing here hides secrets: who logs must not hand one in.
+
+mod layer;
+mod line;
+mod queue;
+mod settings;
+mod sink;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub use settings::{LogFormat, LogLevel, LogMode, LogSettings, LogType};
+
+use layer::LogLayer;
+use queue::Queue;
+use settings::Shared;
+use sink::{Places, Sink};
+
+/// How long [`Telemetry::flush`] waits for a reader that does not read.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// Logs at the level FATAL: an `ERROR` event with the field `fatal = true`.
+///
+/// It ends nothing; who calls it does. Takes what `tracing::error!` takes.
+#[macro_export]
+macro_rules! fatal {
+    ($($event:tt)+) => {
+        ::tracing::error!(fatal = true, $($event)+)
+    };
+}
+
+/// What can be wrong with logging.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log file cannot be opened.
+    #[error(
+        "cannot open the log file {}: {source}; make its folder writable or choose another log_path",
+        path.display()
+    )]
+    Open {
+        /// `log_path`.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `log_line_prefix` is no `strftime` format.
+    #[error(
+        "log_line_prefix '{prefix}' is not a strftime format: {reason}; a percent sign is written %%"
+    )]
+    Prefix {
+        /// `log_line_prefix`.
+        prefix: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The thread that writes could not be started.
+    #[error("cannot start the thread that writes log lines: {0}; raise the limit of processes")]
+    Thread(io::Error),
+    /// Logging was started before in this process.
+    #[error("logging is already running in this process; it can be started once")]
+    AlreadyRunning,
+}
+
+/// How many lines were logged, by level, since the start. Lines below the log level and lines of
+/// the levels DEBUG and TRACE are not counted.
+#[derive(Debug, Default)]
+pub struct LogCounters {
+    /// Lines at INFO; `pgexporter_logging_info`.
+    pub info: AtomicU64,
+    /// Lines at WARN; `pgexporter_logging_warn`.
+    pub warn: AtomicU64,
+    /// Lines at ERROR; `pgexporter_logging_error`.
+    pub error: AtomicU64,
+    /// Lines at FATAL; `pgexporter_logging_fatal`.
+    pub fatal: AtomicU64,
+    /// Lines, of those above and of the lower levels, that were lost: the queue was full, or
+    /// nothing could be written to.
+    pub dropped: AtomicU64,
+    /// Lines that went to standard error because the file or syslog failed.
+    pub diverted: AtomicU64,
+}
+
+/// A handle on the running log. Clones are handles on the same log; when the last of them is
+/// dropped, what waits is written.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    counters: Arc<LogCounters>,
+}
+
+/// Starts logging for the whole process: the one global of this program.
+///
+/// A syslog that does not answer is no error: its lines go to standard error until it does.
+///
+/// # Errors
+/// The file cannot be opened, the prefix is no `strftime` format, or logging runs already.
+pub fn init(settings: &LogSettings) -> Result<Telemetry, TelemetryError> {
+    let (telemetry, layer) = build(settings, Places::of_the_system())?;
+    // `log` fixes its own ceiling now, and it cannot be raised later: so it has to be the highest.
+    telemetry.inner.shared.set_level(LogLevel::Trace);
+    tracing_subscriber::registry()
+        .with(layer)
+        .try_init()
+        .map_err(|_| TelemetryError::AlreadyRunning)?;
+    telemetry.inner.shared.set_level(settings.level);
+    tracing::callsite::rebuild_interest_cache();
+    Ok(telemetry)
+}
+
+/// All but making it global.
+fn build(settings: &LogSettings, places: Places) -> Result<(Telemetry, LogLayer), TelemetryError> {
+    let shared = Arc::new(Shared::new(settings)?);
+    let counters = Arc::new(LogCounters::default());
+    let sink = Sink::open(settings, places)?;
+    let queue = Queue::start(sink, Arc::clone(&shared), Arc::clone(&counters))
+        .map_err(TelemetryError::Thread)?;
+    let layer = LogLayer::new(
+        Arc::clone(&shared),
+        Arc::clone(&queue),
+        Arc::clone(&counters),
+    );
+    let inner = Inner {
+        shared,
+        queue,
+        counters,
+    };
+    Ok((
+        Telemetry {
+            inner: Arc::new(inner),
+        },
+        layer,
+    ))
+}
+
+impl Telemetry {
+    /// The counters; they live as long as the log.
+    #[must_use]
+    pub fn counters(&self) -> Arc<LogCounters> {
+        Arc::clone(&self.inner.counters)
+    }
+
+    /// Takes over level, prefix, format and rotation. The mode speaks of the start alone, so that
+    /// a new one has no effect yet; `log_type` and `path` need a restart and are left as they are.
+    ///
+    /// # Errors
+    /// The prefix is no `strftime` format; then nothing was changed.
+    pub fn reload(&self, settings: &LogSettings) -> Result<(), TelemetryError> {
+        self.inner.shared.reload(settings)?;
+        tracing::callsite::rebuild_interest_cache();
+        Ok(())
+    }
+
+    /// Waits until all lines logged so far are written, for at most two seconds. Blocks the thread.
+    /// Returns whether they were.
+    pub fn flush(&self) -> bool {
+        self.inner.queue.flush(FLUSH_LIMIT)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.flush(FLUSH_LIMIT);
+    }
+}
+
+#[cfg(test)]
+mod tests;
