@@ -16,7 +16,10 @@ pub(super) struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { step: FIRST, until: None }
+        Self {
+            step: FIRST,
+            until: None,
+        }
     }
 }
 

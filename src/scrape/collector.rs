@@ -101,7 +101,11 @@ impl Collector {
         let facts = session.ask_facts(false, deadline).await?.clone();
         self.replan(&facts);
         if let Some(plan) = &mut self.plan {
-            for slot in plan.own.iter_mut().chain(plan.others.values_mut().flatten()) {
+            for slot in plan
+                .own
+                .iter_mut()
+                .chain(plan.others.values_mut().flatten())
+            {
                 slot.forget_denial();
             }
             session.prepare(&mut plan.own, deadline).await?;
@@ -112,7 +116,11 @@ impl Collector {
     /// Chooses anew when the server or the catalogue is another. Returns whether it did.
     fn replan(&mut self, facts: &Facts) -> bool {
         let catalog = self.commons.catalog.borrow().clone();
-        if self.plan.as_ref().is_some_and(|plan| plan.fits(&catalog, facts)) {
+        if self
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.fits(&catalog, facts))
+        {
             return false;
         }
         if facts.version.major() > crate::model::NEWEST_MAJOR {
@@ -169,7 +177,10 @@ impl Collector {
                 labels: &self.labels,
                 query_text: settings.query_text,
             };
-            let ask = Ask { facts: Some(walk), settings: turn == 0 };
+            let ask = Ask {
+                facts: Some(walk),
+                settings: turn == 0,
+            };
             let answer = session.run(&mut slots, ask, shared, deadline).await;
             drop(slots);
             ran.extend(due.iter().copied());
@@ -219,8 +230,14 @@ impl Collector {
             && let Some(found) = &facts
         {
             plan.set_databases(&found.databases, &self.target.databases);
-            self.walk(&mut plan, session.mode(), settings.interval, settings.query_text, deadline)
-                .await;
+            self.walk(
+                &mut plan,
+                session.mode(),
+                settings.interval,
+                settings.query_text,
+                deadline,
+            )
+            .await;
         }
         self.note_denied(&plan);
         let collected = self.gather(&plan, facts, trouble);
@@ -267,9 +284,14 @@ impl Collector {
                 return;
             }
             let mut picked: Vec<&mut Slot> = slots.iter_mut().filter(due).collect();
-            let shared =
-                Shared { catalog: &catalog, labels: &self.labels, query_text };
-            let answer = session.run(&mut picked, Ask::default(), shared, deadline).await;
+            let shared = Shared {
+                catalog: &catalog,
+                labels: &self.labels,
+                query_text,
+            };
+            let answer = session
+                .run(&mut picked, Ask::default(), shared, deadline)
+                .await;
             let ran = (0..slots.len()).collect();
             let mut trouble = None;
             self.look_over(slots, &ran, &mut trouble);
@@ -284,8 +306,12 @@ impl Collector {
                 return;
             }
         }
-        let gone: Vec<String> =
-            self.kept.keys().filter(|name| !plan.others.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> = self
+            .kept
+            .keys()
+            .filter(|name| !plan.others.contains_key(*name))
+            .cloned()
+            .collect();
         for name in gone {
             if let Some(session) = self.kept.remove(&name) {
                 let _ = session.close(Duration::from_secs(1)).await;
@@ -340,17 +366,27 @@ impl Collector {
     }
 
     /// Counts and tells what came of each slot that ran. A lost session is the target's trouble.
-    fn look_over(&mut self, slots: &mut [Slot], ran: &BTreeSet<usize>, trouble: &mut Option<Trouble>) {
+    fn look_over(
+        &mut self,
+        slots: &mut [Slot],
+        ran: &BTreeSet<usize>,
+        trouble: &mut Option<Trouble>,
+    ) {
         let counters = Arc::clone(&self.commons.counters);
         for at in ran {
-            let Some(slot) = slots.get_mut(*at) else { continue };
+            let Some(slot) = slots.get_mut(*at) else {
+                continue;
+            };
             slot.cut_off();
             counters.executions.add(1);
             let metric = Arc::clone(&slot.chosen.metric);
             let key = (metric.tag.clone(), slot.database().to_owned());
             match &slot.outcome {
                 Outcome::Failed(QueryError::Lost(message, reason)) => {
-                    trouble.get_or_insert(Trouble { reason: *reason, message: message.clone() });
+                    trouble.get_or_insert(Trouble {
+                        reason: *reason,
+                        message: message.clone(),
+                    });
                 }
                 Outcome::Failed(QueryError::Timeout(message)) => {
                     counters.timeouts.add(1);
@@ -436,13 +472,22 @@ impl Collector {
 }
 
 fn unasked() -> Trouble {
-    Trouble { reason: Reason::Pending, message: "not asked yet".to_owned() }
+    Trouble {
+        reason: Reason::Pending,
+        message: "not asked yet".to_owned(),
+    }
 }
 
 fn of_query(error: QueryError) -> Trouble {
     match error {
         QueryError::Lost(message, reason) => Trouble { reason, message },
-        QueryError::Timeout(message) => Trouble { reason: Reason::Timeout, message },
-        other => Trouble { reason: Reason::ServerError, message: other.to_string() },
+        QueryError::Timeout(message) => Trouble {
+            reason: Reason::Timeout,
+            message,
+        },
+        other => Trouble {
+            reason: Reason::ServerError,
+            message: other.to_string(),
+        },
     }
 }

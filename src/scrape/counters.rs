@@ -30,7 +30,9 @@ impl TargetCounters {
 
     /// How often that was so.
     pub(super) fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL.into_iter().zip(self.failures.iter().map(Count::get))
+        Reason::ALL
+            .into_iter()
+            .zip(self.failures.iter().map(Count::get))
     }
 }
 

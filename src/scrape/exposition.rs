@@ -67,7 +67,10 @@ impl Exposition {
                     }));
                 }
             }
-            let count = collected.settings.as_ref().map_or(0, |all| all.settings.len());
+            let count = collected
+                .settings
+                .as_ref()
+                .map_or(0, |all| all.settings.len());
             settings.extend((0..count).map(|at| (narrow(server), narrow(at))));
         }
         pieces.sort_unstable();
@@ -77,12 +80,23 @@ impl Exposition {
         };
         settings.sort_by(|a, b| name(a).cmp(name(b)).then(a.cmp(b)));
         let own = own.map(Bytes::from);
-        Self(Arc::new(Inner { own, catalog, servers, pieces, settings }))
+        Self(Arc::new(Inner {
+            own,
+            catalog,
+            servers,
+            pieces,
+            settings,
+        }))
     }
 
     /// The body in that format, piece by piece.
     pub fn chunks(&self, format: Format) -> impl Iterator<Item = Bytes> + Send + 'static {
-        Chunks { inner: Arc::clone(&self.0), format, stage: Stage::Own, at: 0 }
+        Chunks {
+            inner: Arc::clone(&self.0),
+            format,
+            stage: Stage::Own,
+            at: 0,
+        }
     }
 
     /// Size of all samples in bytes.
@@ -153,13 +167,19 @@ impl Chunks {
     /// Writes the next piece, after its family's head when it is the first of it.
     fn family(&mut self, out: &mut Vec<u8>) -> bool {
         let inner = &*self.inner;
-        let Some(piece) = inner.pieces.get(self.at) else { return false };
+        let Some(piece) = inner.pieces.get(self.at) else {
+            return false;
+        };
         if out.is_empty() {
             out.reserve(CHUNK + 16 * 1024);
         }
         if self.at == 0 || inner.pieces[self.at - 1].family != piece.family {
             let family = &inner.catalog.families[piece.family as usize];
-            let head = FamilyHead { name: &family.name, kind: family.kind, help: &family.help };
+            let head = FamilyHead {
+                name: &family.name,
+                kind: family.kind,
+                help: &family.help,
+            };
             write_head(out, head, self.format);
         }
         let samples = &inner.servers[piece.server as usize].queries[piece.query as usize];
@@ -175,11 +195,20 @@ impl Chunks {
             let all = inner.servers[*server as usize].settings.as_deref()?;
             all.settings.get(*at as usize)
         };
-        let Some(setting) = find(self.at) else { return false };
-        let first = self.at.checked_sub(1).and_then(find).is_none_or(|before| before.family != setting.family);
+        let Some(setting) = find(self.at) else {
+            return false;
+        };
+        let first = self
+            .at
+            .checked_sub(1)
+            .and_then(find)
+            .is_none_or(|before| before.family != setting.family);
         if first {
-            let head =
-                FamilyHead { name: &setting.family, kind: Kind::Gauge, help: &setting.help };
+            let head = FamilyHead {
+                name: &setting.family,
+                kind: Kind::Gauge,
+                help: &setting.help,
+            };
             write_head(out, head, self.format);
         }
         out.extend_from_slice(&setting.line);

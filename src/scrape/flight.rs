@@ -43,7 +43,13 @@ impl Flights {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Order>) {
         // Never more than one order waits: a second one joins it.
         let (orders, receiver) = mpsc::unbounded_channel();
-        (Self { orders, current: Mutex::new(None) }, receiver)
+        (
+            Self {
+                orders,
+                current: Mutex::new(None),
+            },
+            receiver,
+        )
     }
 
     /// The answer of the collection that runs, or of a new one. `None` when it is not there at
@@ -59,14 +65,20 @@ impl Flights {
         if let Some(flight) = &*current
             && flight.answer.borrow().is_none()
         {
-            let mut latest = flight.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut latest = flight
+                .deadline
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             *latest = deadline.max(*latest);
             return flight.answer.clone();
         }
         let (reply, answer) = watch::channel(None);
         let deadline = Arc::new(Mutex::new(deadline));
         // The answer before this one goes, and with it the last hold on its buffers.
-        *current = Some(Flight { deadline: Arc::clone(&deadline), answer: answer.clone() });
+        *current = Some(Flight {
+            deadline: Arc::clone(&deadline),
+            answer: answer.clone(),
+        });
         // A worker that has ended answers nobody; the deadline does.
         let _ = self.orders.send(Order { deadline, reply });
         answer

@@ -11,14 +11,46 @@ use crate::telemetry::LogCounters;
 
 /// Name, type, help of every own family, in the order they are sent.
 pub(super) const FAMILIES: [(&str, Kind, &str); 17] = [
-    ("pgexporter_state", Kind::Gauge, "State of pgexporter: 1 is running."),
-    ("pgexporter_version", Kind::Gauge, "Version of pgexporter in a label; always 1."),
-    ("pgexporter_logging_info", Kind::Counter, "Number of INFO log lines."),
-    ("pgexporter_logging_warn", Kind::Counter, "Number of WARN log lines."),
-    ("pgexporter_logging_error", Kind::Counter, "Number of ERROR log lines."),
-    ("pgexporter_logging_fatal", Kind::Counter, "Number of FATAL log lines."),
-    ("pgexporter_query_executions_total", Kind::Counter, "Number of queries sent to servers."),
-    ("pgexporter_query_errors_total", Kind::Counter, "Number of queries that failed."),
+    (
+        "pgexporter_state",
+        Kind::Gauge,
+        "State of pgexporter: 1 is running.",
+    ),
+    (
+        "pgexporter_version",
+        Kind::Gauge,
+        "Version of pgexporter in a label; always 1.",
+    ),
+    (
+        "pgexporter_logging_info",
+        Kind::Counter,
+        "Number of INFO log lines.",
+    ),
+    (
+        "pgexporter_logging_warn",
+        Kind::Counter,
+        "Number of WARN log lines.",
+    ),
+    (
+        "pgexporter_logging_error",
+        Kind::Counter,
+        "Number of ERROR log lines.",
+    ),
+    (
+        "pgexporter_logging_fatal",
+        Kind::Counter,
+        "Number of FATAL log lines.",
+    ),
+    (
+        "pgexporter_query_executions_total",
+        Kind::Counter,
+        "Number of queries sent to servers.",
+    ),
+    (
+        "pgexporter_query_errors_total",
+        Kind::Counter,
+        "Number of queries that failed.",
+    ),
     (
         "pgexporter_query_timeouts_total",
         Kind::Counter,
@@ -34,7 +66,11 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 17] = [
         Kind::Gauge,
         "Version of the server in labels; always 1.",
     ),
-    ("pgexporter_postgresql_uptime", Kind::Gauge, "Seconds since the server was started."),
+    (
+        "pgexporter_postgresql_uptime",
+        Kind::Gauge,
+        "Seconds since the server was started.",
+    ),
     (
         "pgexporter_postgresql_extension_info",
         Kind::Gauge,
@@ -71,7 +107,10 @@ pub(super) fn render(
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
     for (name, kind, help) in FAMILIES {
-        let mut lines = Lines { out: Vec::new(), name };
+        let mut lines = Lines {
+            out: Vec::new(),
+            name,
+        };
         match name {
             "pgexporter_state" => lines.add(&[], 1),
             "pgexporter_version" => {
@@ -84,7 +123,9 @@ pub(super) fn render(
             "pgexporter_query_executions_total" => lines.add(&[], counters.executions.get()),
             "pgexporter_query_errors_total" => lines.add(&[], counters.errors.get()),
             "pgexporter_query_timeouts_total" => lines.add(&[], counters.timeouts.get()),
-            _ => servers.iter().for_each(|server| of_server(&mut lines, server)),
+            _ => servers
+                .iter()
+                .for_each(|server| of_server(&mut lines, server)),
         }
         if !lines.out.is_empty() {
             write_head(&mut out, FamilyHead { name, kind, help }, format);
@@ -114,8 +155,12 @@ fn of_server(lines: &mut Lines<'_>, collected: &Collected) {
         }
         "pgexporter_postgresql_extension_info" => {
             for (name, version, comment) in collected.facts.iter().flat_map(|f| &f.extensions) {
-                let labels =
-                    [server, ("extension", name.as_str()), ("version", version), ("comment", comment)];
+                let labels = [
+                    server,
+                    ("extension", name.as_str()),
+                    ("version", version),
+                    ("comment", comment),
+                ];
                 lines.add(&labels, 1);
             }
         }

@@ -54,10 +54,22 @@ impl Plan {
             exclude: &collectors.exclude,
             wanted_extensions: collectors.extensions.as_deref(),
         });
-        let everywhere =
-            chosen.iter().filter(|one| one.metric.scope == Scope::All).cloned().collect();
-        let own = chosen.into_iter().map(|one| Slot::new(one, &target.database)).collect();
-        Self { catalog: Arc::clone(catalog), basis, own, others: BTreeMap::new(), everywhere }
+        let everywhere = chosen
+            .iter()
+            .filter(|one| one.metric.scope == Scope::All)
+            .cloned()
+            .collect();
+        let own = chosen
+            .into_iter()
+            .map(|one| Slot::new(one, &target.database))
+            .collect();
+        Self {
+            catalog: Arc::clone(catalog),
+            basis,
+            own,
+            others: BTreeMap::new(),
+            everywhere,
+        }
     }
 
     /// Whether it is still right for such a server and such a catalogue.
@@ -78,7 +90,8 @@ impl Plan {
         let mut before = old.own;
         for slot in &mut self.own {
             let same = |one: &Slot| {
-                Arc::ptr_eq(&one.chosen.metric, &slot.chosen.metric) && one.chosen.at == slot.chosen.at
+                Arc::ptr_eq(&one.chosen.metric, &slot.chosen.metric)
+                    && one.chosen.at == slot.chosen.at
             };
             if let Some(at) = before.iter().position(same) {
                 *slot = before.swap_remove(at);
@@ -97,8 +110,12 @@ impl Plan {
         if !self.walks() {
             return false;
         }
-        let own = self.own.iter().filter(|slot| slot.chosen.metric.scope == Scope::All);
-        own.chain(self.others.values().flatten()).any(|slot| slot.is_due(now, interval))
+        let own = self
+            .own
+            .iter()
+            .filter(|slot| slot.chosen.metric.scope == Scope::All);
+        own.chain(self.others.values().flatten())
+            .any(|slot| slot.is_due(now, interval))
     }
 
     /// Makes the slots of databases that appeared, and drops those of databases that are gone or
@@ -109,7 +126,11 @@ impl Plan {
             if !chosen(choice, name) {
                 self.others.remove(name);
             } else if !self.others.contains_key(name) {
-                let slots = self.everywhere.iter().map(|one| Slot::new(one.clone(), name)).collect();
+                let slots = self
+                    .everywhere
+                    .iter()
+                    .map(|one| Slot::new(one.clone(), name))
+                    .collect();
                 self.others.insert(name.clone(), slots);
             }
         }
@@ -117,7 +138,11 @@ impl Plan {
 }
 
 fn chosen(choice: &DatabaseChoice, name: &str) -> bool {
-    let any = |patterns: &[String]| patterns.iter().any(|one| glob(one.as_bytes(), name.as_bytes()));
+    let any = |patterns: &[String]| {
+        patterns
+            .iter()
+            .any(|one| glob(one.as_bytes(), name.as_bytes()))
+    };
     any(&choice.include) && !any(&choice.exclude)
 }
 
@@ -168,7 +193,11 @@ mod tests {
             ("*a*b", "xxaxxbxxc", false),
         ];
         for (pattern, name, expected) in cases {
-            assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(
+                glob(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
         }
     }
 }

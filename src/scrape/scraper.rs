@@ -93,21 +93,33 @@ impl Scraper {
             .iter()
             .map(|target| {
                 let same = |one: &&Arc<Handle>| *one.target == **target;
-                old.iter().find(same).cloned().unwrap_or_else(|| self.hire(target, &old, shutdown))
+                old.iter()
+                    .find(same)
+                    .cloned()
+                    .unwrap_or_else(|| self.hire(target, &old, shutdown))
             })
             .collect::<Vec<_>>();
-        for gone in old.iter().filter(|one| !new.iter().any(|kept| Arc::ptr_eq(kept, one))) {
+        for gone in old
+            .iter()
+            .filter(|one| !new.iter().any(|kept| Arc::ptr_eq(kept, one)))
+        {
             gone.cancel.cancel();
             info!(server = %gone.target.name, "no longer scraped as it was");
         }
-        *self.0.workers.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        *self
+            .0
+            .workers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = new;
         *self.0.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn hire(&self, target: &Arc<Target>, old: &[Arc<Handle>], shutdown: &Shutdown) -> Arc<Handle> {
         // Counters of a target that was changed go on: they belong to its name.
         let before = old.iter().find(|one| one.target.name == target.name);
-        let counters = before.map(|one| Arc::clone(&one.counters)).unwrap_or_default();
+        let counters = before
+            .map(|one| Arc::clone(&one.counters))
+            .unwrap_or_default();
         let health = Health::default();
         let (flights, orders) = Flights::new();
         let cancel = CancellationToken::new();
@@ -119,11 +131,21 @@ impl Scraper {
             cancel.clone(),
         );
         shutdown.spawn("session", worker.run(orders));
-        Arc::new(Handle { target: Arc::clone(target), health, counters, flights, cancel })
+        Arc::new(Handle {
+            target: Arc::clone(target),
+            health,
+            counters,
+            flights,
+            cancel,
+        })
     }
 
     fn workers(&self) -> Vec<Arc<Handle>> {
-        self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .workers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Collects from every target and returns what is ready at `deadline`. Never fails: a server
@@ -170,12 +192,14 @@ impl Scraper {
                 health: worker.health.report(),
             })
             .collect();
-        let own = own::FAMILIES.iter().map(|(name, kind, help)| FamilyOverview {
-            name: (*name).to_owned(),
-            kind: *kind,
-            help: (*help).to_owned(),
-            collector: "pgexporter".to_owned(),
-        });
+        let own = own::FAMILIES
+            .iter()
+            .map(|(name, kind, help)| FamilyOverview {
+                name: (*name).to_owned(),
+                kind: *kind,
+                help: (*help).to_owned(),
+                collector: "pgexporter".to_owned(),
+            });
         let catalog = self.0.commons.catalog.borrow().clone();
         let listed = catalog.families.iter().map(|family| FamilyOverview {
             name: family.name.clone(),
@@ -197,7 +221,10 @@ impl Handle {
         }
         let trouble = Trouble {
             reason: Reason::Timeout,
-            message: format!("{}: no answer before the scrape's deadline", self.target.address),
+            message: format!(
+                "{}: no answer before the scrape's deadline",
+                self.target.address
+            ),
         };
         self.counters.fail(trouble.reason);
         self.health.update(|health| {

@@ -17,6 +17,11 @@ pub struct ScrapeSettings {
 
 impl Default for ScrapeSettings {
     fn default() -> Self {
-        Self { interval: None, query_text: 100, cache_age: Duration::ZERO, cache_size: 256 * 1024 }
+        Self {
+            interval: None,
+            query_text: 100,
+            cache_age: Duration::ZERO,
+            cache_size: 256 * 1024,
+        }
     }
 }

@@ -100,7 +100,9 @@ impl Worker {
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
             }
-            let Some(order) = waiting.take() else { continue };
+            let Some(order) = waiting.take() else {
+                continue;
+            };
             if let Some(session) = self.session.take() {
                 // In-flight scrapes finish: cancelling comes after them.
                 self.collect(session, order).await;
@@ -248,7 +250,10 @@ impl Worker {
     }
 
     fn down(&mut self, trouble: Trouble) {
-        let news = self.trouble.as_ref().is_none_or(|old| old.reason != trouble.reason);
+        let news = self
+            .trouble
+            .as_ref()
+            .is_none_or(|old| old.reason != trouble.reason);
         if news {
             warn!(
                 server = %self.target.name,
@@ -265,8 +270,15 @@ impl Worker {
     }
 
     fn report(&self, collected: &Collected, session: &Session) {
-        let samples = collected.queries.iter().map(|query| query.samples).sum::<usize>()
-            + collected.settings.as_ref().map_or(0, |settings| settings.settings.len());
+        let samples = collected
+            .queries
+            .iter()
+            .map(|query| query.samples)
+            .sum::<usize>()
+            + collected
+                .settings
+                .as_ref()
+                .map_or(0, |settings| settings.settings.len());
         let filled = collected.queries.iter().flat_map(|query| &query.families);
         let families = filled.filter(|(_, lines)| !lines.is_empty()).count();
         self.health.update(|health| {
