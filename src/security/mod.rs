@@ -1,6 +1,19 @@
 //! Secrets, the vault files, password files and TLS.
+//!
+//! In go paths, PEM and the environment; out come passwords as [`Secret`] and configurations of
+//! rustls. Nothing here logs, prints or names a secret.
 
+mod environment;
+mod passwords;
+mod pgpass;
 mod secret;
+mod users;
+mod vault;
 pub mod tls;
 
+pub use environment::Environment;
+pub use passwords::PasswordSources;
+pub use pgpass::{Login, PasswordFile, PasswordFileError};
 pub use secret::Secret;
+pub use users::{UsersFile, check_name};
+pub use vault::{FileKey, KeySize, Vault, VaultError};

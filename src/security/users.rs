@@ -1,0 +1,312 @@
+//! Users files: `name:base64(blob)` a line, `#` begins a comment, at most one line a name.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::Secret;
+use super::vault::{KeySize, Vault, VaultError};
+
+/// A users file as it stands on the disk, comments and all. It is read without the master key.
+#[derive(Debug)]
+pub struct UsersFile {
+    path: PathBuf,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+enum Line {
+    /// Comments and empty lines, kept as they are.
+    Other(String),
+    User {
+        name: String,
+        blob: Vec<u8>,
+    },
+}
+
+impl UsersFile {
+    /// A file with nobody in it, to be written to `path`.
+    #[must_use]
+    pub fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or lines are wrong: then all of them are named.
+    pub fn read(path: &Path) -> Result<Self, VaultError> {
+        let text = fs::read_to_string(path).map_err(|e| VaultError::io("read", path, e))?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// Lines are wrong: all of them are named.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, VaultError> {
+        let mut lines = Vec::new();
+        let mut names = HashSet::new();
+        let mut problems = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                lines.push(Line::Other(line.to_owned()));
+                continue;
+            }
+            let mut wrong = |problem: &str| {
+                problems.push(format!("{}:{}: {problem}", path.display(), number + 1));
+            };
+            // Nothing of the line itself is shown: it may be a password in the clear.
+            let Some((name, blob)) = line.split_once(':') else {
+                wrong(
+                    "this is not `name:encrypted password`; add users with `pgexporter-admin user add`",
+                );
+                continue;
+            };
+            if let Err(problem) = check_name(name) {
+                wrong(problem);
+                continue;
+            }
+            let Ok(blob) = STANDARD.decode(blob.trim()) else {
+                wrong(&format!(
+                    "the password of '{name}' is not encrypted; remove the line and run \
+                     `pgexporter-admin user add`"
+                ));
+                continue;
+            };
+            if !names.insert(name.to_owned()) {
+                wrong(&format!("'{name}' has a line already; remove one of them"));
+                continue;
+            }
+            lines.push(Line::User {
+                name: name.to_owned(),
+                blob,
+            });
+        }
+        if problems.is_empty() {
+            Ok(Self {
+                path: path.to_owned(),
+                lines,
+            })
+        } else {
+            Err(VaultError::Users(problems))
+        }
+    }
+
+    /// The names in it, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::User { name, .. } => Some(name.as_str()),
+            Line::Other(_) => None,
+        })
+    }
+
+    /// Whether the name is in it.
+    #[must_use]
+    pub fn contains(&self, wanted: &str) -> bool {
+        self.names().any(|name| name == wanted)
+    }
+
+    /// Adds a user, or gives one a new password.
+    ///
+    /// # Errors
+    /// The master key cannot be read.
+    pub fn set(
+        &mut self,
+        wanted: &str,
+        password: &Secret,
+        vault: &Vault,
+    ) -> Result<(), VaultError> {
+        let new = vault
+            .key()?
+            .encrypt(password.expose().as_bytes(), KeySize::Aes256)?;
+        for line in &mut self.lines {
+            if let Line::User { name, blob } = line
+                && name == wanted
+            {
+                *blob = new;
+                return Ok(());
+            }
+        }
+        self.lines.push(Line::User {
+            name: wanted.to_owned(),
+            blob: new,
+        });
+        Ok(())
+    }
+
+    /// Removes a user; false when there is none of that name.
+    pub fn remove(&mut self, wanted: &str) -> bool {
+        let before = self.lines.len();
+        self.lines
+            .retain(|line| !matches!(line, Line::User { name, .. } if name == wanted));
+        self.lines.len() < before
+    }
+
+    /// The text of the file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for line in &self.lines {
+            match line {
+                Line::Other(other) => text.push_str(other),
+                Line::User { name, blob } => {
+                    text.push_str(name);
+                    text.push(':');
+                    STANDARD.encode_string(blob, &mut text);
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Decrypts all passwords. The master key is needed only if there is anybody in the file.
+    ///
+    /// # Errors
+    /// The master key cannot be read, or passwords cannot be decrypted: then all of them are
+    /// named.
+    pub fn passwords(&self, vault: &Vault) -> Result<HashMap<String, Secret>, VaultError> {
+        let mut passwords = HashMap::new();
+        let mut problems = Vec::new();
+        let mut key = None;
+        for (number, line) in self.lines.iter().enumerate() {
+            let Line::User { name, blob } = line else {
+                continue;
+            };
+            let key = match &key {
+                Some(key) => key,
+                None => key.insert(vault.key()?),
+            };
+            let plain = key.decrypt(blob, KeySize::Aes256).and_then(|plain| {
+                let text = std::str::from_utf8(&plain).map_err(|_| VaultError::WrongKey)?;
+                Ok(Zeroizing::new(text.to_owned()))
+            });
+            match plain {
+                Ok(mut plain) => {
+                    passwords.insert(name.clone(), Secret::new(std::mem::take(&mut *plain)));
+                }
+                Err(error) => problems.push(format!(
+                    "{}:{}: the password of '{name}' cannot be decrypted with {}: {error}; give it \
+                     anew with `pgexporter-admin -f {} -U {name} user edit`",
+                    self.path.display(),
+                    number + 1,
+                    vault.key_path()?.display(),
+                    self.path.display(),
+                )),
+            }
+        }
+        if problems.is_empty() {
+            Ok(passwords)
+        } else {
+            Err(VaultError::Users(problems))
+        }
+    }
+}
+
+/// Says what is wrong with a name that could not be found again in a users file.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() {
+        Err("the user's name is empty")
+    } else if name.contains(':') {
+        Err("a user's name cannot hold a colon, which ends it in the users file")
+    } else if name.starts_with('#') {
+        Err("a user's name cannot begin with #, which begins a comment in the users file")
+    } else if name.trim() != name || name.chars().any(char::is_control) {
+        Err("a user's name cannot begin or end with a space, nor hold a control character")
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vault() -> (tempfile::TempDir, Vault) {
+        let home = tempfile::tempdir().unwrap();
+        let vault = Vault::new(Some(home.path()));
+        vault
+            .create_key(&Secret::new("Sup3r-s3cret master!".to_owned()))
+            .unwrap();
+        (home, vault)
+    }
+
+    #[test]
+    fn a_file_is_written_as_it_was_read_but_for_the_changed_user() {
+        let (_home, vault) = vault();
+        let path = Path::new("users.conf");
+        let mut file = UsersFile::parse(path, "# who\n\n  a:AAAA  \r\nb:BBBB\n").unwrap();
+        assert_eq!(file.names().collect::<Vec<_>>(), ["a", "b"]);
+        let long = Secret::new("token-".repeat(1400));
+        file.set("b", &long, &vault).unwrap();
+        file.set("c d", &Secret::new("x".to_owned()), &vault)
+            .unwrap();
+        assert!(file.remove("a"));
+        assert!(!file.remove("a"));
+        let text = file.text();
+        assert!(text.starts_with("# who\n\nb:"), "{text}");
+        let passwords = UsersFile::parse(path, &text)
+            .unwrap()
+            .passwords(&vault)
+            .unwrap();
+        assert_eq!(passwords.len(), 2);
+        assert_eq!(passwords["b"], long);
+        assert_eq!(passwords["c d"].expose(), "x");
+    }
+
+    #[test]
+    fn all_wrong_lines_are_named_at_once_and_none_is_shown() {
+        let text = "a:hunter2 \njust-hunter2\n:AAAA\n#\nb:AAAA\nb:BBBB\n";
+        let error = UsersFile::parse(Path::new("/etc/u.conf"), text).unwrap_err();
+        let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
+        for (line, start) in lines.iter().zip([
+            "/etc/u.conf:1: ",
+            "/etc/u.conf:2: ",
+            "/etc/u.conf:3: ",
+            "/etc/u.conf:6: ",
+        ]) {
+            assert!(line.starts_with(start), "{line}");
+        }
+        assert_eq!(lines.len(), 4);
+        assert!(!format!("{error}{error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn passwords_of_another_master_key_are_named_with_what_to_do() {
+        let (_old_home, old) = vault();
+        let (_home, new) = vault();
+        let mut file = UsersFile::empty(Path::new("u.conf"));
+        file.set("a", &Secret::new("secret-word".to_owned()), &old)
+            .unwrap();
+        file.set("b", &Secret::new("good".to_owned()), &new)
+            .unwrap();
+        let error = file.passwords(&new).unwrap_err().to_string();
+        assert!(
+            error.starts_with("u.conf:1: the password of 'a' cannot be decrypted"),
+            "{error}"
+        );
+        assert!(
+            error.contains("pgexporter-admin -f u.conf -U a user edit"),
+            "{error}"
+        );
+        assert_eq!(error.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_file_without_users_needs_no_master_key() {
+        let file = UsersFile::parse(Path::new("u.conf"), "# nobody\n").unwrap();
+        assert!(file.passwords(&Vault::new(None)).unwrap().is_empty());
+    }
+}
