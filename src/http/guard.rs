@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 /// How long, and over how many bytes, a peer is listened to after the last answer, so that what it
 /// still sends does not make the system throw that answer away (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// Where a connection stands: shared by its socket, its service and the body that is being sent.
@@ -31,6 +32,8 @@ struct State {
     ended: AtomicU64,
     /// The peer takes nothing at present.
     blocked: AtomicBool,
+    /// Reading, which hyper leaves alone while a request is answered: its timer begins anew then.
+    reader: AtomicWaker,
 }
 
 /// A request that is being answered; dropped with the end of its body.
@@ -71,6 +74,7 @@ impl Exchange {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, Ordering::AcqRel);
+        self.0.reader.wake();
     }
 }
 
@@ -95,6 +99,7 @@ pub(super) struct Guarded {
     reading: Option<(u64, bool)>,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Pin<Box<Sleep>>,
+    last_write: Option<Instant>,
     lingering: Option<usize>,
 }
 
@@ -107,6 +112,7 @@ impl Guarded {
             reading: None,
             read_timer: Box::pin(tokio::time::sleep(patience.head)),
             write_timer: Box::pin(tokio::time::sleep(patience.stall)),
+            last_write: None,
             lingering: None,
         }
     }
@@ -134,6 +140,7 @@ impl Guarded {
     ) -> Poll<io::Result<T>> {
         let was_blocked = self.exchange.is_blocked();
         if result.is_ready() {
+            self.last_write = Some(Instant::now());
             if was_blocked {
                 self.exchange.0.blocked.store(false, Ordering::Release);
             }
@@ -171,6 +178,7 @@ impl AsyncRead for Guarded {
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
         // While a request is answered, reading only waits for the peer to hang up.
         if this.exchange.is_busy() {
+            this.exchange.0.reader.register(cx.waker());
             return result;
         }
         match result {
@@ -223,8 +231,11 @@ impl AsyncWrite for Guarded {
         let this = self.get_mut();
         if this.lingering.is_none() {
             std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            this.lingering = Some(LINGER_BYTES);
-            this.read_timer.as_mut().reset(Instant::now() + LINGER);
+            this.lingering = this.last_write.map(|last| {
+                this.read_timer.as_mut().reset(last + LINGER);
+                LINGER_BYTES
+            });
+            this.lingering.get_or_insert(0);
         }
         let mut scratch = [0; 4096];
         while let Some(left @ 1..) = this.lingering {
