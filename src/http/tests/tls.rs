@@ -83,3 +83,42 @@ async fn who_does_not_shake_hands_or_read_is_dropped() {
     served.until_connections(0).await;
     drop(stuck);
 }
+
+#[tokio::test]
+async fn the_metrics_port_speaks_tls_and_the_health_port_does_not() {
+    use crate::http::{Readiness, serve_health, serve_metrics};
+
+    let (server, client) = pair();
+    let (_settings, settings) = watch::channel(Arc::new(Settings {
+        tls: Some(server),
+        ..Settings::default()
+    }));
+    let (_readiness, readiness) = watch::channel(Readiness::default());
+    let shutdown = Shutdown::new();
+    let (metrics, health) = (
+        bind("127.0.0.1", 0, 16).unwrap(),
+        bind("127.0.0.1", 0, 16).unwrap(),
+    );
+    let metrics_at = metrics[0].local_addr().unwrap();
+    let health_at = health[0].local_addr().unwrap();
+    serve_metrics(metrics, Scraper::default(), settings.clone(), &shutdown).unwrap();
+    serve_health(health, readiness, settings, &shutdown).unwrap();
+
+    let name = ServerName::try_from("localhost").unwrap();
+    let tcp = TcpStream::connect(metrics_at).await.unwrap();
+    let mut tls = client.connect(name, tcp).await.unwrap();
+    tls.write_all(b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(Answer::read(&mut tls).await.status, 200);
+    let mut plain = TcpStream::connect(health_at).await.unwrap();
+    plain
+        .write_all(b"GET /readyz HTTP/1.1\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = Answer::read(&mut plain).await;
+    assert_eq!((answer.status, answer.text()), (503, "not ready yet\n"));
+    drop((tls, plain));
+    shutdown.begin();
+    shutdown.finish(LONG).await.unwrap();
+}
