@@ -1,0 +1,194 @@
+//! One connection: TLS if wanted, then requests until either side has enough.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use super::guard::{Busy, Exchange, Guarded, Patience};
+use super::reply;
+use super::serve::Port;
+use super::settings::Settings;
+
+/// A head up to this size is read whole, so that one that is too large gets an answer that fits.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// What a connection needs.
+#[derive(Debug)]
+pub(super) struct Connection<'a> {
+    pub(super) port: &'a Port,
+    pub(super) router: Router,
+    pub(super) settings: &'a Settings,
+}
+
+impl Connection<'_> {
+    /// Answers requests until the connection ends.
+    pub(super) async fn run(self, stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) {
+        let socket = SockRef::from(&stream);
+        if let Err(error) = socket
+            .set_tcp_nodelay(self.settings.nodelay)
+            .and_then(|()| socket.set_keepalive(self.settings.keep_alive))
+        {
+            // The peer is gone already.
+            tracing::debug!(port = self.port.name, %error, "cannot set options of a connection");
+            return;
+        }
+        let exchange = Exchange::default();
+        let patience = Patience {
+            head: self.settings.header_read_timeout(),
+            idle: self.settings.idle_timeout,
+            stall: self.settings.patience(),
+        };
+        let stream = Guarded::new(stream, exchange.clone(), patience);
+        let Some(config) = tls else {
+            return self.serve(stream, exchange).await;
+        };
+        let accepted = tokio::select! {
+            accepted = TlsAcceptor::from(config).accept(stream) => accepted,
+            () = self.port.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok(stream) => self.serve(stream, exchange).await,
+            Err(error) => {
+                tracing::debug!(port = self.port.name, %error, "no TLS with a client");
+            }
+        }
+    }
+
+    async fn serve<I>(self, io: I, exchange: Exchange)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let front = Front {
+            router: self.router,
+            max_url: self.settings.max_url,
+            max_headers: self.settings.max_headers,
+            exchange: exchange.clone(),
+        };
+        let mut connection = pin!(
+            http1::Builder::new()
+                // The guard keeps the times.
+                .header_read_timeout(None)
+                .max_buf_size(READ_BUFFER)
+                .serve_connection(TokioIo::new(io), front)
+        );
+        let mut stopping = pin!(self.port.stop.cancelled());
+        let mut crowded = pin!(self.port.crowded.notified());
+        let (mut stop, mut asked) = (false, false);
+        let end = std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(end) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(end);
+                }
+                stop = stop || stopping.as_mut().poll(cx).is_ready();
+                let mut room_wanted = false;
+                while crowded.as_mut().poll(cx).is_ready() {
+                    room_wanted = true;
+                    crowded.set(self.port.crowded.notified());
+                }
+                let end_now = stop || (room_wanted && exchange.is_idle());
+                // Asked while the tail of an answer waits to be taken, hyper would cut it off.
+                if asked || !end_now || exchange.is_blocked() {
+                    return Poll::Pending;
+                }
+                if exchange.is_fresh() {
+                    return Poll::Ready(Ok(()));
+                }
+                asked = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        })
+        .await;
+        if let Err(error) = end {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::debug!(port = self.port.name, %error, cause, "a connection ended early");
+        }
+    }
+}
+
+/// Stands before the router: limits on the head, and the count of requests under way.
+#[derive(Debug)]
+struct Front {
+    router: Router,
+    max_url: usize,
+    max_headers: usize,
+    exchange: Exchange,
+}
+
+impl Front {
+    fn refusal(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let url = request
+            .uri()
+            .path_and_query()
+            .map_or(0, |url| url.as_str().len());
+        if url > self.max_url {
+            return Some(reply::url_too_long(self.max_url));
+        }
+        let headers: usize = request
+            .headers()
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        (headers > self.max_headers).then(|| reply::headers_too_large(self.max_headers))
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Front {
+    type Response = Response<Tracked>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let busy = self.exchange.begin();
+        let refusal = self.refusal(&request);
+        let router = self.router.clone();
+        Box::pin(async move {
+            let response = match refusal {
+                Some(response) => response,
+                None => router.oneshot(request.map(Body::new)).await?,
+            };
+            Ok(response.map(|body| Tracked { body, _busy: busy }))
+        })
+    }
+}
+
+/// A body whose end is the end of its request.
+#[derive(Debug)]
+struct Tracked {
+    body: Body,
+    _busy: Busy,
+}
+
+impl http_body::Body for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

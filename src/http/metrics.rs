@@ -1,0 +1,140 @@
+//! The metrics port: `/` and `/metrics`.
+
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use axum::routing::any;
+use http_body::Frame;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+
+use super::serve::{Port, ServeError};
+use super::settings::Settings;
+use super::{negotiate, overview, reply};
+use crate::exposition::Format;
+use crate::scrape::{Exposition, Scraper};
+use crate::shutdown::Shutdown;
+
+/// Serves `/` and `/metrics` until the shutdown begins; then the sockets close at once, and
+/// answers under way have 5 s. Returns at once; the shutdown waits for the work.
+///
+/// # Errors
+/// When the sockets cannot be watched, which is when files have run out.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn serve_metrics(
+    listeners: Vec<TcpListener>,
+    scraper: Scraper,
+    settings: watch::Receiver<Arc<Settings>>,
+    shutdown: &Shutdown,
+) -> Result<(), ServeError> {
+    let router = router(scraper, settings.clone());
+    Port::new("metrics port", router, settings, true).spawn(listeners, shutdown)?;
+    Ok(())
+}
+
+#[derive(Clone, Debug)]
+struct Source {
+    scraper: Scraper,
+    settings: watch::Receiver<Arc<Settings>>,
+}
+
+pub(super) fn router(scraper: Scraper, settings: watch::Receiver<Arc<Settings>>) -> Router {
+    Router::new()
+        .route("/", any(front))
+        .route("/metrics", any(metrics))
+        .fallback(forbidden)
+        .layer(compression())
+        .with_state(Source { scraper, settings })
+}
+
+/// Compression by `Accept-Encoding`: gzip and zstd at their fastest, for a scrape is read once.
+pub(super) fn compression() -> CompressionLayer {
+    CompressionLayer::new()
+        .gzip(true)
+        .zstd(true)
+        .quality(CompressionLevel::Fastest)
+}
+
+async fn front(State(source): State<Source>, method: Method) -> Response {
+    reply::refuse_method(&method).unwrap_or_else(|| overview::page(&source.scraper.overview()))
+}
+
+async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMap) -> Response {
+    if let Some(refusal) = reply::refuse_method(&method) {
+        return refusal;
+    }
+    let settings = source.settings.borrow().clone();
+    let format = negotiate::format(&headers, settings.openmetrics);
+    // To ask for the head is not to ask for a scrape.
+    let exposition = if method == Method::HEAD {
+        Exposition::default()
+    } else {
+        let limit = negotiate::time_limit(&headers, settings.patience());
+        source.scraper.scrape(Instant::now() + limit).await
+    };
+    let mut response = stream(exposition, format);
+    if settings.openmetrics {
+        response
+            .headers_mut()
+            .insert(VARY, HeaderValue::from_static("accept"));
+    }
+    response
+}
+
+async fn forbidden() -> Response {
+    reply::text(
+        StatusCode::FORBIDDEN,
+        "Nothing here. The metrics are at /metrics, an overview is at /.\n",
+    )
+}
+
+/// An answer that sends the pieces as they are.
+pub(super) fn stream(exposition: Exposition, format: Format) -> Response {
+    let mut response = Response::new(Body::new(Pieces {
+        exposition,
+        format,
+        next: 0,
+    }));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(format.content_type()),
+    );
+    reply::unkept(headers);
+    response
+}
+
+/// A body of shared pieces. Its length is left open, so that it goes out in chunks (RFC 9112
+/// section 7.1), also when it is compressed.
+#[derive(Debug)]
+struct Pieces {
+    exposition: Exposition,
+    format: Format,
+    next: usize,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = self.exposition.chunks(self.format).get(self.next).cloned();
+        self.next += 1;
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
