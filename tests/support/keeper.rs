@@ -14,6 +14,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use super::account;
 
+/// Processes that may leave their working folder (daemons do) carry the folder in this variable.
+pub const FOLDER_VARIABLE: &str = "PGEXPORTER_TESTBED";
+
 /// PostgreSQL is asked to end at once (it removes its shared memory then) and killed when it does
 /// not within 5 s; everything else is killed.
 const SCRIPT: &str = r#"
@@ -23,6 +26,7 @@ read -r _
 inside() {
     find /proc/[0-9]*/cwd -maxdepth 0 \( -lname "$folder" -o -lname "$folder/*" \) 2>/dev/null |
         cut -d/ -f3
+    grep -lzxF "PGEXPORTER_TESTBED=$folder" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
 }
 all() { for pid in $(inside); do kill -"$1" "$pid" 2>/dev/null; done; }
 all CONT

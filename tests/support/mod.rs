@@ -19,19 +19,31 @@
 )]
 
 pub mod account;
+pub mod certificates;
 pub mod client;
 pub mod downloads;
+pub mod exporter;
 pub mod files;
 pub mod keeper;
+pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
+pub mod promtool;
+pub mod samples;
+pub mod workload;
 
 use std::time::{Duration, Instant};
 
+pub use certificates::{Authority, Identity};
 pub use client::Session;
 pub use downloads::MAJORS;
+pub use exporter::{Answer, Exporter};
 pub use keeper::Keeper;
+pub use pgbouncer::PgBouncer;
 pub use postgres::{Builder, Postgres};
+pub use promtool::promtool_check;
+pub use samples::{Sample, Samples};
+pub use workload::Workload;
 
 /// How long [`eventually`] waits before the test fails: long enough for two busy cores.
 pub const DEADLINE: Duration = Duration::from_secs(30);
