@@ -1,3 +1,7 @@
-//! pgexporter.
+//! The exporter. See `pgexporter --help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgexporter::daemon::main()
+}

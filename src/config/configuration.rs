@@ -97,6 +97,8 @@ pub struct Main {
     pub session_databases: usize,
     /// OpenMetrics when a client asks for it. Ours.
     pub openmetrics: bool,
+    /// Longest text of a statement in a label, in characters. Ours.
+    pub query_text_length: usize,
     /// Overrides the catalogue's intervals; `None` is `auto`. Ours.
     pub collector_interval: Option<Duration>,
 }

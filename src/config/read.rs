@@ -314,6 +314,7 @@ pub(super) fn blank_main() -> Main {
         max_connections: 0,
         session_databases: 0,
         openmetrics: false,
+        query_text_length: 0,
         collector_interval: None,
     }
 }

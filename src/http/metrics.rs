@@ -22,7 +22,7 @@ use super::serve::{Port, ServeError};
 use super::settings::Settings;
 use super::{negotiate, overview, reply};
 use crate::exposition::Format;
-use crate::scrape::{Exposition, Scraper};
+use crate::scrape::Scraper;
 use crate::shutdown::Shutdown;
 
 /// Serves `/` and `/metrics` until the shutdown begins; then the sockets close at once, and
@@ -79,12 +79,12 @@ async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMa
     let format = negotiate::format(&headers, settings.openmetrics);
     // To ask for the head is not to ask for a scrape.
     let exposition = if method == Method::HEAD {
-        Exposition::default()
+        crate::scrape::Exposition::default()
     } else {
         let limit = negotiate::time_limit(&headers, settings.patience());
         source.scraper.scrape(Instant::now() + limit).await
     };
-    let mut response = stream(exposition, format);
+    let mut response = stream(exposition.chunks(format), format);
     if settings.openmetrics {
         response
             .headers_mut()
@@ -101,12 +101,11 @@ async fn forbidden() -> Response {
 }
 
 /// An answer that sends the pieces as they are.
-pub(super) fn stream(exposition: Exposition, format: Format) -> Response {
-    let mut response = Response::new(Body::new(Pieces {
-        exposition,
-        format,
-        next: 0,
-    }));
+pub(super) fn stream(
+    pieces: impl Iterator<Item = Bytes> + Send + 'static,
+    format: Format,
+) -> Response {
+    let mut response = Response::new(Body::new(Pieces(Box::new(pieces))));
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
@@ -116,14 +115,9 @@ pub(super) fn stream(exposition: Exposition, format: Format) -> Response {
     response
 }
 
-/// A body of shared pieces. Its length is left open, so that it goes out in chunks (RFC 9112
-/// section 7.1), also when it is compressed.
-#[derive(Debug)]
-struct Pieces {
-    exposition: Exposition,
-    format: Format,
-    next: usize,
-}
+/// A body of pieces that are made as they are sent. Its length is left open, so that it goes out in
+/// chunks (RFC 9112 section 7.1), also when it is compressed.
+struct Pieces(Box<dyn Iterator<Item = Bytes> + Send>);
 
 impl http_body::Body for Pieces {
     type Data = Bytes;
@@ -133,8 +127,6 @@ impl http_body::Body for Pieces {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let piece = self.exposition.chunks(self.format).get(self.next).cloned();
-        self.next += 1;
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+        Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
     }
 }

@@ -125,7 +125,11 @@ impl Port {
 
     async fn handle(self: Arc<Self>, stream: TcpStream) {
         let settings = self.settings.borrow().clone();
-        let tls = settings.tls.clone().filter(|_| self.may_speak_tls);
+        let tls = settings
+            .tls
+            .as_ref()
+            .filter(|_| self.may_speak_tls)
+            .map(|tls| tls.config());
         let Some(_slot) = self.slot(settings.max_connections).await else {
             if tls.is_none() {
                 refuse(stream).await;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::security::tls::ListenerTls;
+
 /// `blocking_timeout` when it is zero: somebody who waits for ever is no use to anyone.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Nobody needs longer to say what he wants.
@@ -21,7 +23,7 @@ pub struct Settings {
     /// `SO_KEEPALIVE` on connections.
     pub keep_alive: bool,
     /// TLS on the metrics port; `None` is plain HTTP. The health port is always plain.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<ListenerTls>>,
     /// Most connections to a port at once.
     pub max_connections: usize,
     /// Longest path with query, in bytes.

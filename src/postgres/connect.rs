@@ -3,8 +3,11 @@
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use rustls::ClientConfig;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -17,8 +20,39 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::{of_connect, of_io};
 use super::guard::Guarded;
 use crate::model::Reason;
-use crate::security::tls;
+use crate::security::tls::explain_tls;
 use crate::targets::{Address, SocketOptions, Target, TlsMode, Trouble};
+
+/// A target and what is made once to reach it.
+#[derive(Debug)]
+pub struct Connector {
+    /// The target.
+    pub target: Arc<Target>,
+    /// Made at the first handshake: it may read the system's authorities.
+    tls: OnceLock<Arc<ClientConfig>>,
+}
+
+impl Connector {
+    /// For this target. Reads nothing yet.
+    #[must_use]
+    pub fn new(target: Arc<Target>) -> Self {
+        Self {
+            target,
+            tls: OnceLock::new(),
+        }
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+        if let Some(config) = self.tls.get() {
+            return Ok(Arc::clone(config));
+        }
+        match self.target.tls.config() {
+            Ok(Some(config)) => Ok(Arc::clone(self.tls.get_or_init(|| config))),
+            Ok(None) => Err("TLS is switched off".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
 
 /// A logged-in connection: the client, and the half that must be polled for it.
 pub(super) type Connected = (Client, Connection<Guarded<Wire>, Guarded<Wire>>);
@@ -28,23 +62,25 @@ pub(super) type Connected = (Client, Connection<Guarded<Wire>, Guarded<Wire>>);
 /// # Errors
 /// Why not, within the target's `connect` timeout.
 pub(super) async fn connect(
-    target: &Target,
+    connector: &Connector,
     database: &str,
     options: Option<&str>,
 ) -> Result<Connected, Trouble> {
+    let target = &connector.target;
     let limit = target.timeouts.connect;
-    match tokio::time::timeout(limit, log_in(target, database, options)).await {
+    match tokio::time::timeout(limit, log_in(connector, database, options)).await {
         Ok(result) => result,
         Err(_) => Err(timeout(&target.address, limit)),
     }
 }
 
 async fn log_in(
-    target: &Target,
+    connector: &Connector,
     database: &str,
     options: Option<&str>,
 ) -> Result<Connected, Trouble> {
-    let wire = open(target).await?;
+    let target = &connector.target;
+    let wire = open(connector).await?;
     let private = !matches!(wire, Wire::Tcp(_));
     let mut config = Config::new();
     config
@@ -67,10 +103,10 @@ async fn log_in(
 }
 
 /// Asks the server to cancel what the session of this client runs. Best effort.
-pub(super) async fn cancel(target: &Target, client: &Client) {
+pub(super) async fn cancel(connector: &Connector, client: &Client) {
     let token = client.cancel_token();
     let attempt = async {
-        if let Ok(wire) = open(target).await {
+        if let Ok(wire) = open(connector).await {
             // An error means that the server is gone or busy; the session's own limit then ends it.
             let _ = token
                 .cancel_query_raw(Guarded::new(wire, true), Established)
@@ -81,7 +117,8 @@ pub(super) async fn cancel(target: &Target, client: &Client) {
 }
 
 /// The socket, with TLS on it where the target wants it and the server can.
-async fn open(target: &Target) -> Result<Wire, Trouble> {
+async fn open(connector: &Connector) -> Result<Wire, Trouble> {
+    let target = &connector.target;
     let (host, port) = match &target.address {
         Address::Unix { directory, port } => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
@@ -111,7 +148,7 @@ async fn open(target: &Target) -> Result<Wire, Trouble> {
             ),
         });
     }
-    match handshake(target, host, stream).await {
+    match handshake(connector, host, stream).await {
         Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
         // As libpq: who only prefers TLS goes on without it.
         Err(_) if target.tls.mode == TlsMode::Prefer => {
@@ -181,20 +218,25 @@ async fn offers_tls(stream: &mut TcpStream) -> io::Result<bool> {
 
 type TlsOverTcp = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::Stream;
 
-async fn handshake(target: &Target, host: &str, stream: TcpStream) -> Result<TlsOverTcp, Trouble> {
+async fn handshake(
+    connector: &Connector,
+    host: &str,
+    stream: TcpStream,
+) -> Result<TlsOverTcp, Trouble> {
+    let target = &connector.target;
     let failed = |message: String| Trouble {
         reason: Reason::TlsFailed,
         message: format!("{}: {message}", target.address),
     };
-    let config = tls::client_config(&target.tls).map_err(|error| failed(error.to_string()))?;
+    let config = connector.tls().map_err(failed)?;
     let name = target.tls.server_name.as_deref().unwrap_or(host);
     let mut make = MakeRustlsConnect::new(config.as_ref().clone());
-    let connector = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut make, name)
+    let connect = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut make, name)
         .map_err(|error| failed(format!("{name} is no name that TLS can verify: {error}")))?;
-    connector
+    connect
         .connect(stream)
         .await
-        .map_err(|error| failed(tls::explain(&error)))
+        .map_err(|error| failed(explain_tls(&error).unwrap_or_else(|| error.to_string())))
 }
 
 fn unreachable(address: &Address, error: &io::Error) -> Trouble {

@@ -13,6 +13,7 @@ mod session;
 mod settings;
 mod value;
 
+pub use connect::Connector;
 pub use error::QueryError;
 pub use query::{Outcome, Shared, Slot};
 pub use samples::QuerySamples;

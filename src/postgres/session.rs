@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::connect::{cancel, connect};
+use super::connect::{Connector, cancel, connect};
 use super::error::{QueryError, of_session};
 use super::query::{Outcome, Shared, Slot};
 pub use super::rows::Mode;
@@ -76,7 +76,7 @@ pub struct Session {
     extensions: Prepared,
     databases: Prepared,
     settings: Prepared,
-    target: Arc<Target>,
+    connector: Arc<Connector>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -104,20 +104,21 @@ impl Session {
     /// # Errors
     /// Why there is no session.
     pub async fn open(
-        target: &Arc<Target>,
+        connector: &Arc<Connector>,
         database: &str,
         id: u64,
         mode: Mode,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, Trouble> {
         let mut mode = mode;
+        let target = &connector.target;
         let options = (mode != Mode::Pooled).then(|| options(target));
-        let (client, connection) = match connect(target, database, options.as_deref()).await {
+        let (client, connection) = match connect(connector, database, options.as_deref()).await {
             Ok(connected) => connected,
             // PgBouncer passes no options on, and says so in these words.
             Err(trouble) if trouble.message.contains("unsupported startup parameter") => {
                 mode = Mode::Pooled;
-                connect(target, database, None).await?
+                connect(connector, database, None).await?
             }
             Err(trouble) => return Err(trouble),
         };
@@ -146,7 +147,7 @@ impl Session {
             extensions: Prepared::new(EXTENSIONS),
             databases: Prepared::new(DATABASES),
             settings: Prepared::new(settings::SQL),
-            target: Arc::clone(target),
+            connector: Arc::clone(connector),
             _permit: permit,
         };
         let introduced = tokio::time::timeout(target.timeouts.connect, session.introduce(ascii));
@@ -272,7 +273,7 @@ impl Session {
                 message: format!(
                     "{}: PostgreSQL {} is older than {OLDEST_MAJOR}, the oldest that is scraped; \
                      upgrade the server",
-                    self.target.address, found.version
+                    self.connector.target.address, found.version
                 ),
             });
         }
@@ -469,7 +470,9 @@ impl Session {
 
     async fn run_special(&self, slot: &mut Slot, shared: Shared<'_>) {
         let metric = &slot.chosen.metric;
-        let limit = metric.timeout.unwrap_or(self.target.timeouts.query);
+        let limit = metric
+            .timeout
+            .unwrap_or(self.connector.target.timeouts.query);
         let way = self.way(metric.builtin);
         let before = format!(
             "SET statement_timeout = {}; SET search_path = pg_catalog{}",
@@ -497,7 +500,7 @@ impl Session {
     /// is then unsure, and it is closed.
     pub async fn settled(self, limit: Duration) -> Result<Self, Option<Orphan>> {
         let until = Instant::now() + limit;
-        cancel(&self.target, &self.client).await;
+        cancel(&self.connector, &self.client).await;
         let nothing = self.client.simple_query("");
         match timeout_at(until, nothing).await {
             Ok(Ok(_)) => Ok(self),

@@ -15,7 +15,7 @@ use super::worker::{Commons, Leftover};
 use crate::exposition::render_label;
 use crate::model::Reason;
 use crate::postgres::{
-    Ask, Facts, Mode, Outcome, QueryError, Session, SettingsSamples, Shared, Slot,
+    Ask, Connector, Facts, Mode, Outcome, QueryError, Session, SettingsSamples, Shared, Slot,
 };
 use crate::targets::{Target, Trouble};
 
@@ -23,6 +23,7 @@ use crate::targets::{Target, Trouble};
 #[derive(Debug)]
 pub(super) struct Collector {
     target: Arc<Target>,
+    connector: Arc<Connector>,
     commons: Commons,
     counters: Arc<TargetCounters>,
     /// `server` and the target's own labels, rendered.
@@ -47,10 +48,11 @@ const OTHERS: u64 = 1 << 32;
 
 impl Collector {
     pub(super) fn new(
-        target: &Arc<Target>,
+        connector: &Arc<Connector>,
         commons: &Commons,
         counters: &Arc<TargetCounters>,
     ) -> Self {
+        let target = &connector.target;
         let mut labels = Vec::new();
         render_label(&mut labels, "server", target.name.as_bytes());
         for (name, value) in &target.labels {
@@ -58,6 +60,7 @@ impl Collector {
         }
         Self {
             target: Arc::clone(target),
+            connector: Arc::clone(connector),
             commons: commons.clone(),
             counters: Arc::clone(counters),
             labels,
@@ -349,7 +352,7 @@ impl Collector {
         self.counters.connections.add(1);
         // Not cut off at the deadline: a connection that is given up half-way still counts at the
         // server. Its own timeout ends it.
-        Session::open(&self.target, database, self.next_session, mode, permit).await
+        Session::open(&self.connector, database, self.next_session, mode, permit).await
     }
 
     /// Ends a second connection whose state is unsure.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::collected::Collected;
-use super::counters::{Counters, TargetCounters};
+use super::counters::TargetCounters;
 use super::flight::Flights;
 use super::settings::ScrapeSettings;
 use super::worker::{Commons, Worker};
@@ -41,6 +41,15 @@ struct Handle {
     counters: Arc<TargetCounters>,
     flights: Flights,
     cancel: CancellationToken,
+}
+
+impl Default for Scraper {
+    /// Without targets, queries and limits: it serves the exporter's own families.
+    fn default() -> Self {
+        let (_, catalog) = watch::channel(Arc::default());
+        let (_, settings) = watch::channel(ScrapeSettings::default());
+        Self::new(catalog, settings, Semaphore::MAX_PERMITS, Arc::default())
+    }
 }
 
 impl Scraper {

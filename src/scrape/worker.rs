@@ -22,7 +22,7 @@ use super::flight::Order;
 use super::settings::ScrapeSettings;
 use crate::catalog::Catalog;
 use crate::model::Reason;
-use crate::postgres::{Mode, Orphan, Session};
+use crate::postgres::{Connector, Mode, Orphan, Session};
 use crate::targets::{Health, Target, Trouble};
 
 /// What all workers share.
@@ -40,6 +40,7 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>
 /// The task of one target.
 pub(super) struct Worker {
     target: Arc<Target>,
+    connector: Arc<Connector>,
     health: Health,
     counters: Arc<TargetCounters>,
     commons: Commons,
@@ -64,9 +65,11 @@ impl Worker {
         commons: Commons,
         cancelled: CancellationToken,
     ) -> Self {
-        let collector = Collector::new(&target, &commons, &counters);
+        let connector = Arc::new(Connector::new(Arc::clone(&target)));
+        let collector = Collector::new(&connector, &commons, &counters);
         Self {
             target,
+            connector,
             health,
             counters,
             commons,
@@ -126,17 +129,18 @@ impl Worker {
 
     fn connect(&mut self) -> Connecting {
         self.next_session += 1;
-        let (target, id) = (Arc::clone(&self.target), self.next_session);
+        let (connector, id) = (Arc::clone(&self.connector), self.next_session);
         let connections = Arc::clone(&self.commons.connections);
         let counters = Arc::clone(&self.counters);
         Box::pin(async move {
+            let target = Arc::clone(&connector.target);
             let until = Instant::now() + target.timeouts.connect;
             let permit = timeout_at(until, connections.acquire_owned())
                 .await
                 .map_err(|_| no_connection_left())?
                 .map_err(|_| no_connection_left())?;
             counters.connections.add(1);
-            Session::open(&target, &target.database, id, Mode::Kept, permit).await
+            Session::open(&connector, &target.database, id, Mode::Kept, permit).await
         })
     }
 

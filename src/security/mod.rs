@@ -7,9 +7,9 @@ mod environment;
 mod passwords;
 mod pgpass;
 mod secret;
+pub mod tls;
 mod users;
 mod vault;
-pub mod tls;
 
 pub use environment::Environment;
 pub use passwords::PasswordSources;

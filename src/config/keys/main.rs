@@ -161,6 +161,14 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "How old the result of a costly collector may be before it runs again; `auto` takes each collector's own interval.",
     ),
     Key::new(
+        "query_text_length",
+        Kind::Number(0, 1_000),
+        "100",
+        Reload,
+        place!(Main: query_text_length),
+        "Longest text of a statement in a label, in characters. Each text is a time series of its own.",
+    ),
+    Key::new(
         "extensions",
         Kind::List,
         "",

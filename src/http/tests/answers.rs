@@ -101,7 +101,7 @@ async fn the_head_of_an_answer_is_that_of_the_whole_answer() {
 #[tokio::test]
 async fn a_body_goes_out_in_chunks_and_unchanged() {
     let served = Served::new(Settings::default(), with_big(20));
-    let want: Vec<u8> = exposition(20).text.concat();
+    let want: Vec<u8> = big_body(20).concat();
     let plain = served.get("GET", "/big", "").await;
     assert_eq!(plain.header("transfer-encoding"), Some("chunked"));
     assert_eq!(plain.header("content-encoding"), None);
@@ -116,7 +116,7 @@ async fn a_body_goes_out_in_chunks_and_unchanged() {
 #[tokio::test]
 async fn a_body_is_compressed_when_asked_for() {
     let served = Served::new(Settings::default(), with_big(20));
-    let want: Vec<u8> = exposition(20).text.concat();
+    let want: Vec<u8> = big_body(20).concat();
     let gzip = served.get("GET", "/big", "Accept-Encoding: gzip\r\n").await;
     assert_eq!(gzip.header("content-encoding"), Some("gzip"));
     assert_eq!(gzip.header("transfer-encoding"), Some("chunked"));

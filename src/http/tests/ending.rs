@@ -31,7 +31,7 @@ async fn shutdown_finishes_answers_under_way_and_nothing_else() {
     go.notify_one();
     let answer = Answer::read(&mut under_way).await;
     assert_eq!(answer.status, 200);
-    assert!(answer.body == exposition(1).text.concat());
+    assert!(answer.body == big_body(1).concat());
     drop((fresh, partial, idle, under_way));
     served.shutdown.finish(LONG).await.unwrap();
     assert!(
@@ -74,7 +74,7 @@ async fn shutdown_sends_the_tail_of_an_answer_to_a_slow_reader() {
     stream.readable().await.unwrap();
     served.shutdown.begin();
     let answer = Answer::read(&mut stream).await;
-    assert!(answer.body == exposition(300).text.concat());
+    assert!(answer.body == big_body(300).concat());
     drop(stream);
     served.shutdown.finish(LONG).await.unwrap();
 }

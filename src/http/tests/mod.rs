@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use super::serve::Port;
 use super::{Settings, bind, health, metrics};
 use crate::exposition::Format;
-use crate::scrape::{Exposition, Scraper};
+use crate::scrape::Scraper;
 use crate::shutdown::Shutdown;
 
 /// Longer than anything takes on a busy machine.
@@ -166,23 +166,20 @@ fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A scrape of `pieces` pieces of 64 KiB that look like metrics.
-fn exposition(pieces: usize) -> Exposition {
+fn big_body(pieces: usize) -> Vec<Bytes> {
     let line = "pgexporter_pg_locks_count{server=\"primary\",mode=\"accesssharelock\"} 12\n";
     let text = line.repeat(64 * 1024 / line.len());
-    Exposition {
-        text: vec![Bytes::from(text); pieces],
-        open_metrics: vec![Bytes::from_static(b"# EOF\n")],
-    }
+    vec![Bytes::from(text); pieces]
 }
 
 /// Routes with a body of 64 KiB times `pieces` at `/big`, beside the real ones.
 fn with_big(pieces: usize) -> impl FnOnce(watch::Receiver<Arc<Settings>>) -> Router {
     move |settings| {
-        let big = exposition(pieces);
+        let big = big_body(pieces);
         Router::new()
             .route(
                 "/big",
-                any(move || async move { metrics::stream(big, Format::Text) }),
+                any(move || async move { metrics::stream(big.clone().into_iter(), Format::Text) }),
             )
             .layer(metrics::compression())
             .merge(metrics::router(Scraper::default(), settings))
@@ -221,7 +218,7 @@ fn waiting(asked: Arc<Notify>, go: Arc<Notify>) -> Router {
         any(move || async move {
             asked.notify_one();
             go.notified().await;
-            metrics::stream(exposition(1), Format::Text)
+            metrics::stream(big_body(1).into_iter(), Format::Text)
         }),
     )
 }

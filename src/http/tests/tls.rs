@@ -1,25 +1,30 @@
 //! The same over TLS.
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::*;
+use crate::security::tls::{ListenerFiles, ListenerTls};
 
 /// A certificate for `localhost`, with a client that trusts it alone.
-fn pair() -> (Arc<ServerConfig>, TlsConnector) {
+fn pair() -> (Arc<ListenerTls>, TlsConnector) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let provider = Arc::new(ring::default_provider());
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let files = ListenerFiles {
+        certificate: file("tls.crt", made.cert.pem()),
+        key: file("tls.key", made.signing_key.serialize_pem()),
+        client_ca: None,
+    };
+    let server = ListenerTls::load(files, &["http/1.1"]).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
@@ -48,7 +53,7 @@ async fn tls_is_spoken_and_a_renewed_certificate_is_taken() {
     );
     let answer = get(&served, &trusts_first).await.unwrap();
     assert_eq!(answer.status, 200);
-    assert!(answer.body == exposition(20).text.concat());
+    assert!(answer.body == big_body(20).concat());
 
     let (second, trusts_second) = pair();
     assert!(get(&served, &trusts_second).await.is_err());

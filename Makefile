@@ -1,0 +1,31 @@
+# What one does with this project, one command each. `make help` lists them.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench fmt lint docs
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## See the metrics of a real PostgreSQL 18 until Ctrl-C (ONCE=1: show them and end)
+	$(CARGO) build --locked --bin pgexporter --example demo
+	@ONCE=$(ONCE) $(CARGO) run --quiet --locked --example demo
+
+test: ## Run all tests, against real PostgreSQL 13 to 18 (downloaded once, then offline)
+	$(CARGO) run --locked --example testbeds
+	$(CARGO) test --locked
+
+bench: ## Measure a scrape and write docs/performance.md (PEERS=1: other exporters beside)
+	$(CARGO) run --locked --example testbeds
+	PEERS=$(PEERS) $(CARGO) bench --locked --benches
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+lint: ## Check the format, and let clippy look
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+docs: ## Build the documentation of the code
+	$(CARGO) doc --locked --no-deps --document-private-items

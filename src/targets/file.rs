@@ -1,0 +1,127 @@
+//! The servers of `pgexporter.conf` as targets.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, Timeouts,
+    TlsMode,
+};
+use crate::config::{Configuration, Main, Server, ServerTls};
+use crate::security::tls::TlsError;
+use crate::security::{Login, PasswordSources};
+
+/// A server's certificate, key or authorities cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("server {server}: {error}")]
+pub struct TargetError {
+    /// The server's section.
+    pub server: String,
+    /// Which file, and what to do.
+    #[source]
+    pub error: TlsError,
+}
+
+/// `statement_timeout` of a session where `metrics_query_timeout` is 0.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection takes no longer than this, nor than `blocking_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One target for each server of the file, in its order.
+///
+/// # Errors
+/// A file of TLS that cannot be read.
+pub fn from_file(
+    configuration: &Configuration,
+    passwords: &PasswordSources,
+) -> Result<Vec<Arc<Target>>, TargetError> {
+    configuration
+        .servers
+        .iter()
+        .map(|server| target(server, &configuration.main, passwords).map(Arc::new))
+        .collect()
+}
+
+fn target(
+    server: &Server,
+    main: &Main,
+    passwords: &PasswordSources,
+) -> Result<Target, TargetError> {
+    let address = if server.host.starts_with('/') {
+        Address::Unix {
+            directory: PathBuf::from(&server.host),
+            port: server.port,
+        }
+    } else {
+        Address::Tcp {
+            host: server.host.trim_matches(['[', ']']).to_owned(),
+            port: server.port,
+        }
+    };
+    let login = Login {
+        user: &server.user,
+        host: &server.host,
+        port: server.port,
+        database: &server.database,
+    };
+    let extensions = if server.extensions.is_empty() {
+        &main.extensions
+    } else {
+        &server.extensions
+    };
+    let query = match main.metrics_query_timeout {
+        Duration::ZERO => QUERY_TIMEOUT,
+        given => given,
+    };
+    Ok(Target {
+        name: server.name.clone(),
+        origin: Origin::File,
+        address,
+        user: server.user.clone(),
+        password: passwords.find(&login),
+        database: server.database.clone(),
+        tls: client_tls(server).map_err(|error| TargetError {
+            server: server.name.clone(),
+            error,
+        })?,
+        databases: DatabaseChoice {
+            include: vec!["*".to_owned()],
+            exclude: vec!["template*".to_owned()],
+        },
+        collectors: CollectorChoice {
+            include: main.collectors.clone(),
+            exclude: main.exclude_collectors.clone(),
+            extensions: (!extensions.is_empty()).then(|| extensions.clone()),
+        },
+        labels: Vec::new(),
+        timeouts: Timeouts {
+            connect: CONNECT_TIMEOUT.min(main.blocking_timeout),
+            query: query.min(main.blocking_timeout),
+            lock: main.lock_timeout,
+        },
+        keep_session: main.cache,
+        session_databases: main.session_databases.max(1),
+        socket: SocketOptions {
+            nodelay: main.nodelay,
+            keep_alive: main.keep_alive,
+        },
+    })
+}
+
+fn client_tls(server: &Server) -> Result<ClientTls, TlsError> {
+    let mode = match server.tls {
+        ServerTls::Off => return Ok(ClientTls::disabled()),
+        ServerTls::Try => TlsMode::Prefer,
+        ServerTls::On => TlsMode::Require,
+        ServerTls::VerifyCa => TlsMode::VerifyCa,
+        ServerTls::VerifyFull => TlsMode::VerifyFull,
+    };
+    let files = &server.tls_files;
+    ClientTls::from_files(
+        mode,
+        files.ca.as_deref(),
+        files.cert.as_deref(),
+        files.key.as_deref(),
+    )
+}

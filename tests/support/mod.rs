@@ -1,0 +1,73 @@
+//! Real things to test against: PostgreSQL 13 to 18, PgBouncer, promtool, and the program itself.
+//!
+//! What comes in: a major version, settings, a configuration text. What goes out: running servers
+//! on free ports, which are stopped and removed when their value is dropped, and also when the
+//! test panics, is interrupted or is killed (see [`keeper`]).
+//!
+//! Nothing need be installed beforehand: what is lacking is downloaded once into a cache folder
+//! (see [`downloads`]) and used offline from then on.
+#![allow(
+    dead_code,
+    unused_imports,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+pub mod account;
+pub mod certificates;
+pub mod client;
+pub mod downloads;
+pub mod exporter;
+pub mod files;
+pub mod keeper;
+pub mod pgbouncer;
+pub mod ports;
+pub mod postgres;
+pub mod promtool;
+pub mod samples;
+pub mod workload;
+
+use std::time::{Duration, Instant};
+
+pub use certificates::{Authority, Identity};
+pub use client::Session;
+pub use downloads::MAJORS;
+pub use exporter::{Answer, Exporter};
+pub use keeper::Keeper;
+pub use pgbouncer::PgBouncer;
+pub use postgres::{Builder, Postgres};
+pub use promtool::promtool_check;
+pub use samples::{Sample, Samples};
+pub use workload::Workload;
+
+/// How long [`eventually`] waits before the test fails: long enough for two busy cores.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` holds, and fails the test with `what` when it does not within
+/// [`DEADLINE`].
+#[track_caller]
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(
+        within(DEADLINE, condition),
+        "{what}: not within {DEADLINE:?}"
+    );
+}
+
+/// Whether `condition` comes to hold within `deadline`; asked again every 10 ms.
+pub fn within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + deadline;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
