@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::security::Secret;
+pub use crate::security::tls::{ClientTls, TlsMode};
 
 /// The servers to scrape, in the order they are shown.
 pub type TargetList = Arc<Vec<Arc<Target>>>;
@@ -83,35 +84,6 @@ impl fmt::Display for Address {
             }
         }
     }
-}
-
-/// How TLS is spoken to a server. Holds the material itself, not paths, so that a renewed file is
-/// a changed target.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClientTls {
-    /// How strict.
-    pub mode: TlsMode,
-    /// Authorities to trust, PEM; without it those of the system.
-    pub ca_pem: Option<Vec<u8>>,
-    /// Our certificate chain (PEM) and its key (PEM).
-    pub client: Option<(Vec<u8>, Secret)>,
-    /// The name to verify instead of the host.
-    pub server_name: Option<String>,
-}
-
-/// How strict TLS is, in the words of libpq's `sslmode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsMode {
-    /// Never TLS.
-    Disable,
-    /// TLS if the server can.
-    Prefer,
-    /// TLS or nothing; with a CA given the certificate is checked against it.
-    Require,
-    /// The certificate is checked, its name is not.
-    VerifyCa,
-    /// The certificate and its name are checked.
-    VerifyFull,
 }
 
 /// Which databases a family of scope `all` runs in, by glob patterns (`*`, `?`).

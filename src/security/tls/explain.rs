@@ -1,0 +1,128 @@
+//! What a failed handshake means and what to do about it.
+
+use std::error::Error as StdError;
+use std::io;
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, Error};
+
+/// Words for people, if the error or one of its sources came from TLS.
+#[must_use]
+pub fn explain_tls(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<Error>() {
+            return Some(explain(error));
+        }
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn StdError + 'static));
+        next = wrapped.or_else(|| error.source());
+    }
+    None
+}
+
+fn explain(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(error) => explain_certificate(error),
+        Error::AlertReceived(alert) => explain_alert(*alert),
+        Error::PeerIncompatible(problem) => format!(
+            "the server and we have no TLS version and cipher in common ({problem:?}): it must \
+             offer TLS 1.2 or 1.3 (ssl_min_protocol_version, ssl_ciphers)"
+        ),
+        Error::InvalidMessage(_) => {
+            "what answered does not speak TLS: look whether host and port are right and nothing \
+             stands between"
+                .to_owned()
+        }
+        other => format!("TLS failed: {other}"),
+    }
+}
+
+fn explain_certificate(error: &CertificateError) -> String {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired: renew it, or set this machine's clock".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet: set the clock of this machine, or of the \
+             one that made it"
+                .to_owned()
+        }
+        CertificateError::UnknownIssuer => {
+            "the server's certificate was not issued by an authority that is trusted: give the \
+             one that issued it (tls_ca_file)"
+                .to_owned()
+        }
+        CertificateError::BadSignature => {
+            "the server's certificate bears a wrong signature: the authority that is given has \
+             the issuer's name but another key (tls_ca_file), or somebody stands between"
+                .to_owned()
+        }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            let names = match presented.as_slice() {
+                [] => "no name".to_owned(),
+                names => names.join(", "),
+            };
+            format!(
+                "the server's certificate is for {names}, not for {}: connect by a name that is \
+                 in it, or have it issued for this one; verify-ca does not look at the name",
+                shown(expected)
+            )
+        }
+        CertificateError::NotValidForName => {
+            "the server's certificate is for another name: connect by a name that is in it, or \
+             have it issued for this one; verify-ca does not look at the name"
+                .to_owned()
+        }
+        CertificateError::Revoked => "the server's certificate was revoked".to_owned(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "the server's certificate is not meant for servers: its extended key usage lacks \
+             serverAuth"
+                .to_owned()
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "the server's certificate is signed by a way that is no longer safe, such as SHA-1, \
+             or with a key that is too short: have it issued anew"
+                .to_owned()
+        }
+        other => format!("the server's certificate was refused: {other}"),
+    }
+}
+
+fn explain_alert(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => {
+            "the server asks for a client certificate: give one (tls_cert_file, tls_key_file)"
+                .to_owned()
+        }
+        AlertDescription::CertificateExpired => {
+            "the server says that our client certificate has expired: renew it (tls_cert_file)"
+                .to_owned()
+        }
+        AlertDescription::UnknownCA
+        | AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::AccessDenied => format!(
+            "the server refused our client certificate ({alert:?}): it must be issued by an \
+             authority in the server's ssl_ca_file (tls_cert_file, tls_key_file)"
+        ),
+        AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure => format!(
+            "the server and we have no TLS version and cipher in common ({alert:?}): it must \
+             offer TLS 1.2 or 1.3 (ssl_min_protocol_version, ssl_ciphers)"
+        ),
+        other => format!("the server broke the TLS handshake off: {other:?}"),
+    }
+}
+
+fn shown(name: &ServerName<'_>) -> String {
+    name.to_str().into_owned()
+}
