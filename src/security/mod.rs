@@ -1,7 +1,7 @@
 //! Secrets, the vault files, password files and TLS.
 //!
 //! In go paths, PEM and the environment; out come passwords as [`Secret`] and configurations of
-//! rustls. Nothing here logs, prints or names a secret.
+//! rustls. No error, log line or `Debug` here shows a secret.
 
 mod environment;
 mod passwords;
