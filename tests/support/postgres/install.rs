@@ -59,7 +59,7 @@ pub(super) fn template(major: u32, encoding: &str) -> Result<PathBuf> {
     let key = format!("data-{}-{encoding}", downloads::version(major)?);
     downloads::entry(&key, |place| {
         let installed = server(major)?;
-        let keeper = Keeper::new()?;
+        let keeper = Keeper::for_data()?;
         let made = keeper.path().join("data");
         let mut initdb = account::command(&installed.join("bin/initdb"));
         environment(&mut initdb);

@@ -28,7 +28,7 @@ impl Postgres {
                 .unwrap_or_default()
                 .as_nanos()
         );
-        let keeper = Keeper::new().expect("a temporary folder");
+        let keeper = Keeper::for_data().expect("a temporary folder");
         let data = keeper.path().join("data");
         let session = self.session("postgres");
         session.execute(&format!(
