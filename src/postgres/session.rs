@@ -498,14 +498,23 @@ impl Session {
     /// # Errors
     /// The backend that was left behind, when that takes longer than `limit`: the session's state
     /// is then unsure, and it is closed.
-    pub async fn settled(self, limit: Duration) -> Result<Self, Option<Orphan>> {
+    pub async fn settled(self, limit: Duration) -> Result<Self, (Option<Orphan>, Trouble)> {
         let until = Instant::now() + limit;
         cancel(&self.connector, &self.client).await;
         let nothing = self.client.simple_query("");
         match timeout_at(until, nothing).await {
             Ok(Ok(_)) => Ok(self),
-            Ok(Err(_)) => Err(None),
-            Err(_) => Err(self.facts.as_ref().map(|facts| Orphan(facts.pid))),
+            Ok(Err(error)) => Err((None, of_session(&error))),
+            Err(_) => {
+                let trouble = Trouble {
+                    reason: Reason::Timeout,
+                    message: format!(
+                        "{}: no answer for {limit:?} after a scrape; the session was given up",
+                        self.connector.target.address
+                    ),
+                };
+                Err((self.facts.as_ref().map(|facts| Orphan(facts.pid)), trouble))
+            }
         }
     }
 

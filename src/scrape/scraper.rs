@@ -41,6 +41,7 @@ struct Handle {
     counters: Arc<TargetCounters>,
     flights: Flights,
     cancel: CancellationToken,
+    ended: CancellationToken,
 }
 
 impl Default for Scraper {
@@ -131,13 +132,15 @@ impl Scraper {
             .unwrap_or_default();
         let health = Health::default();
         let (flights, orders) = Flights::new();
-        let cancel = CancellationToken::new();
+        let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
         let worker = Worker::new(
             Arc::clone(target),
             health.clone(),
             Arc::clone(&counters),
             self.0.commons.clone(),
             cancel.clone(),
+            before.map(|one| one.ended.clone()),
+            ended.clone(),
         );
         shutdown.spawn("session", worker.run(orders));
         Arc::new(Handle {
@@ -146,6 +149,7 @@ impl Scraper {
             counters,
             flights,
             cancel,
+            ended,
         })
     }
 
