@@ -1,1 +1,3 @@
-//! To come.
+//! The command lines.
+
+pub mod admin;

@@ -6,6 +6,7 @@
 mod environment;
 mod passwords;
 mod pgpass;
+mod replace;
 mod secret;
 pub mod tls;
 mod users;
@@ -16,4 +17,4 @@ pub use passwords::PasswordSources;
 pub use pgpass::{Login, PasswordFile, PasswordFileError};
 pub use secret::Secret;
 pub use users::{UsersFile, check_name};
-pub use vault::{FileKey, KeySize, Vault, VaultError};
+pub use vault::{FileKey, KeySize, Vault, VaultError, is_strong_password};

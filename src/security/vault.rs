@@ -104,6 +104,9 @@ pub enum VaultError {
     /// A blob is no blob.
     #[error("it is too short to be an encrypted text")]
     TooShort,
+    /// Another program changes the file.
+    #[error("{0} is being changed by another program; try again when it is done")]
+    Busy(PathBuf),
     /// Lines of a users file are wrong, all of them at once.
     #[error("{}", .0.join("\n"))]
     Users(Vec<String>),
@@ -256,6 +259,14 @@ impl Vault {
         Ok(self.folder()?.join("master.key"))
     }
 
+    /// Whether a master key is there, of whatever quality.
+    ///
+    /// # Errors
+    /// There is no home directory.
+    pub fn has_key(&self) -> Result<bool, VaultError> {
+        Ok(self.key_path()?.symlink_metadata().is_ok())
+    }
+
     fn folder(&self) -> Result<&Path, VaultError> {
         self.folder.as_deref().ok_or(VaultError::NoHome)
     }
@@ -283,7 +294,7 @@ impl Vault {
     /// # Errors
     /// The password is weak, the key exists, the folder has a wrong mode or cannot be written.
     pub fn create_key(&self, password: &Secret) -> Result<PathBuf, VaultError> {
-        if !is_strong(password.expose()) {
+        if !is_strong_password(password.expose()) {
             return Err(VaultError::WeakPassword);
         }
         let folder = self.folder()?;
@@ -294,7 +305,7 @@ impl Vault {
             }
             _ => check_folder(folder)?,
         }
-        if path.symlink_metadata().is_ok() {
+        if self.has_key()? {
             return Err(VaultError::MasterKeyExists(path));
         }
 
@@ -335,7 +346,10 @@ pub(crate) fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn is_strong(password: &str) -> bool {
+/// Whether a text may be the master password: at least 8 characters, with an upper case letter, a
+/// lower case letter, a digit and a special character.
+#[must_use]
+pub fn is_strong_password(password: &str) -> bool {
     let has = |kind: fn(char) -> bool| password.chars().any(kind);
     password.chars().count() >= 8
         && has(char::is_uppercase)
@@ -554,7 +568,7 @@ mod tests {
             ("AAAAaaa1", false),
             ("Äaaaaa1 ", true),
         ] {
-            assert_eq!(is_strong(password), strong, "{password}");
+            assert_eq!(is_strong_password(password), strong, "{password}");
         }
     }
 
