@@ -4,24 +4,15 @@
 //! done, 1 failed, 2 wrong usage.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
-use crate::security::{
-    Environment, Secret, UsersFile, Vault, VaultError, check_name, is_strong_password,
-};
-
-/// How often two passwords may differ before we give up.
-const TRIES: usize = 3;
-/// Characters of generated passwords. Quotes, backslash and space are left out: they break where
-/// people paste.
-const ALPHABET: &[u8] =
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!@#$%^&*()-_=+[]{}|;:,.<>/?~";
+use super::password::{PasswordError, ask_twice, generate, read_line};
+use crate::security::{Environment, Secret, UsersFile, Vault, VaultError, check_name};
 
 #[derive(Parser)]
 #[command(
@@ -136,12 +127,8 @@ enum AdminError {
     BadPassword,
     #[error("PGEXPORTER_PASSWORD is not UTF-8 text")]
     BadVariable,
-    #[error("the two passwords differed {TRIES} times; nothing is changed")]
-    Differ,
-    #[error("cannot read the terminal: {0}")]
-    Terminal(io::Error),
-    #[error("the system gave no random bytes: {0}")]
-    NoRandomness(getrandom::Error),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
 }
 
 impl AdminError {
@@ -372,61 +359,4 @@ fn list(path: &std::path::Path) -> Result<Outcome, AdminError> {
     };
     outcome.response.insert("Users".to_owned(), json!(names));
     Ok(outcome)
-}
-
-fn ask_twice(prompt: &str) -> Result<String, AdminError> {
-    let width = prompt.len().max("Verify".len());
-    let ask = |what: &str| {
-        rpassword::prompt_password(format!("{what:width$}: "))
-            .map(Zeroizing::new)
-            .map_err(AdminError::Terminal)
-    };
-    for _ in 0..TRIES {
-        let mut password = ask(prompt)?;
-        if password == ask("Verify")? {
-            return Ok(std::mem::take(&mut *password));
-        }
-        let _ = writeln!(io::stderr(), "The passwords differ, try again.");
-    }
-    Err(AdminError::Differ)
-}
-
-/// A line of the standard input without its end; `None` when there is none.
-fn read_line() -> Result<Option<Zeroizing<String>>, AdminError> {
-    let mut line = Zeroizing::new(String::new());
-    let read = io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(AdminError::Terminal)?;
-    if read == 0 {
-        return Ok(None);
-    }
-    let text = line.strip_suffix('\n').unwrap_or(&line);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    Ok(Some(Zeroizing::new(text.to_owned())))
-}
-
-/// A password of independent, evenly drawn characters that is strong enough for a master key.
-fn generate(length: usize) -> Result<Secret, AdminError> {
-    // Bytes from here on would favour the first characters.
-    let even = 256 - 256 % ALPHABET.len();
-    loop {
-        let mut text = Zeroizing::new(String::with_capacity(length));
-        while text.len() < length {
-            let mut bytes = Zeroizing::new([0; 64]);
-            getrandom::fill(bytes.as_mut_slice()).map_err(AdminError::NoRandomness)?;
-            let wanted = length - text.len();
-            text.extend(
-                bytes
-                    .iter()
-                    .map(|&byte| usize::from(byte))
-                    .filter(|&byte| byte < even)
-                    .map(|byte| char::from(ALPHABET[byte % ALPHABET.len()]))
-                    .take(wanted),
-            );
-        }
-        if is_strong_password(&text) {
-            return Ok(Secret::new(std::mem::take(&mut *text)));
-        }
-    }
 }

@@ -1,3 +1,4 @@
 //! The command lines.
 
 pub mod admin;
+mod password;

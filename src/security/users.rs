@@ -10,8 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::Secret;
+use super::blob::KeySize;
 use super::replace::WriteLock;
-use super::vault::{KeySize, Vault, VaultError};
+use super::vault::{Vault, VaultError};
 
 /// A users file as it stands on the disk, comments and all. It is read without the master key.
 #[derive(Debug)]
