@@ -8,8 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,23 +16,12 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::collected::Collected;
 use super::collector::Collector;
-use super::counters::{Counters, TargetCounters};
+use super::commons::Commons;
+use super::counters::TargetCounters;
 use super::flight::Order;
-use super::settings::ScrapeSettings;
-use crate::catalog::Catalog;
 use crate::model::Reason;
 use crate::postgres::{Connector, Mode, Orphan, Session};
 use crate::targets::{Health, Target, Trouble};
-
-/// What all workers share.
-#[derive(Clone, Debug)]
-pub(super) struct Commons {
-    pub counters: Arc<Counters>,
-    pub catalog: watch::Receiver<Arc<Catalog>>,
-    pub settings: watch::Receiver<ScrapeSettings>,
-    /// One permit for each connection of the whole process.
-    pub connections: Arc<Semaphore>,
-}
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>;
 
@@ -142,7 +130,7 @@ impl Worker {
         if let Some(session) = self.session.take() {
             let _ = session.close(GOODBYE).await;
         }
-        self.collector.close(GOODBYE).await;
+        self.collector.close().await;
         self.ended.cancel();
     }
 
@@ -271,7 +259,7 @@ impl Worker {
             self.session = Some(session);
         } else {
             let _ = session.close(GOODBYE).await;
-            self.collector.close(GOODBYE).await;
+            self.collector.close().await;
         }
     }
 
@@ -373,6 +361,3 @@ async fn ended(session: &mut Option<Session>) {
         None => std::future::pending().await,
     }
 }
-
-/// Waits for a connection that was given up but may still count at the server.
-pub(super) type Leftover = JoinHandle<()>;
