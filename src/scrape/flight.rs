@@ -64,6 +64,8 @@ impl Flights {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = &*current
             && flight.answer.borrow().is_none()
+            // Nor was the order dropped unanswered.
+            && flight.answer.has_changed().is_ok()
         {
             let mut latest = flight
                 .deadline

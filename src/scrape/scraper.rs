@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::collected::Collected;
+use super::commons::Commons;
 use super::counters::TargetCounters;
 use super::flight::Flights;
 use super::settings::ScrapeSettings;
-use super::worker::{Commons, Worker};
+use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
 use crate::exposition::Format;
@@ -41,6 +42,7 @@ struct Handle {
     counters: Arc<TargetCounters>,
     flights: Flights,
     cancel: CancellationToken,
+    ended: CancellationToken,
 }
 
 impl Default for Scraper {
@@ -131,13 +133,15 @@ impl Scraper {
             .unwrap_or_default();
         let health = Health::default();
         let (flights, orders) = Flights::new();
-        let cancel = CancellationToken::new();
+        let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
         let worker = Worker::new(
             Arc::clone(target),
             health.clone(),
             Arc::clone(&counters),
             self.0.commons.clone(),
             cancel.clone(),
+            before.map(|one| one.ended.clone()),
+            ended.clone(),
         );
         shutdown.spawn("session", worker.run(orders));
         Arc::new(Handle {
@@ -146,6 +150,7 @@ impl Scraper {
             counters,
             flights,
             cancel,
+            ended,
         })
     }
 
