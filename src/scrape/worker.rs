@@ -33,6 +33,24 @@ pub(super) struct Commons {
     pub settings: watch::Receiver<ScrapeSettings>,
     /// One permit for each connection of the whole process.
     pub connections: Arc<Semaphore>,
+    /// When collections have to be over, once the end of the program is known.
+    pub end: End,
+}
+
+/// A moment that may come to be known. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(super) struct End(pub watch::Receiver<Option<Instant>>);
+
+impl End {
+    /// Completes at that moment.
+    pub(super) async fn reached(mut self) {
+        let known = self.0.wait_for(Option::is_some).await.map(|end| *end);
+        match known {
+            Ok(Some(end)) => sleep_until(end).await,
+            // Nobody is left who could make it known.
+            _ => std::future::pending().await,
+        }
+    }
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>;
@@ -237,7 +255,17 @@ impl Worker {
         let started = Instant::now();
         let mut session = session;
         self.counters.scrapes.add(1);
-        let mut collected = self.collector.collect(&mut session, order.deadline()).await;
+        let collected = tokio::select! {
+            collected = self.collector.collect(&mut session, order.deadline()) => Some(collected),
+            () = self.commons.end.clone().reached() => None,
+        };
+        let Some(mut collected) = collected else {
+            // The query is cancelled, so that the server sees an orderly end.
+            if let Ok(session) = session.settled(GOODBYE).await {
+                let _ = session.close(GOODBYE).await;
+            }
+            return;
+        };
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.report(&collected, &session);
