@@ -1,1 +1,4 @@
-//! To come.
+//! The command lines.
+
+pub mod admin;
+mod password;
