@@ -231,7 +231,17 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order) {
         let started = Instant::now();
         let mut session = session;
-        let mut collected = self.collector.collect(&mut session, order.deadline()).await;
+        let collected = tokio::select! {
+            collected = self.collector.collect(&mut session, order.deadline()) => Some(collected),
+            () = self.commons.end.clone().reached() => None,
+        };
+        let Some(mut collected) = collected else {
+            // The query is cancelled, so that the server sees an orderly end.
+            if let Ok(session) = session.settled(GOODBYE).await {
+                let _ = session.close(GOODBYE).await;
+            }
+            return;
+        };
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.report(&collected, &session);
