@@ -35,6 +35,9 @@ pub struct Answer {
 /// nobody else can write to.
 const USERS_PATH: &str = "SET search_path = pg_catalog, public";
 
+/// Brings back what the session was opened with.
+pub(super) const OWN_SETTINGS: &str = "RESET statement_timeout; RESET search_path";
+
 impl Session {
     /// Prepares what is not prepared yet. A query that cannot be is marked and left out.
     pub async fn prepare(&mut self, slots: &mut [Slot], deadline: Instant) -> Result<(), Trouble> {
@@ -53,7 +56,8 @@ impl Session {
             }
             let (client, id) = (&self.client, self.id);
             let prepare = async {
-                // The path at the time of preparing is the statement's for good.
+                // The server analyses a statement by the path of the moment, now and whenever it is
+                // run under another one.
                 if !own {
                     client
                         .batch_execute(USERS_PATH)
@@ -109,10 +113,13 @@ impl Session {
             facts, settings, ..
         } = &mut answer;
         let this = &*self;
-        let (plain, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) = slots
+        let (plain, other): (Vec<&mut Slot>, Vec<&mut Slot>) = slots
             .iter_mut()
             .map(|slot| &mut **slot)
             .partition(|slot| this.is_plain(slot));
+        let (mut users, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) = other
+            .into_iter()
+            .partition(|slot| slot.chosen.metric.timeout.is_none());
         let everything = async {
             let ask_facts = async {
                 if let Some(databases) = ask.facts {
@@ -137,6 +144,7 @@ impl Session {
                 slot.run(&this.client, this.id, way, shared)
             }));
             join3(ask_facts, ask_settings, all).await;
+            this.run_users(&mut users, shared).await;
             for slot in &mut special {
                 this.run_special(slot, shared).await;
             }
@@ -148,10 +156,31 @@ impl Session {
         answer
     }
 
-    /// Whether a slot needs no settings of its own, so that it can go with all others.
+    /// Whether a slot needs no settings of its own, so that it can go with all others. Behind a
+    /// pooler each query brings them along.
     fn is_plain(&self, slot: &Slot) -> bool {
         let metric = &slot.chosen.metric;
-        metric.timeout.is_none() && (metric.builtin || self.mode != Mode::Once)
+        self.mode == Mode::Pooled || (metric.timeout.is_none() && metric.builtin)
+    }
+
+    /// Runs the users' own queries, all at once, under their path.
+    async fn run_users(&self, slots: &mut [&mut Slot], shared: Shared<'_>) {
+        if slots.is_empty() {
+            return;
+        }
+        if let Err(error) = self.client.batch_execute(USERS_PATH).await {
+            for slot in slots {
+                slot.fail(QueryError::of(&error));
+            }
+            return;
+        }
+        let way = self.way(false);
+        let all = slots
+            .iter_mut()
+            .map(|slot| slot.run(&self.client, self.id, way, shared));
+        join_all(all).await;
+        // If this fails the session is lost, and the next query finds out.
+        let _ = self.client.batch_execute(OWN_SETTINGS).await;
     }
 
     async fn run_special(&self, slot: &mut Slot, shared: Shared<'_>) {
@@ -173,8 +202,7 @@ impl Session {
         slot.run(&self.client, self.id, way, shared).await;
         if direct {
             // If this fails the session is lost, and the next query finds out.
-            let after = "RESET statement_timeout; RESET search_path";
-            let _ = self.client.batch_execute(after).await;
+            let _ = self.client.batch_execute(OWN_SETTINGS).await;
         }
     }
 }

@@ -12,6 +12,7 @@ use super::connect::{Connector, cancel, connect};
 use super::error::of_session;
 use super::facts::{Facts, Questions};
 use super::rows::{Fields, Mode, Prepared, Way};
+use super::run::OWN_SETTINGS;
 use crate::model::Reason;
 use crate::targets::{Target, Trouble};
 
@@ -187,8 +188,12 @@ impl Session {
     pub async fn settled(self, limit: Duration) -> Result<Self, (Option<Orphan>, Trouble)> {
         let until = Instant::now() + limit;
         cancel(&self.connector, &self.client).await;
-        let nothing = self.client.simple_query("");
-        match timeout_at(until, nothing).await {
+        // It may have been cut off between a setting of one query and its way back.
+        let back = match self.mode {
+            Mode::Pooled => "",
+            Mode::Kept | Mode::Once => OWN_SETTINGS,
+        };
+        match timeout_at(until, self.client.simple_query(back)).await {
             Ok(Ok(_)) => Ok(self),
             Ok(Err(error)) => Err((None, of_session(&error))),
             Err(_) => {
