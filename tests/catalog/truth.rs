@@ -437,14 +437,15 @@ pub(crate) fn of_a_monitor(samples: &Samples, major: u32) -> Vec<String> {
     wrong
 }
 
-/// Settings that the exporter's own session has otherwise than the test's.
-const OF_THE_SESSION: [&str; 6] = [
-    "default_transaction_read_only",
-    "lock_timeout",
-    "max_parallel_workers_per_gather",
-    "statement_timeout",
-    "transaction_read_only",
-    "jit",
+/// Settings that the exporter gives its own session, and what they are there (timeouts in
+/// milliseconds): `pg_settings` is what a session sees.
+const OF_THE_SESSION: [(&str, f64); 6] = [
+    ("default_transaction_read_only", 1.0),
+    ("transaction_read_only", 1.0),
+    ("jit", 0.0),
+    ("max_parallel_workers_per_gather", 0.0),
+    ("lock_timeout", 1_000.0),
+    ("statement_timeout", 10_000.0),
 ];
 
 /// Each row of `pg_settings` is a gauge with its value and its description.
@@ -471,14 +472,15 @@ pub(crate) fn of_the_settings(scene: &Scene, samples: &Samples) -> Vec<String> {
             "pgexporter_pg_settings_{}",
             setting.to_lowercase().replace('.', "_")
         );
+        let own = OF_THE_SESSION.iter().find(|(name, _)| name == setting);
         let expected = match kind.as_str() {
+            _ if own.is_some() => own.map_or(0.0, |(_, value)| *value),
             "bool" | "integer" | "real" => number(value),
             _ => 1.0,
         };
         let found = samples.with(&name, &[("server", "primary")]);
-        let of_session = OF_THE_SESSION.contains(&setting.as_str());
         match found[..] {
-            [sample] if sample.value == expected || of_session => {
+            [sample] if sample.value == expected => {
                 if sample.labels.len() != 1 {
                     wrong.push(format!("{name} has labels {:?}", sample.labels));
                 }
