@@ -19,3 +19,9 @@ pub use query::{Outcome, Shared, Slot};
 pub use samples::QuerySamples;
 pub use session::{Answer, Ask, Facts, Mode, Orphan, Session};
 pub use settings::{Setting, SettingsSamples};
+
+/// What a session asks beside the catalogue's queries, for whoever measures against them.
+pub mod statements {
+    pub use super::session::{DATABASES, EXTENSIONS, PROBE};
+    pub use super::settings::SQL as SETTINGS;
+}

@@ -80,19 +80,22 @@ pub struct Session {
     _permit: OwnedSemaphorePermit,
 }
 
+/// One row: in recovery, `server_version_num`, seconds since the start, backend's process.
 // The postmaster's start, not the session's: a pooler's session may be older than the server's.
-const PROBE: &str = "\
+pub const PROBE: &str = "\
 SELECT pg_catalog.pg_is_in_recovery(), \
 pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
 extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_postmaster_start_time())\
 ::pg_catalog.float8, \
 pg_catalog.pg_backend_pid()";
 
-const EXTENSIONS: &str = "\
+/// Name, version, comment of each installed extension.
+pub const EXTENSIONS: &str = "\
 SELECT e.extname, e.extversion, pg_catalog.obj_description(e.oid, 'pg_extension') \
 FROM pg_catalog.pg_extension AS e ORDER BY e.extname";
 
-const DATABASES: &str = "\
+/// The other databases that the role may connect to.
+pub const DATABASES: &str = "\
 SELECT d.datname FROM pg_catalog.pg_database AS d \
 WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
 AND pg_catalog.has_database_privilege(d.oid, 'CONNECT') ORDER BY d.datname";
