@@ -53,7 +53,8 @@ impl Session {
             }
             let (client, id) = (&self.client, self.id);
             let prepare = async {
-                // The path at the time of preparing is the statement's for good.
+                // Names are looked up now, and again whenever it runs with another path
+                // (PostgreSQL, "PREPARE").
                 if !own {
                     client
                         .batch_execute(USERS_PATH)
@@ -109,10 +110,13 @@ impl Session {
             facts, settings, ..
         } = &mut answer;
         let this = &*self;
-        let (plain, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) = slots
+        let (plain, rest): (Vec<&mut Slot>, Vec<&mut Slot>) = slots
             .iter_mut()
             .map(|slot| &mut **slot)
             .partition(|slot| this.is_plain(slot));
+        let (mut special, users): (Vec<&mut Slot>, Vec<&mut Slot>) = rest
+            .into_iter()
+            .partition(|slot| slot.chosen.metric.timeout.is_some());
         let everything = async {
             let ask_facts = async {
                 if let Some(databases) = ask.facts {
@@ -137,6 +141,7 @@ impl Session {
                 slot.run(&this.client, this.id, way, shared)
             }));
             join3(ask_facts, ask_settings, all).await;
+            this.run_users(users, shared).await;
             for slot in &mut special {
                 this.run_special(slot, shared).await;
             }
@@ -151,7 +156,26 @@ impl Session {
     /// Whether a slot needs no settings of its own, so that it can go with all others.
     fn is_plain(&self, slot: &Slot) -> bool {
         let metric = &slot.chosen.metric;
-        metric.timeout.is_none() && (metric.builtin || self.mode != Mode::Once)
+        metric.timeout.is_none() && (metric.builtin || self.mode == Mode::Pooled)
+    }
+
+    /// Runs the users' own together, with their path around them: a statement that runs with
+    /// another path than it was prepared with is looked up anew, by the path of that moment.
+    async fn run_users(&self, mut slots: Vec<&mut Slot>, shared: Shared<'_>) {
+        if slots.is_empty() {
+            return;
+        }
+        if let Err(error) = self.client.batch_execute(USERS_PATH).await {
+            for slot in slots {
+                slot.fail(QueryError::of(&error));
+            }
+            return;
+        }
+        let way = self.way(false);
+        let all = slots.iter_mut();
+        join_all(all.map(|slot| slot.run(&self.client, self.id, way, shared))).await;
+        // If this fails the session is lost, and the next query finds out.
+        let _ = self.client.batch_execute("RESET search_path").await;
     }
 
     async fn run_special(&self, slot: &mut Slot, shared: Shared<'_>) {

@@ -187,7 +187,15 @@ impl Session {
     pub async fn settled(self, limit: Duration) -> Result<Self, (Option<Orphan>, Trouble)> {
         let until = Instant::now() + limit;
         cancel(&self.connector, &self.client).await;
-        let nothing = self.client.simple_query("");
+        let nothing = async {
+            self.client.simple_query("").await?;
+            if self.mode != Mode::Pooled {
+                // A run that was cut off may have left these as one query wanted them.
+                let own = "RESET statement_timeout; RESET search_path";
+                self.client.batch_execute(own).await?;
+            }
+            Ok::<(), tokio_postgres::Error>(())
+        };
         match timeout_at(until, nothing).await {
             Ok(Ok(_)) => Ok(self),
             Ok(Err(error)) => Err((None, of_session(&error))),
