@@ -16,9 +16,9 @@ test: ## Run all tests, against real PostgreSQL 13 to 18 (downloaded once, then 
 	$(CARGO) run --locked --example testbeds
 	$(CARGO) test --locked
 
-bench: ## Measure a scrape and write docs/performance.md (PEERS=1: other exporters beside)
+bench: ## Measure a scrape and write docs/performance.md (QUICK=1: a look; PEERS=1: others beside)
 	$(CARGO) run --locked --example testbeds
-	PEERS=$(PEERS) $(CARGO) bench --locked --benches
+	PEERS=$(PEERS) QUICK=$(QUICK) $(CARGO) bench --locked --bench scrape
 
 fmt: ## Format the code
 	$(CARGO) fmt

@@ -167,7 +167,9 @@ impl Collector {
             self.plan = Some(plan);
             plan = self.plan_for(facts);
         }
-        let lost = self.ledger.enter(plan.own.iter_mut());
+        let lost = self
+            .ledger
+            .enter(plan.own.iter_mut(), found.trouble.is_some());
         found.trouble = found.trouble.or(lost);
         if found.trouble.is_none()
             && walk

@@ -31,10 +31,12 @@ impl Ledger {
         }
     }
 
-    /// Enters each slot that ran. Returns the trouble of the session, if one of them lost it.
+    /// Enters each slot that ran. Returns the trouble of the session, if one of them lost it. Where
+    /// the whole target is in trouble (`quiet`), its queries are counted and not told.
     pub(super) fn enter<'a>(
         &mut self,
         slots: impl Iterator<Item = &'a mut Slot>,
+        quiet: bool,
     ) -> Option<Trouble> {
         let mut trouble = None;
         for slot in slots {
@@ -54,7 +56,9 @@ impl Ledger {
                 }
                 Outcome::Failed(QueryError::Timeout(message)) => {
                     self.counters.timeouts.add(1);
-                    self.tell(database, tag, message);
+                    if !quiet {
+                        self.tell(database, tag, message);
+                    }
                 }
                 Outcome::Failed(error @ (QueryError::Server(_) | QueryError::Shape { .. })) => {
                     if !metric.optional {

@@ -90,7 +90,7 @@ impl Walker {
         {
             slot.give_up("not asked before the scrape's deadline");
         }
-        ledger.enter(plan.others.values_mut().flatten());
+        ledger.enter(plan.others.values_mut().flatten(), false);
         let gone: Vec<String> = self
             .kept
             .keys()

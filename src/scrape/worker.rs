@@ -39,6 +39,8 @@ pub(super) struct Worker {
     trouble: Option<Trouble>,
     backoff: Backoff,
     orphan: Option<Orphan>,
+    /// The first connection was told.
+    greeted: bool,
     /// Connections ran out: sessions are not kept, so that every target gets its turn.
     crowded: bool,
     /// Done when the worker that had this target before has ended.
@@ -76,6 +78,7 @@ impl Worker {
             trouble: None,
             backoff: Backoff::default(),
             orphan: None,
+            greeted: false,
             crowded: false,
             before,
             ended,
@@ -110,7 +113,11 @@ impl Worker {
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
             }
-            let Some(order) = waiting.take() else {
+            // One whose time is up was answered by the deadline.
+            let Some(order) = waiting
+                .take()
+                .filter(|order| order.deadline() > Instant::now())
+            else {
                 continue;
             };
             if let Some(session) = self.session.take() {
@@ -121,7 +128,7 @@ impl Worker {
                 }
             } else if let Some(trouble) = self.known_trouble() {
                 self.refuse(order, trouble);
-            } else if order.deadline() > Instant::now() {
+            } else {
                 // The attempt that runs or comes now is this order's answer.
                 waiting = Some(order);
             }
@@ -224,8 +231,17 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order) {
         let started = Instant::now();
         let mut session = session;
-        self.counters.scrapes.add(1);
-        let mut collected = self.collector.collect(&mut session, order.deadline()).await;
+        let collected = tokio::select! {
+            collected = self.collector.collect(&mut session, order.deadline()) => Some(collected),
+            () = self.commons.end.clone().reached() => None,
+        };
+        let Some(mut collected) = collected else {
+            // The query is cancelled, so that the server sees an orderly end.
+            if let Ok(session) = session.settled(GOODBYE).await {
+                let _ = session.close(GOODBYE).await;
+            }
+            return;
+        };
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.report(&collected, &session);
@@ -233,6 +249,7 @@ impl Worker {
             self.counters.fail(trouble.reason);
         }
         order.answer(collected);
+        self.tell(trouble);
 
         let lost = session.trouble().is_some();
         if lost {
@@ -264,17 +281,15 @@ impl Worker {
     }
 
     fn refuse(&mut self, order: Order, trouble: Trouble) {
-        self.counters.scrapes.add(1);
         self.counters.fail(trouble.reason);
         order.answer(self.collector.nothing(trouble));
     }
 
     fn well(&mut self, session: &Session) {
-        if let Some(trouble) = self.trouble.take() {
-            info!(server = %self.target.name, "up again after: {}", trouble.message);
-        } else {
+        if !std::mem::replace(&mut self.greeted, true) && self.trouble.is_none() {
             info!(server = %self.target.name, address = %self.target.address, "connected");
         }
+        self.tell(None);
         self.backoff.reset();
         let facts = session.facts();
         self.health.update(|health| {
@@ -287,23 +302,31 @@ impl Worker {
     }
 
     fn down(&mut self, trouble: Trouble) {
-        let news = self
-            .trouble
-            .as_ref()
-            .is_none_or(|old| old.reason != trouble.reason);
-        if news {
-            warn!(
-                server = %self.target.name,
-                reason = trouble.reason.as_str(),
-                "down: {}", trouble.message
-            );
-        }
         self.backoff.next();
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
         });
-        self.trouble = Some(trouble);
+        self.tell(Some(trouble));
+    }
+
+    /// Remembers how the target is, and logs it when it is not as it was.
+    fn tell(&mut self, trouble: Option<Trouble>) {
+        let reason = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.reason);
+        if reason(&self.trouble) != reason(&trouble) {
+            match (&self.trouble, &trouble) {
+                (_, Some(new)) => warn!(
+                    server = %self.target.name,
+                    reason = new.reason.as_str(),
+                    "down: {}", new.message
+                ),
+                (Some(old), None) => {
+                    info!(server = %self.target.name, "up again after: {}", old.message);
+                }
+                (None, None) => {}
+            }
+        }
+        self.trouble = trouble;
     }
 
     fn report(&self, collected: &Collected, session: &Session) {
