@@ -104,7 +104,7 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
 
     objects(e, scene);
     server(e, scene);
-    sessions(e, scene);
+    sessions(e);
     tables(e, scene);
     work(e, scene);
     replication(e, scene);
@@ -176,7 +176,7 @@ fn server(e: &mut Expected<'_>, scene: &Scene) {
 }
 
 /// Sessions and locks.
-fn sessions(e: &mut Expected<'_>, _scene: &Scene) {
+fn sessions(e: &mut Expected<'_>) {
     #[allow(clippy::cast_precision_loss)]
     let sessions = SHOP_SESSIONS as f64;
     e.is("pg_db_conn", &[("database", "shop")], sessions);
