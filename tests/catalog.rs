@@ -5,12 +5,16 @@
 
 mod support;
 
+#[path = "catalog/databases.rs"]
+mod databases;
 #[path = "catalog/families.rs"]
 mod families;
 #[path = "catalog/lint.rs"]
 mod lint;
 #[path = "catalog/scene.rs"]
 mod scene;
+#[path = "catalog/settings.rs"]
+mod settings;
 #[path = "catalog/truth.rs"]
 mod truth;
 
@@ -23,7 +27,7 @@ fn everything_is_there_and_right(major: u32) {
     let (body, samples) = scene.scrape(&exporter);
     let mut wrong = families::check(&samples, major);
     wrong.extend(truth::of_the_scene(&scene, &samples));
-    wrong.extend(truth::of_the_settings(&scene, &samples));
+    wrong.extend(settings::of_the_settings(&scene, &samples));
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), exporter.log());
     lint::assert_clean(&body);
     drop(exporter);
@@ -31,7 +35,7 @@ fn everything_is_there_and_right(major: u32) {
     let exporter = Exporter::builder()
         .server_as("primary", &scene.primary, "mon", None)
         .start();
-    let wrong = truth::of_a_monitor(&exporter.metrics(), major);
+    let wrong = databases::of_a_monitor(&exporter.metrics(), major);
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), exporter.log());
 }
 

@@ -37,9 +37,9 @@ const SHOP: &str = "
     INSERT INTO kept SELECT generate_series(1, 10);
     INSERT INTO watched SELECT generate_series(1, 1000);
     DELETE FROM watched WHERE id % 2 = 0;
-    INSERT INTO bulk SELECT i, repeat('x', 200) FROM generate_series(1, 30000) i;
+    INSERT INTO bulk SELECT i, repeat('x', 200) FROM generate_series(1, 50000) i;
     DELETE FROM bulk WHERE id % 10 = 0;
-    INSERT INTO sampled SELECT i, repeat('x', 200) FROM generate_series(1, 30000) i;
+    INSERT INTO sampled SELECT i, repeat('x', 200) FROM generate_series(1, 50000) i;
     INSERT INTO bloated SELECT i, repeat('x', 200) FROM generate_series(1, 8000) i;
     DELETE FROM bloated WHERE id % 4 <> 0;
     INSERT INTO pair VALUES (1, 0), (2, 0);

@@ -1,12 +1,8 @@
 //! What the values must be: the counts that the scene made, and what the server itself says.
 
-use std::collections::BTreeSet;
-
-use tokio_postgres::Config;
-
-use super::families;
+use super::databases::of_the_databases;
 use super::scene::{SHOP_SESSIONS, Scene, number};
-use super::support::{Samples, client};
+use super::support::Samples;
 
 /// Families with labels, and what their one sample of the primary must be.
 struct Expected<'a> {
@@ -69,7 +65,6 @@ impl Expected<'_> {
 }
 
 /// The counts that the scene made.
-#[allow(clippy::too_many_lines)]
 pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
     let major = scene.primary.major();
     let mut expected = Expected {
@@ -77,7 +72,6 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
         wrong: Vec::new(),
     };
     let e = &mut expected;
-    let truth = |sql: &str| scene.truth(sql);
 
     for (server, role) in [("primary", 1.0), ("replica", 0.0)] {
         let plain = role.to_string();
@@ -108,7 +102,22 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
     let state = samples.value("pgexporter_state", &[]);
     e.that(state == Some(1.0), format!("pgexporter_state is {state:?}"));
 
-    // Objects of the session's own database.
+    objects(e, scene);
+    server(e, scene);
+    sessions(e);
+    tables(e, scene);
+    work(e, scene);
+    replication(e, scene);
+
+    // Every database that lets the role in, and no other.
+    let everywhere = ["copy", "postgres", "private", "shop"];
+    e.wrong
+        .extend(of_the_databases(samples, major, &everywhere));
+    expected.wrong
+}
+
+/// Objects of the session's own database.
+fn objects(e: &mut Expected<'_>, scene: &Scene) {
     for (table, indexes) in [("one", 1.0), ("three", 3.0)] {
         e.is(
             "pg_indexes",
@@ -132,25 +141,30 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
     e.is(
         "pg_available_extensions",
         &[],
-        truth("SELECT count(*) FROM pg_available_extensions"),
+        scene.truth("SELECT count(*) FROM pg_available_extensions"),
     );
-    let extensions = samples.all("pgexporter_postgresql_extension_info");
+    let extensions = e.samples.all("pgexporter_postgresql_extension_info");
     e.that(
         extensions.len() == 4,
         format!("extension_info: {extensions:?}"),
     );
+}
 
-    // The server's roles, settings and databases.
-    e.is("pg_role", &[], truth("SELECT count(*) FROM pg_roles"));
+/// The server's roles and databases.
+fn server(e: &mut Expected<'_>, scene: &Scene) {
+    let major = scene.primary.major();
+    e.is("pg_role", &[], scene.truth("SELECT count(*) FROM pg_roles"));
     let md5 = if major >= 14 { 1.0 } else { 2.0 };
     e.is("pg_shadow", &[("encryption_type", "MD5")], md5);
     e.is("pg_shadow", &[("encryption_type", "NONE")], 1.0);
     if major >= 14 {
         e.is("pg_shadow", &[("encryption_type", "SCRAM-SHA-256")], 1.0);
     }
-    let size = truth("SELECT pg_database_size('closed')");
+    let size = scene.truth("SELECT pg_database_size('closed')");
     e.is("pg_database_size", &[("database", "closed")], size);
-    let databases = samples.with("pgexporter_pg_database_size", &[("server", "primary")]);
+    let databases = e
+        .samples
+        .with("pgexporter_pg_database_size", &[("server", "primary")]);
     e.that(databases.len() == 7, format!("databases: {databases:?}"));
     e.between("pg_db_vacuum_age", &[("datname", "shop")], 1.0, 100_000.0);
     e.between(
@@ -159,8 +173,10 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
         1.0,
         100_000.0,
     );
+}
 
-    // Sessions and locks.
+/// Sessions and locks.
+fn sessions(e: &mut Expected<'_>) {
     #[allow(clippy::cast_precision_loss)]
     let sessions = SHOP_SESSIONS as f64;
     e.is("pg_db_conn", &[("database", "shop")], sessions);
@@ -223,8 +239,11 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
     e.is("pg_process_idle_seconds_seconds_count", &idler, 2.0);
     let all = [("application_name", "idler"), ("le", "+Inf")];
     e.is("pg_process_idle_seconds_seconds_bucket", &all, 2.0);
+}
 
-    // Tables of another database.
+/// Tables of another database.
+fn tables(e: &mut Expected<'_>, scene: &Scene) {
+    let major = scene.primary.major();
     let items = [
         ("database", "shop"),
         ("schemaname", "public"),
@@ -263,8 +282,10 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
         &[("database", "shop")],
         0.0,
     );
+}
 
-    // Work under way.
+/// Work under way.
+fn work(e: &mut Expected<'_>, scene: &Scene) {
     let bulk = [
         ("datname", "shop"),
         ("query", "VACUUM bulk"),
@@ -295,8 +316,11 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
         1.0,
         30_000.0,
     );
+}
 
-    // Replication and the archive.
+/// Replication and the archive.
+fn replication(e: &mut Expected<'_>, scene: &Scene) {
+    let major = scene.primary.major();
     e.is("pg_stat_replication", &[("application_name", "sub")], 1.0);
     let standby = scene
         .primary
@@ -360,7 +384,7 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
         |found| found == 1.0,
         "1",
     );
-    let now = truth("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')");
+    let now = scene.truth("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')");
     e.of(
         "replica",
         "pg_stat_walreceiver_flushed_lsn",
@@ -368,139 +392,4 @@ pub(crate) fn of_the_scene(scene: &Scene, samples: &Samples) -> Vec<String> {
         |found| found > now - 1e9 && found <= now,
         "the primary's position",
     );
-
-    // Every database that lets the role in, and no other.
-    let everywhere = ["copy", "postgres", "private", "shop"];
-    e.wrong
-        .extend(of_the_databases(samples, major, &everywhere));
-    expected.wrong
-}
-
-/// Families of scope `all` show just these databases.
-fn of_the_databases(samples: &Samples, major: u32, databases: &[&str]) -> Vec<String> {
-    let wanted: BTreeSet<&str> = databases.iter().copied().collect();
-    let mut wrong = Vec::new();
-    let mut met: BTreeSet<&str> = BTreeSet::new();
-    for family in families::of(Some(major)) {
-        let of_primary = samples.with(family.name, &[("server", "primary")]);
-        let found: BTreeSet<&str> = of_primary
-            .iter()
-            .map(|sample| sample.labels["database"].as_str())
-            .collect();
-        if family.everywhere {
-            if !found.is_subset(&wanted) {
-                wrong.push(format!("{} is of {found:?}", family.name));
-            }
-            met.extend(found);
-        } else if !has_own_database(family.name) && !found.iter().all(|one| *one == "postgres") {
-            wrong.push(format!("{} is of {found:?}", family.name));
-        }
-    }
-    if met != wanted {
-        wrong.push(format!("of all databases only {met:?} were asked"));
-    }
-    wrong
-}
-
-/// Families whose label `database` is a column of their query.
-fn has_own_database(name: &str) -> bool {
-    [
-        "pg_database_size",
-        "pg_db_conn",
-        "pg_locks_count",
-        "pg_replication_slots",
-        "pg_stat_database",
-    ]
-    .iter()
-    .any(|tag| name.starts_with(&format!("pgexporter_{tag}")))
-}
-
-/// A role with `pg_monitor` and no more is told what it may not see, and never gets into the
-/// databases that are closed to it.
-pub(crate) fn of_a_monitor(samples: &Samples, major: u32) -> Vec<String> {
-    let mut wrong = of_the_databases(samples, major, &["copy", "postgres", "shop"]);
-    let mut denied: BTreeSet<&str> = BTreeSet::from(["auth_type", "file_settings"]);
-    if major == 14 {
-        denied.insert("mem_ctx");
-    }
-    if major < 15 {
-        denied.insert("shmem_size");
-    }
-    let found: BTreeSet<&str> = samples
-        .all("pgexporter_postgresql_denied")
-        .iter()
-        .map(|sample| sample.labels["collector"].as_str())
-        .collect();
-    if found != denied {
-        wrong.push(format!("denied are {found:?}, not {denied:?}"));
-    }
-    wrong
-}
-
-/// Settings that the exporter gives its own session, and what they are there (timeouts in
-/// milliseconds): `pg_settings` is what a session sees.
-const OF_THE_SESSION: [(&str, f64); 6] = [
-    ("default_transaction_read_only", 1.0),
-    ("transaction_read_only", 1.0),
-    ("jit", 0.0),
-    ("max_parallel_workers_per_gather", 0.0),
-    ("lock_timeout", 1_000.0),
-    ("statement_timeout", 10_000.0),
-];
-
-/// Each row of `pg_settings` is a gauge with its value and its description.
-pub(crate) fn of_the_settings(scene: &Scene, samples: &Samples) -> Vec<String> {
-    let mut wrong = Vec::new();
-    // Over TCP, as the exporter asks: some settings are those of the connection.
-    let mut config = Config::new();
-    config
-        .host(scene.primary.host())
-        .port(scene.primary.port())
-        .user("postgres")
-        .dbname("postgres");
-    let sql =
-        "SELECT name, vartype, setting, short_desc FROM pg_settings WHERE setting IS NOT NULL";
-    let rows = client::text(&config, sql).expect("the superuser may ask");
-    let mut count = 0;
-    for row in &rows {
-        let [Some(setting), Some(kind), Some(value), Some(help)] = &row[..] else {
-            wrong.push(format!("{row:?}"));
-            continue;
-        };
-        count += 1;
-        let name = format!(
-            "pgexporter_pg_settings_{}",
-            setting.to_lowercase().replace('.', "_")
-        );
-        let own = OF_THE_SESSION.iter().find(|(name, _)| name == setting);
-        let expected = match kind.as_str() {
-            _ if own.is_some() => own.map_or(0.0, |(_, value)| *value),
-            "bool" | "integer" | "real" => number(value),
-            _ => 1.0,
-        };
-        let found = samples.with(&name, &[("server", "primary")]);
-        match found[..] {
-            [sample] if sample.value == expected => {
-                if sample.labels.len() != 1 {
-                    wrong.push(format!("{name} has labels {:?}", sample.labels));
-                }
-            }
-            _ => wrong.push(format!("{name} is {found:?}, not {expected}")),
-        }
-        let escaped = help.replace('\\', "\\\\").replace('\n', "\\n");
-        if samples.helps.get(&name) != Some(&escaped) || samples.types[&name] != "gauge" {
-            wrong.push(format!(
-                "{name} has help {:?}, not {escaped}",
-                samples.helps.get(&name)
-            ));
-        }
-    }
-    let families = samples.types.keys();
-    let shown = families
-        .filter(|name| name.starts_with("pgexporter_pg_settings_"))
-        .count();
-    if shown < count {
-        wrong.push(format!("{shown} settings of {count}"));
-    }
-    wrong
 }
