@@ -86,6 +86,10 @@ fn every_link_of_the_documentation_leads_somewhere() {
                 "" => page.clone(),
                 path => page.parent().unwrap().join(path),
             };
+            // Made by `make bench`, on the machine that it ran on.
+            if target.ends_with("docs/performance.md") && !target.exists() {
+                continue;
+            }
             let found = target.exists()
                 && (anchor.is_empty()
                     || anchors(&prose(&fs::read_to_string(&target).unwrap()))
