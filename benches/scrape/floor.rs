@@ -61,7 +61,7 @@ pub fn statements_of(version: u32, extensions: &[(String, String)]) -> Vec<State
     ];
     all.extend(chosen.iter().map(|one| Statement {
         name: one.metric.tag.clone(),
-        sql: one.query().sql.clone(),
+        sql: one.query().sql.to_string(),
         costly: one.metric.interval.is_some(),
         everywhere: one.metric.scope == Scope::All,
     }));
