@@ -78,7 +78,7 @@ impl Slot {
             })
             .collect();
         Self {
-            prepared: Prepared::new(query.sql.clone()),
+            prepared: Prepared::new(Arc::clone(&query.sql)),
             outcome: Outcome::Waiting,
             buffer: DoubleBuffer::default(),
             ran_at: None,
@@ -138,7 +138,8 @@ impl Slot {
         let mut each = |fields: Fields<'_>| writer.row(fields, &mut samples);
         match self.prepared.fetch(client, session, way, &mut each).await {
             Ok(()) => {
-                self.buffer.show(samples);
+                self.buffer
+                    .show(samples, self.chosen.metric.interval.is_none());
                 self.ran_at = Some(Instant::now());
                 self.outcome = Outcome::Done;
             }
