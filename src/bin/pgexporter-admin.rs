@@ -1,3 +1,7 @@
-//! pgexporter-admin.
+//! pgexporter-admin: keeps the master key and the users files.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgexporter::cli::admin::run(std::env::args_os())
+}

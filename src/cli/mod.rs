@@ -1,1 +1,5 @@
-//! To come.
+//! The command lines.
+
+pub mod admin;
+pub mod check;
+mod password;

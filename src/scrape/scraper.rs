@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::collected::Collected;
+use super::commons::{Commons, End};
 use super::counters::TargetCounters;
 use super::flight::Flights;
 use super::settings::ScrapeSettings;
-use super::worker::{Commons, Worker};
+use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
 use crate::exposition::Format;
@@ -30,6 +31,7 @@ pub struct Scraper(Arc<Inner>);
 struct Inner {
     commons: Commons,
     logs: Arc<LogCounters>,
+    end: watch::Sender<Option<Instant>>,
     workers: Mutex<Vec<Arc<Handle>>>,
     cached: Mutex<Option<(Instant, Exposition)>>,
 }
@@ -41,6 +43,7 @@ struct Handle {
     counters: Arc<TargetCounters>,
     flights: Flights,
     cancel: CancellationToken,
+    ended: CancellationToken,
 }
 
 impl Default for Scraper {
@@ -63,15 +66,18 @@ impl Scraper {
         connections: usize,
         logs: Arc<LogCounters>,
     ) -> Self {
+        let (end, known_end) = watch::channel(None);
         let commons = Commons {
             counters: Arc::default(),
             catalog,
             settings,
             connections: Arc::new(Semaphore::new(connections)),
+            end: End(known_end),
         };
         Self(Arc::new(Inner {
             commons,
             logs,
+            end,
             workers: Mutex::default(),
             cached: Mutex::default(),
         }))
@@ -94,6 +100,12 @@ impl Scraper {
         for worker in self.workers() {
             worker.cancel.cancel();
         }
+    }
+
+    /// Before the shutdown: scrapes that run are answered at `end` with what is ready by then, and
+    /// what the servers still work on is cancelled.
+    pub fn end_by(&self, end: Instant) {
+        self.0.end.send_replace(Some(end));
     }
 
     fn take_over(&self, list: &TargetList, shutdown: &Shutdown) {
@@ -131,13 +143,15 @@ impl Scraper {
             .unwrap_or_default();
         let health = Health::default();
         let (flights, orders) = Flights::new();
-        let cancel = CancellationToken::new();
+        let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
         let worker = Worker::new(
             Arc::clone(target),
             health.clone(),
             Arc::clone(&counters),
             self.0.commons.clone(),
             cancel.clone(),
+            before.map(|one| one.ended.clone()),
+            ended.clone(),
         );
         shutdown.spawn("session", worker.run(orders));
         Arc::new(Handle {
@@ -146,6 +160,7 @@ impl Scraper {
             counters,
             flights,
             cancel,
+            ended,
         })
     }
 
@@ -165,7 +180,14 @@ impl Scraper {
             return kept;
         }
         let workers = self.workers();
-        let answers = join_all(workers.iter().map(|worker| worker.collect(deadline))).await;
+        let answers = join_all(workers.iter().map(|worker| async move {
+            tokio::select! {
+                biased;
+                answer = worker.flights.collect(deadline) => worker.answer(answer),
+                () = self.0.commons.end.clone().reached() => worker.answer(None),
+            }
+        }))
+        .await;
         let catalog = self.0.commons.catalog.borrow().clone();
         let own = [Format::Text, Format::OpenMetrics]
             .map(|format| own::render(&answers, &self.0.commons.counters, &self.0.logs, format));
@@ -224,8 +246,8 @@ impl Scraper {
 
 impl Handle {
     /// The target's answer, or a stand-in that says that there was none in time.
-    async fn collect(&self, deadline: Instant) -> Arc<Collected> {
-        if let Some(collected) = self.flights.collect(deadline).await {
+    fn answer(&self, collected: Option<Arc<Collected>>) -> Arc<Collected> {
+        if let Some(collected) = collected {
             return collected;
         }
         let trouble = Trouble {

@@ -8,8 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,23 +16,12 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::collected::Collected;
 use super::collector::Collector;
-use super::counters::{Counters, TargetCounters};
+use super::commons::Commons;
+use super::counters::TargetCounters;
 use super::flight::Order;
-use super::settings::ScrapeSettings;
-use crate::catalog::Catalog;
 use crate::model::Reason;
 use crate::postgres::{Connector, Mode, Orphan, Session};
 use crate::targets::{Health, Target, Trouble};
-
-/// What all workers share.
-#[derive(Clone, Debug)]
-pub(super) struct Commons {
-    pub counters: Arc<Counters>,
-    pub catalog: watch::Receiver<Arc<Catalog>>,
-    pub settings: watch::Receiver<ScrapeSettings>,
-    /// One permit for each connection of the whole process.
-    pub connections: Arc<Semaphore>,
-}
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>;
 
@@ -51,9 +39,18 @@ pub(super) struct Worker {
     trouble: Option<Trouble>,
     backoff: Backoff,
     orphan: Option<Orphan>,
+    /// The first connection was told.
+    greeted: bool,
+    /// Connections ran out: sessions are not kept, so that every target gets its turn.
+    crowded: bool,
+    /// Done when the worker that had this target before has ended.
+    before: Option<CancellationToken>,
+    ended: CancellationToken,
     next_session: u64,
 }
 
+/// How long a collection may go on after the shutdown began.
+const IN_FLIGHT: Duration = Duration::from_secs(5);
 /// How long a session that is no longer needed may take to end.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -64,6 +61,8 @@ impl Worker {
         counters: Arc<TargetCounters>,
         commons: Commons,
         cancelled: CancellationToken,
+        before: Option<CancellationToken>,
+        ended: CancellationToken,
     ) -> Self {
         let connector = Arc::new(Connector::new(Arc::clone(&target)));
         let collector = Collector::new(&connector, &commons, &counters);
@@ -79,6 +78,10 @@ impl Worker {
             trouble: None,
             backoff: Backoff::default(),
             orphan: None,
+            greeted: false,
+            crowded: false,
+            before,
+            ended,
             next_session: 0,
         }
     }
@@ -86,11 +89,18 @@ impl Worker {
     /// Runs until cancelled, then says Terminate.
     pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let cancelled = self.cancelled.clone();
+        // Until the worker before it has closed its sessions, this one's would come on top.
+        if let Some(before) = self.before.take() {
+            tokio::select! {
+                () = before.cancelled() => {}
+                () = cancelled.cancelled() => {}
+            }
+        }
         let mut connecting: Option<Connecting> = None;
         let mut waiting: Option<Order> = None;
         loop {
             if self.session.is_none() && connecting.is_none() && self.wants_session(&waiting) {
-                connecting = Some(self.connect());
+                connecting = self.connect(waiting.as_ref().map(Order::deadline));
             }
             tokio::select! {
                 biased;
@@ -103,16 +113,23 @@ impl Worker {
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
             }
-            let Some(order) = waiting.take() else {
+            // One whose time is up was answered by the deadline.
+            let Some(order) = waiting
+                .take()
+                .filter(|order| order.deadline() > Instant::now())
+            else {
                 continue;
             };
             if let Some(session) = self.session.take() {
-                // In-flight scrapes finish: cancelling comes after them.
-                self.collect(session, order).await;
-            } else if let Some(trouble) = self.trouble.clone() {
+                tokio::select! {
+                    () = self.collect(session, order) => {}
+                    // In-flight scrapes finish, within what the edge grants them.
+                    () = past(&cancelled, IN_FLIGHT) => break,
+                }
+            } else if let Some(trouble) = self.known_trouble() {
                 self.refuse(order, trouble);
             } else {
-                // The first attempt still runs; its end is this order's answer.
+                // The attempt that runs or comes now is this order's answer.
                 waiting = Some(order);
             }
         }
@@ -120,28 +137,57 @@ impl Worker {
         if let Some(session) = self.session.take() {
             let _ = session.close(GOODBYE).await;
         }
-        self.collector.close(GOODBYE).await;
+        self.collector.close().await;
+        self.ended.cancel();
     }
 
     fn wants_session(&self, waiting: &Option<Order>) -> bool {
-        (self.target.keep_session || waiting.is_some()) && self.backoff.is_over()
+        (self.keeps_session() || waiting.is_some()) && self.backoff.is_over()
     }
 
-    fn connect(&mut self) -> Connecting {
+    /// Whether a session is held between scrapes: so it was chosen, and there are connections
+    /// enough for everybody.
+    fn keeps_session(&self) -> bool {
+        self.target.keep_session && !self.crowded
+    }
+
+    /// What an order is answered with at once. Who keeps no session has to try each time, but not
+    /// before the backoff is over.
+    fn known_trouble(&self) -> Option<Trouble> {
+        let beside = self.keeps_session() || !self.backoff.is_over();
+        self.trouble.clone().filter(|_| beside)
+    }
+
+    /// Begins to connect. Without an order that waits nobody queues for a connection: `None` then
+    /// when there is none.
+    fn connect(&mut self, until: Option<Instant>) -> Option<Connecting> {
+        let free = Arc::clone(&self.commons.connections)
+            .try_acquire_owned()
+            .ok();
+        if free.is_none() && until.is_none() {
+            self.crowded = true;
+            return None;
+        }
         self.next_session += 1;
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
         let connections = Arc::clone(&self.commons.connections);
         let counters = Arc::clone(&self.counters);
-        Box::pin(async move {
-            let target = Arc::clone(&connector.target);
-            let until = Instant::now() + target.timeouts.connect;
-            let permit = timeout_at(until, connections.acquire_owned())
-                .await
-                .map_err(|_| no_connection_left())?
-                .map_err(|_| no_connection_left())?;
+        Some(Box::pin(async move {
+            let permit = match (free, until) {
+                (Some(permit), _) => permit,
+                (None, until) => {
+                    let until = until.unwrap_or_else(Instant::now);
+                    let permit = timeout_at(until, connections.acquire_owned()).await;
+                    permit
+                        .ok()
+                        .and_then(Result::ok)
+                        .ok_or_else(no_connection_left)?
+                }
+            };
             counters.connections.add(1);
-            Session::open(&connector, &target.database, id, Mode::Kept, permit).await
-        })
+            let database = &connector.target.database;
+            Session::open(&connector, database, id, Mode::Kept, permit).await
+        }))
     }
 
     /// Looks the new session over, so that the first scrape finds everything prepared.
@@ -185,8 +231,17 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order) {
         let started = Instant::now();
         let mut session = session;
-        self.counters.scrapes.add(1);
-        let mut collected = self.collector.collect(&mut session, order.deadline()).await;
+        let collected = tokio::select! {
+            collected = self.collector.collect(&mut session, order.deadline()) => Some(collected),
+            () = self.commons.end.clone().reached() => None,
+        };
+        let Some(mut collected) = collected else {
+            // The query is cancelled, so that the server sees an orderly end.
+            if let Ok(session) = session.settled(GOODBYE).await {
+                let _ = session.close(GOODBYE).await;
+            }
+            return;
+        };
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.report(&collected, &session);
@@ -194,6 +249,7 @@ impl Worker {
             self.counters.fail(trouble.reason);
         }
         order.answer(collected);
+        self.tell(trouble);
 
         let lost = session.trouble().is_some();
         if lost {
@@ -209,39 +265,31 @@ impl Worker {
                     session = settled;
                     self.collector.settled();
                 }
-                Err(orphan) => {
+                Err((orphan, trouble)) => {
                     self.orphan = orphan;
-                    return self.down(Trouble {
-                        reason: Reason::Timeout,
-                        message: format!(
-                            "{}: no answer for {limit:?} after a scrape; the session was given up",
-                            self.target.address
-                        ),
-                    });
+                    return self.down(trouble);
                 }
             }
         }
-        // Sessions are not kept where others wait for a connection.
-        if self.target.keep_session && self.commons.connections.available_permits() > 0 {
+        self.crowded = self.commons.connections.available_permits() == 0;
+        if self.keeps_session() {
             self.session = Some(session);
         } else {
             let _ = session.close(GOODBYE).await;
-            self.collector.close(GOODBYE).await;
+            self.collector.close().await;
         }
     }
 
     fn refuse(&mut self, order: Order, trouble: Trouble) {
-        self.counters.scrapes.add(1);
         self.counters.fail(trouble.reason);
         order.answer(self.collector.nothing(trouble));
     }
 
     fn well(&mut self, session: &Session) {
-        if let Some(trouble) = self.trouble.take() {
-            info!(server = %self.target.name, "up again after: {}", trouble.message);
-        } else {
+        if !std::mem::replace(&mut self.greeted, true) && self.trouble.is_none() {
             info!(server = %self.target.name, address = %self.target.address, "connected");
         }
+        self.tell(None);
         self.backoff.reset();
         let facts = session.facts();
         self.health.update(|health| {
@@ -254,23 +302,31 @@ impl Worker {
     }
 
     fn down(&mut self, trouble: Trouble) {
-        let news = self
-            .trouble
-            .as_ref()
-            .is_none_or(|old| old.reason != trouble.reason);
-        if news {
-            warn!(
-                server = %self.target.name,
-                reason = trouble.reason.as_str(),
-                "down: {}", trouble.message
-            );
-        }
         self.backoff.next();
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
         });
-        self.trouble = Some(trouble);
+        self.tell(Some(trouble));
+    }
+
+    /// Remembers how the target is, and logs it when it is not as it was.
+    fn tell(&mut self, trouble: Option<Trouble>) {
+        let reason = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.reason);
+        if reason(&self.trouble) != reason(&trouble) {
+            match (&self.trouble, &trouble) {
+                (_, Some(new)) => warn!(
+                    server = %self.target.name,
+                    reason = new.reason.as_str(),
+                    "down: {}", new.message
+                ),
+                (Some(old), None) => {
+                    info!(server = %self.target.name, "up again after: {}", old.message);
+                }
+                (None, None) => {}
+            }
+        }
+        self.trouble = trouble;
     }
 
     fn report(&self, collected: &Collected, session: &Session) {
@@ -316,12 +372,15 @@ async fn poll(connecting: &mut Option<Connecting>) -> Result<Session, Trouble> {
     }
 }
 
+/// Completes some time after the cancellation.
+async fn past(cancelled: &CancellationToken, time: Duration) {
+    cancelled.cancelled().await;
+    tokio::time::sleep(time).await;
+}
+
 async fn ended(session: &mut Option<Session>) {
     match session {
         Some(session) => session.ended().await,
         None => std::future::pending().await,
     }
 }
-
-/// Waits for a connection that was given up but may still count at the server.
-pub(super) type Leftover = JoinHandle<()>;

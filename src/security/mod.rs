@@ -3,17 +3,20 @@
 //! In go paths, PEM and the environment; out come passwords as [`Secret`] and configurations of
 //! rustls. No error, log line or `Debug` here shows a secret.
 
+mod blob;
 mod environment;
 mod passwords;
 mod pgpass;
+mod replace;
 mod secret;
 pub mod tls;
 mod users;
 mod vault;
 
+pub use blob::{FileKey, KeySize};
 pub use environment::Environment;
 pub use passwords::PasswordSources;
 pub use pgpass::{Login, PasswordFile, PasswordFileError};
 pub use secret::Secret;
 pub use users::{UsersFile, check_name};
-pub use vault::{FileKey, KeySize, Vault, VaultError};
+pub use vault::{Vault, VaultError, is_strong_password};

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -9,7 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::Secret;
-use super::vault::{KeySize, Vault, VaultError};
+use super::blob::KeySize;
+use super::replace::WriteLock;
+use super::vault::{Vault, VaultError};
 
 /// A users file as it stands on the disk, comments and all. It is read without the master key.
 #[derive(Debug)]
@@ -45,6 +48,31 @@ impl UsersFile {
     pub fn read(path: &Path) -> Result<Self, VaultError> {
         let text = fs::read_to_string(path).map_err(|e| VaultError::io("read", path, e))?;
         Self::parse(path, &text)
+    }
+
+    /// Changes the file on the disk: whole or not at all, and one writer after the other. With
+    /// `create`, a file that is not there is begun.
+    ///
+    /// # Errors
+    /// It cannot be read or written, another program holds it for 30 s, or `change` fails; then
+    /// the file stays as it was.
+    pub fn change<T>(
+        path: &Path,
+        create: bool,
+        change: impl FnOnce(&mut Self) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let lock = WriteLock::take(path)?;
+        let mut file = match Self::read(path) {
+            Err(VaultError::Io { source, .. })
+                if create && source.kind() == io::ErrorKind::NotFound =>
+            {
+                Self::empty(path)
+            }
+            other => other?,
+        };
+        let outcome = change(&mut file)?;
+        lock.replace(file.text().as_bytes())?;
+        Ok(outcome)
     }
 
     /// Reads the text of a file.
@@ -115,7 +143,7 @@ impl UsersFile {
         self.names().any(|name| name == wanted)
     }
 
-    /// Adds a user, or gives one a new password.
+    /// Adds a user, or gives one a new password. Check the name with [`check_name`].
     ///
     /// # Errors
     /// The master key cannot be read.

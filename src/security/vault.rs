@@ -1,9 +1,7 @@
-//! The vault: the master key in the home directory, and what it encrypts.
+//! The vault: the master key in the home directory.
 //!
-//! In goes a home directory; out come encrypted and decrypted bytes. The format is that of the C
-//! program's 0.8 and later, byte for byte, so that its files load here and ours load there:
-//! `blob = salt (16) ‖ iv (12) ‖ ciphertext ‖ tag (16)`, AES-GCM (NIST SP 800-38D) without
-//! associated data, keys by PBKDF2-HMAC-SHA256 (RFC 8018, section 5.2).
+//! In goes a home directory; out comes the key that encrypts and decrypts. The files are those of
+//! the C program's 0.8 and later: its load here and ours load there.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,26 +9,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aes_gcm::aead::consts::U12;
-use aes_gcm::aead::{Aead, KeyInit};
-use aes_gcm::aes::Aes192;
-use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::Secret;
+use super::blob::{FileKey, SALT};
 
-/// The first key derivation: 600,000 rounds.
-const MASTER_PARAMS: pbkdf2::Params = pbkdf2::Params::RECOMMENDED;
-/// The crate's recommendation may grow one day, the format does not.
-const _: () = assert!(MASTER_PARAMS.rounds() == 600_000);
-/// Rounds of the second, whose input is already a strong key.
-const BLOB_ROUNDS: u32 = 1;
-const SALT: usize = 16;
-const IV: usize = 12;
-const TAG: usize = 16;
 /// A key file is two short lines; whatever is larger is something else.
 const LARGEST_KEY_FILE: u64 = 64 * 1024;
 
@@ -104,6 +89,9 @@ pub enum VaultError {
     /// A blob is no blob.
     #[error("it is too short to be an encrypted text")]
     TooShort,
+    /// Another program changes the file.
+    #[error("{0} is being changed by another program; try again when it is done")]
+    Busy(PathBuf),
     /// Lines of a users file are wrong, all of them at once.
     #[error("{}", .0.join("\n"))]
     Users(Vec<String>),
@@ -116,112 +104,6 @@ impl VaultError {
             path: path.to_owned(),
             source,
         }
-    }
-}
-
-/// The length of an AES key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeySize {
-    /// 16 bytes.
-    Aes128,
-    /// 24 bytes.
-    Aes192,
-    /// 32 bytes; what users files use.
-    Aes256,
-}
-
-impl KeySize {
-    fn bytes(self) -> usize {
-        match self {
-            KeySize::Aes128 => 16,
-            KeySize::Aes192 => 24,
-            KeySize::Aes256 => 32,
-        }
-    }
-}
-
-/// The key that all blobs' keys are derived from. Wiped when dropped.
-pub struct FileKey(Zeroizing<[u8; 64]>);
-
-impl FileKey {
-    fn derive(master: &MasterKey) -> Self {
-        let mut key = Zeroizing::new([0; 64]);
-        // This one, unlike `pbkdf2_hmac`, is no generic, so it is compiled in its own crate and
-        // thereby optimised in builds for development too: 0.3 s there instead of 8.
-        pbkdf2::pbkdf2_hmac_with_params(
-            &master.password,
-            &master.salt,
-            pbkdf2::Algorithm::Pbkdf2Sha256,
-            MASTER_PARAMS,
-            key.as_mut_slice(),
-        );
-        Self(key)
-    }
-
-    /// Encrypts with a new salt and iv.
-    ///
-    /// # Errors
-    /// The system gives no random bytes.
-    pub fn encrypt(&self, plain: &[u8], size: KeySize) -> Result<Vec<u8>, VaultError> {
-        let mut blob = vec![0; SALT + IV];
-        getrandom::fill(&mut blob).map_err(|e| VaultError::NoRandomness(e.to_string()))?;
-        let (salt, iv) = blob.split_at(SALT);
-        let sealed = self.cipher(salt, iv, size, &Direction::Encrypt(plain))?;
-        blob.extend_from_slice(&sealed);
-        Ok(blob)
-    }
-
-    /// Decrypts a blob.
-    ///
-    /// # Errors
-    /// It is too short, or was encrypted with another key, or altered.
-    pub fn decrypt(&self, blob: &[u8], size: KeySize) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        if blob.len() < SALT + IV + TAG {
-            return Err(VaultError::TooShort);
-        }
-        let (salt, rest) = blob.split_at(SALT);
-        let (iv, sealed) = rest.split_at(IV);
-        self.cipher(salt, iv, size, &Direction::Decrypt(sealed))
-    }
-
-    fn cipher(
-        &self,
-        salt: &[u8],
-        iv: &[u8],
-        size: KeySize,
-        text: &Direction<'_>,
-    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        let mut key = Zeroizing::new([0; 32]);
-        let key = &mut key[..size.bytes()];
-        // The C program derives 12 bytes more and throws them away. The bytes of PBKDF2's output
-        // do not depend on how many are asked for, so asking for the key alone gives the same.
-        pbkdf2::pbkdf2_hmac::<Sha256>(self.0.as_slice(), salt, BLOB_ROUNDS, key);
-        let nonce = Nonce::<U12>::try_from(iv).map_err(|_| VaultError::TooShort)?;
-        match size {
-            KeySize::Aes128 => text.run(Aes128Gcm::new_from_slice(key).ok(), &nonce),
-            KeySize::Aes192 => text.run(AesGcm::<Aes192, U12>::new_from_slice(key).ok(), &nonce),
-            KeySize::Aes256 => text.run(Aes256Gcm::new_from_slice(key).ok(), &nonce),
-        }
-    }
-}
-
-enum Direction<'a> {
-    Encrypt(&'a [u8]),
-    Decrypt(&'a [u8]),
-}
-
-impl Direction<'_> {
-    fn run<C: Aead<NonceSize = U12>>(
-        &self,
-        cipher: Option<C>,
-        nonce: &Nonce<U12>,
-    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        let cipher = cipher.ok_or(VaultError::WrongKey)?;
-        let done = match self {
-            Direction::Encrypt(plain) => cipher.encrypt(nonce, *plain),
-            Direction::Decrypt(sealed) => cipher.decrypt(nonce, *sealed),
-        };
-        done.map(Zeroizing::new).map_err(|_| VaultError::WrongKey)
     }
 }
 
@@ -256,6 +138,14 @@ impl Vault {
         Ok(self.folder()?.join("master.key"))
     }
 
+    /// Whether a master key is there, of whatever quality.
+    ///
+    /// # Errors
+    /// There is no home directory.
+    pub fn has_key(&self) -> Result<bool, VaultError> {
+        Ok(self.key_path()?.symlink_metadata().is_ok())
+    }
+
     fn folder(&self) -> Result<&Path, VaultError> {
         self.folder.as_deref().ok_or(VaultError::NoHome)
     }
@@ -272,7 +162,7 @@ impl Vault {
         {
             return Ok(Arc::clone(key));
         }
-        let key = Arc::new(FileKey::derive(&master));
+        let key = Arc::new(FileKey::derive(&master.password, &master.salt));
         *derived = Some((master, Arc::clone(&key)));
         Ok(key)
     }
@@ -283,7 +173,7 @@ impl Vault {
     /// # Errors
     /// The password is weak, the key exists, the folder has a wrong mode or cannot be written.
     pub fn create_key(&self, password: &Secret) -> Result<PathBuf, VaultError> {
-        if !is_strong(password.expose()) {
+        if !is_strong_password(password.expose()) {
             return Err(VaultError::WeakPassword);
         }
         let folder = self.folder()?;
@@ -294,7 +184,7 @@ impl Vault {
             }
             _ => check_folder(folder)?,
         }
-        if path.symlink_metadata().is_ok() {
+        if self.has_key()? {
             return Err(VaultError::MasterKeyExists(path));
         }
 
@@ -335,7 +225,10 @@ pub(crate) fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn is_strong(password: &str) -> bool {
+/// Whether a text may be the master password: at least 8 characters, with an upper case letter, a
+/// lower case letter, a digit and a special character.
+#[must_use]
+pub fn is_strong_password(password: &str) -> bool {
     let has = |kind: fn(char) -> bool| password.chars().any(kind);
     password.chars().count() >= 8
         && has(char::is_uppercase)
@@ -426,6 +319,7 @@ fn parse_master_key(text: &[u8]) -> Result<MasterKey, (usize, &'static str)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::blob::{IV, KeySize, TAG};
     use super::*;
 
     const STRONG: &str = "Sup3r-s3cret master!";
@@ -554,7 +448,7 @@ mod tests {
             ("AAAAaaa1", false),
             ("Äaaaaa1 ", true),
         ] {
-            assert_eq!(is_strong(password), strong, "{password}");
+            assert_eq!(is_strong_password(password), strong, "{password}");
         }
     }
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use rustix::fs::Access;
+
 /// The user whom root drops to; `None` when the tests are not root.
 #[derive(Clone, Debug)]
 pub struct Other {
@@ -95,4 +97,16 @@ pub fn temporary() -> PathBuf {
         return wished;
     }
     PathBuf::from("/tmp")
+}
+
+/// Where data folders go: into memory where there is plenty. A data folder has a thousand files,
+/// and ext4 needs most of a second to make so many soon after as many were removed.
+pub fn roomy_memory() -> PathBuf {
+    const PLENTY: u64 = 4 << 30;
+    let memory = Path::new("/dev/shm");
+    let free = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail * found.f_frsize);
+    if free >= PLENTY && reaches(memory) && rustix::fs::access(memory, Access::WRITE_OK).is_ok() {
+        return memory.to_path_buf();
+    }
+    temporary()
 }

@@ -56,7 +56,8 @@ fn main() -> ExitCode {
     let (shown, seen) = tokio::sync::oneshot::channel();
     let (over, stop) = std::sync::mpsc::channel();
     let demo = std::thread::spawn(move || {
-        let outcome = run(once, &stop);
+        let outcome = demonstrate(once, &stop);
+        support::postgres::release();
         // Nobody listens any more after a signal.
         let _ = shown.send(());
         outcome
@@ -72,7 +73,10 @@ fn main() -> ExitCode {
         }
     });
     match demo.join() {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(())) => {
+            println!("everything is stopped and removed");
+            ExitCode::SUCCESS
+        }
         Ok(Err(error)) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -81,7 +85,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(once: bool, stop: &std::sync::mpsc::Receiver<()>) -> Result<(), String> {
+/// The demo; whatever way it ends, what it started is gone.
+fn demonstrate(once: bool, stop: &std::sync::mpsc::Receiver<()>) -> Result<(), String> {
     let begin = Instant::now();
     println!("PostgreSQL 18: starting");
     let server = Postgres::builder(18)
@@ -93,7 +98,7 @@ fn run(once: bool, stop: &std::sync::mpsc::Receiver<()>) -> Result<(), String> {
         server.url(),
         begin.elapsed().as_secs_f32()
     );
-    let workload = Workload::start(&server);
+    let _workload = Workload::start(&server);
 
     let begin = Instant::now();
     println!("pgexporter: starting");
@@ -149,10 +154,6 @@ fn run(once: bool, stop: &std::sync::mpsc::Receiver<()>) -> Result<(), String> {
         // An error would mean that nobody is left to tell us: the same.
         let _ = stop.recv();
     }
-    drop(exporter);
-    drop(workload);
-    drop(server);
-    println!("everything is stopped and removed");
     Ok(())
 }
 

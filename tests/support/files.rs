@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use super::account;
@@ -25,10 +25,8 @@ fn copy_below(
     };
     if kind.is_dir() {
         let mode = kind.permissions().mode() & 0o777;
-        match fs::DirBuilder::new().mode(mode).create(&copy) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => account::own(&copy)?,
-        }
+        make_folder(&copy, mode)?;
+        account::own(&copy)?;
         let Some(entries) = vanished(fs::read_dir(&source))? else {
             return Ok(());
         };
@@ -49,7 +47,7 @@ fn copy_below(
 /// Makes `to` a copy of the read-only folder `from` out of hard links, or of real copies where
 /// the two lie on different file systems.
 pub fn link(from: &Path, to: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().mode(0o755).create(to)?;
+    make_folder(to, 0o755)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (kind, copy) = (entry.file_type()?, to.join(entry.file_name()));
@@ -62,6 +60,14 @@ pub fn link(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a folder that has exactly this mode, whatever the umask.
+fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+    }
 }
 
 fn vanished<T>(result: io::Result<T>) -> io::Result<Option<T>> {

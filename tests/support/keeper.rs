@@ -56,10 +56,19 @@ pub struct Keeper {
 impl Keeper {
     /// Makes a new, empty folder, which belongs to the user of the servers.
     pub fn new() -> io::Result<Self> {
+        Self::below(&account::temporary())
+    }
+
+    /// The same for a data folder, in memory where there is plenty. Programs may not run there.
+    pub fn for_data() -> io::Result<Self> {
+        Self::below(&account::roomy_memory())
+    }
+
+    fn below(place: &Path) -> io::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("pgx-")
             .permissions(std::fs::Permissions::from_mode(0o755))
-            .tempdir_in(account::temporary())?
+            .tempdir_in(place)?
             .keep()
             .canonicalize()?;
         let mut shell = Command::new("sh")

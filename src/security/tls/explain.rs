@@ -3,7 +3,6 @@
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error};
 
 /// Words for people, if the error or one of its sources came from TLS.
@@ -67,12 +66,15 @@ fn explain_certificate(error: &CertificateError) -> String {
         } => {
             let names = match presented.as_slice() {
                 [] => "no name".to_owned(),
-                names => names.join(", "),
+                names => {
+                    let names: Vec<&str> = names.iter().map(|name| bare(name)).collect();
+                    names.join(", ")
+                }
             };
             format!(
                 "the server's certificate is for {names}, not for {}: connect by a name that is \
                  in it, or have it issued for this one; verify-ca does not look at the name",
-                shown(expected)
+                expected.to_str()
             )
         }
         CertificateError::NotValidForName => {
@@ -123,6 +125,10 @@ fn explain_alert(alert: AlertDescription) -> String {
     }
 }
 
-fn shown(name: &ServerName<'_>) -> String {
-    name.to_str().into_owned()
+/// `db` out of `DnsName("db")`, `10.0.0.1` out of `IpAddress(10.0.0.1)`.
+fn bare(name: &str) -> &str {
+    match name.split_once('(') {
+        Some((_, rest)) => rest.trim_end_matches(')').trim_matches('"'),
+        None => name,
+    }
 }

@@ -34,7 +34,7 @@ pub struct ListenerTls {
     files: ListenerFiles,
     alpn: Vec<Vec<u8>>,
     state: Mutex<State>,
-    look_every: Duration,
+    pub(super) look_every: Duration,
 }
 
 #[derive(Debug)]

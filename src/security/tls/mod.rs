@@ -8,6 +8,8 @@ mod client;
 mod explain;
 mod listener;
 mod pem;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::io;

@@ -67,16 +67,21 @@ impl ServerCertVerifier for ServerVerifier {
         }
         if self.check_name {
             let by_rustls = parsed.and_then(|parsed| verify_server_name(&parsed, server_name));
-            if let Err(error) = by_rustls
-                && !common_name_is(end_entity, server_name)
-            {
-                return Err(match error {
-                    Error::InvalidCertificate(
-                        CertificateError::NotValidForName
-                        | CertificateError::NotValidForNameContext { .. },
-                    ) => error,
-                    _ => CertificateError::NotValidForName.into(),
-                });
+            if let Err(error) = by_rustls {
+                let presented = common_names(end_entity);
+                let host = server_name.to_str();
+                if !presented.iter().any(|name| name_matches(name, &host)) {
+                    return Err(match error {
+                        Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                            ..
+                        }) if presented.is_empty() => error,
+                        _ => CertificateError::NotValidForNameContext {
+                            expected: server_name.to_owned(),
+                            presented,
+                        }
+                        .into(),
+                    });
+                }
             }
         }
         Ok(ServerCertVerified::assertion())
@@ -244,22 +249,23 @@ fn signed_part<'a>(der: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
     reader.tlv_bytes().ok()
 }
 
-/// Whether the subject's common name is the host's, in a certificate without alternative names
-/// (RFC 6125, section 6.4.4). An alternative name, where there is one, is the only truth.
-fn common_name_is(der: &CertificateDer<'_>, host: &ServerName<'_>) -> bool {
+/// The subject's common names, of a certificate without alternative names (RFC 6125, section
+/// 6.4.4). Alternative names, where there are any, are the only truth.
+fn common_names(der: &CertificateDer<'_>) -> Vec<String> {
     let Ok(cert) = parse(der) else {
-        return false;
+        return Vec::new();
     };
     let tbs = &cert.tbs_certificate;
     let mut extensions = tbs.extensions.iter().flatten();
     if extensions.any(|extension| extension.extn_id == SUBJECT_ALT_NAME) {
-        return false;
+        return Vec::new();
     }
     let attributes = tbs.subject.0.iter().flat_map(|rdn| rdn.0.iter());
     attributes
         .filter(|attribute| attribute.oid == COMMON_NAME)
         .filter_map(|attribute| std::str::from_utf8(attribute.value.value()).ok())
-        .any(|name| name_matches(name, &host.to_str()))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// As libpq matches: letters of any case, and `*.` stands for one label.

@@ -140,7 +140,7 @@ impl Builder {
 
     fn prepare(&self) -> Result<Postgres> {
         let template = install::template(self.major, &self.encoding)?;
-        let keeper = Keeper::new()?;
+        let keeper = Keeper::for_data()?;
         let data = keeper.path().join("data");
         files::copy(&template, &data, &|_| false).context("cannot copy the data folder")?;
         let port = self.port.map_or_else(Port::free, Port::fixed);

@@ -21,7 +21,6 @@ pub(super) fn server(major: u32) -> Result<PathBuf> {
     }
     // Root's cache folder is closed to the user whom root drops to. A copy of hard links for the
     // life of this process is not; it takes 50 ms and no space.
-    static COPIES: Mutex<Option<Copies>> = Mutex::new(None);
     let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
     if copies.is_none() {
         *copies = Some(Copies {
@@ -42,6 +41,14 @@ pub(super) fn server(major: u32) -> Result<PathBuf> {
 }
 
 /// Statics are never dropped, but the keeper's shell notices the end of the process.
+static COPIES: Mutex<Option<Copies>> = Mutex::new(None);
+
+/// Removes the copies now, for a program that says at its end that all is gone. The next server
+/// makes them anew; none may be running.
+pub fn release() {
+    drop(COPIES.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
 struct Copies {
     keeper: Keeper,
     made: HashMap<u32, PathBuf>,
@@ -49,10 +56,10 @@ struct Copies {
 
 /// A data folder as initdb leaves it, to be copied.
 pub(super) fn template(major: u32, encoding: &str) -> Result<PathBuf> {
-    let key = format!("data-{}-{encoding}", downloads::version(major)?);
+    let key = format!("data-{}-{encoding}-checksums", downloads::version(major)?);
     downloads::entry(&key, |place| {
         let installed = server(major)?;
-        let keeper = Keeper::new()?;
+        let keeper = Keeper::for_data()?;
         let made = keeper.path().join("data");
         let mut initdb = account::command(&installed.join("bin/initdb"));
         environment(&mut initdb);
@@ -60,7 +67,8 @@ pub(super) fn template(major: u32, encoding: &str) -> Result<PathBuf> {
             .arg("-D")
             .arg(&made)
             .args(["-U", super::SUPERUSER, "--auth=trust", "--no-sync"])
-            .args(["--locale=C", "-E", encoding])
+            // Checksums are the default since 18.
+            .args(["--locale=C", "--data-checksums", "-E", encoding])
             .current_dir(keeper.path()))?;
         Ok(files::copy(&made, &place.join("data"), &|_| false)?)
     })

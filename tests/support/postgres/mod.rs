@@ -17,6 +17,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Error, Row};
 
 pub use builder::Builder;
+pub use install::release;
 
 use super::client::{self, Session, describe};
 use super::keeper::{Keeper, processes_in};

@@ -28,7 +28,7 @@ impl Postgres {
                 .unwrap_or_default()
                 .as_nanos()
         );
-        let keeper = Keeper::new().expect("a temporary folder");
+        let keeper = Keeper::for_data().expect("a temporary folder");
         let data = keeper.path().join("data");
         let session = self.session("postgres");
         session.execute(&format!(
@@ -124,7 +124,7 @@ impl Postgres {
     }
 }
 
-/// What a backup leaves out ("Making an Exclusive Low-Level Backup" in the manual's chapter on
+/// What a backup leaves out ("Making a Base Backup Using the Low Level API" in the manual, chapter on
 /// continuous archiving): what belongs to the running server, and the log it will stream.
 fn left_out(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
