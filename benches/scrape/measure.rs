@@ -115,28 +115,11 @@ impl Bench {
         let (mut own, mut bare) = (Vec::new(), Vec::new());
         let (mut own_cpu, mut bare_cpu) = (Duration::ZERO, Duration::ZERO);
         let mut bytes = 0;
-        let mut inner = Vec::new();
         for _ in 0..self.rounds.blocks {
             own_cpu += self.server_cpu(|| {
                 for _ in 0..block {
                     let scrape = client.scrape().expect("a scrape");
                     own.push(scrape.took);
-                    if crate::set("BEST") {
-                        let t = client.text();
-                        let at = t
-                            .find("pgexporter_postgresql_scrape_duration_seconds{")
-                            .unwrap();
-                        let v: f64 = t[at..]
-                            .lines()
-                            .next()
-                            .unwrap()
-                            .rsplit(' ')
-                            .next()
-                            .unwrap()
-                            .parse()
-                            .unwrap();
-                        inner.push(Duration::from_secs_f64(v));
-                    }
                     bytes = scrape.size;
                 }
             });
@@ -150,7 +133,6 @@ impl Bench {
         let cpu = (usage::cpu_of(exporter.pid()) - cpu) / count;
         let samples = client.samples();
         let (own_cpu, bare_cpu) = (own_cpu / count, bare_cpu / count);
-        let (mut own_all, mut bare_all) = (own.clone(), bare.clone());
         let (own, own95) = (percentile(&mut own, 50), percentile(&mut own, 95));
         let (bare, bare95) = (percentile(&mut bare, 50), percentile(&mut bare, 95));
 
@@ -159,19 +141,6 @@ impl Bench {
             (Turn::Usual, 1) => "usual scrape",
             _ => "full scrape, a connection kept in each database",
         };
-        if crate::set("BEST") {
-            eprintln!(
-                "inner: {} {}",
-                ms(percentile(&mut inner, 10)),
-                ms(percentile(&mut inner, 50))
-            );
-            eprintln!(
-                "best tenth: {} and {}: {:.2}",
-                ms(percentile(&mut own_all, 10)),
-                ms(percentile(&mut bare_all, 10)),
-                ratio(percentile(&mut own_all, 10), percentile(&mut bare_all, 10))
-            );
-        }
         let latency = format!(
             "{} (p95 {}); floor {} (p95 {}): {:.2} ×",
             ms(own),
