@@ -80,7 +80,7 @@ impl Slot {
             })
             .collect();
         Self {
-            prepared: Prepared::new(query.sql.clone()),
+            prepared: Prepared::new(Arc::clone(&query.sql)),
             outcome: Outcome::Waiting,
             buffer: DoubleBuffer::default(),
             fresh: false,
@@ -140,7 +140,8 @@ impl Slot {
         let mut each = |fields: Fields<'_>| writer.row(fields, &mut samples);
         match self.prepared.fetch(client, session, way, &mut each).await {
             Ok(()) => {
-                self.buffer.show(samples);
+                self.buffer
+                    .show(samples, self.chosen.metric.interval.is_none());
                 self.ran_at = Some(Instant::now());
                 self.outcome = Outcome::Done;
             }

@@ -338,7 +338,7 @@ impl Worker {
             + collected
                 .settings
                 .as_ref()
-                .map_or(0, |settings| settings.settings.len());
+                .map_or(0, |settings| settings.len());
         let filled = collected.queries.iter().flat_map(|query| &query.families);
         let families = filled.filter(|(_, lines)| !lines.is_empty()).count();
         self.health.update(|health| {
