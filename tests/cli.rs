@@ -1,5 +1,7 @@
 //! `pgexporter-cli` as its users run it: the real program on real files.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::fs;

@@ -1,6 +1,8 @@
 //! The exporter as a process: how it starts, reloads, logs and ends. The real program on real
 //! PostgreSQL.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 #[path = "daemon/command_line.rs"]

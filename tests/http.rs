@@ -1,5 +1,7 @@
 //! The ports of the running program: real clients, real PostgreSQL behind it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::fs;
@@ -118,7 +120,7 @@ fn the_overview_shows_each_server_and_why_one_is_down() {
                 .starts_with("text/html")
         );
         let text = page.text();
-        text.contains("orders") && text.contains("gone") && text.contains("connection_refused")
+        text.contains("orders") && text.contains("gone") && text.contains("connection refused")
     });
     let page = ask(&exporter, "GET", "/", "");
     assert!(page.text().contains("href=\"/metrics\""));
