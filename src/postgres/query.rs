@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::error::QueryError;
 use super::rows::{Fields, Prepared, Way};
 use super::samples::{DoubleBuffer, QuerySamples};
-use super::value::{self, Number};
+use super::value;
 use crate::catalog::{Catalog, Chosen, ColumnKind};
 use crate::exposition::{SampleWriter, render_label};
 
@@ -36,6 +36,8 @@ pub struct Slot {
     pub outcome: Outcome,
     pub(super) prepared: Prepared,
     buffer: DoubleBuffer,
+    /// It ran and nobody entered it yet.
+    fresh: bool,
     ran_at: Option<Instant>,
     /// The rendered label `database`, empty where the query has one of its own.
     database: Vec<u8>,
@@ -81,6 +83,7 @@ impl Slot {
             prepared: Prepared::new(query.sql.clone()),
             outcome: Outcome::Waiting,
             buffer: DoubleBuffer::default(),
+            fresh: false,
             ran_at: None,
             database: label,
             database_name: database.to_owned(),
@@ -120,7 +123,6 @@ impl Slot {
         way: Way<'_>,
         shared: Shared<'_>,
     ) {
-        self.outcome = Outcome::Running;
         let query = self.chosen.query();
         let values = query.columns.iter().filter_map(|column| match column.kind {
             ColumnKind::Value(at) | ColumnKind::HistogramBounds(at) => Some(at),
@@ -156,15 +158,36 @@ impl Slot {
         self.outcome = Outcome::Failed(error);
     }
 
-    /// A run that the deadline cut off shows nothing. Returns whether it was.
-    pub fn cut_off(&mut self) -> bool {
-        let was = matches!(self.outcome, Outcome::Running);
-        if was {
+    /// Begins a run.
+    pub(super) fn begin(&mut self) {
+        self.outcome = Outcome::Running;
+        self.fresh = true;
+    }
+
+    /// Whether it ran since [`Self::take_fresh`].
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The same, once.
+    pub fn take_fresh(&mut self) -> bool {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// A run that was due and could not be made shows nothing.
+    pub fn give_up(&mut self, why: &str) {
+        self.fail(QueryError::Timeout(why.to_owned()));
+        self.fresh = true;
+    }
+
+    /// A run that the deadline cut off shows nothing.
+    pub fn cut_off(&mut self) {
+        if matches!(self.outcome, Outcome::Running) {
             self.fail(QueryError::Timeout(
                 "no answer before the scrape's deadline".to_owned(),
             ));
         }
-        was
     }
 
     /// Does not run again before a new session.
@@ -255,7 +278,7 @@ fn histogram(out: &mut Vec<u8>, name: &str, labels: &[u8], fields: Fields<'_>, a
     let single = |at: usize| {
         fields
             .get(at)
-            .map(|raw| as_float(value::number(fields.encoding(at), raw)))
+            .map(|raw| value::as_float(value::number(fields.encoding(at), raw)))
     };
     let mut buckets: Vec<(f64, f64)> = list(at)
         .into_iter()
@@ -307,16 +330,4 @@ fn array(raw: &[u8]) -> Vec<f64> {
         .filter(|part| !part.is_empty())
         .map(|part| part.trim_matches('"').parse().unwrap_or(f64::NAN))
         .collect()
-}
-
-fn as_float(number: Number<'_>) -> f64 {
-    match number {
-        #[allow(clippy::cast_precision_loss)]
-        Number::Integer(value) => value as f64,
-        Number::Float(value) => value,
-        Number::Digits(text) => std::str::from_utf8(text)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(f64::NAN),
-    }
 }

@@ -1,6 +1,7 @@
 //! Single flight: whoever asks while a collection of that target runs shares it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -15,9 +16,14 @@ pub(super) struct Order {
     reply: watch::Sender<Option<Arc<Collected>>>,
 }
 
+/// What is ready at the deadline must still be handed over before those who wait leave.
+const HANDOVER: Duration = Duration::from_millis(50);
+
 impl Order {
+    /// When the collection must be over, ready or not.
     pub(super) fn deadline(&self) -> Instant {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        deadline.checked_sub(HANDOVER).unwrap_or(deadline)
     }
 
     /// Answers everyone who waits. Nobody may wait any more: then nothing happens.

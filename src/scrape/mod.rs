@@ -6,14 +6,17 @@
 mod backoff;
 mod collected;
 mod collector;
+mod commons;
 mod counters;
 mod exposition;
 mod flight;
+mod ledger;
 mod overview;
 mod own;
 mod plan;
 mod scraper;
 mod settings;
+mod walk;
 mod worker;
 
 pub use exposition::Exposition;

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::collected::Collected;
+use super::commons::{Commons, End};
 use super::counters::TargetCounters;
 use super::flight::Flights;
 use super::settings::ScrapeSettings;
-use super::worker::{Commons, End, Worker};
+use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
 use crate::exposition::Format;

@@ -8,8 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,41 +16,12 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::collected::Collected;
 use super::collector::Collector;
-use super::counters::{Counters, TargetCounters};
+use super::commons::Commons;
+use super::counters::TargetCounters;
 use super::flight::Order;
-use super::settings::ScrapeSettings;
-use crate::catalog::Catalog;
 use crate::model::Reason;
 use crate::postgres::{Connector, Mode, Orphan, Session};
 use crate::targets::{Health, Target, Trouble};
-
-/// What all workers share.
-#[derive(Clone, Debug)]
-pub(super) struct Commons {
-    pub counters: Arc<Counters>,
-    pub catalog: watch::Receiver<Arc<Catalog>>,
-    pub settings: watch::Receiver<ScrapeSettings>,
-    /// One permit for each connection of the whole process.
-    pub connections: Arc<Semaphore>,
-    /// When collections have to be over, once the end of the program is known.
-    pub end: End,
-}
-
-/// A moment that may come to be known. Cloning shares it.
-#[derive(Clone, Debug)]
-pub(super) struct End(pub watch::Receiver<Option<Instant>>);
-
-impl End {
-    /// Completes at that moment.
-    pub(super) async fn reached(mut self) {
-        let known = self.0.wait_for(Option::is_some).await.map(|end| *end);
-        match known {
-            Ok(Some(end)) => sleep_until(end).await,
-            // Nobody is left who could make it known.
-            _ => std::future::pending().await,
-        }
-    }
-}
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>;
 
@@ -69,6 +39,8 @@ pub(super) struct Worker {
     trouble: Option<Trouble>,
     backoff: Backoff,
     orphan: Option<Orphan>,
+    /// The first connection was told.
+    greeted: bool,
     /// Connections ran out: sessions are not kept, so that every target gets its turn.
     crowded: bool,
     /// Done when the worker that had this target before has ended.
@@ -108,6 +80,7 @@ impl Worker {
             trouble: None,
             backoff: Backoff::default(),
             orphan: None,
+            greeted: false,
             crowded: false,
             before,
             ended,
@@ -142,7 +115,11 @@ impl Worker {
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
             }
-            let Some(order) = waiting.take() else {
+            // One whose time is up was answered by the deadline.
+            let Some(order) = waiting
+                .take()
+                .filter(|order| order.deadline() > Instant::now())
+            else {
                 continue;
             };
             if let Some(session) = self.session.take() {
@@ -153,7 +130,7 @@ impl Worker {
                 }
             } else if let Some(trouble) = self.known_trouble() {
                 self.refuse(order, trouble);
-            } else if order.deadline() > Instant::now() {
+            } else {
                 // The attempt that runs or comes now is this order's answer.
                 waiting = Some(order);
             }
@@ -162,7 +139,7 @@ impl Worker {
         if let Some(session) = self.session.take() {
             let _ = session.close(GOODBYE).await;
         }
-        self.collector.close(GOODBYE).await;
+        self.collector.close().await;
         self.ended.cancel();
     }
 
@@ -256,7 +233,6 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order) {
         let started = Instant::now();
         let mut session = session;
-        self.counters.scrapes.add(1);
         let collected = tokio::select! {
             collected = self.collector.collect(&mut session, order.deadline()) => Some(collected),
             () = self.commons.end.clone().reached() => None,
@@ -275,6 +251,7 @@ impl Worker {
             self.counters.fail(trouble.reason);
         }
         order.answer(collected);
+        self.tell(trouble);
 
         let lost = session.trouble().is_some();
         if lost {
@@ -301,22 +278,20 @@ impl Worker {
             self.session = Some(session);
         } else {
             let _ = session.close(GOODBYE).await;
-            self.collector.close(GOODBYE).await;
+            self.collector.close().await;
         }
     }
 
     fn refuse(&mut self, order: Order, trouble: Trouble) {
-        self.counters.scrapes.add(1);
         self.counters.fail(trouble.reason);
         order.answer(self.collector.nothing(trouble));
     }
 
     fn well(&mut self, session: &Session) {
-        if let Some(trouble) = self.trouble.take() {
-            info!(server = %self.target.name, "up again after: {}", trouble.message);
-        } else {
+        if !std::mem::replace(&mut self.greeted, true) && self.trouble.is_none() {
             info!(server = %self.target.name, address = %self.target.address, "connected");
         }
+        self.tell(None);
         self.backoff.reset();
         let facts = session.facts();
         self.health.update(|health| {
@@ -329,23 +304,31 @@ impl Worker {
     }
 
     fn down(&mut self, trouble: Trouble) {
-        let news = self
-            .trouble
-            .as_ref()
-            .is_none_or(|old| old.reason != trouble.reason);
-        if news {
-            warn!(
-                server = %self.target.name,
-                reason = trouble.reason.as_str(),
-                "down: {}", trouble.message
-            );
-        }
         self.backoff.next();
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
         });
-        self.trouble = Some(trouble);
+        self.tell(Some(trouble));
+    }
+
+    /// Remembers how the target is, and logs it when it is not as it was.
+    fn tell(&mut self, trouble: Option<Trouble>) {
+        let reason = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.reason);
+        if reason(&self.trouble) != reason(&trouble) {
+            match (&self.trouble, &trouble) {
+                (_, Some(new)) => warn!(
+                    server = %self.target.name,
+                    reason = new.reason.as_str(),
+                    "down: {}", new.message
+                ),
+                (Some(old), None) => {
+                    info!(server = %self.target.name, "up again after: {}", old.message);
+                }
+                (None, None) => {}
+            }
+        }
+        self.trouble = trouble;
     }
 
     fn report(&self, collected: &Collected, session: &Session) {
@@ -403,6 +386,3 @@ async fn ended(session: &mut Option<Session>) {
         None => std::future::pending().await,
     }
 }
-
-/// Waits for a connection that was given up but may still count at the server.
-pub(super) type Leftover = JoinHandle<()>;
