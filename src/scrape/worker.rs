@@ -53,6 +53,8 @@ pub(super) struct Worker {
 const IN_FLIGHT: Duration = Duration::from_secs(5);
 /// How long a session that is no longer needed may take to end.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a server may take to give up a query at the end of the program.
+const CANCEL: Duration = Duration::from_secs(4);
 
 impl Worker {
     pub(super) fn new(
@@ -237,7 +239,7 @@ impl Worker {
         };
         let Some(mut collected) = collected else {
             // The query is cancelled, so that the server sees an orderly end.
-            if let Ok(session) = session.settled(GOODBYE).await {
+            if let Ok(session) = session.settled(CANCEL).await {
                 let _ = session.close(GOODBYE).await;
             }
             return;
