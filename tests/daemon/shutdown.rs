@@ -63,7 +63,7 @@ fn ends_in_order_on(signal: Signal, name: &str) {
     );
     let status = exporter.wait_exit();
     assert!(status.success(), "{status}: {}", exporter.log());
-    assert!(begun.elapsed() < Duration::from_secs(6));
+    assert!(begun.elapsed() < Duration::from_secs(10));
     assert!(!pidfile.exists());
     let log = exporter.log();
     assert!(log.contains(&format!("{name}: shutting down")), "{log}");
@@ -102,7 +102,8 @@ fn a_scrape_that_would_take_longer_is_answered_with_what_is_ready() {
     let begun = Instant::now();
     exporter.signal(Signal::TERM);
     let answer = scrape.join().unwrap().expect("the scrape is answered");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    // The ports cut off after 5 s what is not answered; the rest is the machine's.
+    assert!(begun.elapsed() < Duration::from_secs(10));
     let samples = Samples::parse(&answer.body);
     let active = |server| samples.value("pgexporter_postgresql_active", &[("server", server)]);
     assert_eq!((active("quick"), active("slow")), (Some(1.0), Some(0.0)));
