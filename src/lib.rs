@@ -7,7 +7,7 @@
 //! 6  daemon/                 wires all: arguments, start, signals, reload, shutdown
 //! 5  http/      cli/         router and pages; the command lines
 //! 4  scrape/                 fan out, deadline, merge, cache
-//! 3  postgres/               sessions: connect, pipeline, rows to text
+//! 3  postgres/  kubernetes/  sessions: connect, pipeline, rows to text; the controller
 //! 2  targets/                the shared server list and the health of each
 //! 1  config/    catalog/  security/
 //! 0  exposition/  model  telemetry  shutdown
@@ -19,6 +19,8 @@
 //! GET /metrics ─► http ─► scrape ─┬► postgres session (one task a target) ─► PostgreSQL
 //!                         ▲       └► …                 rows ─► exposition text, once
 //! pgexporter.conf ─► config ─► targets (watch channel, one writer)
+//! PostgresTarget ─► kubernetes ──┘ ▲
+//!        ▲                └─ status ┴─ health, as scraping saw it
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -29,6 +31,7 @@ pub mod config;
 pub mod daemon;
 pub mod exposition;
 pub mod http;
+pub mod kubernetes;
 pub mod model;
 pub mod postgres;
 pub mod scrape;

@@ -101,6 +101,16 @@ pub struct Main {
     pub query_text_length: usize,
     /// Overrides the catalogue's intervals; `None` is `auto`. Ours.
     pub collector_interval: Option<Duration>,
+    /// Whether servers are read from a cluster. Ours.
+    pub kubernetes: KubernetesMode,
+    /// Namespaces to read them from; empty is all. Ours.
+    pub kubernetes_namespaces: Vec<String>,
+    /// Label selector of their resources; empty is all. Ours.
+    pub kubernetes_selector: String,
+    /// Whether they may be at loopback and link-local addresses. Ours.
+    pub kubernetes_allow_local_hosts: bool,
+    /// Patterns of the hosts they may name; empty is all. Ours.
+    pub kubernetes_allowed_hosts: Vec<String>,
 }
 
 /// A section of a server.
@@ -139,6 +149,17 @@ pub struct TlsFiles {
     pub key: Option<PathBuf>,
     /// Certificate authorities, PEM.
     pub ca: Option<PathBuf>,
+}
+
+/// `kubernetes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KubernetesMode {
+    /// In a pod with a service account.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// `hugepage`.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::configuration::{HugePage, ProcessTitle, ServerKind, ServerTls};
+use super::configuration::{HugePage, KubernetesMode, ProcessTitle, ServerKind, ServerTls};
 use super::value::Value;
 use crate::telemetry::{LogFormat, LogLevel, LogMode, LogType};
 
@@ -185,6 +185,7 @@ word_fields! {
     }
     LogMode { "append" => Append, "create" => Create }
     LogFormat { "text" => Text, "json" => Json }
+    KubernetesMode { "auto" => Auto, "on" => On, "off" => Off }
     HugePage { "off" => Off, "try" => Try, "on" => On }
     ProcessTitle {
         "never" => Never, "strict" => Strict, "minimal" => Minimal, "verbose" => Verbose

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::check;
 use super::configuration::{
-    Configuration, HugePage, Main, ProcessTitle, Server, ServerKind, ServerTls, TlsFiles,
+    Configuration, HugePage, KubernetesMode, Main, ProcessTitle, Server, ServerKind, ServerTls,
+    TlsFiles,
 };
 use super::errors::{ConfigErrors, Report};
 use super::ini::{self, Entry, Section};
@@ -262,11 +263,7 @@ fn unknown<S: 'static>(
 /// Says of every key that is given and has no effect yet that it has none.
 fn later_keys(given: &Given, report: &mut Report) {
     for key in main_keys().filter(|key| key.place.is_none()) {
-        let Some(value) = given.value(key.name) else {
-            continue;
-        };
-        // Switched off is what it is.
-        if (key.name, value) != ("kubernetes", &Value::Word("off")) {
+        if given.value(key.name).is_some() {
             report.notice(given.line(key.name), key.name, "has no effect yet");
         }
     }
@@ -316,6 +313,11 @@ pub(super) fn blank_main() -> Main {
         openmetrics: false,
         query_text_length: 0,
         collector_interval: None,
+        kubernetes: KubernetesMode::Off,
+        kubernetes_namespaces: Vec::new(),
+        kubernetes_selector: String::new(),
+        kubernetes_allow_local_hosts: false,
+        kubernetes_allowed_hosts: Vec::new(),
     }
 }
 

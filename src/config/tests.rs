@@ -409,7 +409,11 @@ fn a_secret_in_a_wrong_place_is_not_repeated() {
 fn what_does_nothing_is_noticed_and_keeps_nothing_from_running() {
     for (main, server, expected) in [
         ("alerts = off", "", "f:5: alerts: has no effect yet"),
-        ("kubernetes = on", "", "f:5: kubernetes: has no effect yet"),
+        (
+            "kubernetes_shards = lease",
+            "",
+            "f:5: kubernetes_shards: has no effect yet",
+        ),
         (
             "libev = select",
             "",
@@ -449,7 +453,7 @@ fn what_does_nothing_is_noticed_and_keeps_nothing_from_running() {
     for quiet in [
         "libev = epoll",
         "ev_backend = auto",
-        "kubernetes = off",
+        "kubernetes = on",
         "blocking_timeout = 1",
     ] {
         assert_eq!(

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::cluster::SettingsSender;
 use super::process::title;
 use super::{settings, tell};
 use crate::catalog::Catalog;
 use crate::config::{self, Changes, Configuration};
 use crate::http;
 use crate::scrape::ScrapeSettings;
-use crate::targets::{LoadErrors, Loaded, Sources, TargetList};
+use crate::targets::{LoadErrors, Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
 
 /// Where what was read is published. One writer, and readers of snapshots.
@@ -20,7 +21,8 @@ pub(super) struct Published {
     pub catalog: watch::Sender<Arc<Catalog>>,
     pub scrape: watch::Sender<ScrapeSettings>,
     pub http: watch::Sender<Arc<http::Settings>>,
-    pub targets: watch::Sender<TargetList>,
+    pub targets: Publisher,
+    pub cluster: SettingsSender,
     /// The listening sockets once more, for `backlog`.
     pub listeners: Vec<TcpListener>,
 }
@@ -84,7 +86,9 @@ fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
     published.scrape.send_replace(settings::scrape(main));
     let tls = loaded.metrics_tls.clone();
     published.http.send_replace(settings::http(main, tls));
-    published.targets.send_replace(Arc::clone(&loaded.targets));
+    published.targets.set_file(Arc::clone(&loaded.targets));
+    // After the list: a server of the file may have taken the name of one of the cluster.
+    published.cluster.send_replace(settings::kubernetes(main));
     tell(title::apply(main.update_process_title, main.metrics));
     if main.backlog != old.main.backlog {
         for listener in &published.listeners {
@@ -108,7 +112,7 @@ fn report(changes: &Changes, loaded: &Loaded, published: &Published) -> String {
     if differs(&published.catalog.borrow(), &loaded.catalog) {
         lines.push("metrics: changed".to_owned());
     }
-    for old in published.targets.borrow().iter() {
+    for old in published.targets.file().iter() {
         let Some(new) = loaded.targets.iter().find(|new| new.name == old.name) else {
             continue;
         };

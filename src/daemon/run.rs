@@ -11,11 +11,12 @@ use super::process::detach::Child;
 use super::process::notify;
 use super::process::signals::{Signal, Signals};
 use super::reload::{Published, reload};
-use super::{settings, tell};
+use super::{cluster, settings, tell};
 use crate::http::{self, Readiness};
+use crate::kubernetes::Control;
 use crate::scrape::Scraper;
 use crate::shutdown::Shutdown;
-use crate::targets::{Loaded, Sources};
+use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
 
 /// Everything that `run` takes over.
@@ -54,7 +55,8 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     let (catalog, catalog_reader) = watch::channel(loaded.catalog);
     let (scrape, scrape_reader) = watch::channel(settings::scrape(main));
     let (http, http_reader) = watch::channel(settings::http(main, loaded.metrics_tls));
-    let (targets, targets_reader) = watch::channel(loaded.targets);
+    let (cluster, cluster_reader) = watch::channel(settings::kubernetes(main));
+    let targets = Publisher::new(loaded.targets);
     let listeners = metrics
         .iter()
         .chain(&health)
@@ -65,6 +67,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         scrape,
         http,
         targets,
+        cluster,
         listeners,
     };
     let (readiness, readiness_reader) = watch::channel(Readiness::default());
@@ -72,22 +75,35 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     // Sessions outlive the ports: they end when nobody waits for a scrape any more.
     let (ports, sessions) = (Shutdown::new(), Shutdown::new());
     let scraper = Scraper::new(
-        catalog_reader,
+        catalog_reader.clone(),
         scrape_reader,
         main.max_connections,
         telemetry.counters(),
     );
     sessions.spawn(
         "targets",
-        scraper.clone().follow(targets_reader, sessions.clone()),
+        scraper
+            .clone()
+            .follow(published.targets.subscribe(), sessions.clone()),
     );
+    let control = Control {
+        settings: cluster_reader,
+        catalog: catalog_reader,
+        publisher: published.targets.clone(),
+        health: scraper.health(),
+    };
+    let mut synced = cluster::start(main, control, &ports).await?;
     http::serve_metrics(metrics, scraper.clone(), http_reader.clone(), &ports)?;
     if !health.is_empty() {
         http::serve_health(health, readiness_reader, http_reader, &ports)?;
     }
+    let mut waits = !*synced.borrow_and_update();
     readiness.send_replace(Readiness {
-        ready: true,
-        reasons: Vec::new(),
+        ready: !waits,
+        reasons: match waits {
+            true => vec!["the first list of PostgresTargets is not resolved yet".to_owned()],
+            false => Vec::new(),
+        },
     });
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -101,7 +117,18 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     }
 
     loop {
-        match signals.next().await {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            Ok(()) = synced.changed(), if waits => {
+                waits = false;
+                readiness.send_replace(Readiness {
+                    ready: true,
+                    reasons: Vec::new(),
+                });
+                continue;
+            }
+        };
+        match signal {
             Signal::Shutdown(name) => {
                 info!("{name}: shutting down");
                 break;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::config::Main;
 use crate::http;
+use crate::kubernetes;
 use crate::scrape::ScrapeSettings;
 use crate::security::tls::ListenerTls;
+use crate::targets::{self, CollectorChoice, SocketOptions};
 use crate::telemetry::LogSettings;
 
 /// Settings of the log.
@@ -41,5 +43,25 @@ pub(super) fn http(main: &Main, tls: Option<Arc<ListenerTls>>) -> Arc<http::Sett
         keep_alive: main.keep_alive,
         tls,
         ..http::Settings::default()
+    })
+}
+
+/// Settings of the servers of a cluster: as for those of the file.
+pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::Settings> {
+    Arc::new(kubernetes::Settings {
+        timeouts: targets::timeouts(main),
+        collectors: CollectorChoice {
+            include: main.collectors.clone(),
+            exclude: main.exclude_collectors.clone(),
+            extensions: (!main.extensions.is_empty()).then(|| main.extensions.clone()),
+        },
+        keep_session: main.cache,
+        session_databases: main.session_databases.max(1),
+        socket: SocketOptions {
+            nodelay: main.nodelay,
+            keep_alive: main.keep_alive,
+        },
+        allow_local_hosts: main.kubernetes_allow_local_hosts,
+        allowed_hosts: main.kubernetes_allowed_hosts.clone(),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::future::{Ready, ready};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -19,7 +20,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{of_connect, of_io};
 use super::guard::Guarded;
-use crate::model::Reason;
+use crate::model::{Reason, is_local};
 use crate::security::tls::explain_tls;
 use crate::targets::{Address, SocketOptions, Target, TlsMode, Trouble};
 
@@ -159,7 +160,7 @@ async fn open(connector: &Connector) -> Result<Wire, Trouble> {
 }
 
 async fn dial(target: &Target, host: &str, port: u16) -> Result<TcpStream, Trouble> {
-    let addresses: Vec<_> = match tokio::net::lookup_host((host, port)).await {
+    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host((host, port)).await {
         Ok(addresses) => addresses.collect(),
         Err(error) => {
             return Err(Trouble {
@@ -168,6 +169,7 @@ async fn dial(target: &Target, host: &str, port: u16) -> Result<TcpStream, Troub
             });
         }
     };
+    let addresses = allowed(target, host, addresses)?;
     // An address that swallows packets must leave time for the next one.
     let share = target.timeouts.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
     let mut last = None;
@@ -185,6 +187,29 @@ async fn dial(target: &Target, host: &str, port: u16) -> Result<TcpStream, Troub
         reason: Reason::NameNotResolved,
         message: format!("{host}: the name has no address"),
     }))
+}
+
+/// Those that the target may be at. Checked here, on what is connected to: a name may resolve to
+/// another address each time.
+fn allowed(
+    target: &Target,
+    host: &str,
+    mut addresses: Vec<SocketAddr>,
+) -> Result<Vec<SocketAddr>, Trouble> {
+    if target.allow_local || addresses.is_empty() {
+        return Ok(addresses);
+    }
+    addresses.retain(|address| !is_local(address.ip()));
+    if addresses.is_empty() {
+        return Err(Trouble {
+            reason: Reason::ConnectionRefused,
+            message: format!(
+                "{host} is an address of the exporter's own machine, which this target may not \
+                 name; give the server's Service or address"
+            ),
+        });
+    }
+    Ok(addresses)
 }
 
 fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Choice, Chosen, Scope};
+use crate::model::glob;
 use crate::postgres::{Facts, Slot};
 use crate::targets::{DatabaseChoice, Target};
 
@@ -156,60 +157,4 @@ fn chosen(choice: &DatabaseChoice, name: &str) -> bool {
             .any(|one| glob(one.as_bytes(), name.as_bytes()))
     };
     any(&choice.include) && !any(&choice.exclude)
-}
-
-/// Whether `pattern` with `*` and `?` matches the whole of `text`.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(one) if *one == b'?' || *one == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                // The star takes one more.
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    p = at + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|one| *one == b'*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn databases_are_chosen_by_patterns() {
-        let cases = [
-            ("*", "anything", true),
-            ("", "", true),
-            ("", "x", false),
-            ("template*", "template1", true),
-            ("template*", "my_template", false),
-            ("*shop*", "eshop_eu", true),
-            ("a?c", "abc", true),
-            ("a?c", "ac", false),
-            ("*a*b", "xxaxxbxxb", true),
-            ("*a*b", "xxaxxbxxc", false),
-        ];
-        for (pattern, name, expected) in cases {
-            assert_eq!(
-                glob(pattern.as_bytes(), name.as_bytes()),
-                expected,
-                "{pattern} {name}"
-            );
-        }
-    }
 }

@@ -20,7 +20,7 @@ use crate::catalog::Catalog;
 use crate::exposition::Format;
 use crate::model::Reason;
 use crate::shutdown::Shutdown;
-use crate::targets::{Health, Origin, Target, TargetList, Trouble};
+use crate::targets::{Health, HealthBoard, Origin, Target, TargetList, Trouble};
 use crate::telemetry::LogCounters;
 
 /// Asks all targets. Cloning gives another handle on the same scraper.
@@ -33,6 +33,7 @@ struct Inner {
     logs: Arc<LogCounters>,
     end: watch::Sender<Option<Instant>>,
     workers: Mutex<Vec<Arc<Handle>>>,
+    board: HealthBoard,
     cached: Mutex<Option<(Instant, Exposition)>>,
 }
 
@@ -79,6 +80,7 @@ impl Scraper {
             logs,
             end,
             workers: Mutex::default(),
+            board: HealthBoard::default(),
             cached: Mutex::default(),
         }))
     }
@@ -108,6 +110,12 @@ impl Scraper {
         self.0.end.send_replace(Some(end));
     }
 
+    /// How each target is, for those that report it.
+    #[must_use]
+    pub fn health(&self) -> HealthBoard {
+        self.0.board.clone()
+    }
+
     fn take_over(&self, list: &TargetList, shutdown: &Shutdown) {
         let old = self.workers();
         let new = list
@@ -127,6 +135,8 @@ impl Scraper {
             gone.cancel.cancel();
             info!(server = %gone.target.name, "no longer scraped as it was");
         }
+        let health = |one: &Arc<Handle>| (Arc::clone(&one.target), one.health.clone());
+        self.0.board.set(new.iter().map(health));
         *self
             .0
             .workers

@@ -64,14 +64,11 @@ fn target(
     } else {
         &server.extensions
     };
-    let query = match main.metrics_query_timeout {
-        Duration::ZERO => QUERY_TIMEOUT,
-        given => given,
-    };
     Ok(Target {
         name: server.name.clone(),
         origin: Origin::File,
         address,
+        allow_local: true,
         user: server.user.clone(),
         password: passwords.find(&login),
         database: server.database.clone(),
@@ -89,11 +86,7 @@ fn target(
             extensions: (!extensions.is_empty()).then(|| extensions.clone()),
         },
         labels: Vec::new(),
-        timeouts: Timeouts {
-            connect: main.authentication_timeout.min(main.blocking_timeout),
-            query: query.min(main.blocking_timeout),
-            lock: main.lock_timeout,
-        },
+        timeouts: timeouts(main),
         keep_session: main.cache,
         session_databases: main.session_databases.max(1),
         socket: SocketOptions {
@@ -101,6 +94,20 @@ fn target(
             keep_alive: main.keep_alive,
         },
     })
+}
+
+/// How long each step may take, for every server.
+#[must_use]
+pub fn timeouts(main: &Main) -> Timeouts {
+    let query = match main.metrics_query_timeout {
+        Duration::ZERO => QUERY_TIMEOUT,
+        given => given,
+    };
+    Timeouts {
+        connect: main.authentication_timeout.min(main.blocking_timeout),
+        query: query.min(main.blocking_timeout),
+        lock: main.lock_timeout,
+    }
 }
 
 fn client_tls(server: &Server) -> Result<ClientTls, TlsError> {

@@ -1,8 +1,10 @@
 //! How a target is, as scraping last saw it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::Target;
 use crate::model::{Reason, Role, ServerVersion};
 
 /// A trouble with a server: its kind, and words for people. Never holds a secret.
@@ -77,5 +79,27 @@ impl Health {
     /// Changes the report in place.
     pub fn update(&self, change: impl FnOnce(&mut HealthReport)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The reports of all targets by name: scraping hands them in, conditions read them. Cloning
+/// shares it.
+#[derive(Clone, Debug, Default)]
+pub struct HealthBoard(Arc<Mutex<HashMap<String, (Arc<Target>, Health)>>>);
+
+impl HealthBoard {
+    /// Replaces all.
+    pub fn set(&self, all: impl Iterator<Item = (Arc<Target>, Health)>) {
+        let all = all.map(|(target, health)| (target.name.clone(), (target, health)));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all.collect();
+    }
+
+    /// The present report of exactly this target; `None` when one of that name is asked that is
+    /// not as this one is, or none.
+    #[must_use]
+    pub fn of(&self, target: &Target) -> Option<HealthReport> {
+        let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (asked, health) = board.get(&target.name)?;
+        (**asked == *target).then(|| health.report())
     }
 }

@@ -1,16 +1,20 @@
 //! The shared server list: who is scraped, and how each of them is.
 //!
-//! [`Sources`] reads `pgexporter.conf` and every file it names, all or nothing. One task publishes
-//! a [`TargetList`] on a watch channel, everyone else reads. Scraping writes a [`Health`] for each
+//! [`Sources`] reads `pgexporter.conf` and every file it names, all or nothing. The
+//! [`Publisher`] merges them with those of the cluster into a [`TargetList`] on a watch channel,
+//! everyone else reads. Scraping writes a [`Health`] for each
 //! target; pages, commands and conditions read it.
 
 mod file;
 mod health;
 mod load;
+mod publisher;
 mod target;
 
-pub use health::{Health, HealthReport, Trouble};
+pub use file::timeouts;
+pub use health::{Health, HealthBoard, HealthReport, Trouble};
 pub use load::{LoadErrors, Loaded, Sources};
+pub use publisher::Publisher;
 pub use target::{
     Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, TargetList,
     Timeouts, TlsMode,

@@ -20,6 +20,9 @@ pub struct Target {
     pub origin: Origin,
     /// Where it listens.
     pub address: Address,
+    /// Whether that may be an address of this machine or its link; a name is looked at when it is
+    /// resolved.
+    pub allow_local: bool,
     /// The role to log in as.
     pub user: String,
     /// Its password, if one is known.

@@ -1,0 +1,261 @@
+//! The first step of a reconcile: fetches what a resource names, from its own namespace and by name
+//! alone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject};
+use kube::api::GetParams;
+use kube::core::Request;
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::refusal::{Refusal, RefusalReason as Reason};
+use super::resource::{CaKind, PostgresTarget};
+use crate::security::Secret;
+
+/// How long one answer of the API server may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Everything that a resource names.
+#[derive(Debug, Default)]
+pub(super) struct Material {
+    pub user: String,
+    pub password: Option<Secret>,
+    /// Authorities, PEM, and where they are, for messages.
+    pub ca: Option<(Vec<u8>, String)>,
+    /// Client certificate and key, PEM, and where they are.
+    pub client: Option<(Vec<u8>, Secret, String)>,
+}
+
+/// An object that a resource names, in its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Named {
+    pub kind: NamedKind,
+    pub name: String,
+}
+
+/// What may be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum NamedKind {
+    Secret,
+    ConfigMap,
+}
+
+/// The versions of the objects that were read, to know whether one has changed since; `None` for
+/// one that was not there.
+pub(super) type Versions = BTreeMap<Named, Option<String>>;
+
+/// Why nothing was resolved.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ResolveError {
+    /// The resource is wrong, or what it names.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The API server did not answer. Says nothing of the resource.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// All objects that a resource names.
+pub(super) fn named(resource: &PostgresTarget) -> Vec<Named> {
+    let mut all = Vec::new();
+    let mut add = |kind, name: &str| {
+        all.push(Named {
+            kind,
+            name: name.to_owned(),
+        });
+    };
+    if let Some(secret) = &resource.spec.credentials.secret_ref {
+        add(NamedKind::Secret, &secret.name);
+    }
+    if let Some(tls) = &resource.spec.tls {
+        if let Some(ca) = &tls.ca_ref {
+            let kind = match ca.kind {
+                CaKind::ConfigMap => NamedKind::ConfigMap,
+                CaKind::Secret => NamedKind::Secret,
+            };
+            add(kind, &ca.name);
+        }
+        if let Some(client) = &tls.client_certificate_secret_ref {
+            add(NamedKind::Secret, &client.name);
+        }
+    }
+    all
+}
+
+/// Fetches it all. `versions` tells what was seen, also when it fails.
+///
+/// # Errors
+/// Something is missing, or the API server does not answer.
+pub(super) async fn resolve(
+    client: &Client,
+    resource: &PostgresTarget,
+    versions: &mut Versions,
+) -> Result<Material, ResolveError> {
+    versions.extend(named(resource).into_iter().map(|one| (one, None)));
+    let namespace = resource.metadata.namespace.as_deref().unwrap_or_default();
+    let mut objects = Objects {
+        client,
+        namespace,
+        versions,
+        secrets: BTreeMap::new(),
+    };
+    let mut material = Material::default();
+    let credentials = &resource.spec.credentials;
+    match (&credentials.secret_ref, &credentials.username) {
+        (Some(wanted), None) => {
+            let user = objects.secret(&wanted.name, &wanted.username_key).await?;
+            let password = objects.secret(&wanted.name, &wanted.password_key).await?;
+            // Who writes a Secret with an editor or `base64` often leaves a line-break at its end.
+            let line = |text: String| text.trim_end_matches(['\r', '\n']).to_owned();
+            material.user = line(
+                text(&wanted.name, &wanted.username_key, user)?
+                    .expose()
+                    .into(),
+            );
+            let password = text(&wanted.name, &wanted.password_key, password)?;
+            material.password = Some(Secret::new(line(password.expose().into())));
+            if material.user.is_empty() {
+                return Err(missing_key(&wanted.name, &wanted.username_key).into());
+            }
+        }
+        (None, Some(user)) => material.user.clone_from(user),
+        _ => {
+            return Err(Refusal::new(
+                Reason::InvalidSpec,
+                "credentials come from one source: give secretRef or username",
+            )
+            .into());
+        }
+    }
+    let Some(tls) = &resource.spec.tls else {
+        return Ok(material);
+    };
+    if let Some(ca) = &tls.ca_ref {
+        let (pem, what) = match ca.kind {
+            CaKind::Secret => (objects.secret(&ca.name, &ca.key).await?.to_vec(), "Secret"),
+            CaKind::ConfigMap => (objects.config_map(&ca.name, &ca.key).await?, "ConfigMap"),
+        };
+        material.ca = Some((pem, format!("key {} of {what} {}", ca.key, ca.name)));
+    }
+    if let Some(wanted) = &tls.client_certificate_secret_ref {
+        let chain = objects.secret(&wanted.name, "tls.crt").await?.to_vec();
+        let key = objects.secret(&wanted.name, "tls.key").await?;
+        let key = text(&wanted.name, "tls.key", key)?;
+        material.client = Some((chain, key, format!("Secret {}", wanted.name)));
+    }
+    Ok(material)
+}
+
+/// The objects of one namespace, each fetched once.
+struct Objects<'a> {
+    client: &'a Client,
+    namespace: &'a str,
+    versions: &'a mut Versions,
+    secrets: BTreeMap<String, SecretObject>,
+}
+
+impl Objects<'_> {
+    async fn secret(&mut self, name: &str, key: &str) -> Result<Zeroizing<Vec<u8>>, ResolveError> {
+        if !self.secrets.contains_key(name) {
+            let found: Option<SecretObject> = self.fetch("Secret", name).await?;
+            let Some(found) = found else {
+                return Err(Refusal::new(
+                    Reason::SecretNotFound,
+                    format!("there is no Secret {name} in this namespace; create it"),
+                )
+                .into());
+            };
+            self.saw(
+                NamedKind::Secret,
+                name,
+                found.metadata.resource_version.clone(),
+            );
+            self.secrets.insert(name.to_owned(), found);
+        }
+        let data = self.secrets.get(name).and_then(|one| one.data.as_ref());
+        match data.and_then(|data| data.get(key)) {
+            Some(value) => Ok(Zeroizing::new(value.0.clone())),
+            None => Err(missing_key(name, key).into()),
+        }
+    }
+
+    async fn config_map(&mut self, name: &str, key: &str) -> Result<Vec<u8>, ResolveError> {
+        let found: Option<ConfigMap> = self.fetch("ConfigMap", name).await?;
+        let Some(found) = found else {
+            return Err(Refusal::new(
+                Reason::ConfigMapNotFound,
+                format!("there is no ConfigMap {name} in this namespace; create it"),
+            )
+            .into());
+        };
+        self.saw(NamedKind::ConfigMap, name, found.metadata.resource_version);
+        let text = found.data.and_then(|mut data| data.remove(key));
+        let bytes = found.binary_data.and_then(|mut data| data.remove(key));
+        text.map(String::into_bytes)
+            .or(bytes.map(|bytes| bytes.0))
+            .ok_or_else(|| {
+                let message = format!("ConfigMap {name} has no key {key}; add it");
+                Refusal::new(Reason::ConfigMapKeyMissing, message).into()
+            })
+    }
+
+    fn saw(&mut self, kind: NamedKind, name: &str, version: Option<String>) {
+        let name = name.to_owned();
+        self.versions.insert(Named { kind, name }, version);
+    }
+
+    /// `None` when there is none such.
+    async fn fetch<K>(&self, kind: &str, name: &str) -> Result<Option<K>, ResolveError>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + DeserializeOwned,
+    {
+        let unavailable =
+            |why: String| ResolveError::Unavailable(format!("{kind} {name} cannot be read: {why}"));
+        let request = Request::new(K::url_path(&(), Some(self.namespace)))
+            .get(name, &GetParams::default())
+            .map_err(|error| unavailable(error.to_string()))?;
+        // As text: the typed way logs a whole answer that it cannot read.
+        let answer = tokio::time::timeout(ANSWER, self.client.request_text(request))
+            .await
+            .map_err(|_| unavailable("the API server does not answer".to_owned()))?;
+        let text = match answer {
+            Ok(text) => Zeroizing::new(text),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                return Err(Refusal::new(
+                    Reason::Forbidden,
+                    format!(
+                        "the exporter may not read {kind} {name}; give its service account the \
+                         verb get on it in this namespace"
+                    ),
+                )
+                .into());
+            }
+            Err(error) => return Err(unavailable(error.to_string())),
+        };
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|_| unavailable("the answer is damaged".to_owned()))
+    }
+}
+
+fn missing_key(name: &str, key: &str) -> Refusal {
+    Refusal::new(
+        Reason::SecretKeyMissing,
+        format!("Secret {name} has no value under the key {key}; add it, or name another key"),
+    )
+}
+
+fn text(name: &str, key: &str, value: Zeroizing<Vec<u8>>) -> Result<Secret, Refusal> {
+    match std::str::from_utf8(&value) {
+        Ok(text) if !text.contains('\0') => Ok(Secret::new(text.to_owned())),
+        _ => Err(Refusal::new(
+            Reason::SecretKeyMissing,
+            format!("the key {key} of Secret {name} holds bytes that are no text; write it anew"),
+        )),
+    }
+}

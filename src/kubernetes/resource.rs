@@ -1,0 +1,491 @@
+//! `PostgresTarget` of `pgexporter.io/v1alpha1`: its types are its schema, and the comments on its
+//! fields are what `kubectl explain` shows.
+
+// The derive makes copies of the types inside of functions.
+#![allow(unreachable_pub)]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, CustomResourceExt as _, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A PostgreSQL server to scrape.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "pgexporter.io",
+    version = "v1alpha1",
+    kind = "PostgresTarget",
+    plural = "postgrestargets",
+    namespaced,
+    shortname = "pgt",
+    category = "all",
+    category = "monitoring",
+    status = "PostgresTargetStatus",
+    derive = "PartialEq",
+    doc = "A PostgreSQL server that pgexporter scrapes.",
+    printcolumn(name = "Host", type_ = "string", json_path = ".spec.host"),
+    printcolumn(name = "Port", type_ = "integer", json_path = ".spec.port"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
+        description = "Whether it is scraped."
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        description = "Why it is scraped or not.",
+        priority = 1
+    ),
+    printcolumn(name = "Role", type_ = "string", json_path = ".status.role"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
+    printcolumn(
+        name = "Owner",
+        type_ = "string",
+        json_path = ".status.owner",
+        description = "The pod that scrapes it."
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "!has(self.tls) || (has(self.tls.mode) ? self.tls.mode != 'verify-full' : !has(self.tls.caRef)) || has(self.tls.serverName) || !self.host.matches('^([0-9.]+|.*:.*)$')"
+).message(
+    "verify-full has no name to verify, because host is an address: give tls.serverName, the name in the server's certificate"
+))]
+pub struct PostgresTargetSpec {
+    /// DNS name or address of the server, without a port; a path or a socket is refused.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new(
+        "self.matches('^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$') || self.matches('^[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*$')"
+    ).message(
+        "host takes a DNS name or an address alone: no path, no user@, no port (that is spec.port), no brackets"
+    ))]
+    pub host: String,
+    /// TCP port of the server.
+    #[serde(default = "default_port")]
+    #[schemars(schema_with = "port")]
+    pub port: u16,
+    /// The database where the session lives.
+    #[serde(default = "default_database")]
+    #[schemars(length(min = 1, max = 63))]
+    pub database: String,
+    /// Who logs in. The role needs pg_monitor, and nothing more.
+    pub credentials: Credentials,
+    /// Whether and how TLS is spoken to the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// The databases that metrics of single databases are asked in.
+    #[serde(default)]
+    pub databases: Databases,
+    /// The collectors that run.
+    #[serde(default)]
+    pub collectors: Collectors,
+    /// Labels on every sample of this server.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels")]
+    pub labels: BTreeMap<String, String>,
+    /// How long each step may take. The exporter's own limits stay the upper bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<TargetTimeouts>,
+    /// Not scraped while it is true; the resource is kept.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// Who logs in.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.secretRef) != has(self.username)").message(
+    "credentials come from one source: give secretRef, or username for a role that needs no password"
+))]
+pub struct Credentials {
+    /// A Secret of the same namespace with the user's name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<CredentialsSecret>,
+    /// The role's name, where the server asks for no password: it is known by its client
+    /// certificate, or trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub username: Option<String>,
+}
+
+/// A Secret with a user's name and password.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialsSecret {
+    /// Name of the Secret.
+    #[schemars(schema_with = "object_name")]
+    pub name: String,
+    /// The key of the user's name.
+    #[serde(default = "default_username_key")]
+    #[schemars(schema_with = "data_key")]
+    pub username_key: String,
+    /// The key of the password.
+    #[serde(default = "default_password_key")]
+    #[schemars(schema_with = "data_key")]
+    pub password_key: String,
+}
+
+/// Whether and how TLS is spoken.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "!has(self.mode) || self.mode != 'disable' || !(has(self.caRef) || has(self.clientCertificateSecretRef) || has(self.serverName))"
+).message(
+    "mode disable speaks no TLS: leave caRef, clientCertificateSecretRef and serverName out, or choose another mode"
+))]
+#[x_kube(validation = Rule::new(
+    "!has(self.serverName) || (has(self.mode) ? self.mode == 'verify-full' : has(self.caRef))"
+).message(
+    "serverName is checked with mode verify-full alone: set that mode, or leave serverName out"
+))]
+pub struct Tls {
+    /// How strict, as libpq's sslmode: disable, prefer, require, verify-ca, verify-full. Without
+    /// it verify-full when caRef is given, else prefer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// The authorities that the server's certificate must come from, PEM; without it those of the
+    /// exporter's system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<CaRef>,
+    /// A Secret of type kubernetes.io/tls with the certificate and key to log in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_secret_ref: Option<SecretName>,
+    /// The name that the server's certificate must have, instead of host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_:]([A-Za-z0-9_.:-]*[A-Za-z0-9_.:])?$')").message(
+        "serverName takes a DNS name or an address"
+    ))]
+    pub server_name: Option<String>,
+}
+
+/// How strict TLS is.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Mode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+/// Where authorities are.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CaRef {
+    /// ConfigMap or Secret.
+    #[serde(default = "default_ca_kind")]
+    pub kind: CaKind,
+    /// Name of the object, in the same namespace.
+    #[schemars(schema_with = "object_name")]
+    pub name: String,
+    /// The key in it.
+    #[serde(default = "default_ca_key")]
+    #[schemars(schema_with = "data_key")]
+    pub key: String,
+}
+
+/// What holds authorities.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum CaKind {
+    ConfigMap,
+    Secret,
+}
+
+/// A Secret of the same namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretName {
+    /// Name of the Secret.
+    #[schemars(schema_with = "object_name")]
+    pub name: String,
+}
+
+/// Databases by patterns.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Databases {
+    /// Patterns with * and ?, of which one must match.
+    #[serde(default = "all_databases")]
+    #[schemars(schema_with = "names")]
+    pub include: Vec<String>,
+    /// Patterns with * and ?, of which none may match.
+    #[serde(default = "no_databases")]
+    #[schemars(schema_with = "names")]
+    pub exclude: Vec<String>,
+}
+
+impl Default for Databases {
+    fn default() -> Self {
+        Self {
+            include: all_databases(),
+            exclude: no_databases(),
+        }
+    }
+}
+
+/// Collectors by name.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Collectors {
+    /// Only these; empty is those that the exporter runs.
+    #[serde(default)]
+    #[schemars(schema_with = "names")]
+    pub include: Vec<String>,
+    /// Not these.
+    #[serde(default)]
+    #[schemars(schema_with = "names")]
+    pub exclude: Vec<String>,
+}
+
+/// How long each step may take: a number with ms, s or m.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetTimeouts {
+    /// From the first packet to a session that is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "duration")]
+    pub connect: Option<String>,
+    /// A query: statement_timeout of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "duration")]
+    pub query: Option<String>,
+    /// Waiting for a lock: lock_timeout of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "duration")]
+    pub lock: Option<String>,
+}
+
+/// How the server is, as the exporter last saw it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PostgresTargetStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The value of the label `server` on its samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Version of PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// primary or replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The pod that scrapes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// When it was last scraped, as of the last change of anything else here: it is not written
+    /// for its own sake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time")]
+    pub last_scrape_time: Option<Time>,
+    /// Accepted: the resource is in order. Ready: the server answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+fn default_port() -> u16 {
+    5432
+}
+
+fn default_database() -> String {
+    "postgres".to_owned()
+}
+
+fn default_username_key() -> String {
+    "username".to_owned()
+}
+
+fn default_password_key() -> String {
+    "password".to_owned()
+}
+
+fn default_ca_kind() -> CaKind {
+    CaKind::ConfigMap
+}
+
+fn default_ca_key() -> String {
+    "ca.crt".to_owned()
+}
+
+fn all_databases() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+fn no_databases() -> Vec<String> {
+    vec!["template*".to_owned()]
+}
+
+fn port(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "x-kubernetes-validations": [{
+            "rule": "self >= 1 && self <= 65535",
+            "message": "port takes 1 to 65535",
+        }],
+    })
+}
+
+fn object_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')",
+            "message": "name takes the name of an object in this namespace: lower-case letters, digits, - and .",
+        }],
+    })
+}
+
+fn data_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[-._a-zA-Z0-9]+$')",
+            "message": "a key of a Secret or ConfigMap has letters, digits, -, _ and . only",
+        }],
+    })
+}
+
+fn names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 64,
+        "items": { "type": "string", "minLength": 1, "maxLength": 63 },
+    })
+}
+
+fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 16,
+        "additionalProperties": { "type": "string", "maxLength": 256 },
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.all(name, name.matches('^[a-zA-Z_][a-zA-Z0-9_]*$'))",
+                "message": "the name of a label has letters, digits and _ only, and begins with no digit",
+            },
+            {
+                "rule": "self.all(name, !name.startsWith('__') && !(name in ['server', 'database', 'le', 'quantile']))",
+                "message": "server, database, le, quantile and names that begin with __ are not yours to set: choose another name",
+            },
+        ],
+    })
+}
+
+fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "nullable": true,
+        "maxLength": 16,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[1-9][0-9]{0,8}(ms|s|m)$')",
+            "message": "a timeout is a number above 0 with ms, s or m, such as 500ms or 5s",
+        }],
+    })
+}
+
+fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time", "nullable": true })
+}
+
+fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "type": { "type": "string", "description": "Accepted or Ready." },
+                "status": {
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"],
+                    "description": "Whether it is so.",
+                },
+                "observedGeneration": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "The generation of the spec that this speaks of.",
+                },
+                "lastTransitionTime": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "Since when the status is as it is.",
+                },
+                "reason": { "type": "string", "description": "Why, in one word." },
+                "message": {
+                    "type": "string",
+                    "description": "Why, for people, and what to do.",
+                },
+            },
+        },
+    })
+}
+
+/// The resource definition as YAML, for `crds/`.
+///
+/// # Errors
+/// When the types make none, which a test rules out.
+pub fn crd_yaml() -> Result<String, serde_yaml::Error> {
+    let yaml = serde_yaml::to_string(&PostgresTarget::crd())?;
+    Ok(format!(
+        "# Generated from src/kubernetes/resource.rs by `make docs`. Do not edit.\n{yaml}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_resource_definition_in_crds_is_fresh() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/postgrestargets.yaml");
+        let kept = std::fs::read_to_string(path).unwrap();
+        assert!(
+            kept == crd_yaml().unwrap(),
+            "run cargo run --example crdgen"
+        );
+    }
+
+    #[test]
+    fn every_field_of_a_target_is_explained() {
+        fn look(path: &str, schema: &serde_json::Value, bare: &mut Vec<String>) {
+            let Some(fields) = schema["properties"].as_object() else {
+                return;
+            };
+            for (name, field) in fields {
+                let path = format!("{path}.{name}");
+                if field["description"].as_str().is_none_or(str::is_empty) {
+                    bare.push(path.clone());
+                }
+                look(&path, field, bare);
+                look(&path, &field["items"], bare);
+            }
+        }
+        let crd = serde_json::to_value(PostgresTarget::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let mut bare = Vec::new();
+        look("spec", &schema["properties"]["spec"], &mut bare);
+        look("status", &schema["properties"]["status"], &mut bare);
+        assert_eq!(bare, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,33 @@
+//! What the controller needs to know of `pgexporter.conf`.
+
+use crate::targets::{CollectorChoice, SocketOptions, Timeouts};
+
+/// What holds for every target of the cluster; a reload may change it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The longest that each step may take, and what it takes without a word in the resource.
+    pub timeouts: Timeouts,
+    /// Collectors where the resource names none.
+    pub collectors: CollectorChoice,
+    /// Whether a session is kept between scrapes.
+    pub keep_session: bool,
+    /// How many databases keep a session of their own.
+    pub session_databases: usize,
+    /// Options of the TCP socket.
+    pub socket: SocketOptions,
+    /// Whether targets may be at loopback and link-local addresses.
+    pub allow_local_hosts: bool,
+    /// Patterns (`*`, `?`) of hosts that may be named; empty is all.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// What holds as long as the program runs.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Namespaces to look into; empty is all.
+    pub namespaces: Vec<String>,
+    /// Label selector of the resources; empty is all.
+    pub selector: String,
+    /// This pod's name, for the status.
+    pub owner: String,
+}
