@@ -17,5 +17,5 @@ pub use connect::Connector;
 pub use error::QueryError;
 pub use query::{Outcome, Shared, Slot};
 pub use samples::QuerySamples;
-pub use session::{Answer, Ask, Facts, Mode, Orphan, Session};
+pub use session::{Answer, Ask, Facts, Mode, Orphan, Permits, Session};
 pub use settings::{Setting, SettingsSamples};

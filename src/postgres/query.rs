@@ -35,6 +35,8 @@ pub struct Slot {
     /// How the last run ended.
     pub outcome: Outcome,
     pub(super) prepared: Prepared,
+    /// It was at work when a deadline came, and those behind it had no turn.
+    pub(super) slow: bool,
     buffer: DoubleBuffer,
     ran_at: Option<Instant>,
     /// The rendered label `database`, empty where the query has one of its own.
@@ -80,6 +82,7 @@ impl Slot {
         Self {
             prepared: Prepared::new(query.sql.clone()),
             outcome: Outcome::Waiting,
+            slow: false,
             buffer: DoubleBuffer::default(),
             ran_at: None,
             database: label,
@@ -140,6 +143,7 @@ impl Slot {
             Ok(()) => {
                 self.buffer.show(samples);
                 self.ran_at = Some(Instant::now());
+                self.slow = false;
                 self.outcome = Outcome::Done;
             }
             Err(error) => {
@@ -154,6 +158,16 @@ impl Slot {
         self.buffer.hide();
         self.ran_at = None;
         self.outcome = Outcome::Failed(error);
+    }
+
+    /// Shows nothing when it was due at `started` and did not run since, for `why`: old rows would
+    /// pass for new.
+    pub fn left_out(&mut self, started: Instant, interval: Option<Duration>, why: &str) {
+        let ran = self.ran_at.is_some_and(|at| at >= started);
+        let failed = matches!(self.outcome, Outcome::Failed(_));
+        if !ran && !failed && self.is_due(started, interval) {
+            self.fail(QueryError::Timeout(why.to_owned()));
+        }
     }
 
     /// A run that the deadline cut off shows nothing. Returns whether it was.

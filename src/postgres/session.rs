@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{join, join_all, join3};
+use futures_util::future::{join, join_all, join3, join4};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::connect::{Connector, cancel, connect};
+use super::connect::{Connector, PATIENCE, cancel, connect};
 use super::error::{QueryError, of_session};
 use super::query::{Outcome, Shared, Slot};
 pub use super::rows::Mode;
@@ -32,8 +32,8 @@ pub struct Facts {
     pub pid: i32,
     /// Installed in the session's database: name, version, comment.
     pub extensions: Vec<(String, String, String)>,
-    /// The others that the role may connect to; asked for only when needed.
-    pub databases: Vec<String>,
+    /// The others that the role may connect to; `None` when not asked for, or not told.
+    pub databases: Option<Vec<String>>,
 }
 
 /// What is asked beside the slots.
@@ -60,6 +60,9 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orphan(i32);
 
+/// What a connection holds of the limits of the whole process, given back at its end.
+pub type Permits = Vec<OwnedSemaphorePermit>;
+
 /// One connection to one database.
 #[derive(Debug)]
 pub struct Session {
@@ -77,7 +80,7 @@ pub struct Session {
     databases: Prepared,
     settings: Prepared,
     connector: Arc<Connector>,
-    _permit: OwnedSemaphorePermit,
+    _permits: Permits,
 }
 
 // The postmaster's start, not the session's: a pooler's session may be older than the server's.
@@ -98,7 +101,9 @@ WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> pg_catalog.current
 AND pg_catalog.has_database_privilege(d.oid, 'CONNECT') ORDER BY d.datname";
 
 impl Session {
-    /// Connects. `id` tells this session's prepared statements from those of others. `mode` is what
+    /// Connects. Takes as long as the server does, up to [`PATIENCE`]: whoever gives up a
+    /// connection that a sleeping server has yet to notice, and makes another, soon has many. `id`
+    /// tells this session's prepared statements from those of others. `mode` is what
     /// is wished for; before a pooler the session takes [`Mode::Pooled`] by itself.
     ///
     /// # Errors
@@ -108,7 +113,7 @@ impl Session {
         database: &str,
         id: u64,
         mode: Mode,
-        permit: OwnedSemaphorePermit,
+        permits: Permits,
     ) -> Result<Self, Trouble> {
         let mut mode = mode;
         let target = &connector.target;
@@ -148,10 +153,9 @@ impl Session {
             databases: Prepared::new(DATABASES),
             settings: Prepared::new(settings::SQL),
             connector: Arc::clone(connector),
-            _permit: permit,
+            _permits: permits,
         };
-        let introduced = tokio::time::timeout(target.timeouts.connect, session.introduce(ascii));
-        match introduced.await {
+        match tokio::time::timeout(PATIENCE, session.introduce(ascii)).await {
             Ok(Ok(())) => Ok(session),
             Ok(Err(error)) => Err(of_session(&error)),
             Err(_) => Err(Trouble {
@@ -287,7 +291,7 @@ impl Session {
             uptime: 0.0,
             pid: 0,
             extensions: Vec::new(),
-            databases: Vec::new(),
+            databases: None,
         };
         let Facts {
             version,
@@ -344,9 +348,21 @@ impl Session {
                 .fetch(&self.client, self.id, way, &mut extension),
         );
         let ((probed, listed), named) = join(own, others).await;
-        probed.and(listed).and(named)?;
-        facts.extensions = extensions;
-        facts.databases = names;
+        probed?;
+        // Somebody may hold a lock on one of the catalogues; the rest is none the worse for it.
+        facts.extensions = match listed {
+            Ok(()) => extensions,
+            Err(lost @ QueryError::Lost(..)) => return Err(lost),
+            Err(_) => self
+                .facts
+                .as_ref()
+                .map_or_else(Vec::new, |before| before.extensions.clone()),
+        };
+        facts.databases = match named {
+            Ok(()) => databases.then_some(names),
+            Err(lost @ QueryError::Lost(..)) => return Err(lost),
+            Err(_) => None,
+        };
         Ok(facts)
     }
 
@@ -406,14 +422,14 @@ impl Session {
     }
 
     /// Sends all of `slots` at once, with the questions for [`Facts`] and for the settings before
-    /// them, and waits no longer than `deadline`. What did not answer is left in
+    /// them, and waits no longer than until `late` completes. What did not answer is left in
     /// [`Outcome::Running`].
     pub async fn run(
         &mut self,
         slots: &mut [&mut Slot],
         ask: Ask,
         shared: Shared<'_>,
-        deadline: Instant,
+        late: impl Future<Output = ()>,
     ) -> Answer {
         for slot in slots.iter_mut() {
             slot.outcome = Outcome::Running;
@@ -426,7 +442,9 @@ impl Session {
         let (plain, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) = slots
             .iter_mut()
             .map(|slot| &mut **slot)
-            .partition(|slot| this.is_plain(slot));
+            .partition(|slot| this.is_plain(slot) && !slot.slow);
+        // What held up the others once waits for them from then on.
+        special.sort_by_key(|slot| slot.slow);
         let everything = async {
             let ask_facts = async {
                 if let Some(databases) = ask.facts {
@@ -446,16 +464,51 @@ impl Session {
                     *settings = Some(fetch.await);
                 }
             };
-            let all = join_all(plain.into_iter().map(|slot| {
-                let way = this.way(slot.chosen.metric.builtin);
-                slot.run(&this.client, this.id, way, shared)
-            }));
-            join3(ask_facts, ask_settings, all).await;
+            let (ours, users): (Vec<&mut Slot>, Vec<&mut Slot>) = plain
+                .into_iter()
+                .partition(|slot| slot.chosen.metric.builtin);
+            let ours = join_all(
+                ours.into_iter()
+                    .map(|slot| slot.run(&this.client, this.id, this.way(true), shared)),
+            );
+            // A statement is parsed again under the path at the time it runs (PostgreSQL,
+            // "PREPARE"). These are sent in the order in which they are polled first.
+            let direct = this.mode != Mode::Pooled && !users.is_empty();
+            let path = async |sql| {
+                if direct {
+                    // If this fails the session is lost, and the next query finds out.
+                    drop(this.client.batch_execute(sql).await);
+                }
+            };
+            let users = async {
+                let all = join_all(
+                    users
+                        .into_iter()
+                        .map(|slot| slot.run(&this.client, this.id, this.way(false), shared)),
+                );
+                join3(path(USERS_PATH), all, path("RESET search_path")).await;
+            };
+            join4(ask_facts, ask_settings, ours, users).await;
             for slot in &mut special {
                 this.run_special(slot, shared).await;
             }
         };
-        answer.complete = timeout_at(deadline, everything).await.is_ok();
+        answer.complete = tokio::select! {
+            biased;
+            () = everything => true,
+            () = late => false,
+        };
+        if !answer.complete {
+            let was_sent = |slot: &&mut &mut Slot| matches!(slot.outcome, Outcome::Running);
+            let order = |slot: &&mut &mut Slot| {
+                let plain = self.is_plain(slot) && !slot.slow;
+                (!plain, slot.slow, !slot.chosen.metric.builtin)
+            };
+            // The server works on them in the order in which they were sent.
+            if let Some(slot) = slots.iter_mut().filter(was_sent).min_by_key(order) {
+                slot.slow = true;
+            }
+        }
         if let Some(Ok(facts)) = &answer.facts {
             self.facts = Some(facts.clone());
         }
@@ -499,11 +552,8 @@ impl Session {
     /// The backend that was left behind, when that takes longer than `limit`: the session's state
     /// is then unsure, and it is closed.
     pub async fn settled(self, limit: Duration) -> Result<Self, (Option<Orphan>, Trouble)> {
-        let until = Instant::now() + limit;
-        cancel(&self.connector, &self.client).await;
-        let nothing = self.client.simple_query("");
-        match timeout_at(until, nothing).await {
-            Ok(Ok(_)) => Ok(self),
+        match tokio::time::timeout(limit, self.settle()).await {
+            Ok(Ok(())) => Ok(self),
             Ok(Err(error)) => Err((None, of_session(&error))),
             Err(_) => {
                 let trouble = Trouble {
@@ -514,6 +564,27 @@ impl Session {
                     ),
                 };
                 Err((self.facts.as_ref().map(|facts| Orphan(facts.pid)), trouble))
+            }
+        }
+    }
+
+    async fn settle(&self) -> Result<(), tokio_postgres::Error> {
+        // A run may have been cut off between these settings and their end.
+        let reset = match self.mode {
+            Mode::Pooled => "",
+            Mode::Kept | Mode::Once => "RESET statement_timeout; RESET search_path",
+        };
+        let mut pause = Duration::from_millis(20);
+        loop {
+            // A cancel ends one statement, and many may stand in line behind it. The server has
+            // taken it to heart when this returns, so none comes late and hits a later scrape.
+            cancel(&self.connector, &self.client).await;
+            match tokio::time::timeout(pause, self.client.simple_query(reset)).await {
+                Ok(Ok(_)) => return Ok(()),
+                // The cancel hit this one.
+                Ok(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) => pause = (pause * 5 / 4).min(Duration::from_secs(2)),
             }
         }
     }

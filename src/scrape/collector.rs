@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::collected::Collected;
 use super::counters::TargetCounters;
+use super::flight::Deadline;
 use super::plan::Plan;
 use super::worker::{Commons, Leftover};
 use crate::exposition::render_label;
@@ -36,6 +37,8 @@ pub(super) struct Collector {
     leftover: Option<Leftover>,
     /// Skip the next walk: a backend of a session that was given up may still be there.
     hold_walk: bool,
+    /// A limit of one connection leaves none for other databases.
+    walk_told: bool,
     unsettled: bool,
     /// Failures that were logged, so that each is told once.
     told: BTreeSet<(String, String)>,
@@ -43,6 +46,8 @@ pub(super) struct Collector {
     next_session: u64,
 }
 
+/// How long a second connection that was given up is waited for.
+const GONE: Duration = Duration::from_secs(60);
 /// Ids of sessions to other databases; those of the own one count from 1.
 const OTHERS: u64 = 1 << 32;
 
@@ -69,6 +74,7 @@ impl Collector {
             kept: BTreeMap::new(),
             leftover: None,
             hold_walk: false,
+            walk_told: false,
             unsettled: false,
             told: BTreeSet::new(),
             denied: Vec::new(),
@@ -142,14 +148,18 @@ impl Collector {
     }
 
     /// Asks everything that is due. What is ready at `deadline` counts.
-    pub(super) async fn collect(&mut self, session: &mut Session, deadline: Instant) -> Collected {
+    pub(super) async fn collect(
+        &mut self,
+        session: &mut Session,
+        deadline: &Deadline,
+    ) -> Collected {
         let settings = self.commons.settings.borrow().clone();
         let started = Instant::now();
         if let Some(facts) = session.facts().cloned() {
             // A new catalogue came with a reload.
             if self.replan(&facts)
                 && let Some(plan) = &mut self.plan
-                && let Err(trouble) = session.prepare(&mut plan.own, deadline).await
+                && let Err(trouble) = session.prepare(&mut plan.own, deadline.at()).await
             {
                 self.unsettled = true;
                 return self.nothing(trouble);
@@ -184,12 +194,14 @@ impl Collector {
                 facts: Some(walk),
                 settings: turn == 0,
             };
-            let answer = session.run(&mut slots, ask, shared, deadline).await;
+            let answer = session
+                .run(&mut slots, ask, shared, deadline.passed())
+                .await;
             drop(slots);
             ran.extend(due.iter().copied());
             self.unsettled |= !answer.complete;
-            if let Some(Ok(found)) = answer.settings {
-                self.settings = Some(Arc::new(found));
+            if turn == 0 {
+                self.settings = answer.settings.and_then(Result::ok).map(Arc::new);
             }
             match answer.facts {
                 Some(Ok(found)) => facts = Some(found),
@@ -215,7 +227,7 @@ impl Collector {
                 break;
             }
             ran.clear();
-            if let Err(why) = session.prepare(&mut plan.own, deadline).await {
+            if let Err(why) = session.prepare(&mut plan.own, deadline.at()).await {
                 self.unsettled = true;
                 trouble = Some(why);
                 break;
@@ -228,11 +240,10 @@ impl Collector {
             }
         }
         self.look_over(&mut plan.own, &ran, &mut trouble);
-        if trouble.is_none()
-            && walk
-            && let Some(found) = &facts
-        {
-            plan.set_databases(&found.databases, &self.target.databases);
+        if trouble.is_none() && walk && facts.is_some() {
+            if let Some(names) = facts.as_ref().and_then(|found| found.databases.as_ref()) {
+                plan.set_databases(names, &self.target.databases);
+            }
             self.walk(
                 &mut plan,
                 session.mode(),
@@ -241,6 +252,13 @@ impl Collector {
                 deadline,
             )
             .await;
+            for slot in plan.others.values_mut().flatten() {
+                slot.left_out(
+                    started,
+                    settings.interval,
+                    "its database was not reached in time",
+                );
+            }
         }
         self.note_denied(&plan);
         let collected = self.gather(&plan, facts, trouble);
@@ -255,22 +273,31 @@ impl Collector {
         mode: &Mode,
         interval: Option<Duration>,
         query_text: usize,
-        deadline: Instant,
+        deadline: &Deadline,
     ) {
         if std::mem::take(&mut self.hold_walk) {
             return;
         }
         if let Some(leftover) = &mut self.leftover {
-            if timeout_at(deadline, leftover).await.is_err() {
-                return;
+            tokio::select! {
+                _ = leftover => self.leftover = None,
+                () = deadline.passed() => return,
             }
-            self.leftover = None;
+        }
+        if self.commons.places.is_for_one() {
+            if !std::mem::replace(&mut self.walk_told, true) {
+                warn!(
+                    server = %self.target.name,
+                    "max_connections = 1 leaves no connection for its other databases; raise it"
+                );
+            }
+            return;
         }
         let catalog = Arc::clone(plan.catalog());
         for (database, slots) in &mut plan.others {
             let now = Instant::now();
             let due = |slot: &&mut Slot| !slot.is_denied() && slot.is_due(now, interval);
-            if now >= deadline || !slots.iter_mut().any(|slot| due(&slot)) {
+            if deadline.is_over() || !slots.iter_mut().any(|slot| due(&slot)) {
                 continue;
             }
             let session = match self.session_of(database, mode, deadline).await {
@@ -278,12 +305,16 @@ impl Collector {
                 Err(trouble) => {
                     self.commons.counters.errors.add(1);
                     self.tell(database.clone(), "connection".to_owned(), &trouble.message);
+                    if self.leftover.is_some() {
+                        return;
+                    }
                     continue;
                 }
             };
             let mut session = session;
-            if *session.mode() == Mode::Kept && session.prepare(slots, deadline).await.is_err() {
-                self.give_up(session).await;
+            if *session.mode() == Mode::Kept && session.prepare(slots, deadline.at()).await.is_err()
+            {
+                self.give_up(session);
                 return;
             }
             let mut picked: Vec<&mut Slot> = slots.iter_mut().filter(due).collect();
@@ -293,20 +324,23 @@ impl Collector {
                 query_text,
             };
             let answer = session
-                .run(&mut picked, Ask::default(), shared, deadline)
+                .run(&mut picked, Ask::default(), shared, deadline.passed())
                 .await;
             let ran = (0..slots.len()).collect();
             let mut trouble = None;
             self.look_over(slots, &ran, &mut trouble);
             if !answer.complete || trouble.is_some() {
-                self.give_up(session).await;
+                self.give_up(session);
                 return;
             }
             if *session.mode() == Mode::Kept {
                 self.kept.insert(database.clone(), session);
-            } else if let Err(leftover) = session.close(Duration::from_secs(1)).await {
-                self.leftover = Some(leftover);
-                return;
+            } else {
+                let left = deadline.at().saturating_duration_since(Instant::now());
+                if let Err(leftover) = session.close(left.min(Duration::from_secs(1))).await {
+                    self.leftover = Some(leftover);
+                    return;
+                }
             }
         }
         let gone: Vec<String> = self
@@ -326,7 +360,7 @@ impl Collector {
         &mut self,
         database: &str,
         mode: &Mode,
-        deadline: Instant,
+        deadline: &Deadline,
     ) -> Result<Session, Trouble> {
         if let Some(session) = self.kept.remove(database)
             && session.trouble().is_none()
@@ -336,36 +370,50 @@ impl Collector {
         let mode = match mode {
             Mode::Pooled => Mode::Pooled,
             // The session's own database counts as one.
-            _ if self.kept.len() + 1 < self.target.session_databases => Mode::Kept,
+            _ if self.kept.len() + 1 < self.target.session_databases
+                && self.commons.places.has_room() =>
+            {
+                Mode::Kept
+            }
             _ => Mode::Once,
         };
         let late = || Trouble {
             reason: Reason::Timeout,
             message: "no connection before the scrape's deadline".to_owned(),
         };
-        let permits = Arc::clone(&self.commons.connections);
-        let permit = timeout_at(deadline, permits.acquire_owned())
-            .await
-            .map_err(|_| late())?
-            .map_err(|_| late())?;
+        let permits = tokio::select! {
+            permits = self.commons.places.for_another_database() => permits.ok_or_else(late)?,
+            () = deadline.passed() => return Err(late()),
+        };
         self.next_session += 1;
         self.counters.connections.add(1);
-        // Not cut off at the deadline: a connection that is given up half-way still counts at the
-        // server. Its own timeout ends it.
-        Session::open(&self.connector, database, self.next_session, mode, permit).await
+        let (connector, id) = (Arc::clone(&self.connector), self.next_session);
+        let database = database.to_owned();
+        let mut opening =
+            tokio::spawn(
+                async move { Session::open(&connector, &database, id, mode, permits).await },
+            );
+        tokio::select! {
+            opened = &mut opening => opened.unwrap_or_else(|_| Err(late())),
+            // A connection that is given up half-way still counts at the server.
+            () = deadline.passed() => {
+                self.leftover = Some(tokio::spawn(async move {
+                    if let Ok(Ok(session)) = opening.await {
+                        let _ = session.close(GONE).await;
+                    }
+                }));
+                Err(late())
+            }
+        }
     }
 
-    /// Ends a second connection whose state is unsure.
-    async fn give_up(&mut self, session: Session) {
-        match session.settled(Duration::from_secs(2)).await {
-            Ok(session) => {
-                if let Err(leftover) = session.close(Duration::from_secs(1)).await {
-                    self.leftover = Some(leftover);
-                }
+    /// Ends a second connection whose state is unsure, beside what comes next.
+    fn give_up(&mut self, session: Session) {
+        self.leftover = Some(tokio::spawn(async move {
+            if let Ok(session) = session.settled(GONE).await {
+                let _ = session.close(GONE).await;
             }
-            // The backend ends by its own statement_timeout.
-            Err(_) => self.hold_walk = true,
-        }
+        }));
     }
 
     /// Counts and tells what came of each slot that ran. A lost session is the target's trouble.
@@ -468,6 +516,10 @@ impl Collector {
 
     /// Ends the sessions of other databases.
     pub(super) async fn close(&mut self, limit: Duration) {
+        if let Some(leftover) = self.leftover.take() {
+            // Whoever takes the target over now begins with the server as it is.
+            let _ = tokio::time::timeout(limit, leftover).await;
+        }
         for (_, session) in std::mem::take(&mut self.kept) {
             let _ = session.close(limit).await;
         }

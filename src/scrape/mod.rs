@@ -11,6 +11,7 @@ mod exposition;
 mod flight;
 mod overview;
 mod own;
+mod places;
 mod plan;
 mod scraper;
 mod settings;

@@ -12,6 +12,7 @@ use tracing::info;
 use super::collected::Collected;
 use super::counters::TargetCounters;
 use super::flight::Flights;
+use super::places::Places;
 use super::settings::ScrapeSettings;
 use super::worker::{Commons, Worker};
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
@@ -68,7 +69,7 @@ impl Scraper {
             counters: Arc::default(),
             catalog,
             settings,
-            connections: Arc::new(Semaphore::new(connections)),
+            places: Places::new(connections),
         };
         Self(Arc::new(Inner {
             commons,

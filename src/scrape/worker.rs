@@ -8,9 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -19,6 +19,7 @@ use super::collected::Collected;
 use super::collector::Collector;
 use super::counters::{Counters, TargetCounters};
 use super::flight::Order;
+use super::places::Places;
 use super::settings::ScrapeSettings;
 use crate::catalog::Catalog;
 use crate::model::Reason;
@@ -31,11 +32,20 @@ pub(super) struct Commons {
     pub counters: Arc<Counters>,
     pub catalog: watch::Receiver<Arc<Catalog>>,
     pub settings: watch::Receiver<ScrapeSettings>,
-    /// One permit for each connection of the whole process.
-    pub connections: Arc<Semaphore>,
+    pub places: Places,
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>;
+/// An attempt to connect, which goes on beside the scrapes.
+struct Attempt {
+    result: Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>,
+    /// When it had its place among the connections.
+    began: watch::Receiver<Option<Instant>>,
+    /// It was told that it takes too long.
+    late: bool,
+}
+
+type Settled = Result<Session, (Option<Orphan>, Trouble)>;
+type Settling = Pin<Box<dyn Future<Output = Settled> + Send>>;
 
 /// The task of one target.
 pub(super) struct Worker {
@@ -51,6 +61,9 @@ pub(super) struct Worker {
     trouble: Option<Trouble>,
     backoff: Backoff,
     orphan: Option<Orphan>,
+    /// A session that has to answer first, and whether it is kept then.
+    settling: Option<(bool, Settling)>,
+    settling_since: Option<Instant>,
     /// Connections ran out: sessions are not kept, so that every target gets its turn.
     crowded: bool,
     /// Done when the worker that had this target before has ended.
@@ -61,6 +74,8 @@ pub(super) struct Worker {
 
 /// How long a collection may go on after the shutdown began.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
+/// How long an order waits for a session that a scrape before it left at work.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How long a session that is no longer needed may take to end.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -88,6 +103,8 @@ impl Worker {
             trouble: None,
             backoff: Backoff::default(),
             orphan: None,
+            settling: None,
+            settling_since: None,
             crowded: false,
             before,
             ended,
@@ -105,40 +122,60 @@ impl Worker {
                 () = cancelled.cancelled() => {}
             }
         }
-        let mut connecting: Option<Connecting> = None;
+        let mut connecting: Option<Attempt> = None;
         let mut waiting: Option<Order> = None;
         loop {
-            if self.session.is_none() && connecting.is_none() && self.wants_session(&waiting) {
-                connecting = self.connect(waiting.as_ref().map(Order::deadline));
+            let idle = self.session.is_none() && self.settling.is_none() && connecting.is_none();
+            if idle && self.wants_session(&waiting) {
+                connecting = self.connect(waiting.as_ref().map(|order| order.deadline().at()));
             }
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => break,
                 Some(order) = orders.recv() => waiting = Some(order),
-                result = poll(&mut connecting) => {
-                    connecting = None;
-                    self.connected(result).await;
-                }
+                step = attempted(&mut connecting, self.target.timeouts.connect) => match step {
+                    Some(result) => {
+                        connecting = None;
+                        self.connected(result).await;
+                    }
+                    None => {
+                        self.down(no_session(&self.target));
+                        if self.commons.places.are_taken() {
+                            // Others need its place more than one that does not answer.
+                            connecting = None;
+                        }
+                    }
+                },
+                (keep, result) = settled(&mut self.settling) => self.settled(keep, result).await,
+                () = patience(&self.settling_since, waiting.is_some()) => {}
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
             }
             let Some(order) = waiting.take() else {
                 continue;
             };
-            if let Some(session) = self.session.take() {
+            let late = connecting.as_ref().is_some_and(|attempt| attempt.late);
+            if order.deadline().is_over() {
+                // Nobody waits any more.
+            } else if let Some(session) = self.session.take() {
                 tokio::select! {
                     () = self.collect(session, order) => {}
                     // In-flight scrapes finish, within what the edge grants them.
                     () = past(&cancelled, IN_FLIGHT) => break,
                 }
-            } else if let Some(trouble) = self.known_trouble() {
+            } else if let Some(trouble) = self.known_trouble(late) {
                 self.refuse(order, trouble);
-            } else if order.deadline() > Instant::now() {
-                // The attempt that runs or comes now is this order's answer.
+            } else {
+                // What runs or comes now is this order's answer.
                 waiting = Some(order);
             }
         }
         drop(connecting);
+        if let Some((_, settling)) = self.settling.take()
+            && let Ok(Ok(session)) = timeout(GOODBYE, settling).await
+        {
+            self.session = Some(session);
+        }
         if let Some(session) = self.session.take() {
             let _ = session.close(GOODBYE).await;
         }
@@ -157,42 +194,53 @@ impl Worker {
     }
 
     /// What an order is answered with at once. Who keeps no session has to try each time, but not
-    /// before the backoff is over.
-    fn known_trouble(&self) -> Option<Trouble> {
-        let beside = self.keeps_session() || !self.backoff.is_over();
+    /// before the backoff is over, nor beside an attempt that is `late`.
+    fn known_trouble(&self, late: bool) -> Option<Trouble> {
+        if let Some(since) = self.settling_since {
+            return (since.elapsed() >= MOMENT).then(|| Trouble {
+                reason: Reason::Timeout,
+                message: format!(
+                    "{}: it still works on what a scrape before this one asked",
+                    self.target.address
+                ),
+            });
+        }
+        let beside = self.keeps_session() || !self.backoff.is_over() || late;
         self.trouble.clone().filter(|_| beside)
     }
 
     /// Begins to connect. Without an order that waits nobody queues for a connection: `None` then
     /// when there is none.
-    fn connect(&mut self, until: Option<Instant>) -> Option<Connecting> {
-        let free = Arc::clone(&self.commons.connections)
-            .try_acquire_owned()
-            .ok();
+    fn connect(&mut self, until: Option<Instant>) -> Option<Attempt> {
+        let places = self.commons.places.clone();
+        let free = places.free();
         if free.is_none() && until.is_none() {
             self.crowded = true;
             return None;
         }
         self.next_session += 1;
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
-        let connections = Arc::clone(&self.commons.connections);
         let counters = Arc::clone(&self.counters);
-        Some(Box::pin(async move {
-            let permit = match (free, until) {
-                (Some(permit), _) => permit,
+        let (begun, began) = watch::channel(None);
+        let result = Box::pin(async move {
+            let permits = match (free, until) {
+                (Some(permits), _) => permits,
                 (None, until) => {
                     let until = until.unwrap_or_else(Instant::now);
-                    let permit = timeout_at(until, connections.acquire_owned()).await;
-                    permit
-                        .ok()
-                        .and_then(Result::ok)
-                        .ok_or_else(no_connection_left)?
+                    let permits = timeout_at(until, places.for_session()).await;
+                    permits.ok().flatten().ok_or_else(no_connection_left)?
                 }
             };
+            begun.send_replace(Some(Instant::now()));
             counters.connections.add(1);
             let database = &connector.target.database;
-            Session::open(&connector, database, id, Mode::Kept, permit).await
-        }))
+            Session::open(&connector, database, id, Mode::Kept, permits).await
+        });
+        Some(Attempt {
+            result,
+            began,
+            late: false,
+        })
     }
 
     /// Looks the new session over, so that the first scrape finds everything prepared.
@@ -207,7 +255,7 @@ impl Worker {
                 match self.collector.ready(&mut session, deadline).await {
                     Ok(()) => Ok(session),
                     Err(trouble) => {
-                        let _ = session.close(GOODBYE).await;
+                        self.settle(session, false);
                         Err(trouble)
                     }
                 }
@@ -237,7 +285,14 @@ impl Worker {
         let started = Instant::now();
         let mut session = session;
         self.counters.scrapes.add(1);
-        let mut collected = self.collector.collect(&mut session, order.deadline()).await;
+        let deadline = order.deadline().clone();
+        let mut collected = self.collector.collect(&mut session, &deadline).await;
+        let broke = |trouble: &Trouble| trouble.reason == Reason::ConnectionLost;
+        if collected.trouble.as_ref().is_some_and(broke) {
+            // A query only knows that the connection broke; the connection knows why.
+            let _ = timeout(Duration::from_millis(200), session.ended()).await;
+            collected.trouble = session.trouble().or(collected.trouble);
+        }
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.report(&collected, &session);
@@ -252,21 +307,41 @@ impl Worker {
             return self.lost();
         }
         if self.collector.is_unsettled() {
-            // A server that does not answer is waited for instead of connected to again: that
-            // would be one connection more for as long as it sleeps.
-            let limit = (self.target.timeouts.query * 2).max(Duration::from_secs(60));
-            match session.settled(limit).await {
-                Ok(settled) => {
-                    session = settled;
-                    self.collector.settled();
-                }
-                Err((orphan, trouble)) => {
-                    self.orphan = orphan;
-                    return self.down(trouble);
-                }
+            self.settle(session, true);
+        } else {
+            self.put_back(session).await;
+        }
+    }
+
+    /// Waits, beside what comes, until the server has answered all it was asked. A server that
+    /// does not answer is waited for instead of connected to again: that would be one connection
+    /// more for as long as it sleeps.
+    fn settle(&mut self, session: Session, keep: bool) {
+        let limit = (self.target.timeouts.query * 2).max(Duration::from_secs(60));
+        self.settling_since = Some(Instant::now());
+        self.settling = Some((keep, Box::pin(session.settled(limit))));
+    }
+
+    async fn settled(&mut self, keep: bool, result: Settled) {
+        self.settling = None;
+        self.settling_since = None;
+        match result {
+            Ok(session) if keep => {
+                self.collector.settled();
+                self.put_back(session).await;
+            }
+            Ok(session) => {
+                let _ = session.close(GOODBYE).await;
+            }
+            Err((orphan, trouble)) => {
+                self.orphan = orphan;
+                self.down(trouble);
             }
         }
-        self.crowded = self.commons.connections.available_permits() == 0;
+    }
+
+    async fn put_back(&mut self, session: Session) {
+        self.crowded = self.commons.places.are_taken();
         if self.keeps_session() {
             self.session = Some(session);
         } else {
@@ -278,6 +353,10 @@ impl Worker {
     fn refuse(&mut self, order: Order, trouble: Trouble) {
         self.counters.scrapes.add(1);
         self.counters.fail(trouble.reason);
+        self.health.update(|health| {
+            health.active = false;
+            health.trouble = Some(trouble.clone());
+        });
         order.answer(self.collector.nothing(trouble));
     }
 
@@ -354,10 +433,60 @@ fn no_connection_left() -> Trouble {
     }
 }
 
-async fn poll(connecting: &mut Option<Connecting>) -> Result<Session, Trouble> {
-    match connecting {
-        Some(future) => future.await,
+fn no_session(target: &Target) -> Trouble {
+    Trouble {
+        reason: Reason::Timeout,
+        message: format!(
+            "{}: no session within {:?}; the attempt goes on. The server hangs, is overloaded, \
+             or does not speak PostgreSQL's protocol",
+            target.address, target.timeouts.connect
+        ),
+    }
+}
+
+/// The end of an attempt, or `None` once when it takes longer than `limit`. It goes on then: one
+/// that is given up still counts at a server that hangs, and a second would come on top.
+async fn attempted(
+    connecting: &mut Option<Attempt>,
+    limit: Duration,
+) -> Option<Result<Session, Trouble>> {
+    let Some(attempt) = connecting else {
+        return std::future::pending().await;
+    };
+    let mut began = attempt.began.clone();
+    let late = async {
+        let began = began
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|at| *at);
+        match began {
+            Some(at) if !attempt.late => sleep_until(at + limit).await,
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        result = &mut attempt.result => Some(result),
+        () = late => {
+            attempt.late = true;
+            None
+        }
+    }
+}
+
+async fn settled(settling: &mut Option<(bool, Settling)>) -> (bool, Settled) {
+    match settling {
+        Some((keep, future)) => (*keep, future.await),
         None => std::future::pending().await,
+    }
+}
+
+/// Completes when an order that waits for a session to settle has waited long enough.
+async fn patience(since: &Option<Instant>, waits: bool) {
+    match since {
+        Some(since) if waits && since.elapsed() < MOMENT => sleep_until(*since + MOMENT).await,
+        _ => std::future::pending().await,
     }
 }
 
