@@ -5,8 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::bed::{
-    GATE, Gate, Metrics, ROLE, Watch, all_failures, exporter, failures, is_active, nothing_lost,
-    scrape_within, server, settled,
+    GATE, Gate, Metrics, ROLE, SLACK, Watch, all_failures, exporter, failures, is_active,
+    nothing_lost, scrape_within, server, settled,
 };
 use crate::support::{Exporter, Samples, eventually};
 
@@ -75,16 +75,16 @@ fn fifty_scrapes_at_once_are_one_collection() {
     let (one, two) = (exporter.metrics(), exporter.metrics());
     let of_one = executions(&two) - executions(&one);
     assert!(of_one > 50.0);
-    let gate = Gate::close(&sick);
+    let gates = [Gate::close(&sick), Gate::close(&healthy)];
     let idle = open_files(&exporter);
     let answers: Vec<Samples> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..50)
             .map(|_| scope.spawn(|| scrape_within(&exporter, 30.0).0))
             .collect();
         eventually("all are there, and wait", || {
-            open_files(&exporter) >= idle + 50 && gate.is_waited_for()
+            open_files(&exporter) >= idle + 50 && gates.iter().all(Gate::is_waited_for)
         });
-        gate.open();
+        gates.into_iter().for_each(Gate::open);
         clients
             .into_iter()
             .map(|client| client.join().expect("no panic"))
@@ -121,7 +121,7 @@ fn one_dead_and_one_mute_server_of_twenty_cost_the_others_nothing() {
     let exporter = builder.start();
     for turn in 0..3 {
         let (samples, took) = scrape_within(&exporter, 8.0);
-        assert!(took < Duration::from_secs(8), "{took:?}");
+        assert!(took < Duration::from_secs(8) + SLACK, "{took:?}");
         for number in 1..=18 {
             assert!(
                 is_active(&samples, &format!("s{number}")),
@@ -159,7 +159,7 @@ fn an_impatient_client_does_not_spoil_the_answer_of_a_patient_one() {
         (impatient, patient.join().expect("no panic"))
     });
     assert!(
-        impatient.1 < Duration::from_millis(1_000),
+        impatient.1 < Duration::from_secs(1) + SLACK,
         "{:?}",
         impatient.1
     );

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::bed::{
-    GATE, Gate, Metrics, ROLE, Watch, all_failures, exporter, failures, furnish, healthy_is_whole,
-    is_active, nothing_lost, recovers, scrape_within, server, settled,
+    GATE, Gate, Metrics, ROLE, SLACK, Watch, all_failures, exporter, failures, furnish,
+    healthy_is_whole, is_active, nothing_lost, recovers, scrape_within, server, settled,
 };
 use crate::support::{Exporter, Postgres, eventually};
 
@@ -85,9 +85,14 @@ fn a_frozen_server_costs_others_nothing_and_is_whole_after_the_thaw() {
     let exporter = exporter(&sick, &healthy, &Metrics::new(&[])).start();
     let before = settled(&exporter);
     sick.freeze();
-    for _ in 0..3 {
-        let (during, took) = scrape_within(&exporter, 1.5);
-        assert!(took < Duration::from_millis(1500), "{took:?}");
+    for turn in 0..3 {
+        let (during, took) = scrape_within(&exporter, 2.0);
+        assert!(took < Duration::from_secs(2) + SLACK, "{turn}: {took:?}");
+        // From then on it is known.
+        assert!(
+            turn == 0 || took < Duration::from_secs(1) + SLACK,
+            "{turn}: {took:?}"
+        );
         assert!(!is_active(&during, "sick"));
         assert!(failures(&during, "sick", "timeout") >= 1.0);
         healthy_is_whole(&before, &during);
@@ -117,7 +122,7 @@ fn a_server_frozen_before_the_login_gets_one_connection_and_no_more() {
         .start();
     eventually("the time is over for several attempts", || {
         let (during, took) = scrape_within(&exporter, 1.0);
-        assert!(took < Duration::from_millis(1500), "{took:?}");
+        assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
         let labels = [("server", "sick")];
         let made = during.value("pgexporter_postgresql_connections_total", &labels);
         failures(&during, "sick", "timeout") >= 1.0

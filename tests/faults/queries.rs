@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bed::{
-    Metrics, ROLE, Watch, all_failures, exporter, failures, healthy_is_whole, is_active,
+    Metrics, ROLE, SLACK, Watch, all_failures, exporter, failures, healthy_is_whole, is_active,
     nothing_lost, recovers, scrape_within, server, settled,
 };
 use crate::support::{Exporter, Samples, eventually};
@@ -66,7 +66,10 @@ fn a_locked_catalogue_holds_no_scrape_beyond_its_deadline() {
         ));
         for _ in 0..2 {
             let (during, took) = scrape_within(&exporter, 3.0);
-            assert!(took < Duration::from_secs(3), "{catalogue}: {took:?}");
+            assert!(
+                took < Duration::from_secs(3) + SLACK,
+                "{catalogue}: {took:?}"
+            );
             healthy_is_whole(&before, &during);
             // What needs no catalogue is there.
             assert!(
@@ -130,7 +133,7 @@ fn a_slow_query_is_cut_by_whatever_limit_comes_first() {
         .replace("PORT", &sick.port().to_string());
     // Its own timeout, the timeout of all, and the deadline of the scrape.
     let cases = [
-        ("timeout: 300ms", "0", 20.0),
+        ("timeout: 1s", "0", 20.0),
         ("", "1s", 20.0),
         ("", "0", 2.0),
         ("timeout: 20s", "0", 2.0),
@@ -151,18 +154,22 @@ fn a_slow_query_is_cut_by_whatever_limit_comes_first() {
         let mut before = None;
         for turn in 0..3 {
             let (during, took) = scrape_within(&exporter, deadline);
-            assert!(took < Duration::from_millis(2600), "{case}: {took:?}");
+            assert!(took < Duration::from_secs(2) + SLACK, "{case}: {took:?}");
             assert!(
                 is_active(&during, "sick"),
                 "{case}, {turn}: {}",
                 exporter.log()
             );
             assert_eq!(during.value("pgexporter_slow", &SICK), None, "{case}");
-            assert_eq!(
-                during.value("pgexporter_quick", &SICK),
-                Some(3.0),
-                "{case}, {turn}"
-            );
+            // Those behind the slow one have their turn from the second scrape on.
+            for (name, value) in [("pgexporter_quick", 3.0), ("pgexporter_later", 4.0)] {
+                let found = during.value(name, &SICK);
+                let cut = turn == 0 && found.is_none();
+                assert!(
+                    cut || found == Some(value),
+                    "{case}, {turn}: {name} {found:?}"
+                );
+            }
             assert!(
                 counted(&during, "pgexporter_query_timeouts_total") >= 1.0,
                 "{case}"
@@ -209,7 +216,7 @@ fn a_message_over_64_mib_ends_the_session_and_not_the_process() {
         assert!(!is_active(&during, "sick"));
         healthy_is_whole(&before, &during);
     }
-    assert!(exporter.get("/").body.contains("the limit is 67108864"));
+    assert!(exporter.log().contains("the limit is 67108864"));
     let grown = peak_memory(&exporter) - memory;
     assert!(grown < 20 * 1024, "its memory grew by {grown} kB");
     sick.execute("DROP ROLE flood");

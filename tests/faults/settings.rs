@@ -76,7 +76,8 @@ fn sessions_of_other_databases_are_kept_when_that_is_chosen() {
 #[test]
 fn a_collection_is_served_again_while_it_is_young_enough() {
     let (sick, healthy) = (server(17), server(18));
-    let exporter = exporter(&sick, &healthy, &Metrics::new(&[]))
+    let metrics = Metrics::new(&[]);
+    let exporter = exporter(&sick, &healthy, &metrics)
         .set("metrics_cache_max_age = 1h")
         .set("metrics_cache_max_size = 50M")
         .start();
