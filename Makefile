@@ -16,9 +16,9 @@ test: ## Run all tests, against real PostgreSQL 13 to 18 (downloaded once, then 
 	$(CARGO) run --locked --example testbeds
 	$(CARGO) test --locked
 
-bench: ## Measure a scrape and write docs/performance.md (PEERS=1: other exporters beside)
+bench: ## Measure a scrape and write docs/performance.md (QUICK=1: a look; PEERS=1: others beside)
 	$(CARGO) run --locked --example testbeds
-	PEERS=$(PEERS) $(CARGO) bench --locked --benches
+	PEERS=$(PEERS) QUICK=$(QUICK) $(CARGO) bench --locked --bench scrape
 
 fmt: ## Format the code
 	$(CARGO) fmt
@@ -27,5 +27,6 @@ lint: ## Check the format, and let clippy look
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-docs: ## Build the documentation of the code
+docs: ## Generate the pages of docs/, and build the documentation of the code
+	UPDATE_DOCS=1 $(CARGO) test --locked --test configuration_docs --test metrics_docs
 	$(CARGO) doc --locked --no-deps --document-private-items

@@ -1,3 +1,7 @@
-//! pgexporter-cli.
+//! pgexporter-cli: speaks with a running exporter, and checks its files.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgexporter::cli::check::run(std::env::args_os())
+}

@@ -3,6 +3,7 @@
 
 mod builtin;
 mod choose;
+pub mod docs;
 mod files;
 mod metric;
 mod parse;

@@ -1,4 +1,5 @@
 //! The command lines.
 
 pub mod admin;
+pub mod check;
 mod password;

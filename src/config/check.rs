@@ -54,6 +54,10 @@ pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
             message,
         );
     }
+    if main.management.is_some() {
+        let message = "has no effect yet, nor have the keys of TLS and logins on that port";
+        report.notice(given.line("management"), "management", message);
+    }
     let in_use = main.tls && main.management.is_some();
     tls_files("tls_", &main.tls_files, in_use, given, report);
     if main.tls && main.management.is_none() {
@@ -75,6 +79,11 @@ pub(super) fn server(server: &Server, given: &Given, report: &mut Report) {
         given,
         report,
     );
+    for key in ["data_dir", "wal_dir"] {
+        if given.value(key).is_some() {
+            report.notice(given.line(key), key, "has no effect yet");
+        }
+    }
     let explicit = given.value("tls").is_some();
     if server.host.starts_with('/') && explicit && server.tls > ServerTls::Try {
         let message = "has no effect: a Unix socket speaks no TLS";

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
+use crate::targets::Sources;
+
 /// The options of the C program, with the same meaning.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -48,4 +50,18 @@ pub(super) struct Arguments {
     /// Display this help
     #[arg(short = '?', long = "help", action = ArgAction::Help)]
     pub help: Option<bool>,
+}
+
+impl Arguments {
+    /// Which files to read.
+    pub(super) fn sources(&self) -> Sources {
+        Sources {
+            config: self.config.clone(),
+            directory: self.directory.clone(),
+            users: self.users.clone(),
+            admins: self.admins.clone(),
+            metrics: self.yaml.iter().chain(&self.json).cloned().collect(),
+            collectors: self.collectors.clone(),
+        }
+    }
 }

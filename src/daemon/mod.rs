@@ -5,6 +5,14 @@ mod arguments;
 pub mod process;
 mod reload;
 mod run;
+mod settings;
 mod start;
 
 pub use start::main;
+
+/// Systemd may not listen any more; the program goes on without it.
+fn tell(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!("telling systemd or the system failed: {error}");
+    }
+}

@@ -1,164 +1,129 @@
-//! Reading everything that the running state is made of: all of it, or an error and nothing.
+//! Reload: everything is read again, and published at once or not at all.
 
-use std::path::{Path, PathBuf};
+use std::net::TcpListener;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
 
-use super::arguments::Arguments;
-use crate::catalog::{self, Catalog};
-use crate::config::{self, Configuration, Main};
+use super::process::title;
+use super::{settings, tell};
+use crate::catalog::Catalog;
+use crate::config::{self, Changes, Configuration};
 use crate::http;
 use crate::scrape::ScrapeSettings;
-use crate::security::tls::{ListenerFiles, ListenerTls};
-use crate::security::{Environment, PasswordSources, Vault};
-use crate::targets::{self, TargetList};
-use crate::telemetry::LogSettings;
+use crate::targets::{LoadErrors, Loaded, Sources, TargetList};
+use crate::telemetry::Telemetry;
 
-/// Everything that was read, checked and ready to be published.
-pub(super) struct State {
-    pub configuration: Configuration,
-    pub catalog: Arc<Catalog>,
-    pub targets: TargetList,
-    pub scrape: ScrapeSettings,
-    pub http: Arc<http::Settings>,
-    /// What a person should know, one line each.
-    pub notices: Vec<String>,
+/// Where what was read is published. One writer, and readers of snapshots.
+pub(super) struct Published {
+    pub catalog: watch::Sender<Arc<Catalog>>,
+    pub scrape: watch::Sender<ScrapeSettings>,
+    pub http: watch::Sender<Arc<http::Settings>>,
+    pub targets: watch::Sender<TargetList>,
+    /// The listening sockets once more, for `backlog`.
+    pub listeners: Vec<TcpListener>,
 }
 
-/// The users file where none is named: as the C program finds it.
-const USERS_FILE: &str = "pgexporter_users.conf";
-
-/// Reads the configuration file alone.
-pub(super) fn read_configuration(
-    arguments: &Arguments,
-) -> Result<(Configuration, Vec<String>), config::ConfigErrors> {
-    let path = config::find(
-        arguments.config.as_deref(),
-        arguments.directory.as_deref(),
-        |name| std::env::var_os(name),
-    )?;
-    let loaded = config::load(&path)?;
-    Ok((loaded.configuration, loaded.notices))
-}
-
-/// Reads all other files that `configuration` names.
-pub(super) fn read_state(
-    arguments: &Arguments,
-    mut configuration: Configuration,
-    mut notices: Vec<String>,
-) -> anyhow::Result<State> {
-    if !arguments.collectors.is_empty() {
-        configuration
-            .main
-            .collectors
-            .clone_from(&arguments.collectors);
-    }
-    let main = &configuration.main;
-    let own: Vec<PathBuf> = [
-        main.metrics_path.clone(),
-        arguments.yaml.clone(),
-        arguments.json.clone(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let catalog = Arc::new(catalog::load(&own)?);
-    notices.extend(unknown_collectors(&catalog, main));
-    let passwords = read_passwords(arguments, &configuration.path)?;
-    notices.extend(passwords.warnings().iter().cloned());
-    let targets = targets::from_file(&configuration, &passwords)?;
-    for target in &targets {
-        target
-            .tls
-            .config()
-            .with_context(|| format!("server {}", target.name))?;
-    }
-    let http = Arc::new(http_settings(main)?);
-    Ok(State {
-        scrape: ScrapeSettings {
-            interval: main.collector_interval,
-            query_text: main.query_text_length,
-            cache_age: main.metrics_cache_max_age,
-            cache_size: main.metrics_cache_max_size,
-        },
-        http,
-        catalog,
-        targets: Arc::new(targets),
-        configuration,
-        notices,
-    })
-}
-
-fn read_passwords(arguments: &Arguments, configuration: &Path) -> anyhow::Result<PasswordSources> {
-    let environment = Environment::of_process();
-    let vault = Vault::new(environment.home.as_deref());
-    let beside = configuration.parent().map(|folder| folder.join(USERS_FILE));
-    let users = arguments
-        .users
-        .clone()
-        .or(beside.filter(|path| path.exists()));
-    Ok(PasswordSources::load(
-        users.as_deref(),
-        &vault,
-        &environment,
-    )?)
-}
-
-fn http_settings(main: &Main) -> anyhow::Result<http::Settings> {
-    let files = &main.metrics_tls_files;
-    let tls = match (&files.cert, &files.key) {
-        (Some(cert), Some(key)) => {
-            let files = ListenerFiles {
-                certificate: cert.clone(),
-                key: key.clone(),
-                client_ca: files.ca.clone(),
-            };
-            let tls = ListenerTls::load(files, &["http/1.1"]).context("metrics over TLS")?;
-            Some(Arc::new(tls))
+/// Reads everything again; returns the configuration to go on with, which is `old` when anything
+/// is wrong.
+pub(super) fn reload(
+    sources: &Sources,
+    old: Configuration,
+    published: &Published,
+    telemetry: &Telemetry,
+) -> Configuration {
+    let (loaded, changes) = match read(sources, &old) {
+        Ok(read) => read,
+        Err(errors) => {
+            for problem in &errors.problems {
+                error!("{problem}");
+            }
+            error!(
+                errors = errors.problems.len(),
+                "reload refused, nothing was changed"
+            );
+            return old;
         }
-        _ => None,
     };
-    Ok(http::Settings {
-        blocking_timeout: main.blocking_timeout,
-        openmetrics: main.openmetrics,
-        nodelay: main.nodelay,
-        keep_alive: main.keep_alive,
-        tls,
-        ..http::Settings::default()
-    })
-}
-
-/// A name that no metric has runs nothing or excludes nothing, which nobody means.
-fn unknown_collectors(catalog: &Catalog, main: &Main) -> Vec<String> {
-    let known = |name: &String| {
-        catalog
-            .metrics
-            .iter()
-            .any(|metric| metric.collector == *name)
-    };
-    let lists = [
-        ("collectors", &main.collectors),
-        ("exclude_collectors", &main.exclude_collectors),
-    ];
-    lists
-        .iter()
-        .flat_map(|(key, list)| list.iter().map(move |name| (key, name)))
-        .filter(|(_, name)| !known(name))
-        .map(|(key, name)| format!("{key}: there is no collector {name}"))
-        .collect()
-}
-
-/// Settings of the log.
-pub(super) fn log_settings(main: &Main) -> LogSettings {
-    LogSettings {
-        log_type: main.log_type,
-        level: main.log_level,
-        path: main.log_path.clone(),
-        rotation_age: main.log_rotation_age,
-        rotation_size: main.log_rotation_size,
-        line_prefix: main.log_line_prefix.clone(),
-        mode: main.log_mode,
-        format: main.log_format,
+    if let Err(error) = telemetry.reload(&settings::log(&loaded.configuration.main)) {
+        error!("{error}");
+        error!(errors = 1, "reload refused, nothing was changed");
+        return old;
     }
+    for notice in &loaded.notices {
+        warn!("{notice}");
+    }
+    let report = report(&changes, &loaded, published);
+    publish(&loaded, &old, published);
+    info!("reloaded: {report}");
+    if !changes.restart.is_empty() {
+        let keys: Vec<&str> = changes.restart.iter().map(|one| one.key.as_str()).collect();
+        warn!("a restart is needed for {}", keys.join(", "));
+    }
+    loaded.configuration
+}
+
+fn read(sources: &Sources, old: &Configuration) -> Result<(Loaded, Changes), LoadErrors> {
+    let mut read = sources.configuration()?;
+    let changes = config::compare(old, &read.configuration);
+    read.configuration = config::merge(old, &read.configuration);
+    Ok((sources.load(read)?, changes))
+}
+
+fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
+    let main = &loaded.configuration.main;
+    published.catalog.send_if_modified(|catalog| {
+        // A catalogue that reads the same keeps what sessions hold prepared for it.
+        let changed = differs(catalog, &loaded.catalog);
+        if changed {
+            catalog.clone_from(&loaded.catalog);
+        }
+        changed
+    });
+    published.scrape.send_replace(settings::scrape(main));
+    let tls = loaded.metrics_tls.clone();
+    published.http.send_replace(settings::http(main, tls));
+    published.targets.send_replace(Arc::clone(&loaded.targets));
+    tell(title::apply(main.update_process_title, main.metrics));
+    if main.backlog != old.main.backlog {
+        for listener in &published.listeners {
+            // Asked again, listen(2) takes the new length over.
+            let length = i32::try_from(main.backlog).unwrap_or(i32::MAX);
+            tell(rustix::net::listen(listener, length).map_err(Into::into));
+        }
+    }
+}
+
+fn differs(one: &Catalog, other: &Catalog) -> bool {
+    one.metrics != other.metrics || one.families != other.families
+}
+
+/// All that is different, in one line: keys and servers of the file, and what other files changed.
+fn report(changes: &Changes, loaded: &Loaded, published: &Published) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    if !changes.is_empty() {
+        lines.extend(changes.to_string().lines().map(str::to_owned));
+    }
+    if differs(&published.catalog.borrow(), &loaded.catalog) {
+        lines.push("metrics: changed".to_owned());
+    }
+    for old in published.targets.borrow().iter() {
+        let Some(new) = loaded.targets.iter().find(|new| new.name == old.name) else {
+            continue;
+        };
+        if old.password != new.password {
+            lines.push(format!("server {}: its password is another", new.name));
+        }
+        let told = changes.changed.iter().any(|server| {
+            server.name == new.name && server.changes.iter().any(|one| one.key.starts_with("tls"))
+        });
+        if old.tls != new.tls && !told {
+            lines.push(format!("server {}: its certificates are others", new.name));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("nothing is different".to_owned());
+    }
+    lines.join("; ")
 }

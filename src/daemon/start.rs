@@ -1,18 +1,23 @@
 //! From the command line to the running program, and the exit status after it.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 
 use super::arguments::Arguments;
 use super::process::detach::{self, Child};
 use super::process::pidfile::Pidfile;
+use super::process::signals::Signals;
 use super::process::{limits, title};
-use super::reload::{log_settings, read_configuration, read_state};
-use super::run;
-use crate::telemetry::{self, Telemetry};
-use crate::{fatal, http};
+use super::{run, settings};
+use crate::targets::{Loaded, Sources};
+use crate::telemetry::{self, LogType, Telemetry};
+use crate::{config, fatal, http};
 
 /// How long the background process may take to be ready.
 const DETACH: Duration = Duration::from_secs(60);
@@ -42,38 +47,47 @@ pub fn main() -> ExitCode {
             Err(error) => say(&error.to_string()),
         };
     }
-    start(&arguments, child)
-}
-
-fn start(arguments: &Arguments, child: Option<Child>) -> ExitCode {
-    let (configuration, notices) = match read_configuration(arguments) {
+    let sources = arguments.sources();
+    let read = match sources.configuration() {
         Ok(read) => read,
-        Err(errors) => return fail(None, child, &errors.to_string()),
+        Err(errors) => return refuse(child, &errors.to_string()),
     };
-    let telemetry = match telemetry::init(&log_settings(&configuration.main)) {
+    let main = &read.configuration.main;
+    if child.is_some() && main.log_type == LogType::Console {
+        let problem = "in the background nobody sees the console; set log_type = file or syslog";
+        return refuse(child, problem);
+    }
+    let on_console = main.log_type == LogType::Console;
+    let telemetry = match telemetry::init(&settings::log(main)) {
         Ok(telemetry) => telemetry,
-        Err(error) => return fail(None, child, &error.to_string()),
+        Err(error) => return refuse(child, &error.to_string()),
     };
     let mut child = child;
-    let result = prepare(arguments, configuration, notices, &telemetry, &mut child);
-    match result {
-        Ok(()) => {
-            telemetry.flush();
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(Some(&telemetry), child, &format!("{error:#}")),
+    let ended = start(sources, read, &telemetry, &mut child);
+    let Err(error) = ended else {
+        telemetry.flush();
+        return ExitCode::SUCCESS;
+    };
+    let message = format!("{error:#}");
+    for line in message.lines() {
+        fatal!("{line}");
     }
+    telemetry.flush();
+    // On the console it stands already.
+    if on_console && child.is_none() {
+        return ExitCode::FAILURE;
+    }
+    refuse(child, &message)
 }
 
-fn prepare(
-    arguments: &Arguments,
-    configuration: crate::config::Configuration,
-    notices: Vec<String>,
+fn start(
+    sources: Sources,
+    read: config::Loaded,
     telemetry: &Telemetry,
     child: &mut Option<Child>,
 ) -> anyhow::Result<()> {
-    let state = read_state(arguments, configuration, notices)?;
-    let main = &state.configuration.main;
+    let loaded = sources.load(read)?;
+    let main = &loaded.configuration.main;
     if let Err(error) = limits::raise() {
         tracing::warn!("{error}");
     }
@@ -81,37 +95,63 @@ fn prepare(
     if let Err(error) = title::apply(main.update_process_title, main.metrics) {
         tracing::warn!("the process title cannot be set: {error}");
     }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().min(4)))
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()?;
+    // Before the pidfile, which a signal must not leave behind.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
     let pidfile = main.pidfile.as_deref().map(Pidfile::create).transpose()?;
+    let ended = serve(sources, loaded, telemetry, signals, child, &runtime);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(pidfile);
+    ended
+}
+
+fn serve(
+    sources: Sources,
+    loaded: Loaded,
+    telemetry: &Telemetry,
+    signals: Signals,
+    child: &mut Option<Child>,
+    runtime: &tokio::runtime::Runtime,
+) -> anyhow::Result<()> {
+    let main = &loaded.configuration.main;
+    make_folder(&main.unix_socket_dir)?;
     let metrics = http::bind(&main.host, main.metrics, main.backlog)?;
     let health = main
         .health
         .map(|port| http::bind(&main.host, port, main.backlog))
         .transpose()?
         .unwrap_or_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().min(4)))
-        .max_blocking_threads(16)
-        .enable_all()
-        .build()?;
-    let ended = runtime.block_on(run::run(run::Running {
-        arguments: arguments.clone(),
-        state,
+    runtime.block_on(run::run(run::Running {
+        sources,
+        loaded,
         telemetry: telemetry.clone(),
+        signals,
         metrics,
         health,
         child: child.take(),
-    }));
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    drop(pidfile);
-    ended
+    }))
 }
 
-/// Says why it did not start: in the log when there is one, to the waiting parent, and on stderr.
-fn fail(telemetry: Option<&Telemetry>, child: Option<Child>, message: &str) -> ExitCode {
-    if let Some(telemetry) = telemetry {
-        fatal!("{message}");
-        telemetry.flush();
-    }
+/// `unix_socket_dir` is there or made, for this user alone.
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| {
+        format!(
+            "unix_socket_dir = {}: there is no such folder and it cannot be made; name another",
+            path.display()
+        )
+    })
+}
+
+/// Says why it did not start: to the parent that waits, or on stderr.
+fn refuse(child: Option<Child>, message: &str) -> ExitCode {
     match child {
         Some(child) => child.failed(message),
         None => return say(message),

@@ -36,6 +36,22 @@ pub enum QueryError {
 }
 
 impl QueryError {
+    /// The same as the trouble of the whole target.
+    #[must_use]
+    pub fn into_trouble(self) -> Trouble {
+        match self {
+            QueryError::Lost(message, reason) => Trouble { reason, message },
+            QueryError::Timeout(message) => Trouble {
+                reason: Reason::Timeout,
+                message,
+            },
+            other => Trouble {
+                reason: Reason::ServerError,
+                message: other.to_string(),
+            },
+        }
+    }
+
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
             let trouble = of_session(error);

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::error::QueryError;
 use super::rows::{Fields, Prepared, Way};
 use super::samples::{DoubleBuffer, QuerySamples};
-use super::value::{self, Number};
+use super::value;
 use crate::catalog::{Catalog, Chosen, ColumnKind};
 use crate::exposition::{SampleWriter, render_label};
 
@@ -38,6 +38,8 @@ pub struct Slot {
     /// It was at work when a deadline came, and those behind it had no turn.
     pub(super) slow: bool,
     buffer: DoubleBuffer,
+    /// It ran and nobody entered it yet.
+    fresh: bool,
     ran_at: Option<Instant>,
     /// The rendered label `database`, empty where the query has one of its own.
     database: Vec<u8>,
@@ -84,6 +86,7 @@ impl Slot {
             outcome: Outcome::Waiting,
             slow: false,
             buffer: DoubleBuffer::default(),
+            fresh: false,
             ran_at: None,
             database: label,
             database_name: database.to_owned(),
@@ -123,7 +126,6 @@ impl Slot {
         way: Way<'_>,
         shared: Shared<'_>,
     ) {
-        self.outcome = Outcome::Running;
         let query = self.chosen.query();
         let values = query.columns.iter().filter_map(|column| match column.kind {
             ColumnKind::Value(at) | ColumnKind::HistogramBounds(at) => Some(at),
@@ -160,25 +162,36 @@ impl Slot {
         self.outcome = Outcome::Failed(error);
     }
 
-    /// Shows nothing when it was due at `started` and did not run since, for `why`: old rows would
-    /// pass for new.
-    pub fn left_out(&mut self, started: Instant, interval: Option<Duration>, why: &str) {
-        let ran = self.ran_at.is_some_and(|at| at >= started);
-        let failed = matches!(self.outcome, Outcome::Failed(_));
-        if !ran && !failed && self.is_due(started, interval) {
-            self.fail(QueryError::Timeout(why.to_owned()));
-        }
+    /// Begins a run.
+    pub(super) fn begin(&mut self) {
+        self.outcome = Outcome::Running;
+        self.fresh = true;
     }
 
-    /// A run that the deadline cut off shows nothing. Returns whether it was.
-    pub fn cut_off(&mut self) -> bool {
-        let was = matches!(self.outcome, Outcome::Running);
-        if was {
+    /// Whether it ran since [`Self::take_fresh`].
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The same, once.
+    pub fn take_fresh(&mut self) -> bool {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// A run that was due and could not be made shows nothing.
+    pub fn give_up(&mut self, why: &str) {
+        self.fail(QueryError::Timeout(why.to_owned()));
+        self.fresh = true;
+    }
+
+    /// A run that the deadline cut off shows nothing.
+    pub fn cut_off(&mut self) {
+        if matches!(self.outcome, Outcome::Running) {
             self.fail(QueryError::Timeout(
                 "no answer before the scrape's deadline".to_owned(),
             ));
         }
-        was
     }
 
     /// Does not run again before a new session.
@@ -269,7 +282,7 @@ fn histogram(out: &mut Vec<u8>, name: &str, labels: &[u8], fields: Fields<'_>, a
     let single = |at: usize| {
         fields
             .get(at)
-            .map(|raw| as_float(value::number(fields.encoding(at), raw)))
+            .map(|raw| value::as_float(value::number(fields.encoding(at), raw)))
     };
     let mut buckets: Vec<(f64, f64)> = list(at)
         .into_iter()
@@ -321,16 +334,4 @@ fn array(raw: &[u8]) -> Vec<f64> {
         .filter(|part| !part.is_empty())
         .map(|part| part.trim_matches('"').parse().unwrap_or(f64::NAN))
         .collect()
-}
-
-fn as_float(number: Number<'_>) -> f64 {
-    match number {
-        #[allow(clippy::cast_precision_loss)]
-        Number::Integer(value) => value as f64,
-        Number::Float(value) => value,
-        Number::Digits(text) => std::str::from_utf8(text)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(f64::NAN),
-    }
 }

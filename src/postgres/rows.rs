@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) sql: String,
     /// The session that prepared it, and the handle there.
     statement: Option<(u64, Statement)>,
+    /// The session that refused to prepare it: it is sent without a name there.
+    refused: Option<u64>,
     encodings: Vec<Encoding>,
 }
 
@@ -36,15 +38,18 @@ impl Prepared {
         Self {
             sql: sql.into(),
             statement: None,
+            refused: None,
             encodings: Vec::new(),
         }
     }
 
-    /// Whether this session holds it.
-    pub(super) fn is_held_by(&self, session: u64) -> bool {
-        self.statement
+    /// Whether it is to be prepared in this session.
+    pub(super) fn is_new_to(&self, session: u64) -> bool {
+        let held = self
+            .statement
             .as_ref()
-            .is_some_and(|(owner, _)| *owner == session)
+            .is_some_and(|(owner, _)| *owner == session);
+        !held && self.refused != Some(session)
     }
 
     /// Prepares it. A column whose type is not read natively makes it be prepared again with a
@@ -55,16 +60,23 @@ impl Prepared {
         session: u64,
     ) -> Result<(), QueryError> {
         self.statement = None;
-        let mut statement = client
-            .prepare(&self.sql)
-            .await
-            .map_err(|e| QueryError::of(&e))?;
-        if let Some(sql) = with_casts(&self.sql, statement.columns()) {
-            statement = client.prepare(&sql).await.map_err(|e| QueryError::of(&e))?;
-        }
+        let prepared = self.with_native_columns(client).await;
+        self.refused = prepared.is_err().then_some(session);
+        let statement = prepared.map_err(|error| QueryError::of(&error))?;
         self.encodings = encodings(statement.columns());
         self.statement = Some((session, statement));
         Ok(())
+    }
+
+    async fn with_native_columns(
+        &self,
+        client: &Client,
+    ) -> Result<Statement, tokio_postgres::Error> {
+        let statement = client.prepare(&self.sql).await?;
+        match with_casts(&self.sql, statement.columns()) {
+            Some(sql) => client.prepare(&sql).await,
+            None => Ok(statement),
+        }
     }
 
     /// Sends it and hands each row on.

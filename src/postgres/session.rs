@@ -1,60 +1,20 @@
-//! A session: one connection to one database, and what it is asked at a collection.
+//! A session: one connection to one database, from login to goodbye.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{join, join_all, join3, join4};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::connect::{Connector, PATIENCE, cancel, connect};
-use super::error::{QueryError, of_session};
-use super::query::{Outcome, Shared, Slot};
-pub use super::rows::Mode;
-use super::rows::{Fields, Prepared, Way};
-use super::settings::{self, SettingsSamples};
-use super::value::{self, Encoding, Number};
-use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
+use super::error::of_session;
+use super::facts::{Facts, Questions};
+use super::rows::{Fields, Mode, Prepared, Way};
+use super::run::OWN_SETTINGS;
+use crate::model::Reason;
 use crate::targets::{Target, Trouble};
-
-/// What a server says of itself at each collection.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Facts {
-    /// Its version.
-    pub version: ServerVersion,
-    /// Its role.
-    pub role: Role,
-    /// Seconds since it was started.
-    pub uptime: f64,
-    /// The process that serves this session.
-    pub pid: i32,
-    /// Installed in the session's database: name, version, comment.
-    pub extensions: Vec<(String, String, String)>,
-    /// The others that the role may connect to; `None` when not asked for, or not told.
-    pub databases: Option<Vec<String>>,
-}
-
-/// What is asked beside the slots.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ask {
-    /// [`Facts`]; true with the list of databases.
-    pub facts: Option<bool>,
-    /// The settings.
-    pub settings: bool,
-}
-
-/// What came back beside the slots.
-#[derive(Debug, Default)]
-pub struct Answer {
-    /// Everything answered. If not, the session must be [`Session::settled`].
-    pub complete: bool,
-    /// `None`: not asked, or no answer in time.
-    pub facts: Option<Result<Facts, QueryError>>,
-    /// `None`: not asked, or no answer in time.
-    pub settings: Option<Result<SettingsSamples, QueryError>>,
-}
 
 /// A backend that may still run what a session left behind when its connection was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,45 +26,24 @@ pub type Permits = Vec<OwnedSemaphorePermit>;
 /// One connection to one database.
 #[derive(Debug)]
 pub struct Session {
-    id: u64,
-    client: Client,
+    pub(super) id: u64,
+    pub(super) client: Client,
     connection: JoinHandle<()>,
     /// Why the connection ended, once it did.
     ended: Arc<Mutex<Option<Trouble>>>,
-    mode: Mode,
+    pub(super) mode: Mode,
     /// What a pooled query begins with: for ours, and for the user's own.
     pooled: [String; 2],
-    facts: Option<Facts>,
-    probe: Prepared,
-    extensions: Prepared,
-    databases: Prepared,
-    settings: Prepared,
-    connector: Arc<Connector>,
+    pub(super) facts: Option<Facts>,
+    pub(super) questions: Questions,
+    pub(super) connector: Arc<Connector>,
     _permits: Permits,
 }
 
-// The postmaster's start, not the session's: a pooler's session may be older than the server's.
-const PROBE: &str = "\
-SELECT pg_catalog.pg_is_in_recovery(), \
-pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
-extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_postmaster_start_time())\
-::pg_catalog.float8, \
-pg_catalog.pg_backend_pid()";
-
-const EXTENSIONS: &str = "\
-SELECT e.extname, e.extversion, pg_catalog.obj_description(e.oid, 'pg_extension') \
-FROM pg_catalog.pg_extension AS e ORDER BY e.extname";
-
-const DATABASES: &str = "\
-SELECT d.datname FROM pg_catalog.pg_database AS d \
-WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
-AND pg_catalog.has_database_privilege(d.oid, 'CONNECT') ORDER BY d.datname";
-
 impl Session {
-    /// Connects. Takes as long as the server does, up to [`PATIENCE`]: whoever gives up a
-    /// connection that a sleeping server has yet to notice, and makes another, soon has many. `id`
-    /// tells this session's prepared statements from those of others. `mode` is what
-    /// is wished for; before a pooler the session takes [`Mode::Pooled`] by itself.
+    /// Connects. Takes as long as the server does, up to ten minutes: whoever gives up a connection
+    /// that a sleeping server has yet to notice, and makes another, soon has many. `id` tells this
+    /// session's prepared statements from those of others. `mode` is what is wished for; before a pooler the session takes [`Mode::Pooled`] by itself.
     ///
     /// # Errors
     /// Why there is no session.
@@ -148,10 +87,7 @@ impl Session {
             ended,
             mode,
             facts: None,
-            probe: Prepared::new(PROBE),
-            extensions: Prepared::new(EXTENSIONS),
-            databases: Prepared::new(DATABASES),
-            settings: Prepared::new(settings::SQL),
+            questions: Questions::default(),
             connector: Arc::clone(connector),
             _permits: permits,
         };
@@ -211,6 +147,12 @@ impl Session {
         found || !answered
     }
 
+    /// Tells it from the sessions before and beside it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// What the server last said of itself.
     #[must_use]
     pub fn facts(&self) -> Option<&Facts> {
@@ -240,311 +182,6 @@ impl Session {
         }
     }
 
-    /// Asks the server for its version, role, extensions, and for the other databases if wanted.
-    ///
-    /// # Errors
-    /// The session's trouble, or the server's word.
-    pub async fn ask_facts(
-        &mut self,
-        databases: bool,
-        deadline: Instant,
-    ) -> Result<&Facts, Trouble> {
-        if self.mode == Mode::Kept && !self.probe.is_held_by(self.id) {
-            let (client, id) = (&self.client, self.id);
-            let prepare = join_all(
-                [
-                    &mut self.probe,
-                    &mut self.extensions,
-                    &mut self.databases,
-                    &mut self.settings,
-                ]
-                .map(|prepared| prepared.prepare(client, id)),
-            );
-            let results = timeout_at(deadline, prepare)
-                .await
-                .map_err(|_| no_answer())?;
-            for result in results {
-                result.map_err(|error| self.trouble_of(error))?;
-            }
-        }
-        let found = timeout_at(deadline, self.fetch_facts(databases))
-            .await
-            .map_err(|_| no_answer())?
-            .map_err(|error| self.trouble_of(error))?;
-        if found.version.major() < OLDEST_MAJOR {
-            return Err(Trouble {
-                reason: Reason::UnsupportedVersion,
-                message: format!(
-                    "{}: PostgreSQL {} is older than {OLDEST_MAJOR}, the oldest that is scraped; \
-                     upgrade the server",
-                    self.connector.target.address, found.version
-                ),
-            });
-        }
-        Ok(self.facts.insert(found))
-    }
-
-    async fn fetch_facts(&self, databases: bool) -> Result<Facts, QueryError> {
-        let mut facts = Facts {
-            version: ServerVersion(0),
-            role: Role::Primary,
-            uptime: 0.0,
-            pid: 0,
-            extensions: Vec::new(),
-            databases: None,
-        };
-        let Facts {
-            version,
-            role,
-            uptime,
-            pid,
-            ..
-        } = &mut facts;
-        let mut probe = |fields: Fields<'_>| {
-            let integer = |at| match field(fields, at) {
-                Number::Integer(value) => value,
-                Number::Digits(text) => std::str::from_utf8(text)
-                    .ok()
-                    .and_then(|t| t.parse().ok())
-                    .unwrap_or(0),
-                Number::Float(_) => 0,
-            };
-            *role = if integer(0) == 0 {
-                Role::Primary
-            } else {
-                Role::Replica
-            };
-            *version = ServerVersion(u32::try_from(integer(1)).unwrap_or(0));
-            *uptime = match field(fields, 2) {
-                Number::Float(value) => value,
-                _ => fields.text(2).parse().unwrap_or(0.0),
-            };
-            *pid = i32::try_from(integer(3)).unwrap_or(0);
-            Ok(())
-        };
-        let mut extensions = Vec::new();
-        let mut extension = |fields: Fields<'_>| {
-            extensions.push((fields.text(0), fields.text(1), fields.text(2)));
-            Ok(())
-        };
-        let mut names = Vec::new();
-        let mut name = |fields: Fields<'_>| {
-            names.push(fields.text(0));
-            Ok(())
-        };
-        let way = self.way(true);
-        let others = async {
-            if databases {
-                self.databases
-                    .fetch(&self.client, self.id, way, &mut name)
-                    .await
-            } else {
-                Ok(())
-            }
-        };
-        let own = join(
-            self.probe.fetch(&self.client, self.id, way, &mut probe),
-            self.extensions
-                .fetch(&self.client, self.id, way, &mut extension),
-        );
-        let ((probed, listed), named) = join(own, others).await;
-        probed?;
-        // Somebody may hold a lock on one of the catalogues; the rest is none the worse for it.
-        facts.extensions = match listed {
-            Ok(()) => extensions,
-            Err(lost @ QueryError::Lost(..)) => return Err(lost),
-            Err(_) => self
-                .facts
-                .as_ref()
-                .map_or_else(Vec::new, |before| before.extensions.clone()),
-        };
-        facts.databases = match named {
-            Ok(()) => databases.then_some(names),
-            Err(lost @ QueryError::Lost(..)) => return Err(lost),
-            Err(_) => None,
-        };
-        Ok(facts)
-    }
-
-    /// Prepares what is not prepared yet. A query that cannot be is marked and left out.
-    pub async fn prepare(&mut self, slots: &mut [Slot], deadline: Instant) -> Result<(), Trouble> {
-        if self.mode != Mode::Kept {
-            return Ok(());
-        }
-        for own in [true, false] {
-            let missing = |slot: &&mut Slot| {
-                slot.chosen.metric.builtin == own
-                    && !slot.is_denied()
-                    && !slot.prepared.is_held_by(self.id)
-            };
-            let mut slots: Vec<&mut Slot> = slots.iter_mut().filter(missing).collect();
-            if slots.is_empty() {
-                continue;
-            }
-            let (client, id) = (&self.client, self.id);
-            let prepare = async {
-                // The path at the time of preparing is the statement's for good.
-                if !own {
-                    client
-                        .batch_execute(USERS_PATH)
-                        .await
-                        .map_err(|e| QueryError::of(&e))?;
-                }
-                let results = join_all(
-                    slots
-                        .iter_mut()
-                        .map(|slot| slot.prepared.prepare(client, id)),
-                )
-                .await;
-                if !own {
-                    client
-                        .batch_execute("RESET search_path")
-                        .await
-                        .map_err(|e| QueryError::of(&e))?;
-                }
-                Ok(results)
-            };
-            let results = timeout_at(deadline, prepare)
-                .await
-                .map_err(|_| no_answer())?
-                .map_err(|error| self.trouble_of(error))?;
-            for (slot, result) in slots.into_iter().zip(results) {
-                match result {
-                    Err(QueryError::Lost(message, reason)) => {
-                        return Err(Trouble { reason, message });
-                    }
-                    Err(error) => slot.fail(error),
-                    Ok(()) => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends all of `slots` at once, with the questions for [`Facts`] and for the settings before
-    /// them, and waits no longer than until `late` completes. What did not answer is left in
-    /// [`Outcome::Running`].
-    pub async fn run(
-        &mut self,
-        slots: &mut [&mut Slot],
-        ask: Ask,
-        shared: Shared<'_>,
-        late: impl Future<Output = ()>,
-    ) -> Answer {
-        for slot in slots.iter_mut() {
-            slot.outcome = Outcome::Running;
-        }
-        let mut answer = Answer::default();
-        let Answer {
-            facts, settings, ..
-        } = &mut answer;
-        let this = &*self;
-        let (plain, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) = slots
-            .iter_mut()
-            .map(|slot| &mut **slot)
-            .partition(|slot| this.is_plain(slot) && !slot.slow);
-        // What held up the others once waits for them from then on.
-        special.sort_by_key(|slot| slot.slow);
-        let everything = async {
-            let ask_facts = async {
-                if let Some(databases) = ask.facts {
-                    *facts = Some(this.fetch_facts(databases).await);
-                }
-            };
-            let ask_settings = async {
-                if ask.settings {
-                    let way = this.way(true);
-                    let fetch = SettingsSamples::fetch(
-                        &this.settings,
-                        &this.client,
-                        this.id,
-                        way,
-                        shared.labels,
-                    );
-                    *settings = Some(fetch.await);
-                }
-            };
-            let (ours, users): (Vec<&mut Slot>, Vec<&mut Slot>) = plain
-                .into_iter()
-                .partition(|slot| slot.chosen.metric.builtin);
-            let ours = join_all(
-                ours.into_iter()
-                    .map(|slot| slot.run(&this.client, this.id, this.way(true), shared)),
-            );
-            // A statement is parsed again under the path at the time it runs (PostgreSQL,
-            // "PREPARE"). These are sent in the order in which they are polled first.
-            let direct = this.mode != Mode::Pooled && !users.is_empty();
-            let path = async |sql| {
-                if direct {
-                    // If this fails the session is lost, and the next query finds out.
-                    drop(this.client.batch_execute(sql).await);
-                }
-            };
-            let users = async {
-                let all = join_all(
-                    users
-                        .into_iter()
-                        .map(|slot| slot.run(&this.client, this.id, this.way(false), shared)),
-                );
-                join3(path(USERS_PATH), all, path("RESET search_path")).await;
-            };
-            join4(ask_facts, ask_settings, ours, users).await;
-            for slot in &mut special {
-                this.run_special(slot, shared).await;
-            }
-        };
-        answer.complete = tokio::select! {
-            biased;
-            () = everything => true,
-            () = late => false,
-        };
-        if !answer.complete {
-            let was_sent = |slot: &&mut &mut Slot| matches!(slot.outcome, Outcome::Running);
-            let order = |slot: &&mut &mut Slot| {
-                let plain = self.is_plain(slot) && !slot.slow;
-                (!plain, slot.slow, !slot.chosen.metric.builtin)
-            };
-            // The server works on them in the order in which they were sent.
-            if let Some(slot) = slots.iter_mut().filter(was_sent).min_by_key(order) {
-                slot.slow = true;
-            }
-        }
-        if let Some(Ok(facts)) = &answer.facts {
-            self.facts = Some(facts.clone());
-        }
-        answer
-    }
-
-    /// Whether a slot needs no settings of its own, so that it can go with all others.
-    fn is_plain(&self, slot: &Slot) -> bool {
-        let metric = &slot.chosen.metric;
-        metric.timeout.is_none() && (metric.builtin || self.mode != Mode::Once)
-    }
-
-    async fn run_special(&self, slot: &mut Slot, shared: Shared<'_>) {
-        let metric = &slot.chosen.metric;
-        let limit = metric
-            .timeout
-            .unwrap_or(self.connector.target.timeouts.query);
-        let way = self.way(metric.builtin);
-        let before = format!(
-            "SET statement_timeout = {}; SET search_path = pg_catalog{}",
-            limit.as_millis(),
-            if metric.builtin { "" } else { ", public" }
-        );
-        let direct = matches!(way, Way::Direct);
-        if direct && let Err(error) = self.client.batch_execute(&before).await {
-            slot.fail(QueryError::of(&error));
-            return;
-        }
-        slot.run(&self.client, self.id, way, shared).await;
-        if direct {
-            // If this fails the session is lost, and the next query finds out.
-            let after = "RESET statement_timeout; RESET search_path";
-            let _ = self.client.batch_execute(after).await;
-        }
-    }
-
     /// After a run that did not end: cancels what still runs, and waits until the server has
     /// answered all that it was sent.
     ///
@@ -569,17 +206,17 @@ impl Session {
     }
 
     async fn settle(&self) -> Result<(), tokio_postgres::Error> {
-        // A run may have been cut off between these settings and their end.
-        let reset = match self.mode {
+        // It may have been cut off between a setting of one query and its way back.
+        let back = match self.mode {
             Mode::Pooled => "",
-            Mode::Kept | Mode::Once => "RESET statement_timeout; RESET search_path",
+            Mode::Kept | Mode::Once => OWN_SETTINGS,
         };
         let mut pause = Duration::from_millis(20);
         loop {
             // A cancel ends one statement, and many may stand in line behind it. The server has
             // taken it to heart when this returns, so none comes late and hits a later scrape.
             cancel(&self.connector, &self.client).await;
-            match tokio::time::timeout(pause, self.client.simple_query(reset)).await {
+            match tokio::time::timeout(pause, self.client.simple_query(back)).await {
                 Ok(Ok(_)) => return Ok(()),
                 // The cancel hit this one.
                 Ok(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {}
@@ -607,47 +244,13 @@ impl Session {
         }
     }
 
-    fn way(&self, builtin: bool) -> Way<'_> {
+    pub(super) fn way(&self, builtin: bool) -> Way<'_> {
         match self.mode {
             Mode::Pooled => Way::Pooled(&self.pooled[usize::from(!builtin)]),
             Mode::Kept | Mode::Once => Way::Direct,
         }
     }
-
-    fn trouble_of(&self, error: QueryError) -> Trouble {
-        match error {
-            QueryError::Lost(message, reason) => Trouble { reason, message },
-            QueryError::Timeout(message) => Trouble {
-                reason: Reason::Timeout,
-                message,
-            },
-            other => Trouble {
-                reason: Reason::ServerError,
-                message: other.to_string(),
-            },
-        }
-    }
 }
-
-fn no_answer() -> Trouble {
-    Trouble {
-        reason: Reason::Timeout,
-        message: "no answer before the scrape's deadline".to_owned(),
-    }
-}
-
-fn field(fields: Fields<'_>, at: usize) -> Number<'_> {
-    fields
-        .get(at)
-        .map_or(Number::Integer(0), |raw| match fields.encoding(at) {
-            Encoding::Text => value::number(Encoding::Text, raw),
-            other => value::number(other, raw),
-        })
-}
-
-/// Users write `SELECT … FROM my_table`; ours name every schema and need no path but the one that
-/// nobody else can write to.
-const USERS_PATH: &str = "SET search_path = pg_catalog, public";
 
 /// Settings of a session, given with the startup packet so that they cost no round trip.
 fn options(target: &Target) -> String {

@@ -27,7 +27,8 @@ pub struct Setting {
 
 // Bytewise order, so that lists of several servers can be laid together. Names of extensions'
 // settings hold dots. A NULL setting, which the superuser alone may see, gives no sample.
-pub(super) const SQL: &str = "\
+/// Name, type, value, description of each setting.
+pub const SQL: &str = "\
 SELECT s.name, s.vartype, s.setting, s.short_desc FROM pg_catalog.pg_settings AS s \
 ORDER BY s.name COLLATE pg_catalog.\"C\"";
 

@@ -115,6 +115,19 @@ fn of_text(raw: &[u8]) -> Number<'_> {
     }
 }
 
+/// A number as a float, to its nearest.
+pub(super) fn as_float(number: Number<'_>) -> f64 {
+    match number {
+        #[allow(clippy::cast_precision_loss)]
+        Number::Integer(value) => value as f64,
+        Number::Float(value) => value,
+        Number::Digits(text) => std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(f64::NAN),
+    }
+}
+
 /// Writes a field as a label's value into `scratch` where its bytes are not text already.
 pub(super) fn label<'a>(encoding: Encoding, raw: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     if encoding == Encoding::Text {

@@ -1,7 +1,6 @@
 //! One collection: all queries of the session's own database at once, then a walk through the
-//! others over one more connection.
+//! others.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +8,17 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::collected::Collected;
+use super::commons::Commons;
 use super::counters::TargetCounters;
 use super::flight::Deadline;
+use super::ledger::Ledger;
 use super::plan::Plan;
-use super::worker::{Commons, Leftover};
+use super::settings::ScrapeSettings;
+use super::walk::{Errand, Walker};
 use crate::exposition::render_label;
-use crate::model::Reason;
+use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
-    Ask, Connector, Facts, Mode, Outcome, QueryError, Session, SettingsSamples, Shared, Slot,
+    Answer, Ask, Connector, Facts, Mode, Session, SettingsSamples, Shared, Slot,
 };
 use crate::targets::{Target, Trouble};
 
@@ -24,32 +26,25 @@ use crate::targets::{Target, Trouble};
 #[derive(Debug)]
 pub(super) struct Collector {
     target: Arc<Target>,
-    connector: Arc<Connector>,
     commons: Commons,
     counters: Arc<TargetCounters>,
     /// `server` and the target's own labels, rendered.
     labels: Vec<u8>,
     plan: Option<Plan>,
-    settings: Option<Arc<SettingsSamples>>,
-    /// Sessions of other databases that are kept, for those who chose to spend connections.
-    kept: BTreeMap<String, Session>,
-    /// A second connection that may still count at the server.
-    leftover: Option<Leftover>,
-    /// Skip the next walk: a backend of a session that was given up may still be there.
-    hold_walk: bool,
-    /// A limit of one connection leaves none for other databases.
-    walk_told: bool,
+    settings: Option<(Basis, Arc<SettingsSamples>)>,
+    walker: Walker,
+    ledger: Ledger,
     unsettled: bool,
-    /// Failures that were logged, so that each is told once.
-    told: BTreeSet<(String, String)>,
-    denied: Vec<String>,
-    next_session: u64,
 }
 
-/// How long a second connection that was given up is waited for.
-const GONE: Duration = Duration::from_secs(60);
-/// Ids of sessions to other databases; those of the own one count from 1.
-const OTHERS: u64 = 1 << 32;
+/// What the settings of a session depend on: the session, when the server read its configuration
+/// (in bits of the time), and the role.
+type Basis = (u64, u64, Role);
+
+fn basis(session: &Session) -> Option<Basis> {
+    let facts = session.facts()?;
+    Some((session.id(), facts.configured.to_bits(), facts.role))
+}
 
 impl Collector {
     pub(super) fn new(
@@ -65,20 +60,14 @@ impl Collector {
         }
         Self {
             target: Arc::clone(target),
-            connector: Arc::clone(connector),
             commons: commons.clone(),
             counters: Arc::clone(counters),
             labels,
             plan: None,
             settings: None,
-            kept: BTreeMap::new(),
-            leftover: None,
-            hold_walk: false,
-            walk_told: false,
+            walker: Walker::new(connector, commons, counters),
+            ledger: Ledger::new(target, &commons.counters),
             unsettled: false,
-            told: BTreeSet::new(),
-            denied: Vec::new(),
-            next_session: OTHERS,
         }
     }
 
@@ -94,7 +83,7 @@ impl Collector {
 
     /// Leaves the other databases out once, if `hold`.
     pub(super) fn hold_walk(&mut self, hold: bool) {
-        self.hold_walk = hold;
+        self.walker.hold(hold);
     }
 
     /// Learns what the server is and prepares its queries.
@@ -108,43 +97,36 @@ impl Collector {
     ) -> Result<(), Trouble> {
         self.unsettled = false;
         let facts = session.ask_facts(false, deadline).await?.clone();
-        self.replan(&facts);
-        if let Some(plan) = &mut self.plan {
-            for slot in plan
-                .own
-                .iter_mut()
-                .chain(plan.others.values_mut().flatten())
-            {
-                slot.forget_denial();
-            }
-            session.prepare(&mut plan.own, deadline).await?;
-        }
-        Ok(())
+        let mut plan = self.plan_for(&facts);
+        plan.slots_mut().for_each(Slot::forget_denial);
+        let prepared = session.prepare(&mut plan.own, deadline).await;
+        self.plan = Some(plan);
+        prepared
     }
 
-    /// Chooses anew when the server or the catalogue is another. Returns whether it did.
-    fn replan(&mut self, facts: &Facts) -> bool {
+    /// The plan that fits such a server and the present catalogue: the old one, or a new one that
+    /// takes over what did not change.
+    fn plan_for(&mut self, facts: &Facts) -> Plan {
         let catalog = self.commons.catalog.borrow().clone();
-        if self
-            .plan
-            .as_ref()
-            .is_some_and(|plan| plan.fits(&catalog, facts))
-        {
-            return false;
+        let old = self.plan.take();
+        match old {
+            Some(plan) if plan.fits(&catalog, facts) => plan,
+            old => {
+                if facts.version.major() > NEWEST_MAJOR {
+                    warn!(
+                        server = %self.target.name,
+                        "PostgreSQL {} is newer than this exporter knows; it runs the queries for \
+                         {NEWEST_MAJOR}",
+                        facts.version
+                    );
+                }
+                let mut plan = Plan::new(&self.target, &catalog, facts);
+                if let Some(old) = old {
+                    plan.adopt(old);
+                }
+                plan
+            }
         }
-        if facts.version.major() > crate::model::NEWEST_MAJOR {
-            warn!(
-                server = %self.target.name,
-                "PostgreSQL {} is newer than this exporter knows; it runs the queries for {}",
-                facts.version, crate::model::NEWEST_MAJOR
-            );
-        }
-        let mut plan = Plan::new(&self.target, &catalog, facts);
-        if let Some(old) = self.plan.take() {
-            plan.adopt(old);
-        }
-        self.plan = Some(plan);
-        true
     }
 
     /// Asks everything that is due. What is ready at `deadline` counts.
@@ -154,347 +136,120 @@ impl Collector {
         deadline: &Deadline,
     ) -> Collected {
         let settings = self.commons.settings.borrow().clone();
-        let started = Instant::now();
-        if let Some(facts) = session.facts().cloned() {
-            // A new catalogue came with a reload.
-            if self.replan(&facts)
-                && let Some(plan) = &mut self.plan
-                && let Err(trouble) = session.prepare(&mut plan.own, deadline.at()).await
-            {
-                self.unsettled = true;
-                return self.nothing(trouble);
-            }
-        }
-        let Some(mut plan) = self.plan.take() else {
+        let Some(known) = session.facts().cloned() else {
             return self.nothing(unasked());
         };
-        let walk = plan.walk_is_due(started, settings.interval);
-        let mut facts = None;
-        let mut trouble = None;
-        let mut ran: BTreeSet<usize> = BTreeSet::new();
-        // The second turn is for a server that was promoted, demoted or got an extension since the
-        // last scrape: what it runs now, it runs at once.
-        for turn in 0..2 {
-            let (due, mut slots): (Vec<usize>, Vec<&mut Slot>) = plan
-                .own
-                .iter_mut()
-                .enumerate()
-                .filter(|(at, slot)| {
-                    !ran.contains(at)
-                        && !slot.is_denied()
-                        && slot.is_due(started, settings.interval)
-                })
-                .unzip();
-            let shared = Shared {
-                catalog: &self.commons.catalog.borrow().clone(),
-                labels: &self.labels,
-                query_text: settings.query_text,
-            };
+        let mut plan = self.plan_for(&known);
+        let walk = plan.walk_is_due(Instant::now(), settings.interval);
+        let mut found = Found::default();
+        // The second turn is for a server that was promoted, demoted, configured anew, or got an
+        // extension since the last scrape: what it runs now, it runs at once.
+        for _ in 0..2 {
+            if let Err(trouble) = session.prepare(&mut plan.own, deadline.at()).await {
+                self.unsettled = true;
+                found.trouble = Some(trouble);
+                break;
+            }
             let ask = Ask {
                 facts: Some(walk),
-                settings: turn == 0,
+                settings: !self.has_settings(session),
             };
-            let answer = session
-                .run(&mut slots, ask, shared, deadline.passed())
-                .await;
-            drop(slots);
-            ran.extend(due.iter().copied());
+            let answer = self.run(session, &mut plan, ask, &settings, deadline).await;
             self.unsettled |= !answer.complete;
-            if turn == 0 {
-                self.settings = answer.settings.and_then(Result::ok).map(Arc::new);
+            found.facts(answer.facts, &self.target);
+            if ask.settings {
+                let samples = answer.settings.and_then(Result::ok).map(Arc::new);
+                self.settings = basis(session).zip(samples);
             }
-            match answer.facts {
-                Some(Ok(found)) => facts = Some(found),
-                Some(Err(error)) => trouble = Some(of_query(error)),
-                None => {
-                    trouble = Some(Trouble {
-                        reason: Reason::Timeout,
-                        message: format!("{}: no answer in time", self.target.address),
-                    });
-                }
-            }
-            let Some(found) = &facts else { break };
-            let again = answer.complete && {
-                self.plan = Some(plan);
-                let changed = self.replan(found);
-                plan = match self.plan.take() {
-                    Some(plan) => plan,
-                    None => return self.nothing(unasked()),
-                };
-                changed
+            let Some(facts) = found.facts.as_ref().filter(|_| answer.complete) else {
+                break;
             };
-            if !again || turn == 1 {
+            let same = plan.fits(&self.commons.catalog.borrow(), facts);
+            if same && (self.has_settings(session) || ask.settings) {
                 break;
             }
-            ran.clear();
-            if let Err(why) = session.prepare(&mut plan.own, deadline.at()).await {
-                self.unsettled = true;
-                trouble = Some(why);
-                break;
-            }
-            // Those that ran in the first turn need not again.
-            for (at, slot) in plan.own.iter().enumerate() {
-                if matches!(slot.outcome, Outcome::Done) {
-                    ran.insert(at);
-                }
-            }
+            self.plan = Some(plan);
+            plan = self.plan_for(facts);
         }
-        self.look_over(&mut plan.own, &ran, &mut trouble);
-        if trouble.is_none() && walk && facts.is_some() {
-            if let Some(names) = facts.as_ref().and_then(|found| found.databases.as_ref()) {
+        let lost = self
+            .ledger
+            .enter(plan.own.iter_mut(), found.trouble.is_some());
+        found.trouble = found.trouble.or(lost);
+        if found.trouble.is_none()
+            && walk
+            && let Some(facts) = &found.facts
+        {
+            if let Some(names) = &facts.databases {
                 plan.set_databases(names, &self.target.databases);
             }
-            self.walk(
-                &mut plan,
-                session.mode(),
-                settings.interval,
-                settings.query_text,
+            let catalog = Arc::clone(plan.catalog());
+            let errand = Errand {
+                mode: session.mode(),
+                interval: settings.interval,
+                shared: Shared {
+                    catalog: &catalog,
+                    labels: &self.labels,
+                    query_text: settings.query_text,
+                },
                 deadline,
-            )
-            .await;
-            for slot in plan.others.values_mut().flatten() {
-                slot.left_out(
-                    started,
-                    settings.interval,
-                    "its database was not reached in time",
-                );
-            }
+            };
+            self.walker.walk(&mut plan, errand, &mut self.ledger).await;
         }
-        self.note_denied(&plan);
-        let collected = self.gather(&plan, facts, trouble);
+        self.ledger.note_denied(&plan);
+        let collected = self.gather(&plan, found);
         self.plan = Some(plan);
         collected
     }
 
-    /// Runs what is due in the other databases, one after the other.
-    async fn walk(
-        &mut self,
+    async fn run(
+        &self,
+        session: &mut Session,
         plan: &mut Plan,
-        mode: &Mode,
-        interval: Option<Duration>,
-        query_text: usize,
+        ask: Ask,
+        settings: &ScrapeSettings,
         deadline: &Deadline,
-    ) {
-        if std::mem::take(&mut self.hold_walk) {
-            return;
-        }
-        if let Some(leftover) = &mut self.leftover {
-            tokio::select! {
-                _ = leftover => self.leftover = None,
-                () = deadline.passed() => return,
-            }
-        }
-        if self.commons.places.is_for_one() {
-            if !std::mem::replace(&mut self.walk_told, true) {
-                warn!(
-                    server = %self.target.name,
-                    "max_connections = 1 leaves no connection for its other databases; raise it"
-                );
-            }
-            return;
-        }
+    ) -> Answer {
+        let now = Instant::now();
         let catalog = Arc::clone(plan.catalog());
-        for (database, slots) in &mut plan.others {
-            let now = Instant::now();
-            let due = |slot: &&mut Slot| !slot.is_denied() && slot.is_due(now, interval);
-            if deadline.is_over() || !slots.iter_mut().any(|slot| due(&slot)) {
-                continue;
-            }
-            let session = match self.session_of(database, mode, deadline).await {
-                Ok(session) => session,
-                Err(trouble) => {
-                    self.commons.counters.errors.add(1);
-                    self.tell(database.clone(), "connection".to_owned(), &trouble.message);
-                    if self.leftover.is_some() {
-                        return;
-                    }
-                    continue;
-                }
-            };
-            let mut session = session;
-            if *session.mode() == Mode::Kept && session.prepare(slots, deadline.at()).await.is_err()
-            {
-                self.give_up(session);
-                return;
-            }
-            let mut picked: Vec<&mut Slot> = slots.iter_mut().filter(due).collect();
-            let shared = Shared {
-                catalog: &catalog,
-                labels: &self.labels,
-                query_text,
-            };
-            let answer = session
-                .run(&mut picked, Ask::default(), shared, deadline.passed())
-                .await;
-            let ran = (0..slots.len()).collect();
-            let mut trouble = None;
-            self.look_over(slots, &ran, &mut trouble);
-            if !answer.complete || trouble.is_some() {
-                self.give_up(session);
-                return;
-            }
-            if *session.mode() == Mode::Kept {
-                self.kept.insert(database.clone(), session);
-            } else {
-                let left = deadline.at().saturating_duration_since(Instant::now());
-                if let Err(leftover) = session.close(left.min(Duration::from_secs(1))).await {
-                    self.leftover = Some(leftover);
-                    return;
-                }
-            }
-        }
-        let gone: Vec<String> = self
-            .kept
-            .keys()
-            .filter(|name| !plan.others.contains_key(*name))
-            .cloned()
+        let shared = Shared {
+            catalog: &catalog,
+            labels: &self.labels,
+            query_text: settings.query_text,
+        };
+        let mut due: Vec<&mut Slot> = plan
+            .own
+            .iter_mut()
+            .filter(|slot| {
+                !slot.is_fresh() && !slot.is_denied() && slot.is_due(now, settings.interval)
+            })
             .collect();
-        for name in gone {
-            if let Some(session) = self.kept.remove(&name) {
-                let _ = session.close(Duration::from_secs(1)).await;
-            }
-        }
+        session.run(&mut due, ask, shared, deadline.passed()).await
     }
 
-    async fn session_of(
-        &mut self,
-        database: &str,
-        mode: &Mode,
-        deadline: &Deadline,
-    ) -> Result<Session, Trouble> {
-        if let Some(session) = self.kept.remove(database)
-            && session.trouble().is_none()
-        {
-            return Ok(session);
-        }
-        let mode = match mode {
-            Mode::Pooled => Mode::Pooled,
-            // The session's own database counts as one.
-            _ if self.kept.len() + 1 < self.target.session_databases
-                && self.commons.places.has_room() =>
-            {
-                Mode::Kept
-            }
-            _ => Mode::Once,
-        };
-        let late = || Trouble {
-            reason: Reason::Timeout,
-            message: "no connection before the scrape's deadline".to_owned(),
-        };
-        let permits = tokio::select! {
-            permits = self.commons.places.for_another_database() => permits.ok_or_else(late)?,
-            () = deadline.passed() => return Err(late()),
-        };
-        self.next_session += 1;
-        self.counters.connections.add(1);
-        let (connector, id) = (Arc::clone(&self.connector), self.next_session);
-        let database = database.to_owned();
-        let mut opening =
-            tokio::spawn(
-                async move { Session::open(&connector, &database, id, mode, permits).await },
-            );
-        tokio::select! {
-            opened = &mut opening => opened.unwrap_or_else(|_| Err(late())),
-            // A connection that is given up half-way still counts at the server.
-            () = deadline.passed() => {
-                self.leftover = Some(tokio::spawn(async move {
-                    if let Ok(Ok(session)) = opening.await {
-                        let _ = session.close(GONE).await;
-                    }
-                }));
-                Err(late())
-            }
-        }
+    /// Whether the settings at hand are this session's as they are now. Behind a pooler each
+    /// query may meet another session.
+    fn has_settings(&self, session: &Session) -> bool {
+        *session.mode() != Mode::Pooled
+            && self
+                .settings
+                .as_ref()
+                .is_some_and(|(of, _)| Some(*of) == basis(session))
     }
 
-    /// Ends a second connection whose state is unsure, beside what comes next.
-    fn give_up(&mut self, session: Session) {
-        self.leftover = Some(tokio::spawn(async move {
-            if let Ok(session) = session.settled(GONE).await {
-                let _ = session.close(GONE).await;
-            }
-        }));
-    }
-
-    /// Counts and tells what came of each slot that ran. A lost session is the target's trouble.
-    fn look_over(
-        &mut self,
-        slots: &mut [Slot],
-        ran: &BTreeSet<usize>,
-        trouble: &mut Option<Trouble>,
-    ) {
-        let counters = Arc::clone(&self.commons.counters);
-        for at in ran {
-            let Some(slot) = slots.get_mut(*at) else {
-                continue;
-            };
-            slot.cut_off();
-            counters.executions.add(1);
-            let metric = Arc::clone(&slot.chosen.metric);
-            let key = (metric.tag.clone(), slot.database().to_owned());
-            match &slot.outcome {
-                Outcome::Failed(QueryError::Lost(message, reason)) => {
-                    trouble.get_or_insert(Trouble {
-                        reason: *reason,
-                        message: message.clone(),
-                    });
-                }
-                Outcome::Failed(QueryError::Timeout(message)) => {
-                    counters.timeouts.add(1);
-                    self.tell(key.1, key.0, message);
-                }
-                // Told once for all of them.
-                Outcome::Failed(QueryError::Denied(_)) => {}
-                Outcome::Failed(error) => {
-                    if !metric.optional {
-                        counters.errors.add(1);
-                        self.tell(key.1, key.0, &error.to_string());
-                    }
-                }
-                Outcome::Done => {
-                    self.told.remove(&(key.1, key.0));
-                }
-                Outcome::Waiting | Outcome::Running => {}
-            }
-        }
-    }
-
-    fn tell(&mut self, database: String, tag: String, message: &str) {
-        if self.told.insert((database.clone(), tag.clone())) {
-            warn!(server = %self.target.name, database, tag, "no samples: {message}");
-        }
-    }
-
-    fn note_denied(&mut self, plan: &Plan) {
-        let slots = plan.own.iter().chain(plan.others.values().flatten());
-        let denied: BTreeSet<&str> = slots
-            .filter(|slot| slot.is_denied())
-            .map(|slot| slot.chosen.metric.collector.as_str())
-            .collect();
-        let denied: Vec<String> = denied.into_iter().map(str::to_owned).collect();
-        if denied != self.denied {
-            if !denied.is_empty() {
-                warn!(
-                    server = %self.target.name,
-                    "role {} may not see: {}; grant it pg_monitor, or more where a collector's \
-                     page says so, or exclude these collectors",
-                    self.target.user,
-                    denied.join(", ")
-                );
-            }
-            self.denied = denied;
-        }
-    }
-
-    fn gather(&self, plan: &Plan, facts: Option<Facts>, trouble: Option<Trouble>) -> Collected {
+    fn gather(&self, plan: &Plan, found: Found) -> Collected {
         let mut collected = self.nothing(unasked());
-        collected.facts = facts;
-        if trouble.is_none() {
-            let slots = plan.own.iter().chain(plan.others.values().flatten());
-            collected.queries = slots.filter_map(|slot| slot.samples().cloned()).collect();
-            collected.settings.clone_from(&self.settings);
+        if found.trouble.is_none() {
+            collected.queries = plan
+                .slots()
+                .filter_map(|slot| slot.samples().cloned())
+                .collect();
+            collected.settings = self
+                .settings
+                .as_ref()
+                .map(|(_, samples)| Arc::clone(samples));
         }
-        collected.trouble = trouble;
+        collected.facts = found.facts;
+        collected.trouble = found.trouble;
         collected.catalog = Arc::clone(plan.catalog());
         collected
     }
@@ -508,20 +263,40 @@ impl Collector {
             settings: None,
             facts: None,
             trouble: Some(trouble),
-            denied: self.denied.clone(),
+            denied: self.ledger.denied().to_vec(),
             duration: Duration::ZERO,
             counters: Arc::clone(&self.counters),
         }
     }
 
     /// Ends the sessions of other databases.
-    pub(super) async fn close(&mut self, limit: Duration) {
-        if let Some(leftover) = self.leftover.take() {
-            // Whoever takes the target over now begins with the server as it is.
-            let _ = tokio::time::timeout(limit, leftover).await;
-        }
-        for (_, session) in std::mem::take(&mut self.kept) {
-            let _ = session.close(limit).await;
+    pub(super) async fn close(&mut self) {
+        self.walker.close().await;
+    }
+}
+
+/// What the turns of a collection found out about the target as a whole.
+#[derive(Default)]
+struct Found {
+    facts: Option<Facts>,
+    trouble: Option<Trouble>,
+}
+
+impl Found {
+    fn facts(
+        &mut self,
+        answer: Option<Result<Facts, crate::postgres::QueryError>>,
+        target: &Target,
+    ) {
+        match answer {
+            Some(Ok(facts)) => self.facts = Some(facts),
+            Some(Err(error)) => self.trouble = Some(error.into_trouble()),
+            None => {
+                self.trouble = Some(Trouble {
+                    reason: Reason::Timeout,
+                    message: format!("{}: no answer in time", target.address),
+                });
+            }
         }
     }
 }
@@ -530,19 +305,5 @@ fn unasked() -> Trouble {
     Trouble {
         reason: Reason::Pending,
         message: "not asked yet".to_owned(),
-    }
-}
-
-fn of_query(error: QueryError) -> Trouble {
-    match error {
-        QueryError::Lost(message, reason) => Trouble { reason, message },
-        QueryError::Timeout(message) => Trouble {
-            reason: Reason::Timeout,
-            message,
-        },
-        other => Trouble {
-            reason: Reason::ServerError,
-            message: other.to_string(),
-        },
     }
 }

@@ -16,7 +16,6 @@ pub(super) struct Counters {
 #[derive(Debug, Default)]
 pub(super) struct TargetCounters {
     failures: [Count; Reason::ALL.len()],
-    pub scrapes: Count,
     pub connections: Count,
 }
 

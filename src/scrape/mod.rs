@@ -6,15 +6,18 @@
 mod backoff;
 mod collected;
 mod collector;
+mod commons;
 mod counters;
 mod exposition;
 mod flight;
+mod ledger;
 mod overview;
 mod own;
 mod places;
 mod plan;
 mod scraper;
 mod settings;
+mod walk;
 mod worker;
 
 pub use exposition::Exposition;

@@ -77,6 +77,18 @@ impl Plan {
         Arc::ptr_eq(&self.catalog, catalog) && self.basis == Basis::of(facts)
     }
 
+    /// All slots: of the own database, then of the others.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.own.iter().chain(self.others.values().flatten())
+    }
+
+    /// The same, to be changed.
+    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.own
+            .iter_mut()
+            .chain(self.others.values_mut().flatten())
+    }
+
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }

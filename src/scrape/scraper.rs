@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::collected::Collected;
+use super::commons::{Commons, End};
 use super::counters::TargetCounters;
 use super::flight::Flights;
 use super::places::Places;
 use super::settings::ScrapeSettings;
-use super::worker::{Commons, Worker};
+use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
 use crate::exposition::Format;
@@ -31,6 +32,7 @@ pub struct Scraper(Arc<Inner>);
 struct Inner {
     commons: Commons,
     logs: Arc<LogCounters>,
+    end: watch::Sender<Option<Instant>>,
     workers: Mutex<Vec<Arc<Handle>>>,
     cached: Mutex<Option<(Instant, Exposition)>>,
 }
@@ -65,15 +67,18 @@ impl Scraper {
         connections: usize,
         logs: Arc<LogCounters>,
     ) -> Self {
+        let (end, known_end) = watch::channel(None);
         let commons = Commons {
             counters: Arc::default(),
             catalog,
             settings,
             places: Places::new(connections),
+            end: End(known_end),
         };
         Self(Arc::new(Inner {
             commons,
             logs,
+            end,
             workers: Mutex::default(),
             cached: Mutex::default(),
         }))
@@ -96,6 +101,12 @@ impl Scraper {
         for worker in self.workers() {
             worker.cancel.cancel();
         }
+    }
+
+    /// Before the shutdown: scrapes that run are answered at `end` with what is ready by then, and
+    /// what the servers still work on is cancelled.
+    pub fn end_by(&self, end: Instant) {
+        self.0.end.send_replace(Some(end));
     }
 
     fn take_over(&self, list: &TargetList, shutdown: &Shutdown) {
@@ -170,7 +181,14 @@ impl Scraper {
             return kept;
         }
         let workers = self.workers();
-        let answers = join_all(workers.iter().map(|worker| worker.collect(deadline))).await;
+        let answers = join_all(workers.iter().map(|worker| async move {
+            tokio::select! {
+                biased;
+                answer = worker.flights.collect(deadline) => worker.answer(answer),
+                () = self.0.commons.end.clone().reached() => worker.answer(None),
+            }
+        }))
+        .await;
         let catalog = self.0.commons.catalog.borrow().clone();
         let own = [Format::Text, Format::OpenMetrics]
             .map(|format| own::render(&answers, &self.0.commons.counters, &self.0.logs, format));
@@ -229,8 +247,8 @@ impl Scraper {
 
 impl Handle {
     /// The target's answer, or a stand-in that says that there was none in time.
-    async fn collect(&self, deadline: Instant) -> Arc<Collected> {
-        if let Some(collected) = self.flights.collect(deadline).await {
+    fn answer(&self, collected: Option<Arc<Collected>>) -> Arc<Collected> {
+        if let Some(collected) = collected {
             return collected;
         }
         let trouble = Trouble {

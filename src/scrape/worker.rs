@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,23 +16,12 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::collected::Collected;
 use super::collector::Collector;
-use super::counters::{Counters, TargetCounters};
+use super::commons::Commons;
+use super::counters::TargetCounters;
 use super::flight::Order;
-use super::places::Places;
-use super::settings::ScrapeSettings;
-use crate::catalog::Catalog;
 use crate::model::Reason;
 use crate::postgres::{Connector, Mode, Orphan, Session};
 use crate::targets::{Health, Target, Trouble};
-
-/// What all workers share.
-#[derive(Clone, Debug)]
-pub(super) struct Commons {
-    pub counters: Arc<Counters>,
-    pub catalog: watch::Receiver<Arc<Catalog>>,
-    pub settings: watch::Receiver<ScrapeSettings>,
-    pub places: Places,
-}
 
 /// An attempt to connect, which goes on beside the scrapes.
 struct Attempt {
@@ -64,6 +52,8 @@ pub(super) struct Worker {
     /// A session that has to answer first, and whether it is kept then.
     settling: Option<(bool, Settling)>,
     settling_since: Option<Instant>,
+    /// The first connection was told.
+    greeted: bool,
     /// Connections ran out: sessions are not kept, so that every target gets its turn.
     crowded: bool,
     /// Done when the worker that had this target before has ended.
@@ -105,6 +95,7 @@ impl Worker {
             orphan: None,
             settling: None,
             settling_since: None,
+            greeted: false,
             crowded: false,
             before,
             ended,
@@ -179,7 +170,7 @@ impl Worker {
         if let Some(session) = self.session.take() {
             let _ = session.close(GOODBYE).await;
         }
-        self.collector.close(GOODBYE).await;
+        self.collector.close().await;
         self.ended.cancel();
     }
 
@@ -284,9 +275,18 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order) {
         let started = Instant::now();
         let mut session = session;
-        self.counters.scrapes.add(1);
         let deadline = order.deadline().clone();
-        let mut collected = self.collector.collect(&mut session, &deadline).await;
+        let collected = tokio::select! {
+            collected = self.collector.collect(&mut session, &deadline) => Some(collected),
+            () = self.commons.end.clone().reached() => None,
+        };
+        let Some(mut collected) = collected else {
+            // The query is cancelled, so that the server sees an orderly end.
+            if let Ok(session) = session.settled(GOODBYE).await {
+                let _ = session.close(GOODBYE).await;
+            }
+            return;
+        };
         let broke = |trouble: &Trouble| trouble.reason == Reason::ConnectionLost;
         if collected.trouble.as_ref().is_some_and(broke) {
             // A query only knows that the connection broke; the connection knows why.
@@ -300,6 +300,7 @@ impl Worker {
             self.counters.fail(trouble.reason);
         }
         order.answer(collected);
+        self.tell(trouble);
 
         let lost = session.trouble().is_some();
         if lost {
@@ -346,12 +347,11 @@ impl Worker {
             self.session = Some(session);
         } else {
             let _ = session.close(GOODBYE).await;
-            self.collector.close(GOODBYE).await;
+            self.collector.close().await;
         }
     }
 
     fn refuse(&mut self, order: Order, trouble: Trouble) {
-        self.counters.scrapes.add(1);
         self.counters.fail(trouble.reason);
         self.health.update(|health| {
             health.active = false;
@@ -361,11 +361,10 @@ impl Worker {
     }
 
     fn well(&mut self, session: &Session) {
-        if let Some(trouble) = self.trouble.take() {
-            info!(server = %self.target.name, "up again after: {}", trouble.message);
-        } else {
+        if !std::mem::replace(&mut self.greeted, true) && self.trouble.is_none() {
             info!(server = %self.target.name, address = %self.target.address, "connected");
         }
+        self.tell(None);
         self.backoff.reset();
         let facts = session.facts();
         self.health.update(|health| {
@@ -378,23 +377,31 @@ impl Worker {
     }
 
     fn down(&mut self, trouble: Trouble) {
-        let news = self
-            .trouble
-            .as_ref()
-            .is_none_or(|old| old.reason != trouble.reason);
-        if news {
-            warn!(
-                server = %self.target.name,
-                reason = trouble.reason.as_str(),
-                "down: {}", trouble.message
-            );
-        }
         self.backoff.next();
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
         });
-        self.trouble = Some(trouble);
+        self.tell(Some(trouble));
+    }
+
+    /// Remembers how the target is, and logs it when it is not as it was.
+    fn tell(&mut self, trouble: Option<Trouble>) {
+        let reason = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.reason);
+        if reason(&self.trouble) != reason(&trouble) {
+            match (&self.trouble, &trouble) {
+                (_, Some(new)) => warn!(
+                    server = %self.target.name,
+                    reason = new.reason.as_str(),
+                    "down: {}", new.message
+                ),
+                (Some(old), None) => {
+                    info!(server = %self.target.name, "up again after: {}", old.message);
+                }
+                (None, None) => {}
+            }
+        }
+        self.trouble = trouble;
     }
 
     fn report(&self, collected: &Collected, session: &Session) {
@@ -502,6 +509,3 @@ async fn ended(session: &mut Option<Session>) {
         None => std::future::pending().await,
     }
 }
-
-/// Waits for a connection that was given up but may still count at the server.
-pub(super) type Leftover = JoinHandle<()>;

@@ -1,7 +1,6 @@
 //! The servers of `pgexporter.conf` as targets.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
@@ -15,32 +14,27 @@ use crate::security::{Login, PasswordSources};
 /// A server's certificate, key or authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("server {server}: {error}")]
-pub struct TargetError {
+pub(super) struct TargetError {
     /// The server's section.
-    pub server: String,
+    server: String,
     /// Which file, and what to do.
     #[source]
-    pub error: TlsError,
+    error: TlsError,
 }
 
 /// `statement_timeout` of a session where `metrics_query_timeout` is 0.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection takes no longer than this, nor than `blocking_timeout`.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One target for each server of the file, in its order.
-///
-/// # Errors
-/// A file of TLS that cannot be read.
-pub fn from_file(
+/// One target for each server of the file, in its order, or what is wrong with it: a file of TLS
+/// that cannot be read.
+pub(super) fn from_file(
     configuration: &Configuration,
     passwords: &PasswordSources,
-) -> Result<Vec<Arc<Target>>, TargetError> {
+) -> impl Iterator<Item = Result<Target, TargetError>> {
     configuration
         .servers
         .iter()
-        .map(|server| target(server, &configuration.main, passwords).map(Arc::new))
-        .collect()
+        .map(|server| target(server, &configuration.main, passwords))
 }
 
 fn target(
@@ -96,7 +90,7 @@ fn target(
         },
         labels: Vec::new(),
         timeouts: Timeouts {
-            connect: CONNECT_TIMEOUT.min(main.blocking_timeout),
+            connect: main.authentication_timeout.min(main.blocking_timeout),
             query: query.min(main.blocking_timeout),
             lock: main.lock_timeout,
         },

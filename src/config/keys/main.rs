@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "",
         Restart,
         place!(Main: unix_socket_dir),
-        "Folder of the management socket `.s.pgexporter`.",
+        "Folder of the management socket `.s.pgexporter`; made at start when it is not there.",
     )
     .required(Required::Yes),
     Key::new(
@@ -70,7 +70,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "0",
         Restart,
         place!(Main: management),
-        "Port of remote management.",
+        "Port of remote management; read, and without an effect yet.",
     ),
     Key::new(
         "metrics_path",
@@ -308,9 +308,9 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "log_mode",
         Kind::Word(&["append", "create"], &[("a", "append"), ("c", "create")]),
         "append",
-        Reload,
+        Restart,
         place!(Main: log_mode),
-        "Whether an existing log file is kept.",
+        "Whether an existing log file is kept at start.",
     ),
     Key::new(
         "log_format",

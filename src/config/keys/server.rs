@@ -66,7 +66,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
         "",
         Reload,
         place!(Server: data_dir),
-        "Folder of the server's data, when it is on this machine.",
+        "Folder of the server's data, when it is on this machine; read, and without an effect yet.",
     ),
     Key::new(
         "wal_dir",
@@ -74,7 +74,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
         "",
         Reload,
         place!(Server: wal_dir),
-        "Folder of the server's WAL, when it is on this machine.",
+        "Folder of the server's WAL, when it is on this machine; read, and without an effect yet.",
     ),
     Key::new(
         "tls",

@@ -56,7 +56,7 @@ struct Copies {
 
 /// A data folder as initdb leaves it, to be copied.
 pub(super) fn template(major: u32, encoding: &str) -> Result<PathBuf> {
-    let key = format!("data-{}-{encoding}", downloads::version(major)?);
+    let key = format!("data-{}-{encoding}-checksums", downloads::version(major)?);
     downloads::entry(&key, |place| {
         let installed = server(major)?;
         let keeper = Keeper::for_data()?;
@@ -67,7 +67,8 @@ pub(super) fn template(major: u32, encoding: &str) -> Result<PathBuf> {
             .arg("-D")
             .arg(&made)
             .args(["-U", super::SUPERUSER, "--auth=trust", "--no-sync"])
-            .args(["--locale=C", "-E", encoding])
+            // Checksums are the default since 18.
+            .args(["--locale=C", "--data-checksums", "-E", encoding])
             .current_dir(keeper.path()))?;
         Ok(files::copy(&made, &place.join("data"), &|_| false)?)
     })

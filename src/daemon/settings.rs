@@ -1,0 +1,45 @@
+//! What the configuration means for each room.
+
+use std::sync::Arc;
+
+use crate::config::Main;
+use crate::http;
+use crate::scrape::ScrapeSettings;
+use crate::security::tls::ListenerTls;
+use crate::telemetry::LogSettings;
+
+/// Settings of the log.
+pub(super) fn log(main: &Main) -> LogSettings {
+    LogSettings {
+        log_type: main.log_type,
+        level: main.log_level,
+        path: main.log_path.clone(),
+        rotation_age: main.log_rotation_age,
+        rotation_size: main.log_rotation_size,
+        line_prefix: main.log_line_prefix.clone(),
+        mode: main.log_mode,
+        format: main.log_format,
+    }
+}
+
+/// Settings of all scrapes.
+pub(super) fn scrape(main: &Main) -> ScrapeSettings {
+    ScrapeSettings {
+        interval: main.collector_interval,
+        query_text: main.query_text_length,
+        cache_age: main.metrics_cache_max_age,
+        cache_size: main.metrics_cache_max_size,
+    }
+}
+
+/// Settings of the ports.
+pub(super) fn http(main: &Main, tls: Option<Arc<ListenerTls>>) -> Arc<http::Settings> {
+    Arc::new(http::Settings {
+        blocking_timeout: main.blocking_timeout,
+        openmetrics: main.openmetrics,
+        nodelay: main.nodelay,
+        keep_alive: main.keep_alive,
+        tls,
+        ..http::Settings::default()
+    })
+}

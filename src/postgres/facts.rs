@@ -1,0 +1,216 @@
+//! What a server says of itself: version, role, extensions, databases.
+
+use futures_util::future::{join, join_all};
+use tokio::time::{Instant, timeout_at};
+
+use super::error::QueryError;
+use super::rows::{Fields, Mode, Prepared};
+use super::session::Session;
+use super::settings;
+use super::value::{self, Number};
+use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
+use crate::targets::Trouble;
+
+/// What a server says of itself at each collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Its version.
+    pub version: ServerVersion,
+    /// Its role.
+    pub role: Role,
+    /// Seconds since it was started.
+    pub uptime: f64,
+    /// When the server's configuration was last read, in seconds of the Unix epoch. Until it
+    /// changes a session's settings are the same.
+    pub configured: f64,
+    /// The process that serves this session.
+    pub pid: i32,
+    /// Installed in the session's database: name, version, comment.
+    pub extensions: Vec<(String, String, String)>,
+    /// The others that the role may connect to; `None` when not asked for, or not told.
+    pub databases: Option<Vec<String>>,
+}
+
+/// The questions of every session beside the catalogue's.
+#[derive(Debug)]
+pub(super) struct Questions {
+    probe: Prepared,
+    extensions: Prepared,
+    databases: Prepared,
+    pub(super) settings: Prepared,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        Self {
+            probe: Prepared::new(PROBE),
+            extensions: Prepared::new(EXTENSIONS),
+            databases: Prepared::new(DATABASES),
+            settings: Prepared::new(settings::SQL),
+        }
+    }
+}
+
+/// One row: in recovery, `server_version_num`, seconds since the start, the backend's process, when
+/// the configuration was read.
+pub const PROBE: &str = "\
+SELECT pg_catalog.pg_is_in_recovery(), \
+pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
+extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_postmaster_start_time())\
+::pg_catalog.float8, \
+pg_catalog.pg_backend_pid(), \
+extract(epoch FROM pg_catalog.pg_conf_load_time())::pg_catalog.float8";
+
+/// Name, version, comment of each installed extension.
+pub const EXTENSIONS: &str = "\
+SELECT e.extname, e.extversion, pg_catalog.obj_description(e.oid, 'pg_extension') \
+FROM pg_catalog.pg_extension AS e ORDER BY e.extname";
+
+/// The other databases that the role may connect to.
+pub const DATABASES: &str = "\
+SELECT d.datname FROM pg_catalog.pg_database AS d \
+WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
+AND pg_catalog.has_database_privilege(d.oid, 'CONNECT') ORDER BY d.datname";
+
+impl Session {
+    /// Asks the server for its version, role, extensions, and for the other databases if wanted.
+    ///
+    /// # Errors
+    /// The session's trouble, or the server's word.
+    pub async fn ask_facts(
+        &mut self,
+        databases: bool,
+        deadline: Instant,
+    ) -> Result<&Facts, Trouble> {
+        if self.mode == Mode::Kept && self.questions.probe.is_new_to(self.id) {
+            let (client, id, ask) = (&self.client, self.id, &mut self.questions);
+            let prepare = join_all(
+                [
+                    &mut ask.probe,
+                    &mut ask.extensions,
+                    &mut ask.databases,
+                    &mut ask.settings,
+                ]
+                .map(|prepared| prepared.prepare(client, id)),
+            );
+            let results = timeout_at(deadline, prepare)
+                .await
+                .map_err(|_| no_answer())?;
+            for result in results {
+                result.map_err(QueryError::into_trouble)?;
+            }
+        }
+        let found = timeout_at(deadline, self.fetch_facts(databases))
+            .await
+            .map_err(|_| no_answer())?
+            .map_err(QueryError::into_trouble)?;
+        if found.version.major() < OLDEST_MAJOR {
+            return Err(Trouble {
+                reason: Reason::UnsupportedVersion,
+                message: format!(
+                    "{}: PostgreSQL {} is older than {OLDEST_MAJOR}, the oldest that is scraped; \
+                     upgrade the server",
+                    self.connector.target.address, found.version
+                ),
+            });
+        }
+        Ok(self.facts.insert(found))
+    }
+
+    pub(super) async fn fetch_facts(&self, databases: bool) -> Result<Facts, QueryError> {
+        let mut facts = None;
+        let mut probe = |fields: Fields<'_>| {
+            facts = Some(facts_of(fields));
+            Ok(())
+        };
+        let mut extensions = Vec::new();
+        let mut extension = |fields: Fields<'_>| {
+            extensions.push((fields.text(0), fields.text(1), fields.text(2)));
+            Ok(())
+        };
+        let mut names = Vec::new();
+        let mut name = |fields: Fields<'_>| {
+            names.push(fields.text(0));
+            Ok(())
+        };
+        let way = self.way(true);
+        let others = async {
+            if databases {
+                self.questions
+                    .databases
+                    .fetch(&self.client, self.id, way, &mut name)
+                    .await
+            } else {
+                Ok(())
+            }
+        };
+        let own = join(
+            self.questions
+                .probe
+                .fetch(&self.client, self.id, way, &mut probe),
+            self.questions
+                .extensions
+                .fetch(&self.client, self.id, way, &mut extension),
+        );
+        let ((probed, listed), named) = join(own, others).await;
+        probed?;
+        // Somebody may hold a lock on one of the catalogues; the rest is none the worse for it.
+        let extensions = match listed {
+            Ok(()) => extensions,
+            Err(lost @ QueryError::Lost(..)) => return Err(lost),
+            Err(_) => self
+                .facts
+                .as_ref()
+                .map_or_else(Vec::new, |before| before.extensions.clone()),
+        };
+        let names = match named {
+            Ok(()) => databases.then_some(names),
+            Err(lost @ QueryError::Lost(..)) => return Err(lost),
+            Err(_) => None,
+        };
+        let facts = facts.ok_or_else(|| QueryError::Server("no answer to the probe".to_owned()))?;
+        Ok(Facts {
+            extensions,
+            databases: names,
+            ..facts
+        })
+    }
+}
+
+/// Reads the row of [`PROBE`]: binary from a session of our own, text from a pooler.
+fn facts_of(fields: Fields<'_>) -> Facts {
+    let float = |at: usize| {
+        fields.get(at).map_or(0.0, |raw| {
+            value::as_float(value::number(fields.encoding(at), raw))
+        })
+    };
+    let integer = |at: usize| match fields
+        .get(at)
+        .map(|raw| value::number(fields.encoding(at), raw))
+    {
+        Some(Number::Integer(value)) => value,
+        Some(Number::Digits(_)) => fields.text(at).parse().unwrap_or(0),
+        Some(Number::Float(_)) | None => 0,
+    };
+    Facts {
+        version: ServerVersion(u32::try_from(integer(1)).unwrap_or(0)),
+        role: if integer(0) == 0 {
+            Role::Primary
+        } else {
+            Role::Replica
+        },
+        uptime: float(2),
+        configured: float(4),
+        pid: i32::try_from(integer(3)).unwrap_or(0),
+        extensions: Vec::new(),
+        databases: None,
+    }
+}
+
+/// The trouble of a session that was asked and did not answer.
+pub(super) fn no_answer() -> Trouble {
+    Trouble {
+        reason: Reason::Timeout,
+        message: "no answer before the scrape's deadline".to_owned(),
+    }
+}

@@ -1,0 +1,126 @@
+//! What came of each query: counted every time, told once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::counters::Counters;
+use super::plan::Plan;
+use crate::postgres::{Outcome, QueryError, Slot};
+use crate::targets::{Target, Trouble};
+
+/// The book of one target.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    target: Arc<Target>,
+    counters: Arc<Counters>,
+    /// Databases and tags whose failure is in the log already.
+    told: BTreeSet<(String, String)>,
+    /// Collectors that the role has no right to, sorted.
+    denied: Vec<String>,
+}
+
+impl Ledger {
+    pub(super) fn new(target: &Arc<Target>, counters: &Arc<Counters>) -> Self {
+        Self {
+            target: Arc::clone(target),
+            counters: Arc::clone(counters),
+            told: BTreeSet::new(),
+            denied: Vec::new(),
+        }
+    }
+
+    /// Enters each slot that ran. Returns the trouble of the session, if one of them lost it. Where
+    /// the whole target is in trouble (`quiet`), its queries are counted and not told.
+    pub(super) fn enter<'a>(
+        &mut self,
+        slots: impl Iterator<Item = &'a mut Slot>,
+        quiet: bool,
+    ) -> Option<Trouble> {
+        let mut trouble = None;
+        for slot in slots {
+            if !slot.take_fresh() {
+                continue;
+            }
+            slot.cut_off();
+            self.counters.executions.add(1);
+            let metric = &slot.chosen.metric;
+            let (database, tag) = (slot.database(), metric.tag.as_str());
+            match &slot.outcome {
+                Outcome::Failed(QueryError::Lost(message, reason)) => {
+                    trouble.get_or_insert(Trouble {
+                        reason: *reason,
+                        message: message.clone(),
+                    });
+                }
+                Outcome::Failed(QueryError::Timeout(message)) => {
+                    self.counters.timeouts.add(1);
+                    if !quiet {
+                        self.tell(database, tag, message);
+                    }
+                }
+                Outcome::Failed(error @ (QueryError::Server(_) | QueryError::Shape { .. })) => {
+                    if !metric.optional {
+                        self.counters.errors.add(1);
+                        self.tell(database, tag, &error.to_string());
+                    }
+                }
+                Outcome::Done => {
+                    self.told.remove(&(database.to_owned(), tag.to_owned()));
+                }
+                // Told once for all of them, by `note_denied`.
+                Outcome::Failed(QueryError::Denied(_)) | Outcome::Waiting | Outcome::Running => {}
+            }
+        }
+        trouble
+    }
+
+    /// A database that could not be asked.
+    pub(super) fn unreachable(&mut self, database: &str, trouble: &Trouble) {
+        self.counters.errors.add(1);
+        self.tell(database, "", &trouble.message);
+    }
+
+    /// A database that was asked again.
+    pub(super) fn reached(&mut self, database: &str) {
+        self.told.remove(&(database.to_owned(), String::new()));
+    }
+
+    fn tell(&mut self, database: &str, tag: &str, message: &str) {
+        if self.told.insert((database.to_owned(), tag.to_owned())) {
+            warn!(server = %self.target.name, database, tag, "no samples: {message}");
+        }
+    }
+
+    /// Tells what the role may not see when that is not what it was.
+    pub(super) fn note_denied(&mut self, plan: &Plan) {
+        let denied: BTreeSet<&str> = plan
+            .slots()
+            .filter(|slot| slot.is_denied())
+            .map(|slot| slot.chosen.metric.collector.as_str())
+            .collect();
+        if self
+            .denied
+            .iter()
+            .map(String::as_str)
+            .eq(denied.iter().copied())
+        {
+            return;
+        }
+        self.denied = denied.into_iter().map(str::to_owned).collect();
+        if !self.denied.is_empty() {
+            warn!(
+                server = %self.target.name,
+                "role {} may not see: {}; grant it pg_monitor, or more where a collector's page \
+                 says so, or exclude these collectors",
+                self.target.user,
+                self.denied.join(", ")
+            );
+        }
+    }
+
+    pub(super) fn denied(&self) -> &[String] {
+        &self.denied
+    }
+}

@@ -1,0 +1,268 @@
+//! The walk through a server's other databases, one after the other over one more connection, so
+//! that the server never counts more than two.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::commons::Commons;
+use super::counters::TargetCounters;
+use super::flight::Deadline;
+use super::ledger::Ledger;
+use super::plan::Plan;
+use crate::model::Reason;
+use crate::postgres::{Ask, Connector, Mode, Session, Shared, Slot};
+use crate::targets::Trouble;
+
+/// Walks for one target.
+#[derive(Debug)]
+pub(super) struct Walker {
+    connector: Arc<Connector>,
+    commons: Commons,
+    counters: Arc<TargetCounters>,
+    /// Sessions that are kept, for those who chose to spend connections on it.
+    kept: BTreeMap<String, Session>,
+    /// A connection that was given up and may still count at the server.
+    leftover: Option<JoinHandle<()>>,
+    /// Skip the next walk: a backend that was given up may still be there.
+    hold: bool,
+    /// A limit of one connection leaves none for other databases; that was told.
+    told: bool,
+    next_session: u64,
+}
+
+/// What a walk is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Errand<'a> {
+    /// How the target's own session sends its queries.
+    pub mode: &'a Mode,
+    /// Overrides the catalogue's intervals.
+    pub interval: Option<Duration>,
+    pub shared: Shared<'a>,
+    pub deadline: &'a Deadline,
+}
+
+/// Ids of these sessions; those of the target's own database count from 1.
+const FIRST_ID: u64 = 1 << 32;
+/// How long a server may take to close a connection that we closed.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a connection that was given up is waited for.
+const GONE: Duration = Duration::from_secs(60);
+
+impl Walker {
+    pub(super) fn new(
+        connector: &Arc<Connector>,
+        commons: &Commons,
+        counters: &Arc<TargetCounters>,
+    ) -> Self {
+        Self {
+            connector: Arc::clone(connector),
+            commons: commons.clone(),
+            counters: Arc::clone(counters),
+            kept: BTreeMap::new(),
+            leftover: None,
+            hold: false,
+            told: false,
+            next_session: FIRST_ID,
+        }
+    }
+
+    /// Leaves the next walk out, if `hold`.
+    pub(super) fn hold(&mut self, hold: bool) {
+        self.hold = hold;
+    }
+
+    /// Runs what is due in the other databases. What could not be run shows nothing: old rows would
+    /// pass for new.
+    pub(super) async fn walk(&mut self, plan: &mut Plan, errand: Errand<'_>, ledger: &mut Ledger) {
+        if self.may_walk(errand.deadline).await {
+            for (database, slots) in &mut plan.others {
+                if !self.visit(database, slots, errand, ledger).await {
+                    break;
+                }
+            }
+        }
+        for slot in plan
+            .others
+            .values_mut()
+            .flatten()
+            .filter(|slot| is_due(slot, errand))
+        {
+            slot.give_up("not asked before the scrape's deadline");
+        }
+        ledger.enter(plan.others.values_mut().flatten(), false);
+        let gone: Vec<String> = self
+            .kept
+            .keys()
+            .filter(|name| !plan.others.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            if let Some(session) = self.kept.remove(&name) {
+                self.bid_goodbye(session, GOODBYE).await;
+            }
+        }
+    }
+
+    async fn may_walk(&mut self, deadline: &Deadline) -> bool {
+        if self.commons.places.is_for_one() {
+            if !std::mem::replace(&mut self.told, true) {
+                warn!(
+                    server = %self.connector.target.name,
+                    "max_connections = 1 leaves no connection for its other databases; raise it"
+                );
+            }
+            return false;
+        }
+        if std::mem::take(&mut self.hold) {
+            return false;
+        }
+        if let Some(leftover) = &mut self.leftover {
+            tokio::select! {
+                _ = leftover => self.leftover = None,
+                () = deadline.passed() => return false,
+            }
+        }
+        true
+    }
+
+    /// Returns whether the walk may go on.
+    async fn visit(
+        &mut self,
+        database: &str,
+        slots: &mut [Slot],
+        errand: Errand<'_>,
+        ledger: &mut Ledger,
+    ) -> bool {
+        if errand.deadline.is_over() {
+            return false;
+        }
+        if !slots.iter().any(|slot| is_due(slot, errand)) {
+            return true;
+        }
+        let mut session = match self.session_of(database, errand).await {
+            Ok(session) => session,
+            Err(trouble) => {
+                ledger.unreachable(database, &trouble);
+                for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+                    slot.give_up(&trouble.message);
+                    slot.take_fresh();
+                }
+                return self.leftover.is_none();
+            }
+        };
+        ledger.reached(database);
+        if session.prepare(slots, errand.deadline.at()).await.is_err() {
+            self.give_up(session);
+            return false;
+        }
+        let mut due: Vec<&mut Slot> = slots
+            .iter_mut()
+            .filter(|slot| is_due(slot, errand))
+            .collect();
+        let answer = session
+            .run(
+                &mut due,
+                Ask::default(),
+                errand.shared,
+                errand.deadline.passed(),
+            )
+            .await;
+        let lost = session.trouble().is_some();
+        if !answer.complete || lost {
+            self.give_up(session);
+            return false;
+        }
+        if *session.mode() == Mode::Kept {
+            self.kept.insert(database.to_owned(), session);
+            return true;
+        }
+        let left = errand.deadline.at() - Instant::now();
+        self.bid_goodbye(session, left).await
+    }
+
+    async fn session_of(&mut self, database: &str, errand: Errand<'_>) -> Result<Session, Trouble> {
+        if let Some(session) = self.kept.remove(database)
+            && session.trouble().is_none()
+        {
+            return Ok(session);
+        }
+        let target = &self.connector.target;
+        let mode = match errand.mode {
+            Mode::Pooled => Mode::Pooled,
+            // The session of the target's own database counts as one.
+            _ if self.kept.len() + 1 < target.session_databases
+                && self.commons.places.has_room() =>
+            {
+                Mode::Kept
+            }
+            _ => Mode::Once,
+        };
+        let late = || Trouble {
+            reason: Reason::Timeout,
+            message: "no connection before the scrape's deadline".to_owned(),
+        };
+        let permits = tokio::select! {
+            permits = self.commons.places.for_another_database() => permits.ok_or_else(late)?,
+            () = errand.deadline.passed() => return Err(late()),
+        };
+        self.next_session += 1;
+        self.counters.connections.add(1);
+        let (connector, id) = (Arc::clone(&self.connector), self.next_session);
+        let database = database.to_owned();
+        let mut opening =
+            tokio::spawn(
+                async move { Session::open(&connector, &database, id, mode, permits).await },
+            );
+        tokio::select! {
+            opened = &mut opening => opened.unwrap_or_else(|_| Err(late())),
+            // A connection that is given up half-way still counts at the server.
+            () = errand.deadline.passed() => {
+                self.leftover = Some(tokio::spawn(async move {
+                    if let Ok(Ok(session)) = opening.await {
+                        let _ = session.close(GONE).await;
+                    }
+                }));
+                Err(late())
+            }
+        }
+    }
+
+    /// Ends a connection whose state is unsure, beside what comes next.
+    fn give_up(&mut self, session: Session) {
+        self.leftover = Some(tokio::spawn(async move {
+            if let Ok(session) = session.settled(GONE).await {
+                let _ = session.close(GONE).await;
+            }
+        }));
+    }
+
+    async fn bid_goodbye(&mut self, session: Session, left: Duration) -> bool {
+        match session.close(left.min(GOODBYE)).await {
+            Ok(()) => true,
+            Err(leftover) => {
+                self.leftover = Some(leftover);
+                false
+            }
+        }
+    }
+
+    /// Ends the sessions that were kept.
+    pub(super) async fn close(&mut self) {
+        for (_, session) in std::mem::take(&mut self.kept) {
+            self.bid_goodbye(session, GOODBYE).await;
+        }
+        if let Some(leftover) = self.leftover.take() {
+            // Whoever takes the target over now begins with the server as it is.
+            let _ = tokio::time::timeout(GOODBYE, leftover).await;
+        }
+    }
+}
+
+fn is_due(slot: &Slot, errand: Errand<'_>) -> bool {
+    !slot.is_denied() && !slot.is_fresh() && slot.is_due(Instant::now(), errand.interval)
+}

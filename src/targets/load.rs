@@ -1,0 +1,200 @@
+//! Everything that is read before servers are scraped: `pgexporter.conf` and all files that it or
+//! the command line names. All of it, or all that is wrong with it and nothing.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::TargetList;
+use super::file;
+use crate::catalog::{self, Catalog};
+use crate::config::{self, ConfigErrors, Configuration, Main};
+use crate::security::tls::{ListenerFiles, ListenerTls};
+use crate::security::{Environment, PasswordSources, UsersFile, Vault};
+
+/// The users file where none is named: as the C program finds it.
+const USERS_FILE: &str = "pgexporter_users.conf";
+
+/// Which files to read, beside those that `pgexporter.conf` names.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `pgexporter.conf`, of `-c`.
+    pub config: Option<PathBuf>,
+    /// The folder of the configuration, of `-D`.
+    pub directory: Option<PathBuf>,
+    /// The users file, of `-u`; without it the one beside `pgexporter.conf`, if there is one.
+    pub users: Option<PathBuf>,
+    /// The admins file, of `-A`.
+    pub admins: Option<PathBuf>,
+    /// More metrics, of `-Y` and `-J`: files or folders.
+    pub metrics: Vec<PathBuf>,
+    /// Only these collectors, of `-C`; empty is what the file says.
+    pub collectors: Vec<String>,
+}
+
+/// Everything that was read and checked.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What `pgexporter.conf` says, with the collectors of the command line.
+    pub configuration: Configuration,
+    /// The built-in metrics and the user's own.
+    pub catalog: Arc<Catalog>,
+    /// The servers, ready to be connected to.
+    pub targets: TargetList,
+    /// TLS of the metrics port; `None` is plain HTTP.
+    pub metrics_tls: Option<Arc<ListenerTls>>,
+    /// What a person should know, one line each.
+    pub notices: Vec<String>,
+}
+
+/// All that is wrong with the files, one line each. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct LoadErrors {
+    /// At least one.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for LoadErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\n"))
+    }
+}
+
+impl From<ConfigErrors> for LoadErrors {
+    fn from(errors: ConfigErrors) -> Self {
+        Self {
+            problems: errors.problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Sources {
+    /// Reads `pgexporter.conf` alone.
+    ///
+    /// # Errors
+    /// All that is wrong with it, each with its line.
+    pub fn configuration(&self) -> Result<config::Loaded, LoadErrors> {
+        let path = config::find(self.config.as_deref(), self.directory.as_deref(), |name| {
+            std::env::var_os(name)
+        })?;
+        let mut loaded = config::load(&path)?;
+        if !self.collectors.is_empty() {
+            let main = &mut loaded.configuration.main;
+            main.collectors.clone_from(&self.collectors);
+        }
+        Ok(loaded)
+    }
+
+    /// Reads all other files.
+    ///
+    /// # Errors
+    /// All that is wrong with any of them.
+    pub fn load(&self, read: config::Loaded) -> Result<Loaded, LoadErrors> {
+        let config::Loaded {
+            configuration,
+            mut notices,
+        } = read;
+        let mut problems = Vec::new();
+        let main = &configuration.main;
+        let own: Vec<PathBuf> = main
+            .metrics_path
+            .iter()
+            .chain(&self.metrics)
+            .cloned()
+            .collect();
+        let catalog = catalog::load(&own).unwrap_or_else(|error| {
+            problems.push(error.to_string());
+            Catalog::default()
+        });
+        if problems.is_empty() {
+            notices.extend(unknown_collectors(&catalog, main));
+        }
+        if let Some(path) = &self.admins {
+            match UsersFile::read(path) {
+                Ok(_) => notices.push(format!(
+                    "the admins file {} has no effect yet: remote management is to come",
+                    path.display()
+                )),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        let mut targets = Vec::new();
+        match self.passwords(&configuration.path) {
+            Ok(passwords) => {
+                notices.extend(passwords.warnings().iter().cloned());
+                for target in file::from_file(&configuration, &passwords) {
+                    let checked = target
+                        .map_err(|error| error.to_string())
+                        .and_then(|target| {
+                            let tls = target.tls.config().map(|_| ());
+                            tls.map_err(|error| format!("server {}: {error}", target.name))?;
+                            Ok(target)
+                        });
+                    match checked {
+                        Ok(target) => targets.push(Arc::new(target)),
+                        Err(problem) => problems.push(problem),
+                    }
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+        let metrics_tls = listener(main).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        if !problems.is_empty() {
+            return Err(LoadErrors { problems });
+        }
+        Ok(Loaded {
+            configuration,
+            catalog: Arc::new(catalog),
+            targets: Arc::new(targets),
+            metrics_tls,
+            notices,
+        })
+    }
+
+    fn passwords(&self, configuration: &Path) -> Result<PasswordSources, String> {
+        let environment = Environment::of_process();
+        let vault = Vault::new(environment.home.as_deref());
+        let beside = configuration.parent().map(|folder| folder.join(USERS_FILE));
+        let users = self.users.clone().or(beside.filter(|path| path.exists()));
+        PasswordSources::load(users.as_deref(), &vault, &environment)
+            .map_err(|error| error.to_string())
+    }
+}
+
+fn listener(main: &Main) -> Result<Option<Arc<ListenerTls>>, String> {
+    let files = &main.metrics_tls_files;
+    let (Some(certificate), Some(key)) = (&files.cert, &files.key) else {
+        return Ok(None);
+    };
+    let files = ListenerFiles {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        client_ca: files.ca.clone(),
+    };
+    let tls = ListenerTls::load(files, &["http/1.1"])
+        .map_err(|error| format!("TLS of the metrics port: {error}"))?;
+    Ok(Some(Arc::new(tls)))
+}
+
+/// A name that no metric has runs nothing or excludes nothing, which nobody means.
+fn unknown_collectors(catalog: &Catalog, main: &Main) -> Vec<String> {
+    let known = |name: &String| {
+        catalog
+            .metrics
+            .iter()
+            .any(|metric| metric.collector == *name)
+    };
+    let lists = [
+        ("collectors", &main.collectors),
+        ("exclude_collectors", &main.exclude_collectors),
+    ];
+    lists
+        .iter()
+        .flat_map(|(key, list)| list.iter().map(move |name| (key, name)))
+        .filter(|(_, name)| !known(name))
+        .map(|(key, name)| format!("{key}: there is no collector {name}"))
+        .collect()
+}
