@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 pub struct Client {
     stream: TcpStream,
     request: Vec<u8>,
+    /// Used again each time; the first `filled` bytes count.
     body: Vec<u8>,
+    filled: usize,
 }
 
 /// One answer.
@@ -28,7 +30,8 @@ impl Client {
         Ok(Self {
             stream,
             request: format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n").into_bytes(),
-            body: Vec::new(),
+            body: vec![0; 64 * 1024],
+            filled: 0,
         })
     }
 
@@ -36,9 +39,9 @@ impl Client {
     pub fn scrape(&mut self) -> io::Result<Scrape> {
         let begin = Instant::now();
         self.stream.write_all(&self.request)?;
-        self.body.clear();
+        self.filled = 0;
         let head = loop {
-            if let Some(at) = find(&self.body, b"\r\n\r\n") {
+            if let Some(at) = find(&self.body[..self.filled], b"\r\n\r\n") {
                 break at + 4;
             }
             self.more()?;
@@ -51,41 +54,41 @@ impl Client {
             .lines()
             .find_map(|line| line.strip_prefix("content-length:"))
             .and_then(|value| value.trim().parse::<usize>().ok());
-        let size = match length {
+        match length {
             Some(length) => {
-                while self.body.len() < head + length {
+                while self.filled < head + length {
                     self.more()?;
                 }
-                self.body.drain(..head);
-                length
+                self.body.copy_within(head..head + length, 0);
+                self.filled = length;
             }
             None => self.chunks(head)?,
-        };
+        }
         Ok(Scrape {
             took: begin.elapsed(),
-            size,
+            size: self.filled,
         })
     }
 
     /// The body of the last answer.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+        String::from_utf8_lossy(&self.body[..self.filled]).into_owned()
     }
 
     /// How many samples it holds.
     pub fn samples(&self) -> usize {
-        self.body
+        self.body[..self.filled]
             .split(|byte| *byte == b'\n')
             .filter(|line| line.first().is_some_and(|first| *first != b'#'))
             .count()
     }
 
     /// Joins the chunks (RFC 9112, section 7.1) in place.
-    fn chunks(&mut self, head: usize) -> io::Result<usize> {
+    fn chunks(&mut self, head: usize) -> io::Result<()> {
         let (mut from, mut to) = (head, 0);
         loop {
             let line = loop {
-                if let Some(at) = find(&self.body[from..], b"\r\n") {
+                if let Some(at) = find(&self.body[from..self.filled], b"\r\n") {
                     break from + at;
                 }
                 self.more()?;
@@ -93,24 +96,25 @@ impl Client {
             let digits = String::from_utf8_lossy(&self.body[from..line]).into_owned();
             let size = usize::from_str_radix(digits.trim(), 16)
                 .map_err(|_| io::Error::other(format!("no chunk size: {digits}")))?;
-            while self.body.len() < line + 2 + size + 2 {
+            while self.filled < line + 2 + size + 2 {
                 self.more()?;
             }
             self.body.copy_within(line + 2..line + 2 + size, to);
             to += size;
             from = line + 2 + size + 2;
             if size == 0 {
-                self.body.truncate(to);
-                return Ok(to);
+                self.filled = to;
+                return Ok(());
             }
         }
     }
 
     fn more(&mut self) -> io::Result<()> {
-        let have = self.body.len();
-        self.body.resize(have + 256 * 1024, 0);
-        let read = self.stream.read(&mut self.body[have..])?;
-        self.body.truncate(have + read);
+        if self.filled == self.body.len() {
+            self.body.resize(self.filled * 2, 0);
+        }
+        let read = self.stream.read(&mut self.body[self.filled..])?;
+        self.filled += read;
         if read == 0 {
             return Err(io::Error::other("the connection was closed"));
         }

@@ -20,10 +20,20 @@ pub struct Statement {
     /// Its collector, or what of the session's own it is.
     pub name: String,
     sql: String,
-    /// Not at every scrape.
-    costly: bool,
+    when: When,
     /// In every database.
     everywhere: bool,
+}
+
+/// How often the exporter runs a statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// At each scrape.
+    Always,
+    /// It has an interval.
+    Costly,
+    /// When a session begins, and after a reload of the server.
+    Seldom,
 }
 
 /// Which statements a scrape runs.
@@ -47,22 +57,29 @@ pub fn statements_of(version: u32, extensions: &[(String, String)]) -> Vec<State
         exclude: &[],
         wanted_extensions: None,
     });
-    let own = |name: &str, sql: &str, costly| Statement {
+    let own = |name: &str, sql: &str, when| Statement {
         name: name.to_owned(),
         sql: sql.to_owned(),
-        costly,
+        when,
         everywhere: false,
     };
     let mut all = vec![
-        own("the server's version and role", statements::PROBE, false),
-        own("its extensions", statements::EXTENSIONS, false),
-        own("its databases", statements::DATABASES, true),
-        own("its settings", statements::SETTINGS, false),
+        own(
+            "the server's version and role",
+            statements::PROBE,
+            When::Always,
+        ),
+        own("its extensions", statements::EXTENSIONS, When::Always),
+        own("its databases", statements::DATABASES, When::Costly),
+        own("its settings", statements::SETTINGS, When::Seldom),
     ];
     all.extend(chosen.iter().map(|one| Statement {
         name: one.metric.tag.clone(),
-        sql: one.query().sql.clone(),
-        costly: one.metric.interval.is_some(),
+        sql: one.query().sql.to_string(),
+        when: match one.metric.interval {
+            None => When::Always,
+            Some(_) => When::Costly,
+        },
         everywhere: one.metric.scope == Scope::All,
     }));
     all
@@ -95,7 +112,11 @@ impl Floor {
         turn: Turn,
         kept: bool,
     ) -> io::Result<Self> {
-        let runs = |one: &&Statement| turn == Turn::Full || !one.costly;
+        let runs = |one: &&Statement| match one.when {
+            When::Always => true,
+            When::Costly => turn == Turn::Full,
+            When::Seldom => false,
+        };
         let statements: Vec<Statement> = statements.iter().filter(runs).cloned().collect();
         let mut own = Wire::open(port, user, "postgres")?;
         let statements = own.prepare(&statements)?;

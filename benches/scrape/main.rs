@@ -4,7 +4,8 @@
 //! Beside the exporter stands the [`floor`]: a bare client that sends the same statements over as
 //! many connections. What the exporter takes beyond that is its own; what the floor takes is
 //! PostgreSQL's. `QUICK=1` measures fewer rounds and writes no page, `PEERS=1` measures other
-//! exporters on the same server.
+//! exporters on the same server. Words after `cargo bench --bench scrape --` choose parts: `full`,
+//! `usual`, `kept`, `statements`, `lasting`, `twenty`.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -45,28 +46,44 @@ fn main() {
     } else {
         Rounds::whole()
     };
+    let parts: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|one| one == part);
     let begin = Instant::now();
     let mut table = Table::default();
+    let mut compared = Vec::new();
     let bench = Bench::start(rounds);
-
-    eprintln!("A full scrape: every collector, each time");
-    let full = bench.compare(&mut table, Turn::Full, 1);
-    eprintln!("A usual scrape: costly collectors once a minute");
-    let usual = bench.compare(&mut table, Turn::Usual, 1);
-    eprintln!("A connection kept in each database");
-    bench.compare(&mut table, Turn::Full, servers::DATABASES);
-    eprintln!("One database, one thousand scrapes");
-    bench.lasting(&mut table);
+    if wanted("full") {
+        eprintln!("A full scrape: every collector, each time");
+        compared.push(bench.compare(&mut table, Turn::Full, 1));
+    }
+    if wanted("usual") {
+        eprintln!("A usual scrape: costly collectors once a minute");
+        compared.push(bench.compare(&mut table, Turn::Usual, 1));
+    }
+    if wanted("kept") {
+        eprintln!("A connection kept in each database");
+        bench.compare(&mut table, Turn::Full, servers::DATABASES);
+    }
     let statements = bench.statements();
-    let peers = if set("PEERS") {
+    if wanted("statements") {
+        println!("{}", page::list(&statements));
+    }
+    let peers = set("PEERS").then(|| {
         eprintln!("Other exporters");
-        Some(peers::measure(&bench))
-    } else {
-        None
-    };
+        peers::measure(&bench)
+    });
     drop(bench);
-    eprintln!("Twenty servers");
-    measure::twenty(&mut table, rounds);
+    if wanted("lasting") {
+        eprintln!("One database, many scrapes");
+        measure::lasting(&mut table, rounds);
+    }
+    if wanted("twenty") {
+        eprintln!("Twenty servers");
+        measure::twenty(&mut table, rounds);
+    }
 
     println!("{}", table.markdown());
     if let Some(peers) = &peers {
@@ -74,10 +91,10 @@ fn main() {
     }
     let took = begin.elapsed();
     println!("Took {:.0} s.", took.as_secs_f64());
-    if quick {
-        println!("docs/performance.md is not written: these were few rounds.");
+    if quick || !parts.is_empty() {
+        println!("docs/performance.md is not written: this was not all of it.");
     } else {
-        page::write(&table, &[full, usual], &statements, peers.as_deref(), took);
+        page::write(&table, &compared, &statements, peers.as_deref(), took);
     }
     if table.missed() > 0 {
         println!("{} bars were missed.", table.missed());

@@ -86,11 +86,6 @@ impl Bench {
         }
     }
 
-    /// The server.
-    pub fn server(&self) -> &Postgres {
-        &self.server
-    }
-
     /// The exporter and the floor, in turns.
     pub fn compare(&self, table: &mut Table, turn: Turn, kept: usize) -> Compared {
         let mut builder = builder().set(&format!("session_databases = {kept}"));
@@ -178,6 +173,9 @@ impl Bench {
             let good = ratio(own_cpu, bare_cpu) <= 1.05;
             table.add(&c, "≤ 1.05 × floor", server_text, good);
         }
+        if turn == Turn::Usual {
+            self.cached(table);
+        }
         if turn == Turn::Full && kept == 1 {
             compressed(table, &exporter, self.rounds);
         }
@@ -192,55 +190,26 @@ impl Bench {
         }
     }
 
+    /// What is left of a scrape when no server is asked: the body is laid together and sent.
+    fn cached(&self, table: &mut Table) {
+        let builder = builder()
+            .set("metrics_cache_max_age = 1h")
+            .set("metrics_cache_max_size = 100M");
+        let exporter = section(builder, "one", &self.server).start();
+        let mut client = connect(&exporter, None);
+        let mut times: Vec<Duration> = (0..self.rounds.blocks * self.rounds.block)
+            .map(|_| client.scrape().expect("a scrape").took)
+            .collect();
+        let median = ms(percentile(&mut times, 50));
+        table.tell("Latency, a scrape that asks no server", median);
+    }
+
     /// CPU that the server takes for `work`, with the ends of its backends.
     pub fn server_cpu(&self, work: impl FnOnce()) -> Duration {
         let before = usage::cpu_of_server(&self.server);
         work();
         sleep(SETTLE);
         usage::cpu_of_server(&self.server).saturating_sub(before)
-    }
-
-    /// A server of one database: memory, and connections.
-    pub fn lasting(&self, table: &mut Table) {
-        let server = servers::start(1, true);
-        let exporter = section(builder(), "one", &server).start();
-        let mut client = connect(&exporter, None);
-        let session = server.session("postgres");
-        let connections = || {
-            let sum = "SELECT sum(sessions) FROM pg_stat_database";
-            let text = session.text(sum)[0][0].clone().unwrap_or_default();
-            text.parse::<u64>().expect("a number")
-        };
-        client.scrape().expect("a scrape");
-        // A session is counted once it has told the statistics of itself.
-        sleep(Duration::from_secs(2));
-        client.scrape().expect("a scrape");
-        let before = connections();
-        let (early, late) = memory(&exporter, &mut client, self.rounds);
-        sleep(Duration::from_secs(2));
-        let made = connections() - before;
-        let pid = session.text(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'pgexporter' \
-             AND datname IS NOT NULL",
-        );
-        let pid = pid[0][0].as_ref().and_then(|pid| pid.parse().ok());
-        let private = usage::private(pid.expect("one session"));
-        let Rounds { late: scrapes, .. } = self.rounds;
-        table.add(
-            &format!("New connections, one database, {scrapes} scrapes"),
-            "0",
-            made.to_string(),
-            made == 0,
-        );
-        table.add(
-            &format!(
-                "Private memory of the exporter's backend at PostgreSQL after {scrapes} scrapes"
-            ),
-            "≤ 25 MB",
-            mb(private),
-            private <= 25_000_000,
-        );
-        resident(table, "one server", early, late, 20);
     }
 
     /// How long each statement takes alone, the longest first.
@@ -250,6 +219,47 @@ impl Bench {
         times.sort_by_key(|(_, time, _)| std::cmp::Reverse(*time));
         times
     }
+}
+
+/// A server of one database: memory, and connections.
+pub fn lasting(table: &mut Table, rounds: Rounds) {
+    let server = servers::start(1, true);
+    let exporter = section(builder(), "one", &server).start();
+    let mut client = connect(&exporter, None);
+    let session = server.session("postgres");
+    let connections = || {
+        let sum = "SELECT sum(sessions) FROM pg_stat_database";
+        let text = session.text(sum)[0][0].clone().unwrap_or_default();
+        text.parse::<u64>().expect("a number")
+    };
+    client.scrape().expect("a scrape");
+    // A session is counted once it has told the statistics of itself.
+    sleep(Duration::from_secs(2));
+    client.scrape().expect("a scrape");
+    let before = connections();
+    let (early, late) = memory(&exporter, &mut client, rounds);
+    sleep(Duration::from_secs(2));
+    let made = connections() - before;
+    let pid = session.text(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'pgexporter' \
+         AND datname IS NOT NULL",
+    );
+    let pid = pid[0][0].as_ref().and_then(|pid| pid.parse().ok());
+    let private = usage::private(pid.expect("one session"));
+    let Rounds { late: scrapes, .. } = rounds;
+    table.add(
+        &format!("New connections, one database, {scrapes} scrapes"),
+        "0",
+        made.to_string(),
+        made == 0,
+    );
+    table.add(
+        &format!("Private memory of the exporter's backend at PostgreSQL after {scrapes} scrapes"),
+        "≤ 25 MB",
+        mb(private),
+        private <= 25_000_000,
+    );
+    resident(table, "one server", early, late, 20);
 }
 
 /// Twenty servers against one.

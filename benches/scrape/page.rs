@@ -11,7 +11,7 @@ use crate::usage;
 const TEMPLATE: &str = include_str!("performance.md");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
 /// Statements that are shown.
-const SHOWN: usize = 12;
+const SHOWN: usize = 15;
 
 /// Fills the template.
 pub fn write(
@@ -65,7 +65,8 @@ fn parts(compared: &[Compared]) -> String {
     text
 }
 
-fn list(statements: &[(String, Duration, usize)]) -> String {
+/// The costliest statements as a table.
+pub fn list(statements: &[(String, Duration, usize)]) -> String {
     let mut text = "| Statement | Time | Bytes of rows |\n| --- | --- | --- |\n".to_owned();
     for (name, time, bytes) in statements.iter().take(SHOWN) {
         let _ = writeln!(text, "| {name} | {} | {bytes} |", ms(*time));

@@ -93,8 +93,8 @@ pub struct Metric {
 pub struct Query {
     /// The first version that runs it.
     pub version: Version,
-    /// One statement without a semicolon at its end.
-    pub sql: String,
+    /// One statement without a semicolon at its end; shared with all that run it.
+    pub sql: Arc<str>,
     /// One for each column of the result, in order.
     pub columns: Vec<Column>,
 }

@@ -137,19 +137,14 @@ fn checked(
                 "version: \"{version}\" is none; allowed are 13 or \"1.4\""
             ))
         })?;
-        let sql = query
-            .query
-            .trim()
-            .trim_end_matches(';')
-            .trim_end()
-            .to_owned();
+        let sql = query.query.trim().trim_end_matches(';').trim_end();
         if sql.is_empty() {
             return Err(place.invalid("query is empty"));
         }
         let columns = families.columns(&query.columns, place)?;
         queries.push(Query {
             version,
-            sql,
+            sql: sql.into(),
             columns,
         });
     }
@@ -391,7 +386,7 @@ metrics:
         assert_eq!(families(present), expected);
         assert_eq!(families(older), expected);
         let parsed = parse("a.yaml", present).unwrap();
-        assert_eq!(parsed[0].metric.queries[0].sql, "SELECT a, b, c FROM t");
+        assert_eq!(&*parsed[0].metric.queries[0].sql, "SELECT a, b, c FROM t");
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub(super) struct Running {
 const SCRAPES: Duration = Duration::from_secs(4);
 /// The ports give their answers 5 s, and need a moment to close.
 const PORTS: Duration = Duration::from_secs(6);
-/// For sessions to say goodbye.
-const SESSIONS: Duration = Duration::from_secs(5);
+/// For servers to give up what they work on, and for sessions to say goodbye.
+const SESSIONS: Duration = Duration::from_secs(7);
 
 pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     let Running {

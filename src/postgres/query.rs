@@ -82,7 +82,7 @@ impl Slot {
             })
             .collect();
         Self {
-            prepared: Prepared::new(query.sql.clone()),
+            prepared: Prepared::new(Arc::clone(&query.sql)),
             outcome: Outcome::Waiting,
             slow: false,
             buffer: DoubleBuffer::default(),
@@ -143,7 +143,8 @@ impl Slot {
         let mut each = |fields: Fields<'_>| writer.row(fields, &mut samples);
         match self.prepared.fetch(client, session, way, &mut each).await {
             Ok(()) => {
-                self.buffer.show(samples);
+                self.buffer
+                    .show(samples, self.chosen.metric.interval.is_none());
                 self.ran_at = Some(Instant::now());
                 self.slow = false;
                 self.outcome = Outcome::Done;

@@ -1,6 +1,7 @@
 //! Fetching: one query's rows as they arrive, whatever way the session sends it.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use tokio_postgres::types::{ToSql, Type};
@@ -25,7 +26,7 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     /// One statement.
-    pub(super) sql: String,
+    pub(super) sql: Arc<str>,
     /// The session that prepared it, and the handle there.
     statement: Option<(u64, Statement)>,
     /// The session that refused to prepare it: it is sent without a name there.
@@ -34,7 +35,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(sql: impl Into<String>) -> Self {
+    pub(super) fn new(sql: impl Into<Arc<str>>) -> Self {
         Self {
             sql: sql.into(),
             statement: None,

@@ -11,8 +11,8 @@ pub struct QuerySamples {
     pub samples: usize,
 }
 
-/// A buffer that once held a great deal more than it does now is given back.
-const KEEP_CAPACITY: usize = 256 * 1024;
+/// Buffers are not made smaller for the sake of fewer bytes than these.
+const SLACK: usize = 64;
 
 impl QuerySamples {
     pub(super) fn new(families: impl Iterator<Item = usize>) -> Self {
@@ -24,12 +24,19 @@ impl QuerySamples {
 
     pub(super) fn clear(&mut self) {
         for (_, buffer) in &mut self.families {
-            if buffer.capacity() > KEEP_CAPACITY && buffer.len() < buffer.capacity() / 4 {
-                *buffer = Vec::new();
-            }
             buffer.clear();
         }
         self.samples = 0;
+    }
+
+    /// Gives back what is not needed, but for an eighth: the next numbers may have more digits.
+    fn trim(&mut self) {
+        for (_, buffer) in &mut self.families {
+            let wanted = buffer.len() + buffer.len() / 8;
+            if buffer.capacity() > wanted + SLACK {
+                buffer.shrink_to(wanted);
+            }
+        }
     }
 }
 
@@ -48,9 +55,12 @@ impl DoubleBuffer {
         samples
     }
 
-    /// Shows what was filled.
-    pub(super) fn show(&mut self, filled: QuerySamples) {
-        if let Some(old) = self.shown.replace(Arc::new(filled)) {
+    /// Shows what was filled. The old buffer is kept for the next time when that comes `soon`.
+    pub(super) fn show(&mut self, mut filled: QuerySamples, soon: bool) {
+        filled.trim();
+        if let Some(old) = self.shown.replace(Arc::new(filled))
+            && soon
+        {
             self.spare = Arc::try_unwrap(old).ok();
         }
     }

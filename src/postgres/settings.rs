@@ -7,22 +7,32 @@ use super::rows::{Fields, Prepared, Way};
 use super::value::{self, Encoding};
 use crate::exposition::SampleWriter;
 
-/// Names with lines, in order of the names.
+/// Names with lines, in order of the names. All in one text: there are hundreds, kept as long as
+/// the session.
 #[derive(Debug, Default)]
 pub struct SettingsSamples {
-    /// What each setting shows.
-    pub settings: Vec<Setting>,
+    text: Vec<u8>,
+    parts: Vec<Part>,
+}
+
+/// Where a setting stands in the text: its line, which begins with its family, then its help.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    from: u32,
+    family: u16,
+    line: u16,
+    help: u16,
 }
 
 /// One setting.
-#[derive(Debug)]
-pub struct Setting {
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
     /// Full name of the family.
-    pub family: String,
+    pub family: &'a str,
     /// `short_desc`.
-    pub help: String,
+    pub help: &'a str,
     /// One line.
-    pub line: Vec<u8>,
+    pub line: &'a [u8],
 }
 
 // Bytewise order, so that lists of several servers can be laid together. Names of extensions'
@@ -40,43 +50,97 @@ impl SettingsSamples {
         way: Way<'_>,
         labels: &[u8],
     ) -> Result<Self, QueryError> {
-        let mut settings = Vec::with_capacity(400);
+        let mut samples = Self::default();
         let mut each = |fields: Fields<'_>| {
-            settings.extend(setting(fields, labels));
+            samples.add(fields, labels);
             Ok(())
         };
         prepared.fetch(client, session, way, &mut each).await?;
-        settings.sort_by(|a: &Setting, b: &Setting| a.family.cmp(&b.family));
-        settings.dedup_by(|next, kept| next.family == kept.family);
-        Ok(Self { settings })
+        let Self { text, mut parts } = samples;
+        let family = |part: &Part| &text[part.from as usize..][..usize::from(part.family)];
+        parts.sort_by(|a, b| family(a).cmp(family(b)));
+        parts.dedup_by(|next, kept| family(next) == family(kept));
+        let mut samples = Self { text, parts };
+        samples.text.shrink_to_fit();
+        samples.parts.shrink_to_fit();
+        Ok(samples)
     }
-}
 
-fn setting(fields: Fields<'_>, labels: &[u8]) -> Option<Setting> {
-    let raw = fields.get(2)?;
-    let name: String = fields
-        .text(0)
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    let family = format!("pgexporter_pg_settings_{name}");
-    let mut line = Vec::new();
-    let mut sample = SampleWriter::begin(&mut line, &family);
-    sample.rendered(labels);
-    match fields.get(1)? {
-        b"bool" => sample.integer(i64::from(raw == b"on")),
-        b"integer" | b"real" => value::number(Encoding::Text, raw).write(sample),
-        _ => sample.integer(1),
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.parts.len()
     }
-    Some(Setting {
-        family,
-        help: fields.text(3),
-        line,
-    })
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Size of the lines in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.parts.iter().map(|part| usize::from(part.line)).sum()
+    }
+
+    /// The setting at a place in the order of the names.
+    #[must_use]
+    pub fn get(&self, at: usize) -> Option<Setting<'_>> {
+        let part = self.parts.get(at)?;
+        let (line, rest) = self
+            .text
+            .get(part.from as usize..)?
+            .split_at_checked(usize::from(part.line))?;
+        Some(Setting {
+            family: std::str::from_utf8(line.get(..usize::from(part.family))?).ok()?,
+            help: std::str::from_utf8(rest.get(..usize::from(part.help))?).ok()?,
+            line,
+        })
+    }
+
+    fn add(&mut self, fields: Fields<'_>, labels: &[u8]) {
+        let (Some(kind), Some(raw)) = (fields.get(1), fields.get(2)) else {
+            return;
+        };
+        let name: String = fields
+            .text(0)
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        let family = format!("pgexporter_pg_settings_{name}");
+        let from = self.text.len();
+        let mut sample = SampleWriter::begin(&mut self.text, &family);
+        sample.rendered(labels);
+        match kind {
+            b"bool" => sample.integer(i64::from(raw == b"on")),
+            b"integer" | b"real" => value::number(Encoding::Text, raw).write(sample),
+            _ => sample.integer(1),
+        }
+        let line = self.text.len() - from;
+        let help = fields.text(3);
+        self.text.extend_from_slice(help.as_bytes());
+        let part = (
+            u32::try_from(from),
+            u16::try_from(family.len()),
+            u16::try_from(line),
+            u16::try_from(help.len()),
+        );
+        match part {
+            (Ok(from), Ok(family), Ok(line), Ok(help)) => self.parts.push(Part {
+                from,
+                family,
+                line,
+                help,
+            }),
+            // Longer than any setting's name and description can be.
+            _ => self.text.truncate(from),
+        }
+    }
 }

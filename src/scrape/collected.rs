@@ -35,8 +35,7 @@ impl Collected {
     /// Size of its samples in bytes.
     pub(super) fn size(&self) -> usize {
         let queries = self.queries.iter().flat_map(|query| &query.families);
-        let settings = self.settings.iter().flat_map(|settings| &settings.settings);
         queries.map(|(_, lines)| lines.len()).sum::<usize>()
-            + settings.map(|setting| setting.line.len()).sum::<usize>()
+            + self.settings.as_ref().map_or(0, |settings| settings.size())
     }
 }

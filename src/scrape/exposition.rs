@@ -67,16 +67,14 @@ impl Exposition {
                     }));
                 }
             }
-            let count = collected
-                .settings
-                .as_ref()
-                .map_or(0, |all| all.settings.len());
+            let count = collected.settings.as_ref().map_or(0, |all| all.len());
             settings.extend((0..count).map(|at| (narrow(server), narrow(at))));
         }
         pieces.sort_unstable();
         let name = |(server, at): &(u32, u32)| {
             let all = servers[*server as usize].settings.as_deref();
-            all.map_or("", |all| all.settings[*at as usize].family.as_str())
+            let setting = all.and_then(|all| all.get(*at as usize));
+            setting.map_or("", |setting| setting.family)
         };
         settings.sort_by(|a, b| name(a).cmp(name(b)).then(a.cmp(b)));
         let own = own.map(Bytes::from);
@@ -193,7 +191,7 @@ impl Chunks {
         let find = |at: usize| {
             let (server, at) = inner.settings.get(at)?;
             let all = inner.servers[*server as usize].settings.as_deref()?;
-            all.settings.get(*at as usize)
+            all.get(*at as usize)
         };
         let Some(setting) = find(self.at) else {
             return false;
@@ -205,13 +203,13 @@ impl Chunks {
             .is_none_or(|before| before.family != setting.family);
         if first {
             let head = FamilyHead {
-                name: &setting.family,
+                name: setting.family,
                 kind: Kind::Gauge,
-                help: &setting.help,
+                help: setting.help,
             };
             write_head(out, head, self.format);
         }
-        out.extend_from_slice(&setting.line);
+        out.extend_from_slice(setting.line);
         self.at += 1;
         true
     }

@@ -68,6 +68,8 @@ const IN_FLIGHT: Duration = Duration::from_secs(5);
 const MOMENT: Duration = Duration::from_secs(1);
 /// How long a session that is no longer needed may take to end.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a server may take to give up a query at the end of the program.
+const CANCEL: Duration = Duration::from_secs(4);
 
 impl Worker {
     pub(super) fn new(
@@ -282,7 +284,7 @@ impl Worker {
         };
         let Some(mut collected) = collected else {
             // The query is cancelled, so that the server sees an orderly end.
-            if let Ok(session) = session.settled(GOODBYE).await {
+            if let Ok(session) = session.settled(CANCEL).await {
                 let _ = session.close(GOODBYE).await;
             }
             return;
@@ -413,7 +415,7 @@ impl Worker {
             + collected
                 .settings
                 .as_ref()
-                .map_or(0, |settings| settings.settings.len());
+                .map_or(0, |settings| settings.len());
         let filled = collected.queries.iter().flat_map(|query| &query.families);
         let families = filled.filter(|(_, lines)| !lines.is_empty()).count();
         self.health.update(|health| {

@@ -29,6 +29,7 @@ pub struct ExporterBuilder {
     settings: Vec<String>,
     sections: Vec<String>,
     passwords: String,
+    files: Vec<(String, String)>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
 }
@@ -108,6 +109,13 @@ impl ExporterBuilder {
         self
     }
 
+    /// A further file in its folder.
+    #[must_use]
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.into(), text.into()));
+        self
+    }
+
     /// A further argument of the command line, after `-c FILE`.
     #[must_use]
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
@@ -170,6 +178,9 @@ impl ExporterBuilder {
             filled(&text, &folder, &ports),
         )
         .expect("the configuration is written");
+        for (name, text) in &self.files {
+            fs::write(folder.join(name), filled(text, &folder, &ports)).expect("it is written");
+        }
         let passwords = folder.join("pgpass");
         fs::write(&passwords, &self.passwords).expect("the password file is written");
         fs::set_permissions(&passwords, Permissions::from_mode(0o600)).expect("it is made private");
