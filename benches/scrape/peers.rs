@@ -36,7 +36,7 @@ pub fn measure(bench: &Bench) -> String {
     let port = bench.server().port();
     let database = format!("postgresql://{ROLE}@127.0.0.1:{port}/postgres?sslmode=disable");
     let mut missing = Vec::new();
-    let peers: [(&str, fn() -> anyhow::Result<Command>); 2] = [
+    let peers: [(&str, Get); 2] = [
         ("prometheus-postgres-exporter of Debian", debian),
         ("pg_exporter 0.22, all collectors", pg_exporter),
     ];
@@ -102,6 +102,9 @@ pub fn measure(bench: &Bench) -> String {
     text.push('\n');
     text
 }
+
+/// Gets a peer; the command that starts it, with `{port}` and `{database}` to be filled.
+type Get = fn() -> anyhow::Result<Command>;
 
 struct Racer {
     name: &'static str,
