@@ -86,6 +86,11 @@ impl Bench {
         }
     }
 
+    /// The server.
+    pub fn server(&self) -> &Postgres {
+        &self.server
+    }
+
     /// The exporter and the floor, in turns.
     pub fn compare(&self, table: &mut Table, turn: Turn, kept: usize) -> Compared {
         let mut builder = builder().set(&format!("session_databases = {kept}"));
