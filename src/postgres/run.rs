@@ -35,9 +35,6 @@ pub struct Answer {
 /// nobody else can write to.
 const USERS_PATH: &str = "SET search_path = pg_catalog, public";
 
-/// Brings back what the session was opened with.
-pub(super) const OWN_SETTINGS: &str = "RESET statement_timeout; RESET search_path";
-
 impl Session {
     /// Prepares what is not prepared yet. A query that cannot be is marked and left out.
     pub async fn prepare(&mut self, slots: &mut [Slot], deadline: Instant) -> Result<(), Trouble> {
@@ -72,7 +69,7 @@ impl Session {
                 .await;
                 if !own {
                     client
-                        .batch_execute("RESET search_path")
+                        .batch_execute("SET search_path = pg_catalog")
                         .await
                         .map_err(|e| QueryError::of(&e))?;
                 }
@@ -200,7 +197,7 @@ impl Session {
             .map(|slot| slot.run(&self.client, self.id, way, shared));
         join_all(all).await;
         // If this fails the session is lost, and the next query finds out.
-        let _ = self.client.batch_execute(OWN_SETTINGS).await;
+        let _ = self.client.batch_execute(&self.usual()).await;
     }
 
     async fn run_special(&self, slot: &mut Slot, shared: Shared<'_>) {
@@ -222,7 +219,7 @@ impl Session {
         slot.run(&self.client, self.id, way, shared).await;
         if direct {
             // If this fails the session is lost, and the next query finds out.
-            let _ = self.client.batch_execute(OWN_SETTINGS).await;
+            let _ = self.client.batch_execute(&self.usual()).await;
         }
     }
 }
