@@ -4,6 +4,7 @@
 //! In goes the list of targets; out comes an [`Exposition`], which the HTTP edge streams.
 
 mod backoff;
+mod beside;
 mod collected;
 mod collector;
 mod commons;

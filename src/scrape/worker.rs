@@ -3,8 +3,6 @@
 //! Connecting goes on beside the scrapes, with jittered backoff; an order that finds the target
 //! known to be down is answered at once.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::beside::{Attempt, MOMENT, Settled, Settling, attempted, no_session, patience, settled};
 use super::collected::Collected;
 use super::collector::Collector;
 use super::commons::Commons;
@@ -22,18 +21,6 @@ use super::flight::Order;
 use crate::model::Reason;
 use crate::postgres::{Connector, Mode, Orphan, Session};
 use crate::targets::{Health, Target, Trouble};
-
-/// An attempt to connect, which goes on beside the scrapes.
-struct Attempt {
-    result: Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>,
-    /// When it had its place among the connections.
-    began: watch::Receiver<Option<Instant>>,
-    /// It was told that it takes too long.
-    late: bool,
-}
-
-type Settled = Result<Session, (Option<Orphan>, Trouble)>;
-type Settling = Pin<Box<dyn Future<Output = Settled> + Send>>;
 
 /// The task of one target.
 pub(super) struct Worker {
@@ -64,8 +51,6 @@ pub(super) struct Worker {
 
 /// How long a collection may go on after the shutdown began.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
-/// How long an order waits for a session that a scrape before it left at work.
-const MOMENT: Duration = Duration::from_secs(1);
 /// How long a session that is no longer needed may take to end.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How long a server may take to give up a query at the end of the program.
@@ -442,60 +427,10 @@ fn no_connection_left() -> Trouble {
     }
 }
 
-fn no_session(target: &Target) -> Trouble {
-    Trouble {
-        reason: Reason::Timeout,
-        message: format!(
-            "{}: no session within {:?}; the attempt goes on. The server hangs, is overloaded, \
-             or does not speak PostgreSQL's protocol",
-            target.address, target.timeouts.connect
-        ),
-    }
-}
-
-/// The end of an attempt, or `None` once when it takes longer than `limit`. It goes on then: one
-/// that is given up still counts at a server that hangs, and a second would come on top.
-async fn attempted(
-    connecting: &mut Option<Attempt>,
-    limit: Duration,
-) -> Option<Result<Session, Trouble>> {
-    let Some(attempt) = connecting else {
-        return std::future::pending().await;
-    };
-    let mut began = attempt.began.clone();
-    let late = async {
-        let began = began
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|at| *at);
-        match began {
-            Some(at) if !attempt.late => sleep_until(at + limit).await,
-            _ => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        result = &mut attempt.result => Some(result),
-        () = late => {
-            attempt.late = true;
-            None
-        }
-    }
-}
-
-async fn settled(settling: &mut Option<(bool, Settling)>) -> (bool, Settled) {
-    match settling {
-        Some((keep, future)) => (*keep, future.await),
+async fn ended(session: &mut Option<Session>) {
+    match session {
+        Some(session) => session.ended().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Completes when an order that waits for a session to settle has waited long enough.
-async fn patience(since: &Option<Instant>, waits: bool) {
-    match since {
-        Some(since) if waits && since.elapsed() < MOMENT => sleep_until(*since + MOMENT).await,
-        _ => std::future::pending().await,
     }
 }
 
@@ -503,11 +438,4 @@ async fn patience(since: &Option<Instant>, waits: bool) {
 async fn past(cancelled: &CancellationToken, time: Duration) {
     cancelled.cancelled().await;
     tokio::time::sleep(time).await;
-}
-
-async fn ended(session: &mut Option<Session>) {
-    match session {
-        Some(session) => session.ended().await,
-        None => std::future::pending().await,
-    }
 }

@@ -184,10 +184,11 @@ pub fn recovers(exporter: &Exporter, server: &str) -> Samples {
 /// The series of a server that do not come and go with what goes on at the server: all but those
 /// of waits, locks and single sessions.
 pub fn series(samples: &Samples, server: &str) -> BTreeSet<String> {
-    const VOLATILE: [&str; 10] = [
+    const VOLATILE: [&str; 11] = [
         "wait_event",
         "locks",
         "idle_procs",
+        "process_idle",
         "long_running",
         "mem_ctx",
         "progress",
