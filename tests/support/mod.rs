@@ -22,7 +22,7 @@
 pub mod account;
 pub mod certificates;
 pub mod client;
-mod debian;
+pub mod debian;
 pub mod downloads;
 pub mod exporter;
 pub mod files;
