@@ -86,6 +86,11 @@ impl Bench {
         }
     }
 
+    /// The server.
+    pub fn server(&self) -> &Postgres {
+        &self.server
+    }
+
     /// The exporter and the floor, in turns.
     pub fn compare(&self, table: &mut Table, turn: Turn, kept: usize) -> Compared {
         let mut builder = builder().set(&format!("session_databases = {kept}"));
@@ -270,6 +275,7 @@ pub fn twenty(table: &mut Table, rounds: Rounds) {
     eprintln!("  started in {:.0} s", begin.elapsed().as_secs_f64());
     let scrapes = (rounds.late / 10).max(30);
     let mut found = Vec::new();
+    let reader = std::process::id().cast_signed();
     for count in [1, COUNT] {
         let builder = (0..count).fold(builder(), |builder, at| {
             section(builder, &format!("server_{at}"), &servers[at])
@@ -291,20 +297,22 @@ pub fn twenty(table: &mut Table, rounds: Rounds) {
                 .sum::<Duration>()
         };
         let (own_before, all_before) = (usage::cpu_of(exporter.pid()), all());
+        let reader_before = usage::cpu_of(reader);
         let mut times: Vec<Duration> = (0..scrapes)
             .map(|_| client.scrape().expect("a scrape").took)
             .collect();
         let divisor = u32::try_from(scrapes).expect("few");
         let own = (usage::cpu_of(exporter.pid()) - own_before) / divisor;
         let postgres = (all() - all_before) / divisor;
-        found.push((percentile(&mut times, 50), own, postgres));
+        let reading = (usage::cpu_of(reader) - reader_before) / divisor;
+        found.push((percentile(&mut times, 50), own, postgres, reading));
         if count == COUNT {
             let (early, late) = memory(&exporter, &mut client, rounds);
             resident(table, "20 servers", early, late, 40);
         }
     }
-    let (_, one, one_postgres) = found[0];
-    let (latency, own, postgres) = found[1];
+    let (_, one, one_postgres, _) = found[0];
+    let (latency, own, postgres, reading) = found[1];
     table.add(
         "CPU of the exporter, 20 servers against one",
         "≤ 20 ×",
@@ -312,15 +320,17 @@ pub fn twenty(table: &mut Table, rounds: Rounds) {
         ratio(own, one) <= 20.0,
     );
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = (own + postgres) / u32::try_from(cores).expect("few");
+    let share = (own + postgres + reading) / u32::try_from(cores).expect("few");
     table.add(
         "Latency, usual scrape of 20 servers",
         "≤ the CPU it takes over the cores",
         format!(
-            "{}; CPU {} (PostgreSQL {}) over {cores} cores is {}; one server: {} ({})",
+            "{}; CPU of exporter {}, PostgreSQL {}, client {} over {cores} cores is {}; one server: {} \
+             (exporter and PostgreSQL {})",
             ms(latency),
-            ms(own + postgres),
+            ms(own),
             ms(postgres),
+            ms(reading),
             ms(share),
             ms(found[0].0),
             ms(one + one_postgres),
@@ -403,6 +413,11 @@ fn section(builder: ExporterBuilder, name: &str, server: &Postgres) -> ExporterB
     builder.section(&format!(
         "[{name}]\nhost = {host}\nport = {port}\nuser = {ROLE}\ntls = off\n"
     ))
+}
+
+/// The exporter on the server, every collector at each scrape.
+pub fn full(bench: &Bench) -> ExporterBuilder {
+    section(builder(), "one", &bench.server).set("collector_interval = 1ms")
 }
 
 /// A client of an exporter that has connected to its servers.

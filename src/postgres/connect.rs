@@ -55,23 +55,26 @@ impl Connector {
     }
 }
 
+/// How long a server that has taken a connection may take to let it in.
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
+
 /// A logged-in connection: the client, and the half that must be polled for it.
 pub(super) type Connected = (Client, Connection<Guarded<Wire>, Guarded<Wire>>);
 
 /// Logs in to `database` of the target.
 ///
 /// # Errors
-/// Why not, within the target's `connect` timeout.
+/// Why not. No socket within the target's `connect` timeout is a reason; a server that has
+/// taken the connection may take up to [`PATIENCE`] for the rest.
 pub(super) async fn connect(
     connector: &Connector,
     database: &str,
     options: Option<&str>,
 ) -> Result<Connected, Trouble> {
     let target = &connector.target;
-    let limit = target.timeouts.connect;
-    match tokio::time::timeout(limit, log_in(connector, database, options)).await {
+    match tokio::time::timeout(PATIENCE, log_in(connector, database, options)).await {
         Ok(result) => result,
-        Err(_) => Err(timeout(&target.address, limit)),
+        Err(_) => Err(timeout(&target.address, PATIENCE)),
     }
 }
 
@@ -103,18 +106,16 @@ async fn log_in(
         .map_err(|error| of_connect(&error, &target.address, &target.user))
 }
 
-/// Asks the server to cancel what the session of this client runs. Best effort.
+/// Asks the server to cancel what the session of this client runs. Returns when it has done so, or
+/// cannot be reached.
 pub(super) async fn cancel(connector: &Connector, client: &Client) {
     let token = client.cancel_token();
-    let attempt = async {
-        if let Ok(wire) = open(connector).await {
-            // An error means that the server is gone or busy; the session's own limit then ends it.
-            let _ = token
-                .cancel_query_raw(Guarded::new(wire, true), Established)
-                .await;
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(2), attempt).await;
+    if let Ok(wire) = open(connector).await {
+        // An error means that the server is gone or busy; the session's own limit then ends it.
+        let _ = token
+            .cancel_query_raw(Guarded::new(wire, true), Established)
+            .await;
+    }
 }
 
 /// The socket, with TLS on it where the target wants it and the server can.

@@ -7,6 +7,7 @@ use tokio_postgres::error::SqlState;
 
 use super::guard::GuardError;
 use crate::model::Reason;
+use crate::security::tls::explain_tls;
 use crate::targets::{Address, Trouble};
 
 /// Why one query gave no samples. The session lives on unless it says otherwise.
@@ -117,9 +118,19 @@ pub(super) fn of_session(error: &tokio_postgres::Error) -> Trouble {
         };
     }
     if let Some(found) = source::<io::Error>(error) {
-        return of_io(found);
+        // In TLS 1.3 a server looks at our certificate after the handshake.
+        return match explain_tls(found) {
+            Some(message) => Trouble {
+                reason: Reason::TlsFailed,
+                message,
+            },
+            None => of_io(found),
+        };
     }
-    let text = error.to_string();
+    let text = match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
     // The driver has no kinds for these: it found no password to send, or the server's proof of
     // knowing it was wrong.
     let authentication = [
@@ -136,11 +147,10 @@ pub(super) fn of_session(error: &tokio_postgres::Error) -> Trouble {
     } else {
         Reason::ServerError
     };
-    let message = match error.source() {
-        Some(cause) => format!("{text}: {cause}"),
-        None => text,
-    };
-    Trouble { reason, message }
+    Trouble {
+        reason,
+        message: text,
+    }
 }
 
 /// The trouble of a socket.

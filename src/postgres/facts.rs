@@ -27,8 +27,8 @@ pub struct Facts {
     pub pid: i32,
     /// Installed in the session's database: name, version, comment.
     pub extensions: Vec<(String, String, String)>,
-    /// The others that the role may connect to; asked for only when needed.
-    pub databases: Vec<String>,
+    /// The others that the role may connect to; `None` when not asked for, or not told.
+    pub databases: Option<Vec<String>>,
 }
 
 /// The questions of every session beside the catalogue's.
@@ -153,7 +153,21 @@ impl Session {
                 .fetch(&self.client, self.id, way, &mut extension),
         );
         let ((probed, listed), named) = join(own, others).await;
-        probed.and(listed).and(named)?;
+        probed?;
+        // Somebody may hold a lock on one of the catalogues; the rest is none the worse for it.
+        let extensions = match listed {
+            Ok(()) => extensions,
+            Err(lost @ QueryError::Lost(..)) => return Err(lost),
+            Err(_) => self
+                .facts
+                .as_ref()
+                .map_or_else(Vec::new, |before| before.extensions.clone()),
+        };
+        let names = match named {
+            Ok(()) => databases.then_some(names),
+            Err(lost @ QueryError::Lost(..)) => return Err(lost),
+            Err(_) => None,
+        };
         let facts = facts.ok_or_else(|| QueryError::Server("no answer to the probe".to_owned()))?;
         Ok(Facts {
             extensions,
@@ -189,7 +203,7 @@ fn facts_of(fields: Fields<'_>) -> Facts {
         configured: float(4),
         pid: i32::try_from(integer(3)).unwrap_or(0),
         extensions: Vec::new(),
-        databases: Vec::new(),
+        databases: None,
     }
 }
 

@@ -22,7 +22,7 @@ pub use query::{Outcome, Shared, Slot};
 pub use rows::Mode;
 pub use run::{Answer, Ask};
 pub use samples::QuerySamples;
-pub use session::{Orphan, Session};
+pub use session::{Orphan, Permits, Session};
 pub use settings::{Setting, SettingsSamples};
 
 /// What a session asks beside the catalogue's queries, for whoever measures against them.

@@ -35,6 +35,8 @@ pub struct Slot {
     /// How the last run ended.
     pub outcome: Outcome,
     pub(super) prepared: Prepared,
+    /// It was at work when a deadline came, and those behind it had no turn.
+    pub(super) slow: bool,
     buffer: DoubleBuffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
@@ -82,6 +84,7 @@ impl Slot {
         Self {
             prepared: Prepared::new(Arc::clone(&query.sql)),
             outcome: Outcome::Waiting,
+            slow: false,
             buffer: DoubleBuffer::default(),
             fresh: false,
             ran_at: None,
@@ -143,6 +146,7 @@ impl Slot {
                 self.buffer
                     .show(samples, self.chosen.metric.interval.is_none());
                 self.ran_at = Some(Instant::now());
+                self.slow = false;
                 self.outcome = Outcome::Done;
             }
             Err(error) => {

@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
 use super::facts::{Facts, no_answer};
-use super::query::{Shared, Slot};
+use super::query::{Outcome, Shared, Slot};
 use super::rows::{Mode, Way};
 use super::session::Session;
 use super::settings::SettingsSamples;
@@ -34,9 +34,6 @@ pub struct Answer {
 /// Users write `SELECT … FROM my_table`; ours name every schema and need no path but the one that
 /// nobody else can write to.
 const USERS_PATH: &str = "SET search_path = pg_catalog, public";
-
-/// Brings back what the session was opened with.
-pub(super) const OWN_SETTINGS: &str = "RESET statement_timeout; RESET search_path";
 
 impl Session {
     /// Prepares what is not prepared yet. A query that cannot be is marked and left out.
@@ -72,7 +69,7 @@ impl Session {
                 .await;
                 if !own {
                     client
-                        .batch_execute("RESET search_path")
+                        .batch_execute("SET search_path = pg_catalog")
                         .await
                         .map_err(|e| QueryError::of(&e))?;
                 }
@@ -96,14 +93,14 @@ impl Session {
     }
 
     /// Sends all of `slots` at once, with the questions for [`Facts`] and for the settings before
-    /// them, and waits no longer than `deadline`. What did not answer is left in
-    /// [`Outcome::Running`](super::Outcome::Running).
+    /// them, and waits no longer than until `late` completes. What did not answer is left in
+    /// [`Outcome::Running`].
     pub async fn run(
         &mut self,
         slots: &mut [&mut Slot],
         ask: Ask,
         shared: Shared<'_>,
-        deadline: Instant,
+        late: impl Future<Output = ()>,
     ) -> Answer {
         for slot in slots.iter_mut() {
             slot.begin();
@@ -116,10 +113,12 @@ impl Session {
         let (plain, other): (Vec<&mut Slot>, Vec<&mut Slot>) = slots
             .iter_mut()
             .map(|slot| &mut **slot)
-            .partition(|slot| this.is_plain(slot));
+            .partition(|slot| this.is_plain(slot) && !slot.slow);
         let (mut users, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) = other
             .into_iter()
-            .partition(|slot| slot.chosen.metric.timeout.is_none());
+            .partition(|slot| slot.chosen.metric.timeout.is_none() && !slot.slow);
+        // What held up the others once waits for them from then on.
+        special.sort_by_key(|slot| slot.slow);
         let everything = async {
             let ask_facts = async {
                 if let Some(databases) = ask.facts {
@@ -149,7 +148,25 @@ impl Session {
                 this.run_special(slot, shared).await;
             }
         };
-        answer.complete = timeout_at(deadline, everything).await.is_ok();
+        answer.complete = tokio::select! {
+            biased;
+            () = everything => true,
+            () = late => false,
+        };
+        if !answer.complete {
+            // The server works on them in the order in which they were sent.
+            let order = |slot: &&mut &mut Slot| {
+                let plain = self.is_plain(slot) && !slot.slow;
+                let own = slot.chosen.metric.timeout.is_some() || slot.slow;
+                (!plain, own, slot.slow)
+            };
+            let running = slots
+                .iter_mut()
+                .filter(|slot| matches!(slot.outcome, Outcome::Running));
+            if let Some(slot) = running.min_by_key(order) {
+                slot.slow = true;
+            }
+        }
         if let Some(Ok(facts)) = &answer.facts {
             self.facts = Some(facts.clone());
         }
@@ -180,7 +197,7 @@ impl Session {
             .map(|slot| slot.run(&self.client, self.id, way, shared));
         join_all(all).await;
         // If this fails the session is lost, and the next query finds out.
-        let _ = self.client.batch_execute(OWN_SETTINGS).await;
+        let _ = self.client.batch_execute(&self.usual()).await;
     }
 
     async fn run_special(&self, slot: &mut Slot, shared: Shared<'_>) {
@@ -202,7 +219,7 @@ impl Session {
         slot.run(&self.client, self.id, way, shared).await;
         if direct {
             // If this fails the session is lost, and the next query finds out.
-            let _ = self.client.batch_execute(OWN_SETTINGS).await;
+            let _ = self.client.batch_execute(&self.usual()).await;
         }
     }
 }

@@ -6,19 +6,22 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
-use super::connect::{Connector, cancel, connect};
+use super::connect::{Connector, PATIENCE, cancel, connect};
 use super::error::of_session;
 use super::facts::{Facts, Questions};
 use super::rows::{Fields, Mode, Prepared, Way};
-use super::run::OWN_SETTINGS;
 use crate::model::Reason;
 use crate::targets::{Target, Trouble};
 
 /// A backend that may still run what a session left behind when its connection was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orphan(i32);
+
+/// What a connection holds of the limits of the whole process, given back at its end.
+pub type Permits = Vec<OwnedSemaphorePermit>;
 
 /// One connection to one database.
 #[derive(Debug)]
@@ -34,12 +37,14 @@ pub struct Session {
     pub(super) facts: Option<Facts>,
     pub(super) questions: Questions,
     pub(super) connector: Arc<Connector>,
-    _permit: OwnedSemaphorePermit,
+    _permits: Permits,
 }
 
 impl Session {
-    /// Connects. `id` tells this session's prepared statements from those of others. `mode` is what
-    /// is wished for; before a pooler the session takes [`Mode::Pooled`] by itself.
+    /// Connects. Takes as long as the server does, up to ten minutes: whoever gives up a connection
+    /// that a sleeping server has yet to notice, and makes another, soon has many. `id` tells this
+    /// session's prepared statements from those of others. `mode` is what is wished for; before a
+    /// pooler the session takes [`Mode::Pooled`] by itself.
     ///
     /// # Errors
     /// Why there is no session.
@@ -48,12 +53,12 @@ impl Session {
         database: &str,
         id: u64,
         mode: Mode,
-        permit: OwnedSemaphorePermit,
+        permits: Permits,
     ) -> Result<Self, Trouble> {
         let mut mode = mode;
         let target = &connector.target;
-        let options = (mode != Mode::Pooled).then(|| options(target));
-        let (client, connection) = match connect(connector, database, options.as_deref()).await {
+        let mark = (mode != Mode::Pooled).then_some(MARK);
+        let (client, connection) = match connect(connector, database, mark).await {
             Ok(connected) => connected,
             // PgBouncer passes no options on, and says so in these words.
             Err(trouble) if trouble.message.contains("unsupported startup parameter") => {
@@ -85,10 +90,9 @@ impl Session {
             facts: None,
             questions: Questions::default(),
             connector: Arc::clone(connector),
-            _permit: permit,
+            _permits: permits,
         };
-        let introduced = tokio::time::timeout(target.timeouts.connect, session.introduce(ascii));
-        match introduced.await {
+        match tokio::time::timeout(PATIENCE, session.introduce(ascii)).await {
             Ok(Ok(())) => Ok(session),
             Ok(Err(error)) => Err(of_session(&error)),
             Err(_) => Err(Trouble {
@@ -98,28 +102,36 @@ impl Session {
         }
     }
 
+    /// Gives the session its settings. By `SET`, not with the startup packet: `pg_settings` then
+    /// still tells what the server's own are.
     async fn introduce(&mut self, ascii: bool) -> Result<(), tokio_postgres::Error> {
-        if self.mode == Mode::Kept {
-            // A pooler may have been told to swallow the options that it does not pass on.
-            let rows = self
-                .client
-                .simple_query("SHOW default_transaction_read_only")
-                .await?;
-            let held = rows.iter().any(|message| {
-                matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on"))
-            });
-            if !held {
-                self.mode = Mode::Pooled;
-            }
+        if self.mode == Mode::Pooled {
+            return Ok(());
         }
-        if ascii && self.mode != Mode::Pooled {
+        let timeouts = self.connector.target.timeouts;
+        let settings = format!(
+            "SHOW pgexporter.session; SET default_transaction_read_only = on; \
+             SET lock_timeout = {}; SET jit = off; SET max_parallel_workers_per_gather = 0; \
+             {}{}",
+            timeouts.lock.as_millis(),
+            self.usual(),
             // Such a database holds any bytes. Asked for UTF-8 the server would refuse a row with
             // a bad one; the encoder mends them instead.
-            self.client
-                .batch_execute("SET client_encoding TO 'SQL_ASCII'")
-                .await?;
+            if ascii {
+                "; SET client_encoding = 'SQL_ASCII'"
+            } else {
+                ""
+            },
+        );
+        match self.client.batch_execute(&settings).await {
+            // A pooler swallowed the mark, as it may be told to: what is set here would be set on
+            // whatever session it lends.
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
+                self.mode = Mode::Pooled;
+                Ok(())
+            }
+            result => result,
         }
-        Ok(())
     }
 
     /// Ends what a session before this one may have left running.
@@ -186,15 +198,8 @@ impl Session {
     /// The backend that was left behind, when that takes longer than `limit`: the session's state
     /// is then unsure, and it is closed.
     pub async fn settled(self, limit: Duration) -> Result<Self, (Option<Orphan>, Trouble)> {
-        let until = Instant::now() + limit;
-        cancel(&self.connector, &self.client).await;
-        // It may have been cut off between a setting of one query and its way back.
-        let back = match self.mode {
-            Mode::Pooled => "",
-            Mode::Kept | Mode::Once => OWN_SETTINGS,
-        };
-        match timeout_at(until, self.client.simple_query(back)).await {
-            Ok(Ok(_)) => Ok(self),
+        match tokio::time::timeout(limit, self.settle()).await {
+            Ok(Ok(())) => Ok(self),
             Ok(Err(error)) => Err((None, of_session(&error))),
             Err(_) => {
                 let trouble = Trouble {
@@ -205,6 +210,27 @@ impl Session {
                     ),
                 };
                 Err((self.facts.as_ref().map(|facts| Orphan(facts.pid)), trouble))
+            }
+        }
+    }
+
+    async fn settle(&self) -> Result<(), tokio_postgres::Error> {
+        // It may have been cut off between a setting of one query and its way back.
+        let back = match self.mode {
+            Mode::Pooled => String::new(),
+            Mode::Kept | Mode::Once => self.usual(),
+        };
+        let mut pause = Duration::from_millis(20);
+        loop {
+            // A cancel ends one statement, and many may stand in line behind it. The server has
+            // taken it to heart when this returns, so none comes late and hits a later scrape.
+            cancel(&self.connector, &self.client).await;
+            match tokio::time::timeout(pause, self.client.simple_query(&back)).await {
+                Ok(Ok(_)) => return Ok(()),
+                // The cancel hit this one.
+                Ok(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) => pause = (pause * 5 / 4).min(Duration::from_secs(2)),
             }
         }
     }
@@ -227,6 +253,15 @@ impl Session {
         }
     }
 
+    /// What one query may have changed, as all others want it.
+    pub(super) fn usual(&self) -> String {
+        let limit = self.connector.target.timeouts.query;
+        format!(
+            "SET statement_timeout = {}; SET search_path = pg_catalog",
+            limit.as_millis()
+        )
+    }
+
     pub(super) fn way(&self, builtin: bool) -> Way<'_> {
         match self.mode {
             Mode::Pooled => Way::Pooled(&self.pooled[usize::from(!builtin)]),
@@ -235,15 +270,8 @@ impl Session {
     }
 }
 
-/// Settings of a session, given with the startup packet so that they cost no round trip.
-fn options(target: &Target) -> String {
-    format!(
-        "-c default_transaction_read_only=on -c statement_timeout={} -c lock_timeout={} \
-         -c search_path=pg_catalog -c jit=off -c max_parallel_workers_per_gather=0",
-        target.timeouts.query.as_millis(),
-        target.timeouts.lock.as_millis()
-    )
-}
+/// A setting of no effect. Who does not find it again is not alone on its session.
+const MARK: &str = "-c pgexporter.session=own";
 
 fn pooled_settings(target: &Target, ascii: bool) -> [String; 2] {
     ["pg_catalog", "pg_catalog, public"].map(|path| {

@@ -10,6 +10,7 @@ use tracing::warn;
 use super::collected::Collected;
 use super::commons::Commons;
 use super::counters::TargetCounters;
+use super::flight::Deadline;
 use super::ledger::Ledger;
 use super::plan::Plan;
 use super::settings::ScrapeSettings;
@@ -129,7 +130,11 @@ impl Collector {
     }
 
     /// Asks everything that is due. What is ready at `deadline` counts.
-    pub(super) async fn collect(&mut self, session: &mut Session, deadline: Instant) -> Collected {
+    pub(super) async fn collect(
+        &mut self,
+        session: &mut Session,
+        deadline: &Deadline,
+    ) -> Collected {
         let settings = self.commons.settings.borrow().clone();
         let Some(known) = session.facts().cloned() else {
             return self.nothing(unasked());
@@ -140,7 +145,7 @@ impl Collector {
         // The second turn is for a server that was promoted, demoted, configured anew, or got an
         // extension since the last scrape: what it runs now, it runs at once.
         for _ in 0..2 {
-            if let Err(trouble) = session.prepare(&mut plan.own, deadline).await {
+            if let Err(trouble) = session.prepare(&mut plan.own, deadline.at()).await {
                 self.unsettled = true;
                 found.trouble = Some(trouble);
                 break;
@@ -152,10 +157,9 @@ impl Collector {
             let answer = self.run(session, &mut plan, ask, &settings, deadline).await;
             self.unsettled |= !answer.complete;
             found.facts(answer.facts, &self.target);
-            if let Some(Ok(samples)) = answer.settings
-                && let Some(basis) = basis(session)
-            {
-                self.settings = Some((basis, Arc::new(samples)));
+            if ask.settings {
+                let samples = answer.settings.and_then(Result::ok).map(Arc::new);
+                self.settings = basis(session).zip(samples);
             }
             let Some(facts) = found.facts.as_ref().filter(|_| answer.complete) else {
                 break;
@@ -175,7 +179,9 @@ impl Collector {
             && walk
             && let Some(facts) = &found.facts
         {
-            plan.set_databases(&facts.databases, &self.target.databases);
+            if let Some(names) = &facts.databases {
+                plan.set_databases(names, &self.target.databases);
+            }
             let catalog = Arc::clone(plan.catalog());
             let errand = Errand {
                 mode: session.mode(),
@@ -201,7 +207,7 @@ impl Collector {
         plan: &mut Plan,
         ask: Ask,
         settings: &ScrapeSettings,
-        deadline: Instant,
+        deadline: &Deadline,
     ) -> Answer {
         let now = Instant::now();
         let catalog = Arc::clone(plan.catalog());
@@ -217,7 +223,7 @@ impl Collector {
                 !slot.is_fresh() && !slot.is_denied() && slot.is_due(now, settings.interval)
             })
             .collect();
-        session.run(&mut due, ask, shared, deadline).await
+        session.run(&mut due, ask, shared, deadline.passed()).await
     }
 
     /// Whether the settings at hand are this session's as they are now. Behind a pooler each

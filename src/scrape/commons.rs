@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::counters::Counters;
+use super::places::Places;
 use super::settings::ScrapeSettings;
 use crate::catalog::Catalog;
 
@@ -15,8 +16,8 @@ pub(super) struct Commons {
     pub counters: Arc<Counters>,
     pub catalog: watch::Receiver<Arc<Catalog>>,
     pub settings: watch::Receiver<ScrapeSettings>,
-    /// One permit for each connection of the whole process.
-    pub connections: Arc<Semaphore>,
+    /// The limit of connections of the whole process.
+    pub places: Places,
     /// When collections have to be over, once the end of the program is known.
     pub end: End,
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::collected::Collected;
 
@@ -12,23 +12,47 @@ use super::collected::Collected;
 #[derive(Debug)]
 pub(super) struct Order {
     /// When the last of those who wait stops waiting.
-    deadline: Arc<Mutex<Instant>>,
+    deadline: Deadline,
     reply: watch::Sender<Option<Arc<Collected>>>,
 }
 
-/// What is ready at the deadline must still be handed over before those who wait leave.
-const HANDOVER: Duration = Duration::from_millis(50);
-
 impl Order {
-    /// When the collection must be over, ready or not.
-    pub(super) fn deadline(&self) -> Instant {
-        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        deadline.checked_sub(HANDOVER).unwrap_or(deadline)
+    pub(super) fn deadline(&self) -> &Deadline {
+        &self.deadline
     }
 
     /// Answers everyone who waits. Nobody may wait any more: then nothing happens.
     pub(super) fn answer(self, collected: Collected) {
         self.reply.send_replace(Some(Arc::new(collected)));
+    }
+}
+
+/// When a collection has to be over. It moves when somebody more patient joins.
+#[derive(Clone, Debug)]
+pub(super) struct Deadline(watch::Receiver<Instant>);
+
+impl Deadline {
+    /// As it stands now.
+    pub(super) fn at(&self) -> Instant {
+        *self.0.borrow()
+    }
+
+    /// Whether it is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.at() <= Instant::now()
+    }
+
+    /// Completes when it is over.
+    pub(super) async fn passed(&self) {
+        let mut moves = self.0.clone();
+        loop {
+            let at = *moves.borrow_and_update();
+            tokio::select! {
+                biased;
+                Ok(()) = moves.changed() => {}
+                () = sleep_until(at) => return,
+            }
+        }
     }
 }
 
@@ -41,7 +65,7 @@ pub(super) struct Flights {
 
 #[derive(Debug)]
 struct Flight {
-    deadline: Arc<Mutex<Instant>>,
+    deadline: watch::Sender<Instant>,
     answer: watch::Receiver<Option<Arc<Collected>>>,
 }
 
@@ -61,7 +85,7 @@ impl Flights {
     /// The answer of the collection that runs, or of a new one. `None` when it is not there at
     /// `deadline`; the collection goes on then.
     pub(super) async fn collect(&self, deadline: Instant) -> Option<Arc<Collected>> {
-        let mut answer = self.join(deadline);
+        let mut answer = self.join(early(deadline));
         let waited = timeout_at(deadline, answer.wait_for(Option::is_some)).await;
         waited.ok()?.ok()?.clone()
     }
@@ -73,22 +97,30 @@ impl Flights {
             // Nor was the order dropped unanswered.
             && flight.answer.has_changed().is_ok()
         {
-            let mut latest = flight
-                .deadline
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            *latest = deadline.max(*latest);
+            flight.deadline.send_if_modified(|latest| {
+                let later = deadline > *latest;
+                *latest = deadline.max(*latest);
+                later
+            });
             return flight.answer.clone();
         }
         let (reply, answer) = watch::channel(None);
-        let deadline = Arc::new(Mutex::new(deadline));
+        let (sender, deadline) = watch::channel(deadline);
         // The answer before this one goes, and with it the last hold on its buffers.
         *current = Some(Flight {
-            deadline: Arc::clone(&deadline),
+            deadline: sender,
             answer: answer.clone(),
         });
         // A worker that has ended answers nobody; the deadline does.
+        let deadline = Deadline(deadline);
         let _ = self.orders.send(Order { deadline, reply });
         answer
     }
+}
+
+/// When the collection has to be over, so that what it brought is there at `deadline`.
+fn early(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let margin = (left / 10).min(Duration::from_millis(100));
+    deadline.checked_sub(margin).unwrap_or(deadline)
 }

@@ -4,6 +4,7 @@
 //! In goes the list of targets; out comes an [`Exposition`], which the HTTP edge streams.
 
 mod backoff;
+mod beside;
 mod collected;
 mod collector;
 mod commons;
@@ -13,6 +14,7 @@ mod flight;
 mod ledger;
 mod overview;
 mod own;
+mod places;
 mod plan;
 mod scraper;
 mod settings;

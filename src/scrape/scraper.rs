@@ -13,6 +13,7 @@ use super::collected::Collected;
 use super::commons::{Commons, End};
 use super::counters::TargetCounters;
 use super::flight::Flights;
+use super::places::Places;
 use super::settings::ScrapeSettings;
 use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
@@ -72,7 +73,7 @@ impl Scraper {
             counters: Arc::default(),
             catalog,
             settings,
-            connections: Arc::new(Semaphore::new(connections)),
+            places: Places::new(connections),
             end: End(known_end),
         };
         Self(Arc::new(Inner {

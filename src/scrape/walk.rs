@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
+use tracing::warn;
 
 use super::commons::Commons;
 use super::counters::TargetCounters;
+use super::flight::Deadline;
 use super::ledger::Ledger;
 use super::plan::Plan;
 use crate::model::Reason;
@@ -29,6 +30,8 @@ pub(super) struct Walker {
     leftover: Option<JoinHandle<()>>,
     /// Skip the next walk: a backend that was given up may still be there.
     hold: bool,
+    /// A limit of one connection leaves none for other databases; that was told.
+    told: bool,
     next_session: u64,
 }
 
@@ -40,15 +43,15 @@ pub(super) struct Errand<'a> {
     /// Overrides the catalogue's intervals.
     pub interval: Option<Duration>,
     pub shared: Shared<'a>,
-    pub deadline: Instant,
+    pub deadline: &'a Deadline,
 }
 
 /// Ids of these sessions; those of the target's own database count from 1.
 const FIRST_ID: u64 = 1 << 32;
 /// How long a server may take to close a connection that we closed.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How long a walk waits for a connection of the exporter's own `max_connections`.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a connection that was given up is waited for.
+const GONE: Duration = Duration::from_secs(60);
 
 impl Walker {
     pub(super) fn new(
@@ -63,6 +66,7 @@ impl Walker {
             kept: BTreeMap::new(),
             leftover: None,
             hold: false,
+            told: false,
             next_session: FIRST_ID,
         }
     }
@@ -99,20 +103,29 @@ impl Walker {
             .collect();
         for name in gone {
             if let Some(session) = self.kept.remove(&name) {
-                self.bid_goodbye(session).await;
+                self.bid_goodbye(session, GOODBYE).await;
             }
         }
     }
 
-    async fn may_walk(&mut self, deadline: Instant) -> bool {
+    async fn may_walk(&mut self, deadline: &Deadline) -> bool {
+        if self.commons.places.is_for_one() {
+            if !std::mem::replace(&mut self.told, true) {
+                warn!(
+                    server = %self.connector.target.name,
+                    "max_connections = 1 leaves no connection for its other databases; raise it"
+                );
+            }
+            return false;
+        }
         if std::mem::take(&mut self.hold) {
             return false;
         }
         if let Some(leftover) = &mut self.leftover {
-            if timeout_at(deadline, leftover).await.is_err() {
-                return false;
+            tokio::select! {
+                _ = leftover => self.leftover = None,
+                () = deadline.passed() => return false,
             }
-            self.leftover = None;
         }
         true
     }
@@ -125,7 +138,7 @@ impl Walker {
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> bool {
-        if Instant::now() >= errand.deadline {
+        if errand.deadline.is_over() {
             return false;
         }
         if !slots.iter().any(|slot| is_due(slot, errand)) {
@@ -139,12 +152,12 @@ impl Walker {
                     slot.give_up(&trouble.message);
                     slot.take_fresh();
                 }
-                return true;
+                return self.leftover.is_none();
             }
         };
         ledger.reached(database);
-        if session.prepare(slots, errand.deadline).await.is_err() {
-            self.give_up(session).await;
+        if session.prepare(slots, errand.deadline.at()).await.is_err() {
+            self.give_up(session);
             return false;
         }
         let mut due: Vec<&mut Slot> = slots
@@ -152,18 +165,24 @@ impl Walker {
             .filter(|slot| is_due(slot, errand))
             .collect();
         let answer = session
-            .run(&mut due, Ask::default(), errand.shared, errand.deadline)
+            .run(
+                &mut due,
+                Ask::default(),
+                errand.shared,
+                errand.deadline.passed(),
+            )
             .await;
         let lost = session.trouble().is_some();
         if !answer.complete || lost {
-            self.give_up(session).await;
+            self.give_up(session);
             return false;
         }
         if *session.mode() == Mode::Kept {
             self.kept.insert(database.to_owned(), session);
             return true;
         }
-        self.bid_goodbye(session).await
+        let left = errand.deadline.at() - Instant::now();
+        self.bid_goodbye(session, left).await
     }
 
     async fn session_of(&mut self, database: &str, errand: Errand<'_>) -> Result<Session, Trouble> {
@@ -176,39 +195,54 @@ impl Walker {
         let mode = match errand.mode {
             Mode::Pooled => Mode::Pooled,
             // The session of the target's own database counts as one.
-            _ if self.kept.len() + 1 < target.session_databases => Mode::Kept,
+            _ if self.kept.len() + 1 < target.session_databases
+                && self.commons.places.has_room() =>
+            {
+                Mode::Kept
+            }
             _ => Mode::Once,
         };
-        let permit = self.permit().await?;
+        let late = || Trouble {
+            reason: Reason::Timeout,
+            message: "no connection before the scrape's deadline".to_owned(),
+        };
+        let permits = tokio::select! {
+            permits = self.commons.places.for_another_database() => permits.ok_or_else(late)?,
+            () = errand.deadline.passed() => return Err(late()),
+        };
         self.next_session += 1;
         self.counters.connections.add(1);
-        // Not cut off at the deadline: a connection that is given up half-way still counts at the
-        // server. Its own timeout ends it.
-        Session::open(&self.connector, database, self.next_session, mode, permit).await
-    }
-
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Trouble> {
-        let permits = Arc::clone(&self.commons.connections).acquire_owned();
-        let permit = tokio::time::timeout(PATIENCE, permits).await;
-        permit.ok().and_then(Result::ok).ok_or_else(|| Trouble {
-            reason: Reason::TooManyConnections,
-            message: "max_connections of the exporter is used up; raise it".to_owned(),
-        })
-    }
-
-    /// Ends a connection whose state is unsure.
-    async fn give_up(&mut self, session: Session) {
-        match session.settled(Duration::from_secs(2)).await {
-            Ok(session) => {
-                self.bid_goodbye(session).await;
+        let (connector, id) = (Arc::clone(&self.connector), self.next_session);
+        let database = database.to_owned();
+        let mut opening =
+            tokio::spawn(
+                async move { Session::open(&connector, &database, id, mode, permits).await },
+            );
+        tokio::select! {
+            opened = &mut opening => opened.unwrap_or_else(|_| Err(late())),
+            // A connection that is given up half-way still counts at the server.
+            () = errand.deadline.passed() => {
+                self.leftover = Some(tokio::spawn(async move {
+                    if let Ok(Ok(session)) = opening.await {
+                        let _ = session.close(GONE).await;
+                    }
+                }));
+                Err(late())
             }
-            // The backend ends by its own statement_timeout.
-            Err(_) => self.hold = true,
         }
     }
 
-    async fn bid_goodbye(&mut self, session: Session) -> bool {
-        match session.close(GOODBYE).await {
+    /// Ends a connection whose state is unsure, beside what comes next.
+    fn give_up(&mut self, session: Session) {
+        self.leftover = Some(tokio::spawn(async move {
+            if let Ok(session) = session.settled(GONE).await {
+                let _ = session.close(GONE).await;
+            }
+        }));
+    }
+
+    async fn bid_goodbye(&mut self, session: Session, left: Duration) -> bool {
+        match session.close(left.min(GOODBYE)).await {
             Ok(()) => true,
             Err(leftover) => {
                 self.leftover = Some(leftover);
@@ -220,7 +254,11 @@ impl Walker {
     /// Ends the sessions that were kept.
     pub(super) async fn close(&mut self) {
         for (_, session) in std::mem::take(&mut self.kept) {
-            self.bid_goodbye(session).await;
+            self.bid_goodbye(session, GOODBYE).await;
+        }
+        if let Some(leftover) = self.leftover.take() {
+            // Whoever takes the target over now begins with the server as it is.
+            let _ = tokio::time::timeout(GOODBYE, leftover).await;
         }
     }
 }

@@ -3,17 +3,16 @@
 //! Connecting goes on beside the scrapes, with jittered backoff; an order that finds the target
 //! known to be down is answered at once.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::beside::{Attempt, MOMENT, Settled, Settling, attempted, no_session, patience, settled};
 use super::collected::Collected;
 use super::collector::Collector;
 use super::commons::Commons;
@@ -22,8 +21,6 @@ use super::flight::Order;
 use crate::model::Reason;
 use crate::postgres::{Connector, Mode, Orphan, Session};
 use crate::targets::{Health, Target, Trouble};
-
-type Connecting = Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>;
 
 /// The task of one target.
 pub(super) struct Worker {
@@ -39,6 +36,9 @@ pub(super) struct Worker {
     trouble: Option<Trouble>,
     backoff: Backoff,
     orphan: Option<Orphan>,
+    /// A session that has to answer first, and whether it is kept then.
+    settling: Option<(bool, Settling)>,
+    settling_since: Option<Instant>,
     /// The first connection was told.
     greeted: bool,
     /// Connections ran out: sessions are not kept, so that every target gets its turn.
@@ -80,6 +80,8 @@ impl Worker {
             trouble: None,
             backoff: Backoff::default(),
             orphan: None,
+            settling: None,
+            settling_since: None,
             greeted: false,
             crowded: false,
             before,
@@ -98,44 +100,60 @@ impl Worker {
                 () = cancelled.cancelled() => {}
             }
         }
-        let mut connecting: Option<Connecting> = None;
+        let mut connecting: Option<Attempt> = None;
         let mut waiting: Option<Order> = None;
         loop {
-            if self.session.is_none() && connecting.is_none() && self.wants_session(&waiting) {
-                connecting = self.connect(waiting.as_ref().map(Order::deadline));
+            let idle = self.session.is_none() && self.settling.is_none() && connecting.is_none();
+            if idle && self.wants_session(&waiting) {
+                connecting = self.connect(waiting.as_ref().map(|order| order.deadline().at()));
             }
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => break,
                 Some(order) = orders.recv() => waiting = Some(order),
-                result = poll(&mut connecting) => {
-                    connecting = None;
-                    self.connected(result).await;
-                }
+                step = attempted(&mut connecting, self.target.timeouts.connect) => match step {
+                    Some(result) => {
+                        connecting = None;
+                        self.connected(result).await;
+                    }
+                    None => {
+                        self.down(no_session(&self.target));
+                        if self.commons.places.are_taken() {
+                            // Others need its place more than one that does not answer.
+                            connecting = None;
+                        }
+                    }
+                },
+                (keep, result) = settled(&mut self.settling) => self.settled(keep, result).await,
+                () = patience(&self.settling_since, waiting.is_some()) => {}
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
             }
-            // One whose time is up was answered by the deadline.
-            let Some(order) = waiting
-                .take()
-                .filter(|order| order.deadline() > Instant::now())
-            else {
+            let Some(order) = waiting.take() else {
                 continue;
             };
-            if let Some(session) = self.session.take() {
+            let late = connecting.as_ref().is_some_and(|attempt| attempt.late);
+            if order.deadline().is_over() {
+                // Nobody waits any more.
+            } else if let Some(session) = self.session.take() {
                 tokio::select! {
                     () = self.collect(session, order) => {}
                     // In-flight scrapes finish, within what the edge grants them.
                     () = past(&cancelled, IN_FLIGHT) => break,
                 }
-            } else if let Some(trouble) = self.known_trouble() {
+            } else if let Some(trouble) = self.known_trouble(late) {
                 self.refuse(order, trouble);
             } else {
-                // The attempt that runs or comes now is this order's answer.
+                // What runs or comes now is this order's answer.
                 waiting = Some(order);
             }
         }
         drop(connecting);
+        if let Some((_, settling)) = self.settling.take()
+            && let Ok(Ok(session)) = timeout(GOODBYE, settling).await
+        {
+            self.session = Some(session);
+        }
         if let Some(session) = self.session.take() {
             let _ = session.close(GOODBYE).await;
         }
@@ -154,42 +172,53 @@ impl Worker {
     }
 
     /// What an order is answered with at once. Who keeps no session has to try each time, but not
-    /// before the backoff is over.
-    fn known_trouble(&self) -> Option<Trouble> {
-        let beside = self.keeps_session() || !self.backoff.is_over();
+    /// before the backoff is over, nor beside an attempt that is `late`.
+    fn known_trouble(&self, late: bool) -> Option<Trouble> {
+        if let Some(since) = self.settling_since {
+            return (since.elapsed() >= MOMENT).then(|| Trouble {
+                reason: Reason::Timeout,
+                message: format!(
+                    "{}: it still works on what a scrape before this one asked",
+                    self.target.address
+                ),
+            });
+        }
+        let beside = self.keeps_session() || !self.backoff.is_over() || late;
         self.trouble.clone().filter(|_| beside)
     }
 
     /// Begins to connect. Without an order that waits nobody queues for a connection: `None` then
     /// when there is none.
-    fn connect(&mut self, until: Option<Instant>) -> Option<Connecting> {
-        let free = Arc::clone(&self.commons.connections)
-            .try_acquire_owned()
-            .ok();
+    fn connect(&mut self, until: Option<Instant>) -> Option<Attempt> {
+        let places = self.commons.places.clone();
+        let free = places.free();
         if free.is_none() && until.is_none() {
             self.crowded = true;
             return None;
         }
         self.next_session += 1;
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
-        let connections = Arc::clone(&self.commons.connections);
         let counters = Arc::clone(&self.counters);
-        Some(Box::pin(async move {
-            let permit = match (free, until) {
-                (Some(permit), _) => permit,
+        let (begun, began) = watch::channel(None);
+        let result = Box::pin(async move {
+            let permits = match (free, until) {
+                (Some(permits), _) => permits,
                 (None, until) => {
                     let until = until.unwrap_or_else(Instant::now);
-                    let permit = timeout_at(until, connections.acquire_owned()).await;
-                    permit
-                        .ok()
-                        .and_then(Result::ok)
-                        .ok_or_else(no_connection_left)?
+                    let permits = timeout_at(until, places.for_session()).await;
+                    permits.ok().flatten().ok_or_else(no_connection_left)?
                 }
             };
+            begun.send_replace(Some(Instant::now()));
             counters.connections.add(1);
             let database = &connector.target.database;
-            Session::open(&connector, database, id, Mode::Kept, permit).await
-        }))
+            Session::open(&connector, database, id, Mode::Kept, permits).await
+        });
+        Some(Attempt {
+            result,
+            began,
+            late: false,
+        })
     }
 
     /// Looks the new session over, so that the first scrape finds everything prepared.
@@ -204,7 +233,7 @@ impl Worker {
                 match self.collector.ready(&mut session, deadline).await {
                     Ok(()) => Ok(session),
                     Err(trouble) => {
-                        let _ = session.close(GOODBYE).await;
+                        self.settle(session, false);
                         Err(trouble)
                     }
                 }
@@ -233,8 +262,9 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order) {
         let started = Instant::now();
         let mut session = session;
+        let deadline = order.deadline().clone();
         let collected = tokio::select! {
-            collected = self.collector.collect(&mut session, order.deadline()) => Some(collected),
+            collected = self.collector.collect(&mut session, &deadline) => Some(collected),
             () = self.commons.end.clone().reached() => None,
         };
         let Some(mut collected) = collected else {
@@ -244,6 +274,12 @@ impl Worker {
             }
             return;
         };
+        let broke = |trouble: &Trouble| trouble.reason == Reason::ConnectionLost;
+        if collected.trouble.as_ref().is_some_and(broke) {
+            // A query only knows that the connection broke; the connection knows why.
+            let _ = timeout(Duration::from_millis(200), session.ended()).await;
+            collected.trouble = session.trouble().or(collected.trouble);
+        }
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.report(&collected, &session);
@@ -259,21 +295,41 @@ impl Worker {
             return self.lost();
         }
         if self.collector.is_unsettled() {
-            // A server that does not answer is waited for instead of connected to again: that
-            // would be one connection more for as long as it sleeps.
-            let limit = (self.target.timeouts.query * 2).max(Duration::from_secs(60));
-            match session.settled(limit).await {
-                Ok(settled) => {
-                    session = settled;
-                    self.collector.settled();
-                }
-                Err((orphan, trouble)) => {
-                    self.orphan = orphan;
-                    return self.down(trouble);
-                }
+            self.settle(session, true);
+        } else {
+            self.put_back(session).await;
+        }
+    }
+
+    /// Waits, beside what comes, until the server has answered all it was asked. A server that
+    /// does not answer is waited for instead of connected to again: that would be one connection
+    /// more for as long as it sleeps.
+    fn settle(&mut self, session: Session, keep: bool) {
+        let limit = (self.target.timeouts.query * 2).max(Duration::from_secs(60));
+        self.settling_since = Some(Instant::now());
+        self.settling = Some((keep, Box::pin(session.settled(limit))));
+    }
+
+    async fn settled(&mut self, keep: bool, result: Settled) {
+        self.settling = None;
+        self.settling_since = None;
+        match result {
+            Ok(session) if keep => {
+                self.collector.settled();
+                self.put_back(session).await;
+            }
+            Ok(session) => {
+                let _ = session.close(GOODBYE).await;
+            }
+            Err((orphan, trouble)) => {
+                self.orphan = orphan;
+                self.down(trouble);
             }
         }
-        self.crowded = self.commons.connections.available_permits() == 0;
+    }
+
+    async fn put_back(&mut self, session: Session) {
+        self.crowded = self.commons.places.are_taken();
         if self.keeps_session() {
             self.session = Some(session);
         } else {
@@ -284,6 +340,10 @@ impl Worker {
 
     fn refuse(&mut self, order: Order, trouble: Trouble) {
         self.counters.fail(trouble.reason);
+        self.health.update(|health| {
+            health.active = false;
+            health.trouble = Some(trouble.clone());
+        });
         order.answer(self.collector.nothing(trouble));
     }
 
@@ -367,9 +427,9 @@ fn no_connection_left() -> Trouble {
     }
 }
 
-async fn poll(connecting: &mut Option<Connecting>) -> Result<Session, Trouble> {
-    match connecting {
-        Some(future) => future.await,
+async fn ended(session: &mut Option<Session>) {
+    match session {
+        Some(session) => session.ended().await,
         None => std::future::pending().await,
     }
 }
@@ -378,11 +438,4 @@ async fn poll(connecting: &mut Option<Connecting>) -> Result<Session, Trouble> {
 async fn past(cancelled: &CancellationToken, time: Duration) {
     cancelled.cancelled().await;
     tokio::time::sleep(time).await;
-}
-
-async fn ended(session: &mut Option<Session>) {
-    match session {
-        Some(session) => session.ended().await,
-        None => std::future::pending().await,
-    }
 }

@@ -5,18 +5,8 @@ use tokio_postgres::Config;
 use super::scene::{Scene, number};
 use super::support::{Samples, client};
 
-/// Settings that the exporter gives its own session, and what they are there (timeouts in
-/// milliseconds): `pg_settings` is what a session sees.
-const OF_THE_SESSION: [(&str, f64); 6] = [
-    ("default_transaction_read_only", 1.0),
-    ("transaction_read_only", 1.0),
-    ("jit", 0.0),
-    ("max_parallel_workers_per_gather", 0.0),
-    ("lock_timeout", 1_000.0),
-    ("statement_timeout", 10_000.0),
-];
-
-/// Each row of `pg_settings` is a gauge with its value and its description.
+/// Each row of `pg_settings` is a gauge with its value and its description, also where the exporter
+/// set something else for its own session.
 pub(crate) fn of_the_settings(scene: &Scene, samples: &Samples) -> Vec<String> {
     let mut wrong = Vec::new();
     // Over TCP, as the exporter asks: some settings are those of the connection.
@@ -40,9 +30,7 @@ pub(crate) fn of_the_settings(scene: &Scene, samples: &Samples) -> Vec<String> {
             "pgexporter_pg_settings_{}",
             setting.to_lowercase().replace('.', "_")
         );
-        let own = OF_THE_SESSION.iter().find(|(name, _)| name == setting);
         let expected = match kind.as_str() {
-            _ if own.is_some() => own.map_or(0.0, |(_, value)| *value),
             "bool" | "integer" | "real" => number(value),
             _ => 1.0,
         };

@@ -46,17 +46,35 @@ impl Authority {
 
     /// A server's certificate for DNS names and addresses.
     pub fn server(&self, names: &[&str]) -> Identity {
-        self.sign(names, "server", ExtendedKeyUsagePurpose::ServerAuth, false)
+        self.sign(
+            names,
+            "server",
+            None,
+            ExtendedKeyUsagePurpose::ServerAuth,
+            false,
+        )
     }
 
     /// A server's certificate that ended in the year 2021.
     pub fn expired_server(&self, names: &[&str]) -> Identity {
-        self.sign(names, "server", ExtendedKeyUsagePurpose::ServerAuth, true)
+        self.sign(
+            names,
+            "server",
+            None,
+            ExtendedKeyUsagePurpose::ServerAuth,
+            true,
+        )
     }
 
     /// A client's certificate with `name` as its common name.
     pub fn client(&self, name: &str) -> Identity {
-        self.sign(&[], name, ExtendedKeyUsagePurpose::ClientAuth, false)
+        self.sign(&[], name, None, ExtendedKeyUsagePurpose::ClientAuth, false)
+    }
+
+    /// The same with an organization, which Kubernetes takes for the group of the user `name`.
+    pub fn member(&self, name: &str, organization: &str) -> Identity {
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        self.sign(&[], name, Some(organization), usage, false)
     }
 
     /// TLS for `tokio_postgres` that trusts this authority alone, and shows a certificate when
@@ -86,6 +104,7 @@ impl Authority {
         &self,
         names: &[&str],
         common_name: &str,
+        organization: Option<&str>,
         usage: ExtendedKeyUsagePurpose,
         expired: bool,
     ) -> Identity {
@@ -94,6 +113,11 @@ impl Authority {
         params
             .distinguished_name
             .push(DnType::CommonName, common_name);
+        if let Some(organization) = organization {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, organization);
+        }
         params.extended_key_usages = vec![usage];
         if expired {
             params.not_before = date_time_ymd(2020, 1, 1);

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::downloads::{cache, lock, run};
 
 /// Downloads Debian packages and unpacks them into `folder`, without installing them.
-pub(super) fn apt_download(packages: &[&str], folder: &Path) -> Result<()> {
+pub fn apt_download(packages: &[&str], folder: &Path) -> Result<()> {
     let names = packages.join(" ");
     let begin = Instant::now();
     eprintln!("{names}: downloading from the system's package mirror");
@@ -93,7 +93,7 @@ pub(super) fn missing_libraries(program: &Path) -> Result<Vec<String>> {
 }
 
 /// `debian-12`, to tell packages of one system release from those of the next.
-pub(super) fn system() -> Result<String> {
+pub fn system() -> Result<String> {
     let release = fs::read_to_string("/etc/os-release").context("not a Debian-like system")?;
     let value = |key: &str| {
         release

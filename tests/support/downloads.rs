@@ -158,7 +158,7 @@ pub fn pgbouncer() -> Result<Tool> {
     })
 }
 
-/// Everything that the tests need, one line a download.
+/// Everything that the tests need, one line a download or build.
 ///
 /// # Errors
 /// All that failed.
@@ -175,6 +175,10 @@ pub fn everything() -> Result<()> {
         .collect();
     wanted.push(("promtool".into(), Box::new(|| promtool().map(drop))));
     wanted.push(("pgbouncer".into(), Box::new(|| pgbouncer().map(drop))));
+    wanted.push((
+        "the Kubernetes API server".into(),
+        Box::new(|| super::kubernetes::assets().map(drop)),
+    ));
 
     let failed: Vec<String> = std::thread::scope(|scope| {
         let running: Vec<_> = wanted

@@ -1,4 +1,4 @@
-//! Downloads all that the tests need, with a line for each download (`make test` begins with it).
+//! Downloads and builds all that the tests need, with a line for each (`make test` begins with it).
 #![allow(clippy::print_stderr)]
 
 #[path = "mod.rs"]

@@ -1,11 +1,12 @@
-//! Real things to test against: PostgreSQL 13 to 18, PgBouncer, promtool, and the program itself.
+//! Real things to test against: PostgreSQL 13 to 18, PgBouncer, promtool, a Kubernetes API server,
+//! and the program itself.
 //!
 //! What comes in: a major version, settings, a configuration text. What goes out: running servers
 //! on free ports, which are stopped and removed when their value is dropped, and also when the
 //! test panics, is interrupted or is killed (see [`keeper`]).
 //!
-//! Nothing need be installed beforehand: what is lacking is downloaded once into a cache folder
-//! (see [`downloads`]) and used offline from then on.
+//! Nothing but Go need be installed beforehand: what is lacking is downloaded, the API server also
+//! built, once into a cache folder (see [`downloads`]), and used offline from then on.
 #![allow(
     dead_code,
     unused_imports,
@@ -21,11 +22,12 @@
 pub mod account;
 pub mod certificates;
 pub mod client;
-mod debian;
+pub mod debian;
 pub mod downloads;
 pub mod exporter;
 pub mod files;
 pub mod keeper;
+pub mod kubernetes;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
@@ -40,6 +42,7 @@ pub use client::Session;
 pub use downloads::MAJORS;
 pub use exporter::{Answer, Exporter};
 pub use keeper::Keeper;
+pub use kubernetes::ApiServer;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Builder, Postgres};
 pub use promtool::promtool_check;

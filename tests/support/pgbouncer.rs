@@ -144,6 +144,14 @@ impl PgBouncer {
         }
     }
 
+    /// Changes a setting while it runs, by its own console: `name = 'value'`.
+    #[track_caller]
+    pub fn set(&self, setting: &str) {
+        if let Err(error) = client::text(&self.config("pgbouncer"), &format!("SET {setting}")) {
+            panic!("{setting}: {}", client::describe(&error));
+        }
+    }
+
     /// All that it wrote to its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.keeper.path().join("pgbouncer.log")).unwrap_or_default()

@@ -1,0 +1,23 @@
+//! What goes wrong with servers in the field: each time the scrape answers by its deadline, says
+//! why a server brought nothing, loses nothing of the others, and opens no third connection.
+
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+mod support;
+
+#[path = "faults/bed.rs"]
+mod bed;
+#[path = "faults/crowd.rs"]
+mod crowd;
+#[path = "faults/down.rs"]
+mod down;
+#[path = "faults/queries.rs"]
+mod queries;
+#[path = "faults/settings.rs"]
+mod settings;
