@@ -27,6 +27,7 @@ lint: ## Check the format, and let clippy look
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-docs: ## Generate the pages of docs/, and build the documentation of the code
+docs: ## Generate crds/ and the pages of docs/, and build the documentation of the code
 	UPDATE_DOCS=1 $(CARGO) test --locked --test configuration_docs --test metrics_docs
+	$(CARGO) run --quiet --locked --example crdgen
 	$(CARGO) doc --locked --no-deps --document-private-items

@@ -160,6 +160,21 @@ fn no_room_names_a_room_on_a_higher_floor() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Kubernetes is an edge: what is scraped and served are targets.
+#[test]
+fn only_the_controller_and_those_who_start_it_know_kubernetes() {
+    for file in sources() {
+        let Some(room) = room_of(&file) else { continue };
+        if ["kubernetes", "daemon", "cli"].contains(&room.as_str()) {
+            continue;
+        }
+        let text = fs::read_to_string(root().join("src").join(&file)).unwrap();
+        for name in ["kube::", "k8s_openapi", "crate::kubernetes"] {
+            assert!(!text.contains(name), "src/{}: {name}", file.display());
+        }
+    }
+}
+
 #[test]
 fn rooms_on_one_floor_do_not_go_in_circles() {
     let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

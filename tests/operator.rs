@@ -42,12 +42,17 @@ fn prepared() -> ApiServer {
     api
 }
 
-/// An exporter that reads one namespace, as the shipped service account.
+/// An exporter that reads one namespace, as the shipped service account. The servers of the tests
+/// are on loopback.
 fn exporter(api: &ApiServer, namespace: &str) -> ExporterBuilder {
+    careful(api, namespace).set("kubernetes_allow_local_hosts = on")
+}
+
+/// The same, which lets no target be on loopback.
+fn careful(api: &ApiServer, namespace: &str) -> ExporterBuilder {
     Exporter::builder()
         .set("kubernetes = on")
         .set(&format!("kubernetes_namespaces = {namespace}"))
-        .set("kubernetes_allow_local_hosts = on")
         .variable("KUBECONFIG", api.kubeconfig_for(HOME, "pgexporter"))
         .variable("POD_NAME", "pgexporter-0")
 }
@@ -189,7 +194,7 @@ fn each_rule_of_the_schema_takes_a_good_resource_and_refuses_a_bad_one_in_words(
         if let Err(said) = api().try_apply(&target(&namespace, "t", &good)) {
             panic!("{good} is refused: {said}");
         }
-        let said = api().try_apply(&target(&namespace, "t", &bad)).err();
+        let said = api().try_apply(&target(&namespace, "bad", &bad)).err();
         let said = said.unwrap_or_else(|| panic!("{bad} is taken"));
         assert!(said.contains(words), "{bad}: {said}");
     }
@@ -210,13 +215,12 @@ fn a_target_with_a_secret_becomes_ready_and_a_deleted_one_is_gone() {
     eventually_active(&exporter, &name);
     let samples = exporter.metrics();
     let labels = [("server", name.as_str()), ("team", "shop")];
-    assert!(
-        !samples
-            .with("pgexporter_pg_database_size", &labels)
-            .is_empty(),
-        "{:?}",
-        samples.families()
-    );
+    for family in [
+        "pgexporter_pg_database_size",
+        "pgexporter_postgresql_active",
+    ] {
+        assert!(!samples.with(family, &labels).is_empty(), "{family}");
+    }
     eventually_is(api(), &namespace, "orders", "Ready", "True Scraped");
     let status = status(api(), &namespace, "orders");
     assert_eq!(
@@ -401,9 +405,7 @@ fn a_target_may_not_be_at_an_address_of_the_exporter_itself() {
         );
         api().apply(&target(&namespace, name, &spec));
     }
-    let _exporter = exporter(api(), &namespace)
-        .set("kubernetes_allow_local_hosts = off")
-        .start();
+    let _exporter = careful(api(), &namespace).start();
     for (name, _) in &hosts[..5] {
         eventually_is(api(), &namespace, name, "Accepted", "False InvalidHost");
     }

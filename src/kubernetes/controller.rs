@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::entry::Entry;
 use super::events::{self, Happening, Happenings, Key, Watch};
-use super::refusal::Refusal;
-use super::resolve::{Material, Named, ResolveError, Versions, named, resolve};
+use super::resolve::{Material, Named, NamedKind, ResolveError, Versions, named, resolve};
 use super::resource::PostgresTarget;
 use super::settings::{Options, Settings};
 use super::status::StatusWriter;
@@ -22,7 +22,7 @@ use super::verdict::{Verdict, Verdicts};
 use crate::catalog::{Catalog, ColumnKind};
 use crate::security::tls::provider;
 use crate::shutdown::Shutdown;
-use crate::targets::{HealthBoard, Publisher, Target};
+use crate::targets::{HealthBoard, Publisher};
 
 /// Resources that are resolved at once.
 const AT_ONCE: usize = 16;
@@ -108,6 +108,9 @@ pub async fn start(
     Ok(synced_reader)
 }
 
+/// What was found of a resource; nothing of one that is paused.
+type Resolved = (Key, Versions, Option<Result<Material, ResolveError>>);
+
 struct Controller {
     client: Client,
     control: Control,
@@ -125,16 +128,6 @@ struct WatchState {
     seen: BTreeSet<Key>,
     listed: bool,
     failing: bool,
-}
-
-struct Entry {
-    resource: Arc<PostgresTarget>,
-    /// Versions of the objects that it names, as they were read.
-    versions: Versions,
-    /// As it was when what follows was found out; `None` before the first time.
-    judged: Option<Arc<PostgresTarget>>,
-    refusal: Option<Refusal>,
-    target: Option<Arc<Target>>,
 }
 
 impl Controller {
@@ -185,54 +178,73 @@ impl Controller {
             info!("the API server lets us watch {} again", watch.what());
         }
         match seen {
-            Happening::Target(Event::Init) | Happening::Object(_, Event::Init) => {
-                state.seen.clear();
-            }
-            Happening::Target(Event::InitApply(resource)) => {
+            Happening::Target(event) => self.see_target(watch, *event),
+            Happening::Object(kind, event) => self.see_object(watch, kind, event),
+            Happening::Failed(_) => {}
+        }
+    }
+
+    fn see_target(&mut self, watch: &Watch, event: Event<PostgresTarget>) {
+        let Some(state) = self.watches.get_mut(watch) else {
+            return;
+        };
+        match event {
+            Event::Init => state.seen.clear(),
+            Event::InitApply(resource) => {
                 state.seen.insert(key(&resource));
                 self.applied(resource);
             }
-            Happening::Target(Event::Apply(resource)) => self.applied(resource),
-            Happening::Target(Event::Delete(resource)) => {
+            Event::Apply(resource) => self.applied(resource),
+            Event::Delete(resource) => {
                 self.entries.remove(&key(&resource));
             }
-            Happening::Target(Event::InitDone) => {
+            Event::InitDone => {
                 state.listed = true;
                 let seen = std::mem::take(&mut state.seen);
                 self.entries
                     .retain(|key, _| !watch.covers(&key.0) || seen.contains(key));
             }
-            Happening::Object(kind, Event::InitApply((key, version))) => {
-                let name = Named {
-                    kind,
-                    name: key.1.clone(),
-                };
-                if self.object(&key.0, &name, version.as_deref())
-                    && let Some(state) = self.watches.get_mut(watch)
-                {
+        }
+    }
+
+    fn see_object(&mut self, watch: &Watch, kind: NamedKind, event: Event<(Key, Option<String>)>) {
+        let named = |name: &str| Named {
+            kind,
+            name: name.to_owned(),
+        };
+        match event {
+            Event::Init => {
+                if let Some(state) = self.watches.get_mut(watch) {
+                    state.seen.clear();
+                }
+            }
+            Event::InitApply((key, version)) => {
+                let wanted = self.object(&key.0, &named(&key.1), version.as_deref());
+                if let Some(state) = self.watches.get_mut(watch).filter(|_| wanted) {
                     state.seen.insert(key);
                 }
             }
-            Happening::Object(kind, Event::Apply(((namespace, name), version))) => {
-                self.object(&namespace, &Named { kind, name }, version.as_deref());
+            Event::Apply((key, version)) => {
+                self.object(&key.0, &named(&key.1), version.as_deref());
             }
-            Happening::Object(kind, Event::Delete(((namespace, name), _))) => {
-                self.object(&namespace, &Named { kind, name }, None);
+            Event::Delete((key, _)) => {
+                self.object(&key.0, &named(&key.1), None);
             }
-            Happening::Object(kind, Event::InitDone) => {
+            Event::InitDone => {
+                let Some(state) = self.watches.get_mut(watch) else {
+                    return;
+                };
                 state.listed = true;
                 let seen = std::mem::take(&mut state.seen);
                 let gone = self.entries.iter().filter(|((namespace, _), entry)| {
                     entry.versions.iter().any(|(named, version)| {
-                        named.kind == kind
-                            && version.is_some()
+                        version.is_some()
                             && watch.sees(namespace, named)
                             && !seen.contains(&(namespace.clone(), named.name.clone()))
                     })
                 });
                 self.dirty.extend(gone.map(|(key, _)| key.clone()));
             }
-            Happening::Failed(_) => {}
         }
     }
 
@@ -274,22 +286,7 @@ impl Controller {
             }
             known => {
                 let before = known.filter(|one| one.resource.metadata.uid == resource.metadata.uid);
-                let entry = match before {
-                    Some(entry) => Entry {
-                        resource: Arc::new(resource),
-                        versions: Versions::new(),
-                        judged: entry.judged.take(),
-                        refusal: entry.refusal.take(),
-                        target: entry.target.take(),
-                    },
-                    None => Entry {
-                        resource: Arc::new(resource),
-                        versions: Versions::new(),
-                        judged: None,
-                        refusal: None,
-                        target: None,
-                    },
-                };
+                let entry = Entry::new(resource, before);
                 self.entries.insert(key.clone(), entry);
                 self.dirty.insert(key);
             }
@@ -345,19 +342,18 @@ impl Controller {
             return;
         }
         let client = &self.client;
-        let resolved: Vec<(Key, Versions, Option<Result<Material, ResolveError>>)> =
-            stream::iter(work)
-                .map(|(key, resource)| async move {
-                    let mut versions = Versions::new();
-                    if resource.spec.paused {
-                        return (key, versions, None);
-                    }
-                    let material = resolve(client, &resource, &mut versions).await;
-                    (key, versions, Some(material))
-                })
-                .buffer_unordered(AT_ONCE)
-                .collect()
-                .await;
+        let resolved: Vec<Resolved> = stream::iter(work)
+            .map(|(key, resource)| async move {
+                let mut versions = Versions::new();
+                if resource.spec.paused {
+                    return (key, versions, None);
+                }
+                let material = resolve(client, &resource, &mut versions).await;
+                (key, versions, Some(material))
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
         let settings = self.control.settings.borrow_and_update().clone();
         let labels = labels(&self.control.catalog.borrow_and_update());
         let file = self.control.publisher.file();
@@ -399,8 +395,8 @@ impl Controller {
             })
         });
         self.verdicts.send_replace(Arc::new(verdicts.collect()));
-        let lists = self.watches.iter().filter(|(one, _)| one.objects.is_none());
-        let listed = lists.map(|(_, state)| state.listed).all(|listed| listed);
+        let mut lists = self.watches.iter().filter(|(one, _)| one.objects.is_none());
+        let listed = lists.all(|(_, state)| state.listed);
         if listed && self.entries.values().all(|one| one.judged.is_some()) {
             self.synced.send_if_modified(|synced| {
                 let first = !*synced;
@@ -410,39 +406,6 @@ impl Controller {
                 }
                 first
             });
-        }
-    }
-}
-
-impl Entry {
-    /// `None` for a resource that is paused.
-    fn judge(&mut self, judgement: Option<Result<Target, Refusal>>) {
-        self.judged = Some(Arc::clone(&self.resource));
-        let name = || super::validate::server_name(&self.resource);
-        match judgement {
-            None => {
-                self.refusal = None;
-                self.target = None;
-            }
-            Some(Ok(target)) => {
-                if self.refusal.take().is_some() {
-                    info!(server = target.name, "the resource is in order again");
-                }
-                // The same stays the same, so that its session is kept.
-                if self.target.as_deref() != Some(&target) {
-                    self.target = Some(Arc::new(target));
-                }
-            }
-            Some(Err(refusal)) => {
-                if self.refusal.as_ref() != Some(&refusal) {
-                    let reason = refusal.reason.as_str();
-                    warn!(server = name(), reason, "not accepted: {refusal}");
-                }
-                if refusal.reason.takes_credentials() {
-                    self.target = None;
-                }
-                self.refusal = Some(refusal);
-            }
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) type Key = (String, String);
 
 /// Something that was seen.
 pub(super) enum Happening {
-    Target(Event<PostgresTarget>),
+    Target(Box<Event<PostgresTarget>>),
     /// Key and version of an object.
     Object(NamedKind, Event<(Key, Option<String>)>),
     Failed(watcher::Error),
@@ -85,7 +85,9 @@ pub(super) fn watch(
         all.push(
             seen.default_backoff()
                 .map(move |seen| {
-                    let seen = seen.map_or_else(Happening::Failed, Happening::Target);
+                    let seen = seen.map_or_else(Happening::Failed, |event| {
+                        Happening::Target(Box::new(event))
+                    });
                     (watch.clone(), seen)
                 })
                 .boxed(),

@@ -13,10 +13,12 @@
 //! ```
 
 mod controller;
+mod entry;
 mod events;
 mod refusal;
 mod resolve;
 mod resource;
+mod schema;
 mod settings;
 mod status;
 mod validate;

@@ -3,12 +3,14 @@
 
 // The derive makes copies of the types inside of functions.
 #![allow(unreachable_pub)]
+// Each printer column has a name and a type.
+#![allow(clippy::duplicated_attributes)]
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, CustomResourceExt as _, KubeSchema};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A PostgreSQL server to scrape.
@@ -71,7 +73,7 @@ pub struct PostgresTargetSpec {
     pub host: String,
     /// TCP port of the server.
     #[serde(default = "default_port")]
-    #[schemars(schema_with = "port")]
+    #[schemars(schema_with = "super::schema::port")]
     pub port: u16,
     /// The database where the session lives.
     #[serde(default = "default_database")]
@@ -90,7 +92,7 @@ pub struct PostgresTargetSpec {
     pub collectors: Collectors,
     /// Labels on every sample of this server.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "labels")]
+    #[schemars(schema_with = "super::schema::labels")]
     pub labels: BTreeMap<String, String>,
     /// How long each step may take. The exporter's own limits stay the upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,15 +124,15 @@ pub struct Credentials {
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsSecret {
     /// Name of the Secret.
-    #[schemars(schema_with = "object_name")]
+    #[schemars(schema_with = "super::schema::object_name")]
     pub name: String,
     /// The key of the user's name.
     #[serde(default = "default_username_key")]
-    #[schemars(schema_with = "data_key")]
+    #[schemars(schema_with = "super::schema::data_key")]
     pub username_key: String,
     /// The key of the password.
     #[serde(default = "default_password_key")]
-    #[schemars(schema_with = "data_key")]
+    #[schemars(schema_with = "super::schema::data_key")]
     pub password_key: String,
 }
 
@@ -188,11 +190,11 @@ pub struct CaRef {
     #[serde(default = "default_ca_kind")]
     pub kind: CaKind,
     /// Name of the object, in the same namespace.
-    #[schemars(schema_with = "object_name")]
+    #[schemars(schema_with = "super::schema::object_name")]
     pub name: String,
     /// The key in it.
     #[serde(default = "default_ca_key")]
-    #[schemars(schema_with = "data_key")]
+    #[schemars(schema_with = "super::schema::data_key")]
     pub key: String,
 }
 
@@ -209,7 +211,7 @@ pub enum CaKind {
 #[serde(rename_all = "camelCase")]
 pub struct SecretName {
     /// Name of the Secret.
-    #[schemars(schema_with = "object_name")]
+    #[schemars(schema_with = "super::schema::object_name")]
     pub name: String,
 }
 
@@ -219,11 +221,11 @@ pub struct SecretName {
 pub struct Databases {
     /// Patterns with * and ?, of which one must match.
     #[serde(default = "all_databases")]
-    #[schemars(schema_with = "names")]
+    #[schemars(schema_with = "super::schema::names")]
     pub include: Vec<String>,
     /// Patterns with * and ?, of which none may match.
     #[serde(default = "no_databases")]
-    #[schemars(schema_with = "names")]
+    #[schemars(schema_with = "super::schema::names")]
     pub exclude: Vec<String>,
 }
 
@@ -242,11 +244,11 @@ impl Default for Databases {
 pub struct Collectors {
     /// Only these; empty is those that the exporter runs.
     #[serde(default)]
-    #[schemars(schema_with = "names")]
+    #[schemars(schema_with = "super::schema::names")]
     pub include: Vec<String>,
     /// Not these.
     #[serde(default)]
-    #[schemars(schema_with = "names")]
+    #[schemars(schema_with = "super::schema::names")]
     pub exclude: Vec<String>,
 }
 
@@ -256,15 +258,15 @@ pub struct Collectors {
 pub struct TargetTimeouts {
     /// From the first packet to a session that is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration")]
+    #[schemars(schema_with = "super::schema::duration")]
     pub connect: Option<String>,
     /// A query: statement_timeout of the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration")]
+    #[schemars(schema_with = "super::schema::duration")]
     pub query: Option<String>,
     /// Waiting for a lock: lock_timeout of the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration")]
+    #[schemars(schema_with = "super::schema::duration")]
     pub lock: Option<String>,
 }
 
@@ -290,11 +292,11 @@ pub struct PostgresTargetStatus {
     /// When it was last scraped, as of the last change of anything else here: it is not written
     /// for its own sake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "time")]
+    #[schemars(schema_with = "super::schema::time")]
     pub last_scrape_time: Option<Time>,
     /// Accepted: the resource is in order. Ready: the server answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "conditions")]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -328,117 +330,6 @@ fn all_databases() -> Vec<String> {
 
 fn no_databases() -> Vec<String> {
     vec!["template*".to_owned()]
-}
-
-fn port(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "integer",
-        "x-kubernetes-validations": [{
-            "rule": "self >= 1 && self <= 65535",
-            "message": "port takes 1 to 65535",
-        }],
-    })
-}
-
-fn object_name(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "string",
-        "minLength": 1,
-        "maxLength": 253,
-        "x-kubernetes-validations": [{
-            "rule": "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')",
-            "message": "name takes the name of an object in this namespace: lower-case letters, digits, - and .",
-        }],
-    })
-}
-
-fn data_key(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "string",
-        "minLength": 1,
-        "maxLength": 253,
-        "x-kubernetes-validations": [{
-            "rule": "self.matches('^[-._a-zA-Z0-9]+$')",
-            "message": "a key of a Secret or ConfigMap has letters, digits, -, _ and . only",
-        }],
-    })
-}
-
-fn names(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "maxItems": 64,
-        "items": { "type": "string", "minLength": 1, "maxLength": 63 },
-    })
-}
-
-fn labels(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "maxProperties": 16,
-        "additionalProperties": { "type": "string", "maxLength": 256 },
-        "x-kubernetes-validations": [
-            {
-                "rule": "self.all(name, name.matches('^[a-zA-Z_][a-zA-Z0-9_]*$'))",
-                "message": "the name of a label has letters, digits and _ only, and begins with no digit",
-            },
-            {
-                "rule": "self.all(name, !name.startsWith('__') && !(name in ['server', 'database', 'le', 'quantile']))",
-                "message": "server, database, le, quantile and names that begin with __ are not yours to set: choose another name",
-            },
-        ],
-    })
-}
-
-fn duration(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "string",
-        "nullable": true,
-        "maxLength": 16,
-        "x-kubernetes-validations": [{
-            "rule": "self.matches('^[1-9][0-9]{0,8}(ms|s|m)$')",
-            "message": "a timeout is a number above 0 with ms, s or m, such as 500ms or 5s",
-        }],
-    })
-}
-
-fn time(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "format": "date-time", "nullable": true })
-}
-
-fn conditions(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["type"],
-        "items": {
-            "type": "object",
-            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
-            "properties": {
-                "type": { "type": "string", "description": "Accepted or Ready." },
-                "status": {
-                    "type": "string",
-                    "enum": ["True", "False", "Unknown"],
-                    "description": "Whether it is so.",
-                },
-                "observedGeneration": {
-                    "type": "integer",
-                    "format": "int64",
-                    "description": "The generation of the spec that this speaks of.",
-                },
-                "lastTransitionTime": {
-                    "type": "string",
-                    "format": "date-time",
-                    "description": "Since when the status is as it is.",
-                },
-                "reason": { "type": "string", "description": "Why, in one word." },
-                "message": {
-                    "type": "string",
-                    "description": "Why, for people, and what to do.",
-                },
-            },
-        },
-    })
 }
 
 /// The resource definition as YAML, for `crds/`.

@@ -14,6 +14,20 @@ use crate::targets::{
     Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, Target, Timeouts, TlsMode,
 };
 
+/// Labels that samples have beside those of the catalogue.
+const OWN_LABELS: [&str; 10] = [
+    "server",
+    "database",
+    "le",
+    "quantile",
+    "version",
+    "minor_version",
+    "extension",
+    "comment",
+    "reason",
+    "collector",
+];
+
 /// What a resource is checked against, beside itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Surroundings<'a> {
@@ -114,7 +128,7 @@ fn labels(resource: &PostgresTarget, taken: &BTreeSet<String>) -> Result<(), Ref
         let why = if !first || !plain {
             "has letters, digits and _ only, and begins with no digit"
         } else if taken.contains(name)
-            || ["server", "database", "le", "quantile"].contains(&name.as_str())
+            || OWN_LABELS.contains(&name.as_str())
             || name.starts_with("__")
         {
             "is set by the exporter itself; choose another name"

@@ -110,6 +110,7 @@ pub(super) fn render(
         let mut lines = Lines {
             out: Vec::new(),
             name,
+            more: &[],
         };
         match name {
             "pgexporter_state" => lines.add(&[], 1),
@@ -135,8 +136,9 @@ pub(super) fn render(
     out
 }
 
-fn of_server(lines: &mut Lines<'_>, collected: &Collected) {
+fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
     let server = ("server", collected.target.name.as_str());
+    lines.more = &collected.target.labels;
     match lines.name {
         "pgexporter_postgresql_active" => lines.add(&[server], u64::from(collected.active())),
         "pgexporter_postgresql_version" => {
@@ -175,6 +177,9 @@ fn of_server(lines: &mut Lines<'_>, collected: &Collected) {
         "pgexporter_postgresql_scrape_duration_seconds" => {
             let mut sample = SampleWriter::begin(&mut lines.out, lines.name);
             sample.label("server", server.1.as_bytes());
+            for (name, value) in lines.more {
+                sample.label(name, value.as_bytes());
+            }
             sample.float(collected.duration.as_secs_f64());
         }
         "pgexporter_postgresql_denied" => {
@@ -189,12 +194,17 @@ fn of_server(lines: &mut Lines<'_>, collected: &Collected) {
 struct Lines<'a> {
     out: Vec<u8>,
     name: &'a str,
+    /// Labels of the target that is written of.
+    more: &'a [(String, String)],
 }
 
 impl Lines<'_> {
     fn add(&mut self, labels: &[(&str, &str)], value: u64) {
         let mut sample = SampleWriter::begin(&mut self.out, self.name);
         for (name, value) in labels {
+            sample.label(name, value.as_bytes());
+        }
+        for (name, value) in self.more {
             sample.label(name, value.as_bytes());
         }
         sample.integer(i64::try_from(value).unwrap_or(i64::MAX));

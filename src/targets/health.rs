@@ -85,7 +85,9 @@ impl Health {
 /// The reports of all targets by name: scraping hands them in, conditions read them. Cloning
 /// shares it.
 #[derive(Clone, Debug, Default)]
-pub struct HealthBoard(Arc<Mutex<HashMap<String, (Arc<Target>, Health)>>>);
+pub struct HealthBoard(Arc<Mutex<Board>>);
+
+type Board = HashMap<String, (Arc<Target>, Health)>;
 
 impl HealthBoard {
     /// Replaces all.

@@ -1,0 +1,115 @@
+//! Schemas of fields that the types alone do not tell: rules with words for people, and the shapes
+//! that Kubernetes gives to times and conditions.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "x-kubernetes-validations": [{
+            "rule": "self >= 1 && self <= 65535",
+            "message": "port takes 1 to 65535",
+        }],
+    })
+}
+
+pub(super) fn object_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')",
+            "message": "name takes the name of an object in this namespace: lower-case letters, digits, - and .",
+        }],
+    })
+}
+
+pub(super) fn data_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[-._a-zA-Z0-9]+$')",
+            "message": "a key of a Secret or ConfigMap has letters, digits, -, _ and . only",
+        }],
+    })
+}
+
+pub(super) fn names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 64,
+        "items": { "type": "string", "minLength": 1, "maxLength": 63 },
+    })
+}
+
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 16,
+        "additionalProperties": { "type": "string", "maxLength": 256 },
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.all(name, name.matches('^[a-zA-Z_][a-zA-Z0-9_]*$'))",
+                "message": "the name of a label has letters, digits and _ only, and begins with no digit",
+            },
+            {
+                "rule": "self.all(name, !name.startsWith('__') && !(name in ['server', 'database', 'le', 'quantile']))",
+                "message": "server, database, le, quantile and names that begin with __ are not yours to set: choose another name",
+            },
+        ],
+    })
+}
+
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "nullable": true,
+        "maxLength": 16,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[1-9][0-9]{0,8}(ms|s|m)$')",
+            "message": "a timeout is a number above 0 with ms, s or m, such as 500ms or 5s",
+        }],
+    })
+}
+
+pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time", "nullable": true })
+}
+
+pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "type": { "type": "string", "description": "Accepted or Ready." },
+                "status": {
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"],
+                    "description": "Whether it is so.",
+                },
+                "observedGeneration": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "The generation of the spec that this speaks of.",
+                },
+                "lastTransitionTime": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "Since when the status is as it is.",
+                },
+                "reason": { "type": "string", "description": "Why, in one word." },
+                "message": {
+                    "type": "string",
+                    "description": "Why, for people, and what to do.",
+                },
+            },
+        },
+    })
+}
