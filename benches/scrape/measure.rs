@@ -415,9 +415,14 @@ fn section(builder: ExporterBuilder, name: &str, server: &Postgres) -> ExporterB
     ))
 }
 
+/// The exporter on the server, as it comes.
+pub fn usual(bench: &Bench) -> ExporterBuilder {
+    section(builder(), "one", &bench.server)
+}
+
 /// The exporter on the server, every collector at each scrape.
 pub fn full(bench: &Bench) -> ExporterBuilder {
-    section(builder(), "one", &bench.server).set("collector_interval = 1ms")
+    usual(bench).set("collector_interval = 1ms")
 }
 
 /// A client of an exporter that has connected to its servers.

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::measure::{Bench, full};
+use crate::measure::{Bench, full, usual};
 use crate::servers::ROLE;
 use crate::support::debian::{apt_download, system};
 use crate::support::downloads::{entry, run};
@@ -28,11 +28,16 @@ const TURNS: usize = 5;
 
 /// Measures this exporter and the others in turns. Returns their part of the page.
 pub fn measure(bench: &Bench) -> String {
-    let ours = full(bench).start();
-    let mut racers = vec![Racer::new(
-        "pgexporter, every collector",
-        Running::Ours(ours),
-    )];
+    let mut racers = vec![
+        Racer::new(
+            "pgexporter as it comes, costly collectors once a minute",
+            Running::Ours(usual(bench).start()),
+        ),
+        Racer::new(
+            "pgexporter, every collector each time",
+            Running::Ours(full(bench).start()),
+        ),
+    ];
     let port = bench.server().port();
     let database = format!("postgresql://{ROLE}@127.0.0.1:{port}/postgres?sslmode=disable");
     let mut missing = Vec::new();
@@ -231,9 +236,10 @@ fn pg_exporter() -> anyhow::Result<Command> {
     let help = Command::new(&program).arg("--help").output()?;
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let collectors = help
-        .split_whitespace()
-        .filter(|word| word.starts_with("--collector.") && !word.contains('='))
-        .map(|word| word.trim_end_matches([',', '.', ')']).to_owned());
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|word| word.starts_with("--collector."))
+        .map(str::to_owned);
     let mut command = Command::new(program);
     command.args([
         "--dsn",
