@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::exporter::ExporterBuilder;
-use support::{ApiServer, Exporter, Postgres, eventually};
+use support::{ApiServer, Authority, Exporter, Postgres, eventually};
 
 const SECRET: &str = "pa55:w\\rd-Xyzzy";
 /// Where the service account of the exporter is.
@@ -482,4 +482,45 @@ fn scraping_goes_on_without_the_api_server_and_changes_count_when_it_is_back() {
             .any(|row| row[0].as_deref() == Some(&kept)),
         "its session was not kept"
     );
+}
+
+#[test]
+fn tls_with_an_authority_and_a_client_certificate_out_of_the_cluster() {
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("another"));
+    let identity = authority.server(&["orders-rw"]);
+    let server = Postgres::builder(17)
+        .hba("hostssl all alice 127.0.0.1/32 cert")
+        .tls(&identity.certificate, &identity.key)
+        .client_ca(authority.pem())
+        .start();
+    server.execute("CREATE ROLE alice LOGIN");
+    let namespace = api().namespace("tls");
+    let map = |pem: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ca, namespace: {namespace}}}\n\
+             data: {{ca.crt: {}}}\n",
+            Value::from(pem)
+        )
+    };
+    let client = authority.client("alice");
+    api().apply(&map(stranger.pem()));
+    api().apply(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: alice, namespace: {namespace}}}\n\
+         type: kubernetes.io/tls\nstringData: {{tls.crt: {}, tls.key: {}}}\n",
+        Value::from(client.certificate.as_str()),
+        Value::from(client.key.as_str())
+    ));
+    let spec = format!(
+        "{{host: 127.0.0.1, port: {}, credentials: {{username: alice}}, tls: {{serverName: \
+         orders-rw, caRef: {{name: ca}}, clientCertificateSecretRef: {{name: alice}}}}}}",
+        server.port()
+    );
+    api().apply(&target(&namespace, "db", &spec));
+    let _exporter = exporter(api(), &namespace).start();
+    eventually_is(api(), &namespace, "db", "Ready", "False TlsFailed");
+    api().apply(&map(authority.pem()));
+    eventually_is(api(), &namespace, "db", "Ready", "True Scraped");
+    api().apply(&map("no certificate"));
+    eventually_is(api(), &namespace, "db", "Accepted", "False InvalidTls");
+    eventually_is(api(), &namespace, "db", "Ready", "True Scraped");
 }
