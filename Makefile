@@ -12,7 +12,7 @@ demo: ## See the metrics of a real PostgreSQL 18 until Ctrl-C (ONCE=1: show them
 	$(CARGO) build --locked --bin pgexporter --example demo
 	@ONCE=$(ONCE) $(CARGO) run --quiet --locked --example demo
 
-test: ## Run all tests, against real PostgreSQL 13 to 18 (downloaded once, then offline)
+test: ## Run all tests, against real PostgreSQL 13 to 18 and a real Kubernetes API server
 	$(CARGO) run --locked --example testbeds
 	$(CARGO) test --locked
 
