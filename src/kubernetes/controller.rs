@@ -174,7 +174,10 @@ impl Controller {
         let Some(state) = self.watches.get_mut(watch) else {
             return;
         };
-        if std::mem::take(&mut state.failing) {
+        // The beginning of a list is only an attempt; what comes of it is an answer.
+        let attempt = matches!(&seen, Happening::Object(_, Event::Init))
+            || matches!(&seen, Happening::Target(event) if matches!(**event, Event::Init));
+        if !attempt && std::mem::take(&mut state.failing) {
             info!("the API server lets us watch {} again", watch.what());
         }
         match seen {

@@ -18,13 +18,12 @@ use super::settings::Shared;
 use super::{LogCounters, LogLevel};
 
 /// Crates that tell more than an operator wants to know.
-const CHATTY: [&str; 14] = [
+const CHATTY: [&str; 13] = [
     "axum",
     "h2",
     "hyper",
     "hyper_util",
     "kube_client",
-    "kube_runtime",
     "mio",
     "rustls",
     "tokio_postgres",
@@ -67,9 +66,7 @@ where
         if *metadata.level() > ceiling(wanted) {
             return false;
         }
-        wanted == LogLevel::Trace
-            || *metadata.level() <= Level::WARN
-            || !is_chatty(metadata.target())
+        wanted == LogLevel::Trace || *metadata.level() <= loudest(metadata.target())
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -155,9 +152,14 @@ fn ceiling(level: LogLevel) -> LevelFilter {
     }
 }
 
-fn is_chatty(target: &str) -> bool {
-    let root = target.split("::").next().unwrap_or(target);
-    CHATTY.contains(&root)
+/// The finest level at which a module is heard.
+fn loudest(target: &str) -> Level {
+    match target.split("::").next().unwrap_or(target) {
+        // Warns at each try of a watch that fails; the controller tells it once.
+        "kube_runtime" => Level::ERROR,
+        root if CHATTY.contains(&root) => Level::WARN,
+        _ => Level::TRACE,
+    }
 }
 
 /// The fields of an event or of a span.
