@@ -116,7 +116,6 @@ impl<'a> SampleWriter<'a> {
     }
 
     /// Ends the line with a number that is text already. The caller has checked that it is one.
-    #[allow(dead_code)]
     pub(crate) fn digits(mut self, value: &[u8]) {
         self.close();
         self.out.extend_from_slice(value);
