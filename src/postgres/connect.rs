@@ -1,25 +1,19 @@
-//! From an address to a session that is logged in: socket, TLS, startup.
+//! From an address to a stream: name, socket, TLS.
 
-use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_postgres::config::{SslMode, SslNegotiation};
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio_postgres::{Client, Config, Connection};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::{of_connect, of_io};
-use super::guard::Guarded;
+use super::error::of_io;
+use super::wire::{TlsOverTcp, Wire};
 use crate::model::{Reason, is_local};
 use crate::security::tls::explain_tls;
 use crate::targets::{Address, SocketOptions, Target, TlsMode, Trouble};
@@ -55,71 +49,8 @@ impl Connector {
     }
 }
 
-/// How long a server that has taken a connection may take to let it in.
-pub(super) const PATIENCE: Duration = Duration::from_secs(600);
-
-/// A logged-in connection: the client, and the half that must be polled for it.
-pub(super) type Connected = (Client, Connection<Guarded<Wire>, Guarded<Wire>>);
-
-/// Logs in to `database` of the target.
-///
-/// # Errors
-/// Why not. No socket within the target's `connect` timeout is a reason; a server that has
-/// taken the connection may take up to [`PATIENCE`] for the rest.
-pub(super) async fn connect(
-    connector: &Connector,
-    database: &str,
-    options: Option<&str>,
-) -> Result<Connected, Trouble> {
-    let target = &connector.target;
-    match tokio::time::timeout(PATIENCE, log_in(connector, database, options)).await {
-        Ok(result) => result,
-        Err(_) => Err(timeout(&target.address, PATIENCE)),
-    }
-}
-
-async fn log_in(
-    connector: &Connector,
-    database: &str,
-    options: Option<&str>,
-) -> Result<Connected, Trouble> {
-    let target = &connector.target;
-    let wire = open(connector).await?;
-    let private = !matches!(wire, Wire::Tcp(_));
-    let mut config = Config::new();
-    config
-        .user(&target.user)
-        .dbname(database)
-        .application_name("pgexporter")
-        // TLS was agreed on before, or was not: to the driver both look like an encrypted stream.
-        .ssl_mode(SslMode::Require)
-        .ssl_negotiation(SslNegotiation::Direct);
-    if let Some(password) = &target.password {
-        config.password(password.expose());
-    }
-    if let Some(options) = options {
-        config.options(options);
-    }
-    config
-        .connect_raw(Guarded::new(wire, private), Established)
-        .await
-        .map_err(|error| of_connect(&error, &target.address, &target.user))
-}
-
-/// Asks the server to cancel what the session of this client runs. Returns when it has done so, or
-/// cannot be reached.
-pub(super) async fn cancel(connector: &Connector, client: &Client) {
-    let token = client.cancel_token();
-    if let Ok(wire) = open(connector).await {
-        // An error means that the server is gone or busy; the session's own limit then ends it.
-        let _ = token
-            .cancel_query_raw(Guarded::new(wire, true), Established)
-            .await;
-    }
-}
-
 /// The socket, with TLS on it where the target wants it and the server can.
-async fn open(connector: &Connector) -> Result<Wire, Trouble> {
+pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
     let target = &connector.target;
     let (host, port) = match &target.address {
         Address::Unix { directory, port } => {
@@ -242,8 +173,6 @@ async fn offers_tls(stream: &mut TcpStream) -> io::Result<bool> {
     }
 }
 
-type TlsOverTcp = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::Stream;
-
 async fn handshake(
     connector: &Connector,
     host: &str,
@@ -280,76 +209,9 @@ fn lost(address: &Address, error: &io::Error) -> Trouble {
     }
 }
 
-fn timeout(address: &Address, limit: Duration) -> Trouble {
+pub(super) fn timeout(address: &Address, limit: Duration) -> Trouble {
     Trouble {
         reason: Reason::Timeout,
         message: format!("{address}: no session within {limit:?}"),
-    }
-}
-
-/// The three kinds of stream to a server.
-pub(super) enum Wire {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    Tls(Box<TlsOverTcp>),
-}
-
-macro_rules! each {
-    ($self:ident, $stream:ident => $do:expr) => {
-        match $self.get_mut() {
-            Wire::Tcp($stream) => $do,
-            Wire::Unix($stream) => $do,
-            Wire::Tls($stream) => $do,
-        }
-    };
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        each!(self, stream => Pin::new(stream).poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
-    }
-}
-
-impl TlsStream for Wire {
-    fn channel_binding(&self) -> ChannelBinding {
-        match self {
-            Wire::Tls(stream) => stream.channel_binding(),
-            Wire::Tcp(_) | Wire::Unix(_) => ChannelBinding::none(),
-        }
-    }
-}
-
-/// Tells the driver that the stream is as it should be.
-struct Established;
-
-impl<S: TlsStream + Unpin> TlsConnect<S> for Established {
-    type Stream = S;
-    type Error = io::Error;
-    type Future = Ready<io::Result<S>>;
-
-    fn connect(self, stream: S) -> Self::Future {
-        ready(Ok(stream))
     }
 }

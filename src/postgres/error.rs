@@ -3,6 +3,9 @@
 use std::error::Error as _;
 use std::io;
 
+use bytes::BytesMut;
+use fallible_iterator::FallibleIterator as _;
+use postgres_protocol::message::backend;
 use tokio_postgres::error::SqlState;
 
 use super::guard::GuardError;
@@ -11,7 +14,7 @@ use crate::security::tls::explain_tls;
 use crate::targets::{Address, Trouble};
 
 /// Why one query gave no samples. The session lives on unless it says otherwise.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum QueryError {
     /// The role has no right to it.
     #[error("{0}")]
@@ -52,37 +55,76 @@ impl QueryError {
         }
     }
 
-    pub(super) fn of(error: &tokio_postgres::Error) -> Self {
-        let Some(db) = error.as_db_error() else {
-            let trouble = of_session(error);
-            return QueryError::Lost(trouble.message, trouble.reason);
+    /// The connection broke.
+    pub(super) fn lost(error: &io::Error) -> Self {
+        let trouble = of_stream(error);
+        QueryError::Lost(trouble.message, trouble.reason)
+    }
+}
+
+/// What the server said went wrong (PostgreSQL, "Error and Notice Message Fields").
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ServerError {
+    /// SQLSTATE.
+    pub state: String,
+    pub message: String,
+    pub hint: Option<String>,
+    /// The session ends with it.
+    pub fatal: bool,
+}
+
+impl ServerError {
+    /// Reads an ErrorResponse. What is not as the protocol has it is left out.
+    pub(super) fn read(message: &[u8]) -> Self {
+        let mut error = Self::default();
+        let parsed = backend::Message::parse(&mut BytesMut::from(message));
+        let Ok(Some(backend::Message::ErrorResponse(body))) = parsed else {
+            return error;
         };
-        let message = db_message(db);
-        match db.code() {
-            &SqlState::INSUFFICIENT_PRIVILEGE => QueryError::Denied(message),
-            &SqlState::QUERY_CANCELED | &SqlState::LOCK_NOT_AVAILABLE => {
-                QueryError::Timeout(message)
+        let mut fields = body.fields();
+        while let Ok(Some(field)) = fields.next() {
+            let text = String::from_utf8_lossy(field.value_bytes()).into_owned();
+            match field.type_() {
+                b'C' => error.state = text,
+                b'M' => error.message = text,
+                b'H' => error.hint = Some(text),
+                // The first is translated; the second is not, and a pooler may leave it out.
+                b'S' | b'V' => error.fatal |= matches!(text.as_str(), "FATAL" | "PANIC"),
+                _ => {}
             }
-            &SqlState::ADMIN_SHUTDOWN
-            | &SqlState::CRASH_SHUTDOWN
-            | &SqlState::CANNOT_CONNECT_NOW
-            | &SqlState::IDLE_SESSION_TIMEOUT => QueryError::Lost(message, Reason::NotReady),
+        }
+        error
+    }
+
+    /// The error of the query that was run.
+    pub(super) fn of_query(&self) -> QueryError {
+        let message = said(&self.message, self.hint.as_deref());
+        let state = SqlState::from_code(&self.state);
+        if self.fatal {
+            return QueryError::Lost(message, of_state(&state));
+        }
+        match state {
+            SqlState::INSUFFICIENT_PRIVILEGE => QueryError::Denied(message),
+            SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE => QueryError::Timeout(message),
+            SqlState::ADMIN_SHUTDOWN
+            | SqlState::CRASH_SHUTDOWN
+            | SqlState::CANNOT_CONNECT_NOW
+            | SqlState::IDLE_SESSION_TIMEOUT => QueryError::Lost(message, Reason::NotReady),
             _ => QueryError::Server(message),
         }
     }
 }
 
-/// What the server said, without the `db error:` that the driver puts before it.
-fn db_message(db: &tokio_postgres::error::DbError) -> String {
-    match db.hint() {
-        Some(hint) => format!("{} ({hint})", db.message()),
-        None => db.message().to_owned(),
+fn said(message: &str, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) => format!("{message} ({hint})"),
+        None => message.to_owned(),
     }
 }
 
 /// The trouble of a connection that could not be made.
 pub(super) fn of_connect(error: &tokio_postgres::Error, address: &Address, user: &str) -> Trouble {
-    let mut trouble = of_session(error);
+    let mut trouble = of_login(error);
     trouble.message = match trouble.reason {
         Reason::AuthenticationFailed => format!(
             "{}; check user {user}, its password and the server's pg_hba.conf",
@@ -98,34 +140,20 @@ pub(super) fn of_connect(error: &tokio_postgres::Error, address: &Address, user:
     trouble
 }
 
-/// The trouble of a session.
-pub(super) fn of_session(error: &tokio_postgres::Error) -> Trouble {
+/// The trouble of a login.
+fn of_login(error: &tokio_postgres::Error) -> Trouble {
     if let Some(db) = error.as_db_error() {
         return Trouble {
             reason: of_state(db.code()),
-            message: db_message(db),
+            // Without the `db error:` that the driver puts before it.
+            message: said(db.message(), db.hint()),
         };
     }
     if let Some(found) = source::<GuardError>(error) {
-        let reason = match found {
-            GuardError::TooLarge(_) => Reason::MessageTooLarge,
-            GuardError::PasswordInTheClear => Reason::AuthenticationFailed,
-            GuardError::Malformed => Reason::ConnectionLost,
-        };
-        return Trouble {
-            reason,
-            message: found.to_string(),
-        };
+        return of_guard(found);
     }
     if let Some(found) = source::<io::Error>(error) {
-        // In TLS 1.3 a server looks at our certificate after the handshake.
-        return match explain_tls(found) {
-            Some(message) => Trouble {
-                reason: Reason::TlsFailed,
-                message,
-            },
-            None => of_io(found),
-        };
+        return of_stream(found);
     }
     let text = match error.source() {
         Some(cause) => format!("{error}: {cause}"),
@@ -150,6 +178,42 @@ pub(super) fn of_session(error: &tokio_postgres::Error) -> Trouble {
     Trouble {
         reason,
         message: text,
+    }
+}
+
+fn of_guard(error: &GuardError) -> Trouble {
+    let reason = match error {
+        GuardError::TooLarge(_) => Reason::MessageTooLarge,
+        GuardError::PasswordInTheClear => Reason::AuthenticationFailed,
+        GuardError::Malformed => Reason::ConnectionLost,
+    };
+    Trouble {
+        reason,
+        message: error.to_string(),
+    }
+}
+
+/// The trouble of a stream that broke: the socket, TLS, or what came over it.
+pub(super) fn of_stream(error: &io::Error) -> Trouble {
+    let guard = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<GuardError>());
+    if let Some(guard) = guard {
+        return of_guard(guard);
+    }
+    if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() {
+        return Trouble {
+            reason: Reason::ConnectionLost,
+            message: "the server closed the connection".to_owned(),
+        };
+    }
+    // In TLS 1.3 a server looks at our certificate after the handshake.
+    match explain_tls(error) {
+        Some(message) => Trouble {
+            reason: Reason::TlsFailed,
+            message,
+        },
+        None => of_io(error),
     }
 }
 
@@ -178,9 +242,10 @@ fn of_state(state: &SqlState) -> Reason {
             Reason::AuthenticationFailed
         }
         &SqlState::TOO_MANY_CONNECTIONS => Reason::TooManyConnections,
-        &SqlState::CANNOT_CONNECT_NOW | &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN => {
-            Reason::NotReady
-        }
+        &SqlState::CANNOT_CONNECT_NOW
+        | &SqlState::ADMIN_SHUTDOWN
+        | &SqlState::CRASH_SHUTDOWN
+        | &SqlState::IDLE_SESSION_TIMEOUT => Reason::NotReady,
         _ => Reason::ServerError,
     }
 }

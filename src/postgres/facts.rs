@@ -1,13 +1,18 @@
 //! What a server says of itself: version, role, extensions, databases.
 
-use futures_util::future::{join, join_all};
+use std::sync::Arc;
+
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
-use super::rows::{Fields, Mode, Prepared};
+use super::query::Shared;
+use super::row::Fields;
+use super::run::Ask;
 use super::session::Session;
 use super::settings;
+use super::statement::{Mode, Prepared};
 use super::value::{self, Number};
+use crate::catalog::Catalog;
 use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
 use crate::targets::Trouble;
 
@@ -34,9 +39,9 @@ pub struct Facts {
 /// The questions of every session beside the catalogue's.
 #[derive(Debug)]
 pub(super) struct Questions {
-    probe: Prepared,
-    extensions: Prepared,
-    databases: Prepared,
+    pub(super) probe: Prepared,
+    pub(super) extensions: Prepared,
+    pub(super) databases: Prepared,
     pub(super) settings: Prepared,
 }
 
@@ -83,26 +88,39 @@ impl Session {
         deadline: Instant,
     ) -> Result<&Facts, Trouble> {
         if self.mode == Mode::Kept && self.questions.probe.is_new_to(self.id) {
-            let (client, id, ask) = (&self.client, self.id, &mut self.questions);
-            let prepare = join_all(
-                [
-                    &mut ask.probe,
-                    &mut ask.extensions,
-                    &mut ask.databases,
-                    &mut ask.settings,
-                ]
-                .map(|prepared| prepared.prepare(client, id)),
-            );
-            let results = timeout_at(deadline, prepare)
+            let mut questions = Questions::default();
+            let Questions {
+                probe,
+                extensions,
+                databases,
+                settings,
+            } = &mut questions;
+            let mut all = [probe, extensions, databases, settings];
+            let results = timeout_at(deadline, self.prepare_all(&mut all, None))
                 .await
-                .map_err(|_| no_answer())?;
+                .map_err(|_| no_answer())?
+                .map_err(QueryError::into_trouble)?;
             for result in results {
                 result.map_err(QueryError::into_trouble)?;
             }
+            self.questions = Arc::new(questions);
         }
-        let found = timeout_at(deadline, self.fetch_facts(databases))
+        let ask = Ask {
+            facts: Some(databases),
+            settings: false,
+        };
+        let late = tokio::time::sleep_until(deadline);
+        let none = Catalog::default();
+        let shared = Shared {
+            catalog: &none,
+            labels: &[],
+            query_text: 0,
+        };
+        let found = self
+            .run(&mut [], ask, shared, late)
             .await
-            .map_err(|_| no_answer())?
+            .facts
+            .ok_or_else(no_answer)?
             .map_err(QueryError::into_trouble)?;
         if found.version.major() < OLDEST_MAJOR {
             return Err(Trouble {
@@ -116,62 +134,62 @@ impl Session {
         }
         Ok(self.facts.insert(found))
     }
+}
 
-    pub(super) async fn fetch_facts(&self, databases: bool) -> Result<Facts, QueryError> {
-        let mut facts = None;
-        let mut probe = |fields: Fields<'_>| {
-            facts = Some(facts_of(fields));
-            Ok(())
+/// What comes back of the questions for [`Facts`].
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) probe: Option<Facts>,
+    pub(super) extensions: Vec<(String, String, String)>,
+    pub(super) databases: Vec<String>,
+}
+
+impl Told {
+    /// Takes the row of [`PROBE`].
+    pub(super) fn probe(row: &mut Option<Facts>, fields: Fields<'_>) {
+        *row = Some(facts_of(fields));
+    }
+
+    /// The facts, from the ends of the questions; `None` while one has not ended.
+    pub(super) fn facts(
+        self,
+        [probed, listed]: [Option<Result<(), QueryError>>; 2],
+        named: Option<Option<Result<(), QueryError>>>,
+        before: Option<&Facts>,
+    ) -> Option<Result<Facts, QueryError>> {
+        let (probed, listed) = (probed?, listed?);
+        let named = match named {
+            Some(named) => Some(named?),
+            None => None,
         };
-        let mut extensions = Vec::new();
-        let mut extension = |fields: Fields<'_>| {
-            extensions.push((fields.text(0), fields.text(1), fields.text(2)));
-            Ok(())
-        };
-        let mut names = Vec::new();
-        let mut name = |fields: Fields<'_>| {
-            names.push(fields.text(0));
-            Ok(())
-        };
-        let way = self.way(true);
-        let others = async {
-            if databases {
-                self.questions
-                    .databases
-                    .fetch(&self.client, self.id, way, &mut name)
-                    .await
-            } else {
-                Ok(())
-            }
-        };
-        let own = join(
-            self.questions
-                .probe
-                .fetch(&self.client, self.id, way, &mut probe),
-            self.questions
-                .extensions
-                .fetch(&self.client, self.id, way, &mut extension),
-        );
-        let ((probed, listed), named) = join(own, others).await;
+        Some(self.all(probed, listed, named, before))
+    }
+
+    fn all(
+        self,
+        probed: Result<(), QueryError>,
+        listed: Result<(), QueryError>,
+        named: Option<Result<(), QueryError>>,
+        before: Option<&Facts>,
+    ) -> Result<Facts, QueryError> {
         probed?;
         // Somebody may hold a lock on one of the catalogues; the rest is none the worse for it.
         let extensions = match listed {
-            Ok(()) => extensions,
+            Ok(()) => self.extensions,
             Err(lost @ QueryError::Lost(..)) => return Err(lost),
-            Err(_) => self
-                .facts
-                .as_ref()
-                .map_or_else(Vec::new, |before| before.extensions.clone()),
+            Err(_) => before.map_or_else(Vec::new, |before| before.extensions.clone()),
         };
-        let names = match named {
-            Ok(()) => databases.then_some(names),
-            Err(lost @ QueryError::Lost(..)) => return Err(lost),
-            Err(_) => None,
+        let databases = match named {
+            None => None,
+            Some(Ok(())) => Some(self.databases),
+            Some(Err(lost @ QueryError::Lost(..))) => return Err(lost),
+            Some(Err(_)) => None,
         };
-        let facts = facts.ok_or_else(|| QueryError::Server("no answer to the probe".to_owned()))?;
+        let probe = self.probe;
+        let facts = probe.ok_or_else(|| QueryError::Server("no answer to the probe".to_owned()))?;
         Ok(Facts {
             extensions,
-            databases: names,
+            databases,
             ..facts
         })
     }

@@ -1,6 +1,6 @@
-//! Watches the bytes that a server sends before anything is made of them: a message larger than the
-//! limit, or a request for a password in the clear on a connection that is not private, ends the
-//! connection.
+//! Watches the bytes that a server sends at login before anything is made of them: a message larger
+//! than the limit, or a request for a password in the clear on a connection that is not private,
+//! ends the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -46,6 +46,11 @@ impl<S> Guarded<S> {
             },
             said_goodbye: false,
         }
+    }
+
+    /// The stream, when what has come ends with the end of a message.
+    pub(super) fn between_messages(self) -> Option<S> {
+        (self.watch.have == 0 && self.watch.left == 0).then_some(self.inner)
     }
 }
 

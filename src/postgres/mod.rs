@@ -5,25 +5,31 @@
 
 mod connect;
 mod error;
+mod exchange;
 mod facts;
 mod guard;
+mod login;
+mod pipe;
 mod query;
-mod rows;
+mod question;
+mod row;
 mod run;
 mod samples;
 mod session;
 mod settings;
+mod statement;
 mod value;
+mod wire;
 
 pub use connect::Connector;
 pub use error::QueryError;
 pub use facts::Facts;
 pub use query::{Outcome, Shared, Slot};
-pub use rows::Mode;
 pub use run::{Answer, Ask};
 pub use samples::QuerySamples;
 pub use session::{Orphan, Permits, Session};
 pub use settings::{Setting, SettingsSamples};
+pub use statement::Mode;
 
 /// What a session asks beside the catalogue's queries, for whoever measures against them.
 pub mod statements {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_postgres::Client;
 
 use super::error::QueryError;
-use super::rows::{Fields, Prepared, Way};
+use super::exchange::{Job, Scratch};
+use super::row::Fields;
 use super::samples::{DoubleBuffer, QuerySamples};
+use super::statement::Prepared;
 use super::value;
 use crate::catalog::{Catalog, Chosen, ColumnKind};
 use crate::exposition::{SampleWriter, render_label};
@@ -37,6 +38,8 @@ pub struct Slot {
     pub(super) prepared: Prepared,
     /// It was at work when a deadline came, and those behind it had no turn.
     pub(super) slow: bool,
+    /// Its last run failed: what stands behind it under one Sync would be skipped.
+    pub(super) failing: bool,
     buffer: DoubleBuffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
@@ -85,6 +88,7 @@ impl Slot {
             prepared: Prepared::new(Arc::clone(&query.sql)),
             outcome: Outcome::Waiting,
             slow: false,
+            failing: false,
             buffer: DoubleBuffer::default(),
             fresh: false,
             ran_at: None,
@@ -118,55 +122,12 @@ impl Slot {
         self.buffer.shown()
     }
 
-    /// Runs it and shows what it gives. A run that fails shows nothing: old rows would pass for new.
-    pub(super) async fn run(
-        &mut self,
-        client: &Client,
-        session: u64,
-        way: Way<'_>,
-        shared: Shared<'_>,
-    ) {
-        let query = self.chosen.query();
-        let values = query.columns.iter().filter_map(|column| match column.kind {
-            ColumnKind::Value(at) | ColumnKind::HistogramBounds(at) => Some(at),
-            _ => None,
-        });
-        let mut samples = self.buffer.take(|| QuerySamples::new(values));
-        let mut writer = RowWriter {
-            columns: &query.columns,
-            cut: &self.cut,
-            database: &self.database,
-            shared,
-            labels: Vec::with_capacity(256),
-            scratch: Vec::new(),
-        };
-        let mut each = |fields: Fields<'_>| writer.row(fields, &mut samples);
-        match self.prepared.fetch(client, session, way, &mut each).await {
-            Ok(()) => {
-                self.buffer
-                    .show(samples, self.chosen.metric.interval.is_none());
-                self.ran_at = Some(Instant::now());
-                self.slow = false;
-                self.outcome = Outcome::Done;
-            }
-            Err(error) => {
-                self.buffer.put_back(samples);
-                self.fail(error);
-            }
-        }
-    }
-
     /// Shows nothing, and says why.
     pub(super) fn fail(&mut self, error: QueryError) {
         self.buffer.hide();
         self.ran_at = None;
+        self.failing = true;
         self.outcome = Outcome::Failed(error);
-    }
-
-    /// Begins a run.
-    pub(super) fn begin(&mut self) {
-        self.outcome = Outcome::Running;
-        self.fresh = true;
     }
 
     /// Whether it ran since [`Self::take_fresh`].
@@ -209,33 +170,71 @@ impl Slot {
     }
 }
 
-struct RowWriter<'a> {
-    columns: &'a [crate::catalog::Column],
-    cut: &'a [bool],
-    database: &'a [u8],
+/// A slot while it runs.
+pub(super) struct Run<'a> {
+    slot: &'a mut Slot,
     shared: Shared<'a>,
-    /// The labels of the present row, rendered.
-    labels: Vec<u8>,
-    scratch: Vec<u8>,
+    /// What it gives; `None` once it has ended.
+    samples: Option<QuerySamples>,
 }
 
-impl RowWriter<'_> {
-    fn row(&mut self, fields: Fields<'_>, out: &mut QuerySamples) -> Result<(), QueryError> {
-        if fields.len() != self.columns.len() {
+impl<'a> Run<'a> {
+    /// Begins a run.
+    pub(super) fn begin(slot: &'a mut Slot, shared: Shared<'a>) -> Self {
+        slot.outcome = Outcome::Running;
+        slot.fresh = true;
+        let query = slot.chosen.query();
+        let values = query.columns.iter().filter_map(|column| match column.kind {
+            ColumnKind::Value(at) | ColumnKind::HistogramBounds(at) => Some(at),
+            _ => None,
+        });
+        let samples = slot.buffer.take(|| QuerySamples::new(values));
+        Self {
+            slot,
+            shared,
+            samples: Some(samples),
+        }
+    }
+
+    /// The slot. One that has not ended is left in [`Outcome::Running`].
+    pub(super) fn over(self) -> &'a mut Slot {
+        if let Some(unused) = self.samples {
+            self.slot.buffer.put_back(unused);
+        }
+        self.slot
+    }
+}
+
+impl Job for Run<'_> {
+    fn statement(&self) -> &Prepared {
+        &self.slot.prepared
+    }
+
+    fn is_builtin(&self) -> bool {
+        self.slot.chosen.metric.builtin
+    }
+
+    fn row(&mut self, fields: Fields<'_>, scratch: &mut Scratch) -> Result<(), QueryError> {
+        let columns = &self.slot.chosen.query().columns;
+        if fields.len() != columns.len() {
             return Err(QueryError::Shape {
                 found: fields.len(),
-                expected: self.columns.len(),
+                expected: columns.len(),
             });
         }
-        self.render_labels(fields);
+        let Some(out) = &mut self.samples else {
+            return Ok(());
+        };
+        render_labels(self.slot, self.shared, fields, scratch);
+        let labels = &scratch.labels;
         let mut family = 0;
-        for (at, column) in self.columns.iter().enumerate() {
+        for (at, column) in columns.iter().enumerate() {
             match column.kind {
                 ColumnKind::Value(index) => {
                     if let Some(raw) = fields.get(at) {
                         let name = &self.shared.catalog.families[index].name;
                         let mut sample = SampleWriter::begin(&mut out.families[family].1, name);
-                        sample.rendered(&self.labels);
+                        sample.rendered(labels);
                         value::number(fields.encoding(at), raw).write(sample);
                         out.samples += 1;
                     }
@@ -243,8 +242,8 @@ impl RowWriter<'_> {
                 }
                 ColumnKind::HistogramBounds(index) => {
                     let name = &self.shared.catalog.families[index].name;
-                    out.samples +=
-                        histogram(&mut out.families[family].1, name, &self.labels, fields, at);
+                    let lines = &mut out.families[family].1;
+                    out.samples += histogram(lines, name, labels, fields, at);
                     family += 1;
                 }
                 _ => {}
@@ -253,25 +252,49 @@ impl RowWriter<'_> {
         Ok(())
     }
 
-    fn render_labels(&mut self, fields: Fields<'_>) {
-        self.labels.clear();
-        self.labels.extend_from_slice(self.shared.labels);
-        for (at, column) in self.columns.iter().enumerate() {
-            if column.kind == ColumnKind::Label {
-                let raw = fields.get(at).unwrap_or_default();
-                let mut text = value::label(fields.encoding(at), raw, &mut self.scratch);
-                if self.cut[at] {
-                    text = value::cut(text, self.shared.query_text);
-                }
-                render_label(&mut self.labels, &column.name, text);
+    /// A run that fails shows nothing: old rows would pass for new.
+    fn end(&mut self, result: Result<(), QueryError>) {
+        let Some(samples) = self.samples.take() else {
+            return;
+        };
+        let slot = &mut *self.slot;
+        match result {
+            Ok(()) => {
+                let soon = slot.chosen.metric.interval.is_none();
+                slot.buffer.show(samples, soon);
+                slot.ran_at = Some(Instant::now());
+                slot.slow = false;
+                slot.failing = false;
+                slot.outcome = Outcome::Done;
+            }
+            Err(error) => {
+                slot.buffer.put_back(samples);
+                slot.fail(error);
             }
         }
-        if !self.database.is_empty() {
-            if !self.labels.is_empty() {
-                self.labels.push(b',');
+    }
+}
+
+/// Renders the labels of a row: the target's, the query's, the database.
+fn render_labels(slot: &Slot, shared: Shared<'_>, fields: Fields<'_>, scratch: &mut Scratch) {
+    let Scratch { labels, text } = scratch;
+    labels.clear();
+    labels.extend_from_slice(shared.labels);
+    for (at, column) in slot.chosen.query().columns.iter().enumerate() {
+        if column.kind == ColumnKind::Label {
+            let raw = fields.get(at).unwrap_or_default();
+            let mut value = value::label(fields.encoding(at), raw, text);
+            if slot.cut[at] {
+                value = value::cut(value, shared.query_text);
             }
-            self.labels.extend_from_slice(self.database);
+            render_label(labels, &column.name, value);
         }
+    }
+    if !slot.database.is_empty() {
+        if !labels.is_empty() {
+            labels.push(b',');
+        }
+        labels.extend_from_slice(&slot.database);
     }
 }
 

@@ -1,14 +1,15 @@
 //! Running: all queries of a collection in one go, and what they need before.
 
-use futures_util::future::{join_all, join3};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
-use super::facts::{Facts, no_answer};
-use super::query::{Outcome, Shared, Slot};
-use super::rows::{Mode, Way};
+use super::exchange::{Group, Job};
+use super::facts::{Facts, Told, no_answer};
+use super::query::{Outcome, Run, Shared, Slot};
+use super::question::Question;
 use super::session::Session;
 use super::settings::SettingsSamples;
+use super::statement::{Mode, Prepared};
 use crate::targets::Trouble;
 
 /// What is asked beside the slots.
@@ -35,8 +36,40 @@ pub struct Answer {
 /// nobody else can write to.
 const USERS_PATH: &str = "SET search_path = pg_catalog, public";
 
+/// The path of all others.
+const OWN_PATH: &str = "SET search_path = pg_catalog";
+
+/// With whom a job goes.
+#[derive(Clone, Debug, Default)]
+struct Company {
+    turn: Turn,
+    /// It has a Sync of its own.
+    apart: bool,
+    /// What is set for it alone.
+    before: Option<String>,
+}
+
+/// The order in which jobs are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// What the server is: known as soon as it is told.
+    Facts,
+    /// As the session is set.
+    #[default]
+    Plain,
+    /// Under the users' path.
+    Users,
+    /// With settings of its own.
+    Special,
+    /// What held up the others once waits for them from then on.
+    Slow,
+}
+
 impl Session {
     /// Prepares what is not prepared yet. A query that cannot be is marked and left out.
+    ///
+    /// # Errors
+    /// The session broke, or did not answer in time: it must be [`Session::settled`] then.
     pub async fn prepare(&mut self, slots: &mut [Slot], deadline: Instant) -> Result<(), Trouble> {
         if self.mode != Mode::Kept {
             return Ok(());
@@ -51,41 +84,18 @@ impl Session {
             if slots.is_empty() {
                 continue;
             }
-            let (client, id) = (&self.client, self.id);
-            let prepare = async {
-                // The server analyses a statement by the path of the moment, now and whenever it is
-                // run under another one.
-                if !own {
-                    client
-                        .batch_execute(USERS_PATH)
-                        .await
-                        .map_err(|e| QueryError::of(&e))?;
-                }
-                let results = join_all(
-                    slots
-                        .iter_mut()
-                        .map(|slot| slot.prepared.prepare(client, id)),
-                )
-                .await;
-                if !own {
-                    client
-                        .batch_execute("SET search_path = pg_catalog")
-                        .await
-                        .map_err(|e| QueryError::of(&e))?;
-                }
-                Ok(results)
-            };
-            let results = timeout_at(deadline, prepare)
+            let mut statements: Vec<&mut Prepared> =
+                slots.iter_mut().map(|slot| &mut slot.prepared).collect();
+            // The server analyses a statement by the path of the moment, now and whenever it is run
+            // under another one.
+            let path = (!own).then_some([USERS_PATH, OWN_PATH]);
+            let results = timeout_at(deadline, self.prepare_all(&mut statements, path))
                 .await
                 .map_err(|_| no_answer())?
                 .map_err(QueryError::into_trouble)?;
             for (slot, result) in slots.into_iter().zip(results) {
-                match result {
-                    Err(QueryError::Lost(message, reason)) => {
-                        return Err(Trouble { reason, message });
-                    }
-                    Err(error) => slot.fail(error),
-                    Ok(()) => {}
+                if let Err(error) = result {
+                    slot.fail(error);
                 }
             }
         }
@@ -102,124 +112,171 @@ impl Session {
         shared: Shared<'_>,
         late: impl Future<Output = ()>,
     ) -> Answer {
-        for slot in slots.iter_mut() {
-            slot.begin();
-        }
-        let mut answer = Answer::default();
-        let Answer {
-            facts, settings, ..
-        } = &mut answer;
-        let this = &*self;
-        let (plain, other): (Vec<&mut Slot>, Vec<&mut Slot>) = slots
-            .iter_mut()
-            .map(|slot| &mut **slot)
-            .partition(|slot| this.is_plain(slot) && !slot.slow);
-        let (mut users, mut special): (Vec<&mut Slot>, Vec<&mut Slot>) = other
-            .into_iter()
-            .partition(|slot| slot.chosen.metric.timeout.is_none() && !slot.slow);
-        // What held up the others once waits for them from then on.
-        special.sort_by_key(|slot| slot.slow);
-        let everything = async {
-            let ask_facts = async {
-                if let Some(databases) = ask.facts {
-                    *facts = Some(this.fetch_facts(databases).await);
-                }
-            };
-            let ask_settings = async {
-                if ask.settings {
-                    let way = this.way(true);
-                    let fetch = SettingsSamples::fetch(
-                        &this.questions.settings,
-                        &this.client,
-                        this.id,
-                        way,
-                        shared.labels,
-                    );
-                    *settings = Some(fetch.await);
-                }
-            };
-            let all = join_all(plain.into_iter().map(|slot| {
-                let way = this.way(slot.chosen.metric.builtin);
-                slot.run(&this.client, this.id, way, shared)
-            }));
-            join3(ask_facts, ask_settings, all).await;
-            this.run_users(&mut users, shared).await;
-            for slot in &mut special {
-                this.run_special(slot, shared).await;
-            }
+        let questions = std::sync::Arc::clone(&self.questions);
+        let mut told = Told::default();
+        let mut settings = SettingsSamples::default();
+        let Told {
+            probe: row,
+            extensions,
+            databases,
+        } = &mut told;
+        let mut on_probe = |fields: super::row::Fields<'_>| Told::probe(row, fields);
+        let mut on_extension = |fields: super::row::Fields<'_>| {
+            extensions.push((fields.text(0), fields.text(1), fields.text(2)));
         };
-        answer.complete = tokio::select! {
+        let mut on_database = |fields: super::row::Fields<'_>| databases.push(fields.text(0));
+        let mut on_setting = |fields: super::row::Fields<'_>| settings.add(fields, shared.labels);
+        let mut probe = Question::new(&questions.probe, &mut on_probe);
+        let mut listed = Question::new(&questions.extensions, &mut on_extension);
+        let mut named = Question::new(&questions.databases, &mut on_database);
+        let mut set = Question::new(&questions.settings, &mut on_setting);
+
+        let mut jobs: Vec<&mut dyn Job> = Vec::with_capacity(slots.len() + 4);
+        if let Some(databases) = ask.facts {
+            jobs.push(&mut probe);
+            jobs.push(&mut listed);
+            if databases {
+                jobs.push(&mut named);
+            }
+        }
+        if ask.settings {
+            jobs.push(&mut set);
+        }
+        let facts = Company {
+            turn: Turn::Facts,
+            ..Company::default()
+        };
+        let mut company = vec![facts; jobs.len()];
+        company.extend(slots.iter().map(|slot| self.company(slot)));
+        let mut runs: Vec<Run<'_>> = slots
+            .iter_mut()
+            .map(|slot| Run::begin(slot, shared))
+            .collect();
+        jobs.extend(runs.iter_mut().map(|run| run as &mut dyn Job));
+        let complete = tokio::select! {
             biased;
-            () = everything => true,
+            // A session that broke has told each of them.
+            _ = self.run_in(&mut jobs, &company) => true,
             () = late => false,
         };
-        if !answer.complete {
+        drop(jobs);
+        let (probed, listed, named, set) = (probe.result, listed.result, named.result, set.result);
+        let facts = ask.facts.and_then(|databases| {
+            told.facts(
+                [probed, listed],
+                databases.then_some(named),
+                self.facts.as_ref(),
+            )
+        });
+        let slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
+        let count = slots.len();
+        if !complete {
             // The server works on them in the order in which they were sent.
-            let order = |slot: &&mut &mut Slot| {
-                let plain = self.is_plain(slot) && !slot.slow;
-                let own = slot.chosen.metric.timeout.is_some() || slot.slow;
-                (!plain, own, slot.slow)
-            };
+            let turns = &company[company.len() - slots.len()..];
             let running = slots
-                .iter_mut()
-                .filter(|slot| matches!(slot.outcome, Outcome::Running));
-            if let Some(slot) = running.min_by_key(order) {
+                .into_iter()
+                .zip(turns)
+                .filter(|(slot, _)| matches!(slot.outcome, Outcome::Running));
+            if let Some((slot, _)) =
+                running.min_by_key(|(_, company)| (company.turn, company.apart))
+            {
                 slot.slow = true;
             }
         }
-        if let Some(Ok(facts)) = &answer.facts {
+        // Under one Sync the answers come together at its end: until it is known that none is slow,
+        // each has its own, so that the deadline takes nothing from those that are done.
+        self.careful = !complete || (self.careful && count == 0);
+        if let Some(Ok(facts)) = &facts {
             self.facts = Some(facts.clone());
         }
-        answer
-    }
-
-    /// Whether a slot needs no settings of its own, so that it can go with all others. Behind a
-    /// pooler each query brings them along.
-    fn is_plain(&self, slot: &Slot) -> bool {
-        let metric = &slot.chosen.metric;
-        self.mode == Mode::Pooled || (metric.timeout.is_none() && metric.builtin)
-    }
-
-    /// Runs the users' own queries, all at once, under their path.
-    async fn run_users(&self, slots: &mut [&mut Slot], shared: Shared<'_>) {
-        if slots.is_empty() {
-            return;
+        Answer {
+            complete,
+            facts,
+            settings: set.map(|result| result.map(|()| settings.sorted())),
         }
-        if let Err(error) = self.client.batch_execute(USERS_PATH).await {
-            for slot in slots {
-                slot.fail(QueryError::of(&error));
+    }
+
+    /// Runs questions of our own.
+    ///
+    /// # Errors
+    /// The session broke.
+    pub(super) async fn run_all(&mut self, jobs: &mut [&mut dyn Job]) -> Result<(), QueryError> {
+        let company = vec![Company::default(); jobs.len()];
+        self.run_in(jobs, &company).await
+    }
+
+    async fn run_in(
+        &mut self,
+        jobs: &mut [&mut dyn Job],
+        company: &[Company],
+    ) -> Result<(), QueryError> {
+        let mut left: Vec<usize> = (0..jobs.len()).collect();
+        while !left.is_empty() {
+            let groups = self.groups(&left, company);
+            left = self.exchange(jobs, &groups).await?;
+        }
+        Ok(())
+    }
+
+    /// With whom a slot goes. Behind a pooler each query brings its settings along.
+    fn company(&self, slot: &Slot) -> Company {
+        let metric = &slot.chosen.metric;
+        let pooled = self.mode == Mode::Pooled;
+        let turn = if slot.slow {
+            Turn::Slow
+        } else if pooled {
+            Turn::Plain
+        } else if metric.timeout.is_some() {
+            Turn::Special
+        } else if metric.builtin {
+            Turn::Plain
+        } else {
+            Turn::Users
+        };
+        let own = !pooled && matches!(turn, Turn::Special | Turn::Slow);
+        let before = own.then(|| {
+            let limit = metric
+                .timeout
+                .unwrap_or(self.connector.target.timeouts.query);
+            let path = if metric.builtin { OWN_PATH } else { USERS_PATH };
+            format!("SET statement_timeout = {}; {path}", limit.as_millis())
+        });
+        Company {
+            turn,
+            apart: slot.failing,
+            before,
+        }
+    }
+
+    fn groups(&self, left: &[usize], company: &[Company]) -> Vec<Group> {
+        let mut order = left.to_vec();
+        order.sort_by_key(|at| company[*at].turn);
+        let mut groups = Vec::new();
+        for turn in order.chunk_by(|a, b| company[*a].turn == company[*b].turn) {
+            let kind = company[turn[0]].turn;
+            if matches!(kind, Turn::Special | Turn::Slow) {
+                groups.extend(turn.iter().map(|at| {
+                    let before = company[*at].before.clone();
+                    Group {
+                        after: before.as_ref().map(|_| self.usual()),
+                        before,
+                        batches: vec![vec![*at]],
+                    }
+                }));
+                continue;
             }
-            return;
+            let (apart, together): (Vec<usize>, Vec<usize>) = turn
+                .iter()
+                .partition(|at| self.careful || company[**at].apart);
+            let mut batches = vec![together];
+            batches.extend(apart.into_iter().map(|at| vec![at]));
+            let users = kind == Turn::Users;
+            groups.push(Group {
+                before: users.then(|| USERS_PATH.to_owned()),
+                batches,
+                after: users.then(|| self.usual()),
+            });
         }
-        let way = self.way(false);
-        let all = slots
-            .iter_mut()
-            .map(|slot| slot.run(&self.client, self.id, way, shared));
-        join_all(all).await;
-        // If this fails the session is lost, and the next query finds out.
-        let _ = self.client.batch_execute(&self.usual()).await;
-    }
-
-    async fn run_special(&self, slot: &mut Slot, shared: Shared<'_>) {
-        let metric = &slot.chosen.metric;
-        let limit = metric
-            .timeout
-            .unwrap_or(self.connector.target.timeouts.query);
-        let way = self.way(metric.builtin);
-        let before = format!(
-            "SET statement_timeout = {}; SET search_path = pg_catalog{}",
-            limit.as_millis(),
-            if metric.builtin { "" } else { ", public" }
-        );
-        let direct = matches!(way, Way::Direct);
-        if direct && let Err(error) = self.client.batch_execute(&before).await {
-            slot.fail(QueryError::of(&error));
-            return;
-        }
-        slot.run(&self.client, self.id, way, shared).await;
-        if direct {
-            // If this fails the session is lost, and the next query finds out.
-            let _ = self.client.batch_execute(&self.usual()).await;
-        }
+        groups
     }
 }

@@ -1,18 +1,22 @@
 //! A session: one connection to one database, from login to goodbye.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
-use super::connect::{Connector, PATIENCE, cancel, connect};
-use super::error::of_session;
+use super::connect::Connector;
+use super::error::{QueryError, ServerError};
+use super::exchange::Scratch;
 use super::facts::{Facts, Questions};
-use super::rows::{Fields, Mode, Prepared, Way};
+use super::login::{CancelKey, Login, PATIENCE, cancel, log_in};
+use super::pipe::Pipe;
+use super::question::Question;
+use super::row::{Fields, Places};
+use super::statement::{Mode, Prepared};
 use crate::model::Reason;
 use crate::targets::{Target, Trouble};
 
@@ -27,17 +31,26 @@ pub type Permits = Vec<OwnedSemaphorePermit>;
 #[derive(Debug)]
 pub struct Session {
     pub(super) id: u64,
-    pub(super) client: Client,
-    connection: JoinHandle<()>,
+    pub(super) pipe: Pipe,
+    pub(super) places: Places,
+    pub(super) scratch: Scratch,
+    key: CancelKey,
     /// Why the connection ended, once it did.
-    ended: Arc<Mutex<Option<Trouble>>>,
+    ended: Option<Trouble>,
     pub(super) mode: Mode,
     /// What a pooled query begins with: for ours, and for the user's own.
-    pooled: [String; 2],
+    pub(super) pooled: [String; 2],
+    /// Not all queries are known to answer in time.
+    pub(super) careful: bool,
+    /// Settings that go out with the first queries.
+    pub(super) greeting: Option<String>,
+    /// Names of what is held prepared, and who still wants it.
+    pub(super) statements: Vec<(String, Weak<()>)>,
+    pub(super) next_statement: u64,
     pub(super) facts: Option<Facts>,
-    pub(super) questions: Questions,
+    pub(super) questions: Arc<Questions>,
     pub(super) connector: Arc<Connector>,
-    _permits: Permits,
+    permits: Permits,
 }
 
 impl Session {
@@ -58,43 +71,37 @@ impl Session {
         let mut mode = mode;
         let target = &connector.target;
         let mark = (mode != Mode::Pooled).then_some(MARK);
-        let (client, connection) = match connect(connector, database, mark).await {
-            Ok(connected) => connected,
+        let login = match log_in(connector, database, mark).await {
+            Ok(login) => login,
             // PgBouncer passes no options on, and says so in these words.
             Err(trouble) if trouble.message.contains("unsupported startup parameter") => {
                 mode = Mode::Pooled;
-                connect(connector, database, None).await?
+                log_in(connector, database, None).await?
             }
             Err(trouble) => return Err(trouble),
         };
-        let ascii = connection.parameter("server_encoding") == Some("SQL_ASCII");
-        let ended = Arc::new(Mutex::new(None));
-        let report = Arc::clone(&ended);
-        let connection = tokio::spawn(async move {
-            let trouble = match connection.await {
-                Ok(()) => Trouble {
-                    reason: Reason::ConnectionLost,
-                    message: "the server closed the connection".to_owned(),
-                },
-                Err(error) => of_session(&error),
-            };
-            *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
-        });
+        let Login { pipe, key, ascii } = login;
         let mut session = Self {
             id,
-            pooled: pooled_settings(target, ascii),
-            client,
-            connection,
-            ended,
+            pipe,
+            places: Places::default(),
+            scratch: Scratch::default(),
+            key,
+            ended: None,
             mode,
+            pooled: pooled_settings(target, ascii),
+            careful: true,
+            greeting: None,
+            statements: Vec::new(),
+            next_statement: 0,
             facts: None,
-            questions: Questions::default(),
+            questions: Arc::default(),
             connector: Arc::clone(connector),
-            _permits: permits,
+            permits,
         };
         match tokio::time::timeout(PATIENCE, session.introduce(ascii)).await {
             Ok(Ok(())) => Ok(session),
-            Ok(Err(error)) => Err(of_session(&error)),
+            Ok(Err(error)) => Err(error.into_trouble()),
             Err(_) => Err(Trouble {
                 reason: Reason::Timeout,
                 message: format!("{}: no answer after login", target.address),
@@ -104,15 +111,14 @@ impl Session {
 
     /// Gives the session its settings. By `SET`, not with the startup packet: `pg_settings` then
     /// still tells what the server's own are.
-    async fn introduce(&mut self, ascii: bool) -> Result<(), tokio_postgres::Error> {
+    async fn introduce(&mut self, ascii: bool) -> Result<(), QueryError> {
         if self.mode == Mode::Pooled {
             return Ok(());
         }
         let timeouts = self.connector.target.timeouts;
         let settings = format!(
-            "SHOW pgexporter.session; SET default_transaction_read_only = on; \
-             SET lock_timeout = {}; SET jit = off; SET max_parallel_workers_per_gather = 0; \
-             {}{}",
+            "SET default_transaction_read_only = on; SET lock_timeout = {}; SET jit = off; \
+             SET max_parallel_workers_per_gather = 0; {}{}",
             timeouts.lock.as_millis(),
             self.usual(),
             // Such a database holds any bytes. Asked for UTF-8 the server would refuse a row with
@@ -123,21 +129,27 @@ impl Session {
                 ""
             },
         );
-        match self.client.batch_execute(&settings).await {
+        if self.mode == Mode::Once {
+            // The session of the target's own database has found out whether this is a pooler.
+            self.greeting = Some(settings);
+            return Ok(());
+        }
+        match self.execute("SHOW pgexporter.session").await {
             // A pooler swallowed the mark, as it may be told to: what is set here would be set on
             // whatever session it lends.
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
+            Err(QueryError::Server(_)) => {
                 self.mode = Mode::Pooled;
                 Ok(())
             }
-            result => result,
+            Err(error) => Err(error),
+            Ok(()) => self.execute(&settings).await,
         }
     }
 
     /// Ends what a session before this one may have left running.
     ///
     /// Returns whether it still ran, so that nobody opens one connection too many meanwhile.
-    pub async fn end_orphan(&self, orphan: Orphan, deadline: Instant) -> bool {
+    pub async fn end_orphan(&mut self, orphan: Orphan, deadline: Instant) -> bool {
         let sql = format!(
             "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \
              WHERE a.pid = {} AND a.usename = CURRENT_USER AND a.application_name = 'pgexporter'",
@@ -145,14 +157,12 @@ impl Session {
         );
         let query = Prepared::new(sql);
         let mut found = false;
-        let mut each = |_: Fields<'_>| {
-            found = true;
-            Ok(())
-        };
-        let fetch = query.fetch(&self.client, self.id, self.way(true), &mut each);
-        let answered = timeout_at(deadline, fetch)
+        let mut each = |_: Fields<'_>| found = true;
+        let mut ask = Question::new(&query, &mut each);
+        let answered = timeout_at(deadline, self.run_all(&mut [&mut ask]))
             .await
             .is_ok_and(|result| result.is_ok());
+        let answered = answered && ask.result.is_some_and(|result| result.is_ok());
         found || !answered
     }
 
@@ -168,26 +178,48 @@ impl Session {
         self.facts.as_ref()
     }
 
+    /// The same queries all answered in time before: they may go together at once.
+    pub fn trust(&mut self) {
+        self.careful = false;
+    }
+
     /// How queries are sent.
     #[must_use]
     pub fn mode(&self) -> &Mode {
         &self.mode
     }
 
-    /// Why the connection ended; `None` while it lives.
+    /// Why the connection ended; `None` while it lives, as far as is known.
     #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
-        self.ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub fn trouble(&self) -> Option<&Trouble> {
+        self.ended.as_ref()
     }
 
-    /// Completes when the connection has ended.
+    /// Looks whether the server has closed the connection meanwhile.
+    pub fn is_alive(&mut self) -> bool {
+        self.ended().now_or_never().is_none()
+    }
+
+    pub(super) fn end_with(&mut self, trouble: Trouble) {
+        self.ended.get_or_insert(trouble);
+    }
+
+    /// Completes when the connection has ended. For a session that is asked nothing.
     pub async fn ended(&mut self) {
-        if !self.connection.is_finished() {
-            // A task that panicked has ended as well.
-            let _ = (&mut self.connection).await;
+        while self.ended.is_none() {
+            let trouble = match self.pipe.next().await {
+                Ok(message) if message.kind == b'E' => {
+                    match ServerError::read(message.whole).of_query() {
+                        lost @ QueryError::Lost(..) => lost,
+                        // Only a fatal error comes unasked.
+                        _ => continue,
+                    }
+                }
+                // A notice, or a setting that has changed.
+                Ok(_) => continue,
+                Err(error) => QueryError::lost(&error),
+            };
+            self.ended = Some(trouble.into_trouble());
         }
     }
 
@@ -197,10 +229,10 @@ impl Session {
     /// # Errors
     /// The backend that was left behind, when that takes longer than `limit`: the session's state
     /// is then unsure, and it is closed.
-    pub async fn settled(self, limit: Duration) -> Result<Self, (Option<Orphan>, Trouble)> {
+    pub async fn settled(mut self, limit: Duration) -> Result<Self, (Option<Orphan>, Trouble)> {
         match tokio::time::timeout(limit, self.settle()).await {
             Ok(Ok(())) => Ok(self),
-            Ok(Err(error)) => Err((None, of_session(&error))),
+            Ok(Err(error)) => Err((None, error.into_trouble())),
             Err(_) => {
                 let trouble = Trouble {
                     reason: Reason::Timeout,
@@ -214,7 +246,7 @@ impl Session {
         }
     }
 
-    async fn settle(&self) -> Result<(), tokio_postgres::Error> {
+    async fn settle(&mut self) -> Result<(), QueryError> {
         // It may have been cut off between a setting of one query and its way back.
         let back = match self.mode {
             Mode::Pooled => String::new(),
@@ -222,14 +254,16 @@ impl Session {
         };
         let mut pause = Duration::from_millis(20);
         loop {
-            // A cancel ends one statement, and many may stand in line behind it. The server has
+            // A cancel ends one batch, and others may stand in line behind it. The server has
             // taken it to heart when this returns, so none comes late and hits a later scrape.
-            cancel(&self.connector, &self.client).await;
-            match tokio::time::timeout(pause, self.client.simple_query(&back)).await {
-                Ok(Ok(_)) => return Ok(()),
+            if self.pipe.owed() > 0 {
+                cancel(&self.connector, &self.key).await;
+            }
+            match tokio::time::timeout(pause, self.execute(&back)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(lost @ QueryError::Lost(..))) => return Err(lost),
                 // The cancel hit this one.
-                Ok(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {}
-                Ok(Err(error)) => return Err(error),
+                Ok(Err(_)) => {}
                 Err(_) => pause = (pause * 5 / 4).min(Duration::from_secs(2)),
             }
         }
@@ -241,15 +275,14 @@ impl Session {
     /// # Errors
     /// What still waits, when it takes longer: the server may still count the connection.
     pub async fn close(self, limit: Duration) -> Result<(), JoinHandle<()>> {
-        let Self {
-            client,
-            mut connection,
-            ..
-        } = self;
-        drop(client);
-        match tokio::time::timeout(limit, &mut connection).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(connection),
+        let Self { pipe, permits, .. } = self;
+        let mut goodbye = Box::pin(async move {
+            pipe.goodbye().await;
+            drop(permits);
+        });
+        match tokio::time::timeout(limit, &mut goodbye).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(tokio::spawn(goodbye)),
         }
     }
 
@@ -260,13 +293,6 @@ impl Session {
             "SET statement_timeout = {}; SET search_path = pg_catalog",
             limit.as_millis()
         )
-    }
-
-    pub(super) fn way(&self, builtin: bool) -> Way<'_> {
-        match self.mode {
-            Mode::Pooled => Way::Pooled(&self.pooled[usize::from(!builtin)]),
-            Mode::Kept | Mode::Once => Way::Direct,
-        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! `pg_settings`: a family for each row, so the names are data and stand in no catalogue.
 
-use tokio_postgres::Client;
-
-use super::error::QueryError;
-use super::rows::{Fields, Prepared, Way};
+use super::row::Fields;
 use super::value::{self, Encoding};
 use crate::exposition::SampleWriter;
 
@@ -51,27 +48,16 @@ s.short_desc FROM pg_catalog.pg_settings AS s \
 ORDER BY s.name COLLATE pg_catalog.\"C\"";
 
 impl SettingsSamples {
-    pub(super) async fn fetch(
-        prepared: &Prepared,
-        client: &Client,
-        session: u64,
-        way: Way<'_>,
-        labels: &[u8],
-    ) -> Result<Self, QueryError> {
-        let mut samples = Self::default();
-        let mut each = |fields: Fields<'_>| {
-            samples.add(fields, labels);
-            Ok(())
-        };
-        prepared.fetch(client, session, way, &mut each).await?;
-        let Self { text, mut parts } = samples;
+    /// In order of the names, each once.
+    pub(super) fn sorted(self) -> Self {
+        let Self { text, mut parts } = self;
         let family = |part: &Part| &text[part.from as usize..][..usize::from(part.family)];
         parts.sort_by(|a, b| family(a).cmp(family(b)));
         parts.dedup_by(|next, kept| family(next) == family(kept));
         let mut samples = Self { text, parts };
         samples.text.shrink_to_fit();
         samples.parts.shrink_to_fit();
-        Ok(samples)
+        samples
     }
 
     /// How many there are.
@@ -107,7 +93,8 @@ impl SettingsSamples {
         })
     }
 
-    fn add(&mut self, fields: Fields<'_>, labels: &[u8]) {
+    /// Takes a row of [`SQL`].
+    pub(super) fn add(&mut self, fields: Fields<'_>, labels: &[u8]) {
         let (Some(kind), Some(raw)) = (fields.get(1), fields.get(2)) else {
             return;
         };

@@ -1,24 +1,8 @@
 //! One field of a row: what the server sent, and the number or label it stands for.
 
-use std::error::Error;
-
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::Type;
 
 use crate::exposition::{SampleWriter, write_float};
-
-/// The bytes of a field as they came.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Raw<'a>(pub(super) &'a [u8]);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        Ok(Raw(raw))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
 
 /// How a field's bytes are read: PostgreSQL's binary formats, or text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

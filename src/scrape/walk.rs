@@ -1,7 +1,7 @@
 //! The walk through a server's other databases, one after the other over one more connection, so
 //! that the server never counts more than two.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(super) struct Walker {
     counters: Arc<TargetCounters>,
     /// Sessions that are kept, for those who chose to spend connections on it.
     kept: BTreeMap<String, Session>,
+    /// Databases whose last walk came to its end.
+    proven: BTreeSet<String>,
     /// A connection that was given up and may still count at the server.
     leftover: Option<JoinHandle<()>>,
     /// Skip the next walk: a backend that was given up may still be there.
@@ -64,6 +66,7 @@ impl Walker {
             commons: commons.clone(),
             counters: Arc::clone(counters),
             kept: BTreeMap::new(),
+            proven: BTreeSet::new(),
             leftover: None,
             hold: false,
             told: false,
@@ -156,6 +159,9 @@ impl Walker {
             }
         };
         ledger.reached(database);
+        if self.proven.remove(database) {
+            session.trust();
+        }
         if session.prepare(slots, errand.deadline.at()).await.is_err() {
             self.give_up(session);
             return false;
@@ -177,6 +183,7 @@ impl Walker {
             self.give_up(session);
             return false;
         }
+        self.proven.insert(database.to_owned());
         if *session.mode() == Mode::Kept {
             self.kept.insert(database.to_owned(), session);
             return true;
@@ -186,8 +193,8 @@ impl Walker {
     }
 
     async fn session_of(&mut self, database: &str, errand: Errand<'_>) -> Result<Session, Trouble> {
-        if let Some(session) = self.kept.remove(database)
-            && session.trouble().is_none()
+        if let Some(mut session) = self.kept.remove(database)
+            && session.is_alive()
         {
             return Ok(session);
         }

@@ -250,7 +250,10 @@ impl Worker {
     }
 
     fn lost(&mut self) {
-        let trouble = self.session.take().and_then(|session| session.trouble());
+        let trouble = self
+            .session
+            .take()
+            .and_then(|session| session.trouble().cloned());
         self.down(trouble.unwrap_or_else(|| Trouble {
             reason: Reason::ConnectionLost,
             message: "the session ended".to_owned(),
@@ -274,12 +277,6 @@ impl Worker {
             }
             return;
         };
-        let broke = |trouble: &Trouble| trouble.reason == Reason::ConnectionLost;
-        if collected.trouble.as_ref().is_some_and(broke) {
-            // A query only knows that the connection broke; the connection knows why.
-            let _ = timeout(Duration::from_millis(200), session.ended()).await;
-            collected.trouble = session.trouble().or(collected.trouble);
-        }
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.report(&collected, &session);

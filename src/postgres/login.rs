@@ -1,0 +1,179 @@
+//! From a socket to a session: the driver logs in and hands the stream back.
+//!
+//! It knows all ways of authentication and what its errors mean. What comes after is a scrape's
+//! pipeline, which the driver has no word for: many statements under one Sync.
+
+use std::future::{Ready, ready};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::{CancelToken, Config};
+
+use super::connect::{Connector, open, timeout};
+use super::error::of_connect;
+use super::guard::Guarded;
+use super::pipe::Pipe;
+use super::wire::Wire;
+use crate::model::Reason;
+use crate::targets::Trouble;
+
+/// How long a server that has taken a connection may take to let it in.
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A connection that is logged in.
+#[derive(Debug)]
+pub(super) struct Login {
+    pub pipe: Pipe,
+    pub key: CancelKey,
+    /// The database holds any bytes: it was made without an encoding.
+    pub ascii: bool,
+}
+
+/// What cancels the queries of a session. Cloning shares nothing.
+#[derive(Clone)]
+pub(super) struct CancelKey(CancelToken);
+
+// The driver's own would show the key.
+impl std::fmt::Debug for CancelKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CancelKey([redacted])")
+    }
+}
+
+/// Logs in to `database` of the target.
+///
+/// # Errors
+/// Why not. No socket within the target's `connect` timeout is a reason; a server that has
+/// taken the connection may take up to [`PATIENCE`] for the rest.
+pub(super) async fn log_in(
+    connector: &Connector,
+    database: &str,
+    options: Option<&str>,
+) -> Result<Login, Trouble> {
+    let target = &connector.target;
+    match tokio::time::timeout(PATIENCE, attempt(connector, database, options)).await {
+        Ok(result) => result,
+        Err(_) => Err(timeout(&target.address, PATIENCE)),
+    }
+}
+
+async fn attempt(
+    connector: &Connector,
+    database: &str,
+    options: Option<&str>,
+) -> Result<Login, Trouble> {
+    let target = &connector.target;
+    let wire = open(connector).await?;
+    let private = !matches!(wire, Wire::Tcp(_));
+    let mut config = Config::new();
+    config
+        .user(&target.user)
+        .dbname(database)
+        .application_name("pgexporter")
+        // TLS was agreed on before, or was not: to the driver both look like an encrypted stream.
+        .ssl_mode(SslMode::Require)
+        .ssl_negotiation(SslNegotiation::Direct);
+    if let Some(password) = &target.password {
+        config.password(password.expose());
+    }
+    if let Some(options) = options {
+        config.options(options);
+    }
+    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, private))));
+    let own = Arc::clone(&lent.0);
+    let (client, connection) = config
+        .connect_raw(lent, Established)
+        .await
+        .map_err(|error| of_connect(&error, &target.address, &target.user))?;
+    let ascii = connection.parameter("server_encoding") == Some("SQL_ASCII");
+    let key = CancelKey(client.cancel_token());
+    // The driver says nothing more when it is dropped unpolled, and has read no further than the
+    // answer to the login, unless the server went on by itself in that moment.
+    drop((client, connection));
+    Arc::into_inner(own)
+        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .and_then(Guarded::between_messages)
+        .map(|wire| Login {
+            pipe: Pipe::new(wire),
+            key,
+            ascii,
+        })
+        .ok_or_else(|| Trouble {
+            reason: Reason::ConnectionLost,
+            message: format!("{}: a message was torn at login", target.address),
+        })
+}
+
+/// Asks the server to cancel what a session runs. Returns when it has done so, or cannot be
+/// reached.
+pub(super) async fn cancel(connector: &Connector, key: &CancelKey) {
+    if let Ok(wire) = open(connector).await {
+        let wire = Guarded::new(wire, true);
+        // An error means that the server is gone or busy; the session's own limit then ends it.
+        let _ = key.0.cancel_query_raw(wire, Established).await;
+    }
+}
+
+/// A stream that the driver may use until it is taken back.
+struct Lent(Arc<Mutex<Guarded<Wire>>>);
+
+impl Lent {
+    fn with<T>(&self, work: impl FnOnce(Pin<&mut Guarded<Wire>>) -> T) -> T {
+        work(Pin::new(
+            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+}
+
+impl AsyncRead for Lent {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Lent {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.with(|stream| stream.poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_shutdown(cx))
+    }
+}
+
+impl TlsStream for Lent {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.with(|stream| stream.channel_binding())
+    }
+}
+
+/// Tells the driver that the stream is as it should be.
+struct Established;
+
+impl<S: TlsStream + Unpin> TlsConnect<S> for Established {
+    type Stream = S;
+    type Error = io::Error;
+    type Future = Ready<io::Result<S>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        ready(Ok(stream))
+    }
+}

@@ -1,0 +1,98 @@
+//! One row as it came, without a copy.
+
+use std::ops::Range;
+
+use super::value::Encoding;
+
+/// Where the fields of a row stand; used again for the next row.
+#[derive(Debug, Default)]
+pub(super) struct Places(Vec<Option<Range<usize>>>);
+
+/// The fields of one row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a> {
+    body: &'a [u8],
+    places: &'a [Option<Range<usize>>],
+    encodings: &'a [Encoding],
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a DataRow's body (PostgreSQL, "Message Formats"). `None` when it is not one. Fields
+    /// past the `encodings` are text.
+    pub(super) fn read(
+        body: &'a [u8],
+        places: &'a mut Places,
+        encodings: &'a [Encoding],
+    ) -> Option<Self> {
+        let (count, mut rest) = body.split_first_chunk::<2>()?;
+        places.0.clear();
+        for _ in 0..u16::from_be_bytes(*count) {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            let length = i32::from_be_bytes(*length);
+            // -1 is NULL.
+            let Ok(length) = usize::try_from(length) else {
+                places.0.push(None);
+                rest = after;
+                continue;
+            };
+            let from = body.len() - after.len();
+            rest = after.get(length..)?;
+            places.0.push(Some(from..from + length));
+        }
+        Some(Self {
+            body,
+            places: &places.0,
+            encodings,
+        })
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The bytes of a field; `None` for NULL, and for what is not there.
+    pub(super) fn get(&self, at: usize) -> Option<&'a [u8]> {
+        let place = self.places.get(at)?.clone()?;
+        self.body.get(place)
+    }
+
+    /// How the field's bytes are to be read.
+    pub(super) fn encoding(&self, at: usize) -> Encoding {
+        self.encodings.get(at).copied().unwrap_or(Encoding::Text)
+    }
+
+    /// A field as text, with what is not UTF-8 replaced.
+    pub(super) fn text(&self, at: usize) -> String {
+        self.get(at)
+            .map(|raw| String::from_utf8_lossy(raw).into_owned())
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_read_where_it_stands_and_a_torn_one_is_refused() {
+        let mut body = vec![0, 3];
+        body.extend(2_i32.to_be_bytes());
+        body.extend(b"ab");
+        body.extend((-1_i32).to_be_bytes());
+        body.extend(0_i32.to_be_bytes());
+        let mut places = Places::default();
+        let fields = Fields::read(&body, &mut places, &[]).unwrap();
+        assert_eq!(fields.len(), 3);
+        assert_eq!(fields.get(0), Some(&b"ab"[..]));
+        assert_eq!(fields.get(1), None);
+        assert_eq!(fields.get(2), Some(&b""[..]));
+        assert_eq!(fields.get(3), None);
+        for end in 0..body.len() {
+            assert!(
+                Fields::read(&body[..end], &mut places, &[]).is_none(),
+                "{end}"
+            );
+        }
+    }
+}

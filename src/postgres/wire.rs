@@ -1,0 +1,78 @@
+//! The stream to a server, whatever carries it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsStream};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// TLS as the driver knows it, for the sake of channel binding.
+pub(super) type TlsOverTcp = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::Stream;
+
+/// The three kinds of stream to a server.
+pub(super) enum Wire {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsOverTcp>),
+}
+
+// TLS has nothing to show that may be shown.
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Wire::Tcp(_) => "Tcp",
+            Wire::Unix(_) => "Unix",
+            Wire::Tls(_) => "Tls",
+        })
+    }
+}
+
+macro_rules! each {
+    ($self:ident, $stream:ident => $do:expr) => {
+        match $self.get_mut() {
+            Wire::Tcp($stream) => $do,
+            Wire::Unix($stream) => $do,
+            Wire::Tls($stream) => $do,
+        }
+    };
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+impl TlsStream for Wire {
+    fn channel_binding(&self) -> ChannelBinding {
+        match self {
+            Wire::Tls(stream) => stream.channel_binding(),
+            Wire::Tcp(_) | Wire::Unix(_) => ChannelBinding::none(),
+        }
+    }
+}
