@@ -1,5 +1,6 @@
 //! The floor: the least that any client could do. It sends the statements that the exporter sends,
-//! encoded beforehand, over as many connections, and throws the answers away.
+//! encoded beforehand, over as many connections and under as many Syncs, and throws the answers
+//! away.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -23,6 +24,8 @@ pub struct Statement {
     when: When,
     /// In every database.
     everywhere: bool,
+    /// It asks what the server is.
+    own: bool,
 }
 
 /// How often the exporter runs a statement.
@@ -62,6 +65,7 @@ pub fn statements_of(version: u32, extensions: &[(String, String)]) -> Vec<State
         sql: sql.to_owned(),
         when,
         everywhere: false,
+        own: true,
     };
     let mut all = vec![
         own(
@@ -81,6 +85,7 @@ pub fn statements_of(version: u32, extensions: &[(String, String)]) -> Vec<State
             Some(_) => When::Costly,
         },
         everywhere: one.metric.scope == Scope::All,
+        own: false,
     }));
     all
 }
@@ -130,7 +135,7 @@ impl Floor {
             let (wire, batch) = if kept {
                 let mut wire = Wire::open(port, user, database)?;
                 wire.prepare(&walked)?;
-                (Some(wire), Batch::of_prepared(walked.len()))
+                (Some(wire), Batch::of_prepared(&walked))
             } else {
                 (None, Batch::of_texts(&walked))
             };
@@ -145,7 +150,7 @@ impl Floor {
             port,
             user: user.to_owned(),
             own,
-            own_batch: Batch::of_prepared(statements.len()),
+            own_batch: Batch::of_prepared(&statements),
             others,
         })
     }
@@ -205,11 +210,16 @@ struct Batch {
 }
 
 impl Batch {
-    fn of_prepared(count: usize) -> Self {
+    /// What the server is in a transaction of its own, as the exporter asks it; the rest in one.
+    fn of_prepared(statements: &[Statement]) -> Self {
         let mut batch = Self::default();
-        for at in 0..count {
-            batch.execute(&at.to_string());
+        for (at, statement) in statements.iter().enumerate() {
+            if at > 0 && statements[at - 1].own && !statement.own {
+                batch.sync();
+            }
+            batch.bind(&at.to_string());
         }
+        batch.sync();
         batch
     }
 
@@ -217,8 +227,9 @@ impl Batch {
         let mut batch = Self::default();
         for statement in statements {
             batch.parse("", &statement.sql);
-            batch.execute("");
+            batch.bind("");
         }
+        batch.sync();
         batch
     }
 
@@ -237,12 +248,17 @@ impl Batch {
         );
     }
 
-    /// Bind with binary results, Execute without a limit, Sync.
+    /// Runs it under its own Sync.
     fn execute(&mut self, name: &str) {
+        self.bind(name);
+        self.sync();
+    }
+
+    /// Bind with binary results, Execute without a limit.
+    fn bind(&mut self, name: &str) {
         let formats = [0, 0, 0, 0, 0, 1, 0, 1];
         self.message(b'B', &[b"\0", name.as_bytes(), b"\0", &formats]);
         self.message(b'E', &[b"\0", &[0; 4]]);
-        self.sync();
     }
 
     fn sync(&mut self) {
