@@ -126,6 +126,17 @@ pub enum ColumnKind {
     HistogramCount,
 }
 
+impl ColumnKind {
+    /// The family that it fills, by its index.
+    #[must_use]
+    pub fn family(&self) -> Option<usize> {
+        match self {
+            ColumnKind::Value(family) | ColumnKind::HistogramBounds(family) => Some(*family),
+            _ => None,
+        }
+    }
+}
+
 /// Where a metric is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {

@@ -1,9 +1,8 @@
 //! The metrics port: `/` and `/metrics`.
 
+use std::convert::Infallible;
 use std::net::TcpListener;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -12,7 +11,8 @@ use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::any;
-use http_body::Frame;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_http::CompressionLevel;
@@ -22,7 +22,7 @@ use super::serve::{Port, ServeError};
 use super::settings::Settings;
 use super::{negotiate, overview, reply};
 use crate::exposition::Format;
-use crate::scrape::Scraper;
+use crate::scrape::{Scrape, Scraper};
 use crate::shutdown::Shutdown;
 
 /// Serves `/` and `/metrics` until the shutdown begins; then the sockets close at once, and
@@ -78,13 +78,13 @@ async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMa
     let settings = source.settings.borrow().clone();
     let format = negotiate::format(&headers, settings.openmetrics);
     // To ask for the head is not to ask for a scrape.
-    let exposition = if method == Method::HEAD {
-        crate::scrape::Exposition::default()
+    let mut response = if method == Method::HEAD {
+        stream(std::iter::empty(), format)
     } else {
         let limit = negotiate::time_limit(&headers, settings.patience());
-        source.scraper.scrape(Instant::now() + limit).await
+        let scrape = source.scraper.scrape(Instant::now() + limit);
+        answer(Body::from_stream(pieces(scrape, format)), format)
     };
-    let mut response = stream(exposition.chunks(format), format);
     if settings.openmetrics {
         response
             .headers_mut()
@@ -100,12 +100,54 @@ async fn forbidden() -> Response {
     )
 }
 
+/// What the servers will not change, then what they bring.
+fn pieces(
+    scrape: Scrape,
+    format: Format,
+) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
+    /// What is sent at present, and what follows.
+    enum Stage {
+        Begun(Scrape),
+        Pieces(Box<dyn Iterator<Item = Bytes> + Send>, Option<Scrape>),
+    }
+    stream::unfold(Stage::Begun(scrape), move |mut stage| async move {
+        loop {
+            stage = match stage {
+                Stage::Begun(mut scrape) => {
+                    let early = scrape.early().await;
+                    let pieces = early.into_iter().flat_map(move |one| one.chunks(format));
+                    Stage::Pieces(Box::new(pieces), Some(scrape))
+                }
+                Stage::Pieces(mut pieces, then) => match (pieces.next(), then) {
+                    (Some(piece), then) => return Some((Ok(piece), Stage::Pieces(pieces, then))),
+                    (None, Some(scrape)) => {
+                        let rest = scrape.rest().await;
+                        Stage::Pieces(Box::new(rest.chunks(format)), None)
+                    }
+                    (None, None) => return None,
+                },
+            };
+        }
+    })
+    // Compression asks once more after the end.
+    .fuse()
+}
+
 /// An answer that sends the pieces as they are.
 pub(super) fn stream(
     pieces: impl Iterator<Item = Bytes> + Send + 'static,
     format: Format,
 ) -> Response {
-    let mut response = Response::new(Body::new(Pieces(Box::new(pieces))));
+    answer(
+        Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)).fuse()),
+        format,
+    )
+}
+
+/// An answer whose length is left open, so that it goes out in chunks (RFC 9112 section 7.1), also
+/// when it is compressed.
+fn answer(body: Body, format: Format) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
@@ -113,20 +155,4 @@ pub(super) fn stream(
     );
     reply::unkept(headers);
     response
-}
-
-/// A body of pieces that are made as they are sent. Its length is left open, so that it goes out in
-/// chunks (RFC 9112 section 7.1), also when it is compressed.
-struct Pieces(Box<dyn Iterator<Item = Bytes> + Send>);
-
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
-    }
 }

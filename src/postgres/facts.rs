@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
 use super::query::Shared;
+use super::question::Word;
 use super::row::Fields;
 use super::run::Ask;
 use super::session::Session;
@@ -32,7 +33,8 @@ pub struct Facts {
     pub pid: i32,
     /// Installed in the session's database: name, version, comment.
     pub extensions: Vec<(String, String, String)>,
-    /// The others that the role may connect to; `None` when not asked for, or not told.
+    /// The others that the role may connect to, none when they were not asked for; `None` when they
+    /// were not told.
     pub databases: Option<Vec<String>>,
 }
 
@@ -117,7 +119,7 @@ impl Session {
             query_text: 0,
         };
         let found = self
-            .run(&mut [], ask, shared, late)
+            .run(&mut [], ask, shared, &mut |_| {}, late)
             .await
             .facts
             .ok_or_else(no_answer)?
@@ -136,56 +138,77 @@ impl Session {
     }
 }
 
-/// What comes back of the questions for [`Facts`].
-#[derive(Debug, Default)]
+/// The three questions for [`Facts`].
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About {
+    Server,
+    Extensions,
+    Databases,
+}
+
+/// What comes back of them.
+#[derive(Debug)]
 pub(super) struct Told {
-    pub(super) probe: Option<Facts>,
-    pub(super) extensions: Vec<(String, String, String)>,
-    pub(super) databases: Vec<String>,
+    probe: Option<Facts>,
+    extensions: Vec<(String, String, String)>,
+    databases: Vec<String>,
+    ends: [Option<Result<(), QueryError>>; 3],
 }
 
 impl Told {
-    /// Takes the row of [`PROBE`].
-    pub(super) fn probe(row: &mut Option<Facts>, fields: Fields<'_>) {
-        *row = Some(facts_of(fields));
+    /// `databases` is whether that is asked.
+    pub(super) fn new(databases: bool) -> Self {
+        Self {
+            probe: None,
+            extensions: Vec::new(),
+            databases: Vec::new(),
+            ends: [None, None, (!databases).then_some(Ok(()))],
+        }
     }
 
-    /// The facts, from the ends of the questions; `None` while one has not ended.
-    pub(super) fn facts(
-        self,
-        [probed, listed]: [Option<Result<(), QueryError>>; 2],
-        named: Option<Option<Result<(), QueryError>>>,
+    /// Takes what comes back of one. Returns the facts with the last.
+    pub(super) fn hear(
+        &mut self,
+        about: About,
+        word: Word<'_>,
         before: Option<&Facts>,
     ) -> Option<Result<Facts, QueryError>> {
-        let (probed, listed) = (probed?, listed?);
-        let named = match named {
-            Some(named) => Some(named?),
-            None => None,
-        };
-        Some(self.all(probed, listed, named, before))
+        match (word, about) {
+            (Word::Row(fields), About::Server) => self.probe = Some(facts_of(fields)),
+            (Word::Row(fields), About::Extensions) => {
+                let extension = (fields.text(0), fields.text(1), fields.text(2));
+                self.extensions.push(extension);
+            }
+            (Word::Row(fields), About::Databases) => self.databases.push(fields.text(0)),
+            (Word::End(result), about) => {
+                self.ends[about as usize] = Some(result);
+                if self.ends.iter().all(Option::is_some) {
+                    let ends = std::mem::take(&mut self.ends).map(|end| end.unwrap_or(Ok(())));
+                    return Some(self.facts(ends, before));
+                }
+            }
+        }
+        None
     }
 
-    fn all(
-        self,
-        probed: Result<(), QueryError>,
-        listed: Result<(), QueryError>,
-        named: Option<Result<(), QueryError>>,
+    fn facts(
+        &mut self,
+        [probed, listed, named]: [Result<(), QueryError>; 3],
         before: Option<&Facts>,
     ) -> Result<Facts, QueryError> {
         probed?;
         // Somebody may hold a lock on one of the catalogues; the rest is none the worse for it.
         let extensions = match listed {
-            Ok(()) => self.extensions,
+            Ok(()) => std::mem::take(&mut self.extensions),
             Err(lost @ QueryError::Lost(..)) => return Err(lost),
             Err(_) => before.map_or_else(Vec::new, |before| before.extensions.clone()),
         };
         let databases = match named {
-            None => None,
-            Some(Ok(())) => Some(self.databases),
-            Some(Err(lost @ QueryError::Lost(..))) => return Err(lost),
-            Some(Err(_)) => None,
+            Ok(()) => Some(std::mem::take(&mut self.databases)),
+            Err(lost @ QueryError::Lost(..)) => return Err(lost),
+            Err(_) => None,
         };
-        let probe = self.probe;
+        let probe = self.probe.take();
         let facts = probe.ok_or_else(|| QueryError::Server("no answer to the probe".to_owned()))?;
         Ok(Facts {
             extensions,

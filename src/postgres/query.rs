@@ -110,6 +110,12 @@ impl Slot {
             .is_none_or(|at| now.saturating_duration_since(at) >= interval)
     }
 
+    /// The families that it fills, by index in the catalogue.
+    pub fn families(&self) -> impl Iterator<Item = usize> {
+        let columns = self.chosen.query().columns.iter();
+        columns.filter_map(|column| column.kind.family())
+    }
+
     /// The database it runs in.
     #[must_use]
     pub fn database(&self) -> &str {
@@ -183,12 +189,9 @@ impl<'a> Run<'a> {
     pub(super) fn begin(slot: &'a mut Slot, shared: Shared<'a>) -> Self {
         slot.outcome = Outcome::Running;
         slot.fresh = true;
-        let query = slot.chosen.query();
-        let values = query.columns.iter().filter_map(|column| match column.kind {
-            ColumnKind::Value(at) | ColumnKind::HistogramBounds(at) => Some(at),
-            _ => None,
-        });
-        let samples = slot.buffer.take(|| QuerySamples::new(values));
+        let families = slot.chosen.query().columns.iter();
+        let families = families.filter_map(|column| column.kind.family());
+        let samples = slot.buffer.take(|| QuerySamples::new(families));
         Self {
             slot,
             shared,

@@ -1,28 +1,25 @@
-//! A question of our own: rows go to a closure.
+//! A question of our own: what comes back goes to a closure.
 
 use super::error::QueryError;
 use super::exchange::{Job, Scratch};
 use super::row::Fields;
 use super::statement::Prepared;
 
-/// A question and its end.
+/// What comes back of a question.
+pub(super) enum Word<'a> {
+    Row(Fields<'a>),
+    End(Result<(), QueryError>),
+}
+
+/// A question.
 pub(super) struct Question<'a> {
     statement: &'a Prepared,
-    each: &'a mut (dyn FnMut(Fields<'_>) + Send),
-    /// `None` until it has ended.
-    pub result: Option<Result<(), QueryError>>,
+    hear: &'a mut (dyn FnMut(Word<'_>) + Send),
 }
 
 impl<'a> Question<'a> {
-    pub(super) fn new(
-        statement: &'a Prepared,
-        each: &'a mut (dyn FnMut(Fields<'_>) + Send),
-    ) -> Self {
-        Self {
-            statement,
-            each,
-            result: None,
-        }
+    pub(super) fn new(statement: &'a Prepared, hear: &'a mut (dyn FnMut(Word<'_>) + Send)) -> Self {
+        Self { statement, hear }
     }
 }
 
@@ -32,11 +29,11 @@ impl Job for Question<'_> {
     }
 
     fn row(&mut self, fields: Fields<'_>, _: &mut Scratch) -> Result<(), QueryError> {
-        (self.each)(fields);
+        (self.hear)(Word::Row(fields));
         Ok(())
     }
 
     fn end(&mut self, result: Result<(), QueryError>) {
-        self.result = Some(result);
+        (self.hear)(Word::End(result));
     }
 }

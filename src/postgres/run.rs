@@ -1,12 +1,14 @@
 //! Running: all queries of a collection in one go, and what they need before.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
 use super::exchange::{Group, Job};
-use super::facts::{Facts, Told, no_answer};
+use super::facts::{About, Facts, Told, no_answer};
 use super::query::{Outcome, Run, Shared, Slot};
-use super::question::Question;
+use super::question::{Question, Word};
 use super::session::Session;
 use super::settings::SettingsSamples;
 use super::statement::{Mode, Prepared};
@@ -104,32 +106,46 @@ impl Session {
 
     /// Sends all of `slots` at once, with the questions for [`Facts`] and for the settings before
     /// them, and waits no longer than until `late` completes. What did not answer is left in
-    /// [`Outcome::Running`].
+    /// [`Outcome::Running`]. `known` hears the facts as soon as they are there.
     pub async fn run(
         &mut self,
         slots: &mut [&mut Slot],
         ask: Ask,
         shared: Shared<'_>,
+        known: &mut (dyn FnMut(&Facts) + Send),
         late: impl Future<Output = ()>,
     ) -> Answer {
-        let questions = std::sync::Arc::clone(&self.questions);
-        let mut told = Told::default();
+        let questions = Arc::clone(&self.questions);
+        let before = self.facts.clone();
         let mut settings = SettingsSamples::default();
-        let Told {
-            probe: row,
-            extensions,
-            databases,
-        } = &mut told;
-        let mut on_probe = |fields: super::row::Fields<'_>| Told::probe(row, fields);
-        let mut on_extension = |fields: super::row::Fields<'_>| {
-            extensions.push((fields.text(0), fields.text(1), fields.text(2)));
+        let (mut facts, mut set) = (None, None);
+        let told = Mutex::new((Told::new(ask.facts == Some(true)), &mut facts, known));
+        let hear = |about: About| {
+            let (told, before) = (&told, before.as_ref());
+            move |word: Word<'_>| {
+                let (told, facts, known) =
+                    &mut *told.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(all) = told.hear(about, word, before) {
+                    if let Ok(all) = &all {
+                        known(all);
+                    }
+                    **facts = Some(all);
+                }
+            }
         };
-        let mut on_database = |fields: super::row::Fields<'_>| databases.push(fields.text(0));
-        let mut on_setting = |fields: super::row::Fields<'_>| settings.add(fields, shared.labels);
-        let mut probe = Question::new(&questions.probe, &mut on_probe);
-        let mut listed = Question::new(&questions.extensions, &mut on_extension);
-        let mut named = Question::new(&questions.databases, &mut on_database);
-        let mut set = Question::new(&questions.settings, &mut on_setting);
+        let (mut on_server, mut on_extensions, mut on_databases) = (
+            hear(About::Server),
+            hear(About::Extensions),
+            hear(About::Databases),
+        );
+        let mut on_settings = |word: Word<'_>| match word {
+            Word::Row(fields) => settings.add(fields, shared.labels),
+            Word::End(result) => set = Some(result),
+        };
+        let mut probe = Question::new(&questions.probe, &mut on_server);
+        let mut listed = Question::new(&questions.extensions, &mut on_extensions);
+        let mut named = Question::new(&questions.databases, &mut on_databases);
+        let mut asked = Question::new(&questions.settings, &mut on_settings);
 
         let mut jobs: Vec<&mut dyn Job> = Vec::with_capacity(slots.len() + 4);
         if let Some(databases) = ask.facts {
@@ -140,13 +156,13 @@ impl Session {
             }
         }
         if ask.settings {
-            jobs.push(&mut set);
+            jobs.push(&mut asked);
         }
-        let facts = Company {
+        let first = Company {
             turn: Turn::Facts,
             ..Company::default()
         };
-        let mut company = vec![facts; jobs.len()];
+        let mut company = vec![first; jobs.len()];
         company.extend(slots.iter().map(|slot| self.company(slot)));
         let mut runs: Vec<Run<'_>> = slots
             .iter_mut()
@@ -160,14 +176,6 @@ impl Session {
             () = late => false,
         };
         drop(jobs);
-        let (probed, listed, named, set) = (probe.result, listed.result, named.result, set.result);
-        let facts = ask.facts.and_then(|databases| {
-            told.facts(
-                [probed, listed],
-                databases.then_some(named),
-                self.facts.as_ref(),
-            )
-        });
         let slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
         let count = slots.len();
         if !complete {

@@ -14,8 +14,8 @@ use super::exchange::Scratch;
 use super::facts::{Facts, Questions};
 use super::login::{CancelKey, Login, PATIENCE, cancel, log_in};
 use super::pipe::Pipe;
-use super::question::Question;
-use super::row::{Fields, Places};
+use super::question::{Question, Word};
+use super::row::Places;
 use super::statement::{Mode, Prepared};
 use crate::model::Reason;
 use crate::targets::{Target, Trouble};
@@ -156,13 +156,14 @@ impl Session {
             orphan.0
         );
         let query = Prepared::new(sql);
-        let mut found = false;
-        let mut each = |_: Fields<'_>| found = true;
-        let mut ask = Question::new(&query, &mut each);
-        let answered = timeout_at(deadline, self.run_all(&mut [&mut ask]))
-            .await
-            .is_ok_and(|result| result.is_ok());
-        let answered = answered && ask.result.is_some_and(|result| result.is_ok());
+        let (mut found, mut answered) = (false, false);
+        let mut hear = |word: Word<'_>| match word {
+            Word::Row(_) => found = true,
+            Word::End(result) => answered = result.is_ok(),
+        };
+        let mut ask = Question::new(&query, &mut hear);
+        // Whether it broke or was late, it has not answered.
+        let _ = timeout_at(deadline, self.run_all(&mut [&mut ask])).await;
         found || !answered
     }
 

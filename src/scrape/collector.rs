@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::collected::Collected;
+use super::collected::{Collected, Early};
 use super::commons::Commons;
 use super::counters::TargetCounters;
-use super::flight::Deadline;
+use super::flight::{Deadline, Order};
 use super::ledger::Ledger;
 use super::plan::Plan;
 use super::settings::ScrapeSettings;
@@ -129,18 +129,16 @@ impl Collector {
         }
     }
 
-    /// Asks everything that is due. What is ready at `deadline` counts.
-    pub(super) async fn collect(
-        &mut self,
-        session: &mut Session,
-        deadline: &Deadline,
-    ) -> Collected {
+    /// Asks everything that is due. What is ready at the order's deadline counts.
+    pub(super) async fn collect(&mut self, session: &mut Session, order: &Order) -> Collected {
+        let deadline = order.deadline();
         let settings = self.commons.settings.borrow().clone();
         let Some(known) = session.facts().cloned() else {
             return self.nothing(unasked());
         };
         let mut plan = self.plan_for(&known);
         let walk = plan.walk_is_due(Instant::now(), settings.interval);
+        let mut early = Some(self.early(&plan, walk, session, &settings));
         let mut found = Found::default();
         // The second turn is for a server that was promoted, demoted, configured anew, or got an
         // extension since the last scrape: what it runs now, it runs at once.
@@ -154,7 +152,14 @@ impl Collector {
                 facts: Some(walk),
                 settings: !self.has_settings(session),
             };
-            let answer = self.run(session, &mut plan, ask, &settings, deadline).await;
+            let mut begin = |facts: &Facts| {
+                // What a server shows that is not what it was may not stay.
+                let same = Plan::is_same(facts, &known) && facts.configured == known.configured;
+                order.begin(early.take().filter(|_| same));
+            };
+            let answer = self
+                .run(session, &mut plan, ask, &settings, &mut begin, deadline)
+                .await;
             self.unsettled |= !answer.complete;
             found.facts(answer.facts, &self.target);
             if ask.settings {
@@ -201,12 +206,44 @@ impl Collector {
         collected
     }
 
+    /// What a collection that begins now will not change, if the server is as it was.
+    fn early(
+        &self,
+        plan: &Plan,
+        walk: bool,
+        session: &Session,
+        settings: &ScrapeSettings,
+    ) -> Early {
+        let now = Instant::now();
+        let mut early = Early {
+            catalog: Some(Arc::clone(plan.catalog())),
+            ..Early::default()
+        };
+        for slot in plan.slots().filter(|slot| !slot.is_denied()) {
+            if slot.is_due(now, settings.interval) {
+                early.open.extend(slot.families());
+            } else {
+                early.queries.extend(slot.samples().cloned());
+            }
+        }
+        if walk {
+            // It may find a new database.
+            early.open.extend(plan.families_everywhere());
+        }
+        if self.has_settings(session) {
+            let kept = self.settings.as_ref();
+            early.settings = kept.map(|(_, samples)| Arc::clone(samples));
+        }
+        early
+    }
+
     async fn run(
         &self,
         session: &mut Session,
         plan: &mut Plan,
         ask: Ask,
         settings: &ScrapeSettings,
+        begin: &mut (dyn FnMut(&Facts) + Send),
         deadline: &Deadline,
     ) -> Answer {
         let now = Instant::now();
@@ -223,7 +260,8 @@ impl Collector {
                 !slot.is_fresh() && !slot.is_denied() && slot.is_due(now, settings.interval)
             })
             .collect();
-        session.run(&mut due, ask, shared, deadline.passed()).await
+        let late = deadline.passed();
+        session.run(&mut due, ask, shared, begin, late).await
     }
 
     /// Whether the settings at hand are this session's as they are now. Behind a pooler each

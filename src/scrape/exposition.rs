@@ -1,14 +1,16 @@
 //! The answer to one scrape. Holds what the targets collected and lays it together family by
-//! family while it is sent, so that a slow reader costs no copy of it.
+//! family while it is sent, so that a slow reader costs no copy of it. What no target will change
+//! is an answer of its own, which is sent while the servers still work.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::collected::Collected;
+use super::collected::{Collected, Early};
 use crate::catalog::Catalog;
 use crate::exposition::{FamilyHead, Format, write_head};
 use crate::model::Kind;
+use crate::postgres::{QuerySamples, SettingsSamples};
 
 /// What one scrape brought. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
@@ -19,11 +21,63 @@ struct Inner {
     /// The exporter's own families: text format, OpenMetrics.
     own: [Bytes; 2],
     catalog: Arc<Catalog>,
-    servers: Vec<Arc<Collected>>,
+    servers: Vec<Source>,
     /// Every piece that holds lines, in the order they are sent.
     pieces: Vec<Piece>,
     /// Every setting of every server, in the order they are sent.
     settings: Vec<(u32, u32)>,
+    /// Nothing follows it.
+    last: bool,
+}
+
+/// Where samples come from.
+#[derive(Clone, Debug)]
+enum Source {
+    Early(Arc<Early>),
+    Done(Arc<Collected>),
+}
+
+impl Source {
+    fn queries(&self) -> &[Arc<QuerySamples>] {
+        match self {
+            Source::Early(early) => &early.queries,
+            Source::Done(collected) => &collected.queries,
+        }
+    }
+
+    fn settings(&self) -> Option<&SettingsSamples> {
+        match self {
+            Source::Early(early) => early.settings.as_deref(),
+            Source::Done(collected) => collected.settings.as_deref(),
+        }
+    }
+
+    fn catalog(&self) -> Option<&Arc<Catalog>> {
+        match self {
+            Source::Early(early) => early.catalog.as_ref(),
+            Source::Done(collected) => Some(&collected.catalog),
+        }
+    }
+}
+
+/// What was sent before the rest of a scrape: a family stands in one block.
+#[derive(Debug)]
+pub(super) struct Sent {
+    catalog: Arc<Catalog>,
+    /// By index in the catalogue.
+    families: Vec<bool>,
+    settings: bool,
+}
+
+impl Sent {
+    fn holds(&self, catalog: &Arc<Catalog>, family: usize) -> bool {
+        let family = if Arc::ptr_eq(catalog, &self.catalog) {
+            Some(family)
+        } else {
+            self.catalog.family(&catalog.families[family].name)
+        };
+        family.is_some_and(|family| self.families[family])
+    }
 }
 
 /// Lines of one family from one query of one server. Sorts as it is sent.
@@ -39,56 +93,57 @@ struct Piece {
 const CHUNK: usize = 64 * 1024;
 
 impl Exposition {
+    /// All that the servers brought, but what was sent.
     pub(super) fn new(
         own: [Vec<u8>; 2],
         catalog: Arc<Catalog>,
         servers: Vec<Arc<Collected>>,
+        sent: Option<&Sent>,
     ) -> Self {
-        let mut pieces = Vec::new();
-        let mut settings = Vec::new();
-        for (server, collected) in servers.iter().enumerate() {
-            let same = Arc::ptr_eq(&catalog, &collected.catalog);
-            for (query, samples) in collected.queries.iter().enumerate() {
-                for (buffer, (family, lines)) in samples.families.iter().enumerate() {
-                    if lines.is_empty() {
-                        continue;
-                    }
-                    // A reload of the catalogue came in between: its names are the same families.
-                    let family = if same {
-                        Some(*family)
-                    } else {
-                        catalog.family(&collected.catalog.families[*family].name)
-                    };
-                    pieces.extend(family.map(|family| Piece {
-                        family: narrow(family),
-                        server: narrow(server),
-                        query: narrow(query),
-                        buffer: narrow(buffer),
-                    }));
-                }
-            }
-            let count = collected.settings.as_ref().map_or(0, |all| all.len());
-            settings.extend((0..count).map(|at| (narrow(server), narrow(at))));
-        }
-        pieces.sort_unstable();
-        let name = |(server, at): &(u32, u32)| {
-            let all = servers[*server as usize].settings.as_deref();
-            let setting = all.and_then(|all| all.get(*at as usize));
-            setting.map_or("", |setting| setting.family)
-        };
-        settings.sort_by(|a, b| name(a).cmp(name(b)).then(a.cmp(b)));
-        let own = own.map(Bytes::from);
-        Self(Arc::new(Inner {
-            own,
+        let servers = servers.into_iter().map(Source::Done).collect();
+        let mut inner = Inner {
+            own: own.map(Bytes::from),
             catalog,
             servers,
-            pieces,
+            last: true,
+            ..Inner::default()
+        };
+        inner.lay_out(
+            |catalog, family| sent.is_none_or(|sent| !sent.holds(catalog, family)),
+            sent.is_none_or(|sent| !sent.settings),
+        );
+        Self(Arc::new(inner))
+    }
+
+    /// What no server will change. `None` when that is nothing, or a catalogue was loaded between.
+    pub(super) fn early(servers: Vec<Arc<Early>>) -> Option<(Self, Sent)> {
+        let mut catalogs = servers.iter().filter_map(|early| early.catalog.as_ref());
+        let catalog = Arc::clone(catalogs.next()?);
+        if !catalogs.all(|other| Arc::ptr_eq(other, &catalog)) {
+            return None;
+        }
+        let mut families = vec![true; catalog.families.len()];
+        for open in servers.iter().flat_map(|early| &early.open) {
+            families[*open] = false;
+        }
+        let mut asked = servers.iter().filter(|early| early.catalog.is_some());
+        let settings = asked.all(|early| early.settings.is_some());
+        let mut inner = Inner {
+            catalog: Arc::clone(&catalog),
+            servers: servers.into_iter().map(Source::Early).collect(),
+            ..Inner::default()
+        };
+        inner.lay_out(|_, family| families[family], settings);
+        let sent = Sent {
+            catalog,
+            families,
             settings,
-        }))
+        };
+        Some((Self(Arc::new(inner)), sent))
     }
 
     /// The body in that format, piece by piece.
-    pub fn chunks(&self, format: Format) -> impl Iterator<Item = Bytes> + Send + 'static {
+    pub fn chunks(&self, format: Format) -> impl Iterator<Item = Bytes> + Send + use<> {
         Chunks {
             inner: Arc::clone(&self.0),
             format,
@@ -99,7 +154,60 @@ impl Exposition {
 
     /// Size of all samples in bytes.
     pub(super) fn size(&self) -> usize {
-        self.0.servers.iter().map(|server| server.size()).sum()
+        let size = |source: &Source| match source {
+            Source::Early(_) => 0,
+            Source::Done(collected) => collected.size(),
+        };
+        self.0.servers.iter().map(size).sum()
+    }
+}
+
+impl Inner {
+    /// Lists the pieces of the families that are `wanted`.
+    fn lay_out(&mut self, wanted: impl Fn(&Arc<Catalog>, usize) -> bool, settings: bool) {
+        let catalog = &self.catalog;
+        for (server, source) in self.servers.iter().enumerate() {
+            let own = source.catalog();
+            let same = own.is_some_and(|own| Arc::ptr_eq(catalog, own));
+            for (query, samples) in source.queries().iter().enumerate() {
+                for (buffer, (family, lines)) in samples.families.iter().enumerate() {
+                    if lines.is_empty() {
+                        continue;
+                    }
+                    // A reload of the catalogue came in between: its names are the same families.
+                    let family = if same {
+                        Some(*family)
+                    } else {
+                        own.and_then(|own| catalog.family(&own.families[*family].name))
+                    };
+                    let family = family.filter(|family| wanted(catalog, *family));
+                    self.pieces.extend(family.map(|family| Piece {
+                        family: narrow(family),
+                        server: narrow(server),
+                        query: narrow(query),
+                        buffer: narrow(buffer),
+                    }));
+                }
+            }
+            let count = source
+                .settings()
+                .filter(|_| settings)
+                .map_or(0, SettingsSamples::len);
+            let all = (0..count).map(|at| (narrow(server), narrow(at)));
+            self.settings.extend(all);
+        }
+        self.pieces.sort_unstable();
+        let servers = &self.servers;
+        let name = |(server, at): &(u32, u32)| {
+            let all = servers[*server as usize].settings();
+            let setting = all.and_then(|all| all.get(*at as usize));
+            setting.map_or("", |setting| setting.family)
+        };
+        // Those of one server are in order.
+        if servers.len() > 1 {
+            self.settings
+                .sort_by(|a, b| name(a).cmp(name(b)).then(a.cmp(b)));
+        }
     }
 }
 
@@ -151,7 +259,9 @@ impl Iterator for Chunks {
                     }
                 }
                 Stage::Trailer => {
-                    out.extend_from_slice(self.format.trailer());
+                    if self.inner.last {
+                        out.extend_from_slice(self.format.trailer());
+                    }
                     self.stage = Stage::End;
                 }
                 Stage::End => break,
@@ -180,7 +290,7 @@ impl Chunks {
             };
             write_head(out, head, self.format);
         }
-        let samples = &inner.servers[piece.server as usize].queries[piece.query as usize];
+        let samples = &inner.servers[piece.server as usize].queries()[piece.query as usize];
         out.extend_from_slice(&samples.families[piece.buffer as usize].1);
         self.at += 1;
         true
@@ -190,7 +300,7 @@ impl Chunks {
         let inner = &*self.inner;
         let find = |at: usize| {
             let (server, at) = inner.settings.get(at)?;
-            let all = inner.servers[*server as usize].settings.as_deref()?;
+            let all = inner.servers[*server as usize].settings()?;
             all.get(*at as usize)
         };
         let Some(setting) = find(self.at) else {

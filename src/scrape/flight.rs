@@ -6,14 +6,23 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::collected::Collected;
+use super::collected::{Collected, Early};
 
 /// An order for one collection.
 #[derive(Debug)]
 pub(super) struct Order {
     /// When the last of those who wait stops waiting.
     deadline: Deadline,
-    reply: watch::Sender<Option<Arc<Collected>>>,
+    reply: watch::Sender<Progress>,
+}
+
+/// How far a collection is.
+#[derive(Clone, Debug)]
+enum Progress {
+    Ordered,
+    /// The server answers. What the collection will not change, if that is known.
+    Begun(Option<Arc<Early>>),
+    Done(Arc<Collected>),
 }
 
 impl Order {
@@ -21,9 +30,46 @@ impl Order {
         &self.deadline
     }
 
+    /// Tells what this collection will not change, once it is known to bring something.
+    pub(super) fn begin(&self, early: Option<Early>) {
+        self.reply
+            .send_replace(Progress::Begun(early.map(Arc::new)));
+    }
+
     /// Answers everyone who waits. Nobody may wait any more: then nothing happens.
     pub(super) fn answer(self, collected: Collected) {
-        self.reply.send_replace(Some(Arc::new(collected)));
+        self.reply.send_replace(Progress::Done(Arc::new(collected)));
+    }
+}
+
+/// A place among those who wait for a collection.
+#[derive(Debug)]
+pub(super) struct Ticket(watch::Receiver<Progress>);
+
+impl Ticket {
+    /// What the collection will not change, as soon as that is known. `None`: nothing is known to
+    /// stay, or it ended.
+    pub(super) async fn early(&mut self) -> Option<Arc<Early>> {
+        let begun = |progress: &Progress| !matches!(progress, Progress::Ordered);
+        match &*self.0.wait_for(begun).await.ok()? {
+            Progress::Begun(early) => early.clone(),
+            // What there is comes at once, and all of it.
+            Progress::Done(collected) => collected.trouble.is_some().then(Arc::default),
+            Progress::Ordered => None,
+        }
+    }
+
+    /// The answer. `None` when it is not there at `deadline`; the collection goes on then.
+    pub(super) async fn answer(&mut self, deadline: Instant) -> Option<Arc<Collected>> {
+        let done = |progress: &Progress| matches!(progress, Progress::Done(_));
+        match &*timeout_at(deadline, self.0.wait_for(done))
+            .await
+            .ok()?
+            .ok()?
+        {
+            Progress::Done(collected) => Some(Arc::clone(collected)),
+            Progress::Ordered | Progress::Begun(_) => None,
+        }
     }
 }
 
@@ -66,7 +112,7 @@ pub(super) struct Flights {
 #[derive(Debug)]
 struct Flight {
     deadline: watch::Sender<Instant>,
-    answer: watch::Receiver<Option<Arc<Collected>>>,
+    answer: watch::Receiver<Progress>,
 }
 
 impl Flights {
@@ -82,18 +128,15 @@ impl Flights {
         )
     }
 
-    /// The answer of the collection that runs, or of a new one. `None` when it is not there at
-    /// `deadline`; the collection goes on then.
-    pub(super) async fn collect(&self, deadline: Instant) -> Option<Arc<Collected>> {
-        let mut answer = self.join(early(deadline));
-        let waited = timeout_at(deadline, answer.wait_for(Option::is_some)).await;
-        waited.ok()?.ok()?.clone()
+    /// A place in the collection that runs, or in a new one.
+    pub(super) fn join(&self, deadline: Instant) -> Ticket {
+        Ticket(self.order(margin(deadline)))
     }
 
-    fn join(&self, deadline: Instant) -> watch::Receiver<Option<Arc<Collected>>> {
+    fn order(&self, deadline: Instant) -> watch::Receiver<Progress> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = &*current
-            && flight.answer.borrow().is_none()
+            && !matches!(*flight.answer.borrow(), Progress::Done(_))
             // Nor was the order dropped unanswered.
             && flight.answer.has_changed().is_ok()
         {
@@ -104,7 +147,7 @@ impl Flights {
             });
             return flight.answer.clone();
         }
-        let (reply, answer) = watch::channel(None);
+        let (reply, answer) = watch::channel(Progress::Ordered);
         let (sender, deadline) = watch::channel(deadline);
         // The answer before this one goes, and with it the last hold on its buffers.
         *current = Some(Flight {
@@ -119,7 +162,7 @@ impl Flights {
 }
 
 /// When the collection has to be over, so that what it brought is there at `deadline`.
-fn early(deadline: Instant) -> Instant {
+fn margin(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     let margin = (left / 10).min(Duration::from_millis(100));
     deadline.checked_sub(margin).unwrap_or(deadline)

@@ -23,5 +23,5 @@ mod worker;
 
 pub use exposition::Exposition;
 pub use overview::{FamilyOverview, Overview, ServerOverview};
-pub use scraper::Scraper;
+pub use scraper::{Scrape, Scraper};
 pub use settings::ScrapeSettings;

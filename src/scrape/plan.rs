@@ -94,6 +94,11 @@ impl Plan {
         &self.catalog
     }
 
+    /// Whether two answers of a server lead to the same plan.
+    pub(super) fn is_same(one: &Facts, other: &Facts) -> bool {
+        Basis::of(one) == Basis::of(other)
+    }
+
     /// Takes over from `old` the slots that did not change, with what they show and hold prepared.
     pub(super) fn adopt(&mut self, old: Plan) {
         // Their samples refer to families by index, which is the catalogue's.
@@ -129,6 +134,12 @@ impl Plan {
             .filter(|slot| slot.chosen.metric.scope == Scope::All);
         own.chain(self.others.values().flatten())
             .any(|slot| slot.is_due(now, interval))
+    }
+
+    /// Families of the queries that run in every database.
+    pub(super) fn families_everywhere(&self) -> impl Iterator<Item = usize> {
+        let columns = self.everywhere.iter().flat_map(|one| &one.query().columns);
+        columns.filter_map(|column| column.kind.family())
     }
 
     /// Makes the slots of databases that appeared, and drops those of databases that are gone or

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::collected::Collected;
 use super::commons::{Commons, End};
 use super::counters::TargetCounters;
-use super::flight::Flights;
+use super::exposition::Sent;
+use super::flight::{Flights, Ticket};
 use super::places::Places;
 use super::settings::ScrapeSettings;
 use super::worker::Worker;
@@ -183,31 +184,34 @@ impl Scraper {
             .clone()
     }
 
-    /// Collects from every target and returns what is ready at `deadline`. Never fails: a server
-    /// that could not be asked is in the answer as `pgexporter_postgresql_active 0`.
-    pub async fn scrape(&self, deadline: Instant) -> Exposition {
+    /// Begins to collect from every target; what is ready at `deadline` counts. Never fails: a
+    /// server that could not be asked is in the answer as `pgexporter_postgresql_active 0`.
+    #[must_use]
+    pub fn scrape(&self, deadline: Instant) -> Scrape {
         let settings = self.0.commons.settings.borrow().clone();
-        if let Some(kept) = self.cached(settings.cache_age) {
-            return kept;
+        let cached = self.cached(settings.cache_age);
+        let tickets = if cached.is_some() {
+            Vec::new()
+        } else {
+            let join = |worker: Arc<Handle>| {
+                let ticket = worker.flights.join(deadline);
+                (worker, ticket)
+            };
+            self.workers().into_iter().map(join).collect()
+        };
+        Scrape {
+            scraper: self.clone(),
+            settings,
+            deadline,
+            cached,
+            tickets,
+            sent: None,
         }
-        let workers = self.workers();
-        let answers = join_all(workers.iter().map(|worker| async move {
-            tokio::select! {
-                biased;
-                answer = worker.flights.collect(deadline) => worker.answer(answer),
-                () = self.0.commons.end.clone().reached() => worker.answer(None),
-            }
-        }))
-        .await;
-        let catalog = self.0.commons.catalog.borrow().clone();
-        let own = [Format::Text, Format::OpenMetrics]
-            .map(|format| own::render(&answers, &self.0.commons.counters, &self.0.logs, format));
-        let exposition = Exposition::new(own, catalog, answers);
-        if !settings.cache_age.is_zero() && exposition.size() as u64 <= settings.cache_size {
-            let mut cached = self.0.cached.lock().unwrap_or_else(PoisonError::into_inner);
-            *cached = Some((Instant::now(), exposition.clone()));
-        }
-        exposition
+    }
+
+    fn keep(&self, exposition: &Exposition) {
+        let mut cached = self.0.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        *cached = Some((Instant::now(), exposition.clone()));
     }
 
     fn cached(&self, age: Duration) -> Option<Exposition> {
@@ -252,6 +256,67 @@ impl Scraper {
         let mut families: Vec<FamilyOverview> = own.chain(listed).collect();
         families.sort_by(|a, b| a.name.cmp(&b.name));
         Overview { servers, families }
+    }
+}
+
+/// A scrape that goes on. Whoever drops it hears no more of it; the collections end by themselves.
+#[derive(Debug)]
+pub struct Scrape {
+    scraper: Scraper,
+    settings: ScrapeSettings,
+    deadline: Instant,
+    cached: Option<Exposition>,
+    tickets: Vec<(Arc<Handle>, Ticket)>,
+    sent: Option<Sent>,
+}
+
+impl Scrape {
+    /// What the collections will not change: the samples of collectors that are not due, and the
+    /// settings. Comes once every server has answered that it is as it was, while they work on.
+    pub async fn early(&mut self) -> Option<Exposition> {
+        if self.tickets.is_empty() {
+            return None;
+        }
+        let all = join_all(self.tickets.iter_mut().map(|(_, ticket)| ticket.early()));
+        let found = tokio::select! {
+            biased;
+            found = all => found,
+            () = sleep_until(self.deadline) => return None,
+            () = self.scraper.0.commons.end.clone().reached() => return None,
+        };
+        let found = found.into_iter().collect::<Option<Vec<_>>>()?;
+        let (exposition, sent) = Exposition::early(found)?;
+        self.sent = Some(sent);
+        Some(exposition)
+    }
+
+    /// All the rest.
+    pub async fn rest(self) -> Exposition {
+        if let Some(kept) = self.cached {
+            return kept;
+        }
+        let (scraper, deadline) = (&self.scraper.0, self.deadline);
+        let answers = self
+            .tickets
+            .into_iter()
+            .map(|(worker, mut ticket)| async move {
+                tokio::select! {
+                    biased;
+                    answer = ticket.answer(deadline) => worker.answer(answer),
+                    () = scraper.commons.end.clone().reached() => worker.answer(None),
+                }
+            });
+        let answers = join_all(answers).await;
+        let catalog = scraper.commons.catalog.borrow().clone();
+        let own = [Format::Text, Format::OpenMetrics]
+            .map(|format| own::render(&answers, &scraper.commons.counters, &scraper.logs, format));
+        if !self.settings.cache_age.is_zero() {
+            let whole = Exposition::new(own.clone(), Arc::clone(&catalog), answers.clone(), None);
+            if whole.size() as u64 <= self.settings.cache_size {
+                self.scraper.keep(&whole);
+            }
+        }
+        Exposition::new(own, catalog, answers, self.sent.as_ref())
     }
 }
 

@@ -175,6 +175,7 @@ impl Walker {
                 &mut due,
                 Ask::default(),
                 errand.shared,
+                &mut |_| {},
                 errand.deadline.passed(),
             )
             .await;

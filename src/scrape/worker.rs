@@ -265,9 +265,8 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order) {
         let started = Instant::now();
         let mut session = session;
-        let deadline = order.deadline().clone();
         let collected = tokio::select! {
-            collected = self.collector.collect(&mut session, &deadline) => Some(collected),
+            collected = self.collector.collect(&mut session, &order) => Some(collected),
             () = self.commons.end.clone().reached() => None,
         };
         let Some(mut collected) = collected else {
