@@ -28,8 +28,8 @@ impl Rounds {
     /// For the page.
     pub fn whole() -> Self {
         Self {
-            blocks: 20,
-            block: 10,
+            blocks: 40,
+            block: 5,
             early: 100,
             late: 1000,
         }
@@ -38,8 +38,8 @@ impl Rounds {
     /// For a look.
     pub fn quick() -> Self {
         Self {
-            blocks: 4,
-            block: 10,
+            blocks: 10,
+            block: 4,
             early: 50,
             late: 150,
         }

@@ -162,6 +162,14 @@ pub fn write_float(out: &mut Vec<u8>, value: f64) {
 /// Backslash and line feed always, the quotation mark where one ends the value. Bytes that are not
 /// UTF-8 become U+FFFD: both formats are UTF-8, and one bad name must not spoil a scrape.
 fn escape(out: &mut Vec<u8>, text: &[u8], quotes: bool) {
+    // Nearly all are plain. Looked at without a way out, so that many bytes are looked at at once.
+    let plain = text.iter().fold(true, |plain, byte| {
+        plain & byte.is_ascii() & !matches!(byte, b'\\' | b'\n' | b'"')
+    });
+    if plain {
+        out.extend_from_slice(text);
+        return;
+    }
     for chunk in text.utf8_chunks() {
         let valid = chunk.valid().as_bytes();
         let mut from = 0;

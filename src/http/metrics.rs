@@ -83,6 +83,8 @@ async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMa
     } else {
         let limit = negotiate::time_limit(&headers, settings.patience());
         let scrape = source.scraper.scrape(Instant::now() + limit);
+        // The servers are asked before the head of the answer is sent.
+        tokio::task::yield_now().await;
         answer(Body::from_stream(pieces(scrape, format)), format)
     };
     if settings.openmetrics {
@@ -121,7 +123,7 @@ fn pieces(
                 Stage::Pieces(mut pieces, then) => match (pieces.next(), then) {
                     (Some(piece), then) => return Some((Ok(piece), Stage::Pieces(pieces, then))),
                     (None, Some(scrape)) => {
-                        let rest = scrape.rest().await;
+                        let rest = scrape.rest(format).await;
                         Stage::Pieces(Box::new(rest.chunks(format)), None)
                     }
                     (None, None) => return None,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::error::QueryError;
 use super::exchange::{Job, Scratch};
 use super::row::Fields;
-use super::samples::{DoubleBuffer, QuerySamples};
+use super::samples::{DoubleBuffer, Draft, QuerySamples};
 use super::statement::Prepared;
 use super::value;
 use crate::catalog::{Catalog, Chosen, ColumnKind};
@@ -181,7 +181,7 @@ pub(super) struct Run<'a> {
     slot: &'a mut Slot,
     shared: Shared<'a>,
     /// What it gives; `None` once it has ended.
-    samples: Option<QuerySamples>,
+    samples: Option<Draft>,
 }
 
 impl<'a> Run<'a> {
@@ -191,7 +191,7 @@ impl<'a> Run<'a> {
         slot.fresh = true;
         let families = slot.chosen.query().columns.iter();
         let families = families.filter_map(|column| column.kind.family());
-        let samples = slot.buffer.take(|| QuerySamples::new(families));
+        let samples = slot.buffer.take(families);
         Self {
             slot,
             shared,

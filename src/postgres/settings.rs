@@ -8,7 +8,7 @@ use crate::exposition::SampleWriter;
 /// the session.
 #[derive(Debug, Default)]
 pub struct SettingsSamples {
-    text: Vec<u8>,
+    text: String,
     parts: Vec<Part>,
 }
 
@@ -51,8 +51,11 @@ impl SettingsSamples {
     /// In order of the names, each once.
     pub(super) fn sorted(self) -> Self {
         let Self { text, mut parts } = self;
-        let family = |part: &Part| &text[part.from as usize..][..usize::from(part.family)];
-        parts.sort_by(|a, b| family(a).cmp(family(b)));
+        let family = |part: &Part| {
+            text.get(part.from as usize..)?
+                .get(..usize::from(part.family))
+        };
+        parts.sort_by(|a, b| family(a).cmp(&family(b)));
         parts.dedup_by(|next, kept| family(next) == family(kept));
         let mut samples = Self { text, parts };
         samples.text.shrink_to_fit();
@@ -87,9 +90,9 @@ impl SettingsSamples {
             .get(part.from as usize..)?
             .split_at_checked(usize::from(part.line))?;
         Some(Setting {
-            family: std::str::from_utf8(line.get(..usize::from(part.family))?).ok()?,
-            help: std::str::from_utf8(rest.get(..usize::from(part.help))?).ok()?,
-            line,
+            family: line.get(..usize::from(part.family))?,
+            help: rest.get(..usize::from(part.help))?,
+            line: line.as_bytes(),
         })
     }
 
@@ -110,17 +113,19 @@ impl SettingsSamples {
             })
             .collect();
         let family = format!("pgexporter_pg_settings_{name}");
-        let from = self.text.len();
-        let mut sample = SampleWriter::begin(&mut self.text, &family);
+        let mut written = Vec::with_capacity(family.len() + labels.len() + 16);
+        let mut sample = SampleWriter::begin(&mut written, &family);
         sample.rendered(labels);
         match kind {
             b"bool" => sample.integer(i64::from(raw == b"on")),
             b"integer" | b"real" => value::number(Encoding::Text, raw).write(sample),
             _ => sample.integer(1),
         }
+        let from = self.text.len();
+        self.text.push_str(&String::from_utf8_lossy(&written));
         let line = self.text.len() - from;
         let help = fields.text(3);
-        self.text.extend_from_slice(help.as_bytes());
+        self.text.push_str(&help);
         let part = (
             u32::try_from(from),
             u16::try_from(family.len()),

@@ -18,8 +18,7 @@ pub struct Exposition(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The exporter's own families: text format, OpenMetrics.
-    own: [Bytes; 2],
+    own: Own,
     catalog: Arc<Catalog>,
     servers: Vec<Source>,
     /// Every piece that holds lines, in the order they are sent.
@@ -28,6 +27,33 @@ struct Inner {
     settings: Vec<(u32, u32)>,
     /// Nothing follows it.
     last: bool,
+}
+
+/// The exporter's own families, in the formats that are asked for.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    text: Bytes,
+    open_metrics: Bytes,
+}
+
+impl Own {
+    /// For an answer that is sent once.
+    pub(super) fn one(format: Format, render: impl Fn(Format) -> Vec<u8>) -> Self {
+        let mut own = Self::default();
+        match format {
+            Format::Text => own.text = render(format).into(),
+            Format::OpenMetrics => own.open_metrics = render(format).into(),
+        }
+        own
+    }
+
+    /// For an answer that is kept.
+    pub(super) fn both(render: impl Fn(Format) -> Vec<u8>) -> Self {
+        Self {
+            text: render(Format::Text).into(),
+            open_metrics: render(Format::OpenMetrics).into(),
+        }
+    }
 }
 
 /// Where samples come from.
@@ -89,20 +115,22 @@ struct Piece {
     buffer: u32,
 }
 
-/// Pieces of the body are at least this long, in bytes, the last one excepted.
-const CHUNK: usize = 64 * 1024;
+/// Short pieces are sent together, up to this many bytes.
+const CHUNK: usize = 16 * 1024;
+/// Lines of at least this many bytes are sent from where they stand.
+const LONG: usize = 4 * 1024;
 
 impl Exposition {
     /// All that the servers brought, but what was sent.
     pub(super) fn new(
-        own: [Vec<u8>; 2],
+        own: Own,
         catalog: Arc<Catalog>,
         servers: Vec<Arc<Collected>>,
         sent: Option<&Sent>,
     ) -> Self {
         let servers = servers.into_iter().map(Source::Done).collect();
         let mut inner = Inner {
-            own: own.map(Bytes::from),
+            own,
             catalog,
             servers,
             last: true,
@@ -149,6 +177,7 @@ impl Exposition {
             format,
             stage: Stage::Own,
             at: 0,
+            next: None,
         }
     }
 
@@ -229,20 +258,25 @@ struct Chunks {
     format: Format,
     stage: Stage,
     at: usize,
+    /// Lines that follow what was gathered last.
+    next: Option<Bytes>,
 }
 
 impl Iterator for Chunks {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
+        if let Some(lines) = self.next.take() {
+            return Some(lines);
+        }
         let mut out = Vec::new();
-        while out.len() < CHUNK {
+        while out.len() < CHUNK && self.next.is_none() {
             match self.stage {
                 Stage::Own => {
                     self.stage = Stage::Families;
                     let own = match self.format {
-                        Format::Text => &self.inner.own[0],
-                        Format::OpenMetrics => &self.inner.own[1],
+                        Format::Text => &self.inner.own.text,
+                        Format::OpenMetrics => &self.inner.own.open_metrics,
                     };
                     if !own.is_empty() {
                         return Some(own.clone());
@@ -267,7 +301,10 @@ impl Iterator for Chunks {
                 Stage::End => break,
             }
         }
-        (!out.is_empty()).then(|| Bytes::from(out))
+        if out.is_empty() {
+            return self.next.take();
+        }
+        Some(Bytes::from(out))
     }
 }
 
@@ -278,8 +315,8 @@ impl Chunks {
         let Some(piece) = inner.pieces.get(self.at) else {
             return false;
         };
-        if out.is_empty() {
-            out.reserve(CHUNK + 16 * 1024);
+        if out.capacity() == 0 {
+            out.reserve(CHUNK + LONG);
         }
         if self.at == 0 || inner.pieces[self.at - 1].family != piece.family {
             let family = &inner.catalog.families[piece.family as usize];
@@ -291,7 +328,12 @@ impl Chunks {
             write_head(out, head, self.format);
         }
         let samples = &inner.servers[piece.server as usize].queries()[piece.query as usize];
-        out.extend_from_slice(&samples.families[piece.buffer as usize].1);
+        let lines = &samples.families[piece.buffer as usize].1;
+        if lines.len() < LONG {
+            out.extend_from_slice(lines);
+        } else {
+            self.next = Some(lines.clone());
+        }
         self.at += 1;
         true
     }

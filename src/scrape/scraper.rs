@@ -12,7 +12,7 @@ use tracing::info;
 use super::collected::Collected;
 use super::commons::{Commons, End};
 use super::counters::TargetCounters;
-use super::exposition::Sent;
+use super::exposition::{Own, Sent};
 use super::flight::{Flights, Ticket};
 use super::places::Places;
 use super::settings::ScrapeSettings;
@@ -290,8 +290,8 @@ impl Scrape {
         Some(exposition)
     }
 
-    /// All the rest.
-    pub async fn rest(self) -> Exposition {
+    /// All the rest, with the exporter's own families in that format.
+    pub async fn rest(self, format: Format) -> Exposition {
         if let Some(kept) = self.cached {
             return kept;
         }
@@ -308,14 +308,16 @@ impl Scrape {
             });
         let answers = join_all(answers).await;
         let catalog = scraper.commons.catalog.borrow().clone();
-        let own = [Format::Text, Format::OpenMetrics]
-            .map(|format| own::render(&answers, &scraper.commons.counters, &scraper.logs, format));
+        let render =
+            |format| own::render(&answers, &scraper.commons.counters, &scraper.logs, format);
         if !self.settings.cache_age.is_zero() {
-            let whole = Exposition::new(own.clone(), Arc::clone(&catalog), answers.clone(), None);
+            let own = Own::both(render);
+            let whole = Exposition::new(own, Arc::clone(&catalog), answers.clone(), None);
             if whole.size() as u64 <= self.settings.cache_size {
                 self.scraper.keep(&whole);
             }
         }
+        let own = Own::one(format, render);
         Exposition::new(own, catalog, answers, self.sent.as_ref())
     }
 }
