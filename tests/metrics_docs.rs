@@ -20,6 +20,15 @@ fn made() -> BTreeMap<String, String> {
             kind: family.kind,
             help: &family.help,
         })
+        .chain(
+            pgexporter::kubernetes::FAMILIES
+                .iter()
+                .map(|family| OwnFamily {
+                    name: family.name,
+                    kind: family.kind,
+                    help: family.help,
+                }),
+        )
         .collect();
     let pages = markdown(&load(&[]).unwrap(), &own);
     pages

@@ -102,7 +102,7 @@ fn list(path: &Path) -> Result<Vec<PathBuf>, CatalogError> {
 }
 
 /// Gives every family its index, and refuses definitions that contradict each other.
-fn join(parsed: Vec<Parsed>) -> Result<Catalog, CatalogError> {
+pub(super) fn join(parsed: Vec<Parsed>) -> Result<Catalog, CatalogError> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut labels: HashMap<String, (Vec<String>, String)> = HashMap::new();
     for Parsed {
@@ -143,7 +143,7 @@ fn join(parsed: Vec<Parsed>) -> Result<Catalog, CatalogError> {
             }
         }
     }
-    let families: Vec<Family> = families.into_values().collect();
+    let families: Vec<Arc<Family>> = families.into_values().map(Arc::new).collect();
     let index: HashMap<&str, usize> = families
         .iter()
         .enumerate()
@@ -170,7 +170,11 @@ fn join(parsed: Vec<Parsed>) -> Result<Catalog, CatalogError> {
             },
         )
         .collect();
-    Ok(Catalog { metrics, families })
+    Ok(Catalog {
+        metrics,
+        families,
+        base: None,
+    })
 }
 
 fn values(query: &super::Query) -> impl Iterator<Item = usize> {

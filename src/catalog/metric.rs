@@ -11,17 +11,44 @@ use crate::model::Kind;
 pub struct Catalog {
     /// In the order of the files.
     pub metrics: Vec<Arc<Metric>>,
-    /// Sorted by name; a [`Column`] refers to it by index.
-    pub families: Vec<Family>,
+    /// Those of `base` first, then the rest, each part sorted by name; a [`Column`] refers to it
+    /// by index.
+    pub families: Vec<Arc<Family>>,
+    /// The catalogue that this one adds to: what it has keeps its index here.
+    pub base: Option<Arc<Catalog>>,
 }
 
 impl Catalog {
     /// The index of a family.
     #[must_use]
     pub fn family(&self, name: &str) -> Option<usize> {
-        self.families
-            .binary_search_by(|family| family.name.as_str().cmp(name))
-            .ok()
+        let (first, rest) = self.families.split_at(self.inherited());
+        let find = |families: &[Arc<Family>]| {
+            families
+                .binary_search_by(|family| family.name.as_str().cmp(name))
+                .ok()
+        };
+        find(first).or_else(|| Some(find(rest)? + first.len()))
+    }
+
+    /// How many families are those of `base`.
+    fn inherited(&self) -> usize {
+        let base = self.base.as_ref().map_or(0, |base| base.families.len());
+        base.min(self.families.len())
+    }
+
+    /// The index in `other` of a family of this catalogue.
+    #[must_use]
+    pub fn index_in(&self, other: &Arc<Catalog>, family: usize) -> Option<usize> {
+        let same = std::ptr::eq(self, Arc::as_ptr(other));
+        let inherits = self
+            .base
+            .as_ref()
+            .is_some_and(|base| Arc::ptr_eq(base, other));
+        if same || (inherits && family < other.families.len()) {
+            return Some(family);
+        }
+        other.family(&self.families.get(family)?.name)
     }
 }
 
@@ -56,7 +83,7 @@ impl fmt::Display for Source {
 }
 
 /// One `tag`, with a query for each range of versions.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
     /// `pgexporter_<tag>` begins the name of each of its families.
     pub tag: String,
@@ -89,7 +116,7 @@ pub struct Metric {
 }
 
 /// One alternative.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Query {
     /// The first version that runs it.
     pub version: Version,

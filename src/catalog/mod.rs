@@ -6,6 +6,7 @@ mod choose;
 pub mod docs;
 mod files;
 mod metric;
+mod own;
 mod parse;
 mod raw;
 
@@ -14,3 +15,4 @@ pub use files::{CatalogError, load};
 pub use metric::{
     Catalog, Column, ColumnKind, Family, Metric, Query, Scope, Side, Source, Version,
 };
+pub use own::{OwnMetrics, claims, is_reserved};

@@ -111,6 +111,12 @@ pub struct Main {
     pub kubernetes_allow_local_hosts: bool,
     /// Patterns of the hosts they may name; empty is all. Ours.
     pub kubernetes_allowed_hosts: Vec<String>,
+    /// Most of them that a namespace may bring; 0 is no limit. Ours.
+    pub kubernetes_max_targets_per_namespace: usize,
+    /// Whether they are shared among pods. Ours.
+    pub kubernetes_shards: Shards,
+    /// What else than resources brings them. Ours.
+    pub kubernetes_discover: Discover,
 }
 
 /// A section of a server.
@@ -160,6 +166,24 @@ pub enum KubernetesMode {
     On,
     /// Never.
     Off,
+}
+
+/// `kubernetes_shards`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shards {
+    /// Each pod scrapes all of them.
+    Off,
+    /// Each one is scraped by one of the pods that hold a Lease.
+    Lease,
+}
+
+/// `kubernetes_discover`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discover {
+    /// Nothing.
+    Off,
+    /// Services with an annotation of ours.
+    Services,
 }
 
 /// `hugepage`.

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::configuration::{HugePage, KubernetesMode, ProcessTitle, ServerKind, ServerTls};
+use super::configuration::{
+    Discover, HugePage, KubernetesMode, ProcessTitle, ServerKind, ServerTls, Shards,
+};
 use super::value::Value;
 use crate::telemetry::{LogFormat, LogLevel, LogMode, LogType};
 
@@ -186,6 +188,8 @@ word_fields! {
     LogMode { "append" => Append, "create" => Create }
     LogFormat { "text" => Text, "json" => Json }
     KubernetesMode { "auto" => Auto, "on" => On, "off" => Off }
+    Shards { "off" => Off, "lease" => Lease }
+    Discover { "off" => Off, "services" => Services }
     HugePage { "off" => Off, "try" => Try, "on" => On }
     ProcessTitle {
         "never" => Never, "strict" => Strict, "minimal" => Minimal, "verbose" => Verbose

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::check;
 use super::configuration::{
-    Configuration, HugePage, KubernetesMode, Main, ProcessTitle, Server, ServerKind, ServerTls,
-    TlsFiles,
+    Configuration, Discover, HugePage, KubernetesMode, Main, ProcessTitle, Server, ServerKind,
+    ServerTls, Shards, TlsFiles,
 };
 use super::errors::{ConfigErrors, Report};
 use super::ini::{self, Entry, Section};
@@ -318,6 +318,9 @@ pub(super) fn blank_main() -> Main {
         kubernetes_selector: String::new(),
         kubernetes_allow_local_hosts: false,
         kubernetes_allowed_hosts: Vec::new(),
+        kubernetes_max_targets_per_namespace: 0,
+        kubernetes_shards: Shards::Off,
+        kubernetes_discover: Discover::Off,
     }
 }
 

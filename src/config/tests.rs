@@ -410,9 +410,9 @@ fn what_does_nothing_is_noticed_and_keeps_nothing_from_running() {
     for (main, server, expected) in [
         ("alerts = off", "", "f:5: alerts: has no effect yet"),
         (
-            "kubernetes_shards = lease",
+            "history_backend = sqlite",
             "",
-            "f:5: kubernetes_shards: has no effect yet",
+            "f:5: history_backend: has no effect yet",
         ),
         (
             "libev = select",

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::{KubernetesMode, Main};
-use crate::kubernetes::{self, Control, KubernetesError, Options};
+use crate::config::{Discover, KubernetesMode, Main, Shards};
+use crate::http::Readiness;
+use crate::kubernetes::{self, Control, KubernetesError, Options, Progress, Started};
 use crate::shutdown::Shutdown;
 
 /// Where the kubelet puts what a pod logs in with.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// Starts the controller where the configuration wants it. What comes back turns true once the
-/// first list was resolved; it is true at once where there is no cluster.
+/// Starts the controller where the configuration wants it; `None` where it wants none.
 ///
 /// # Errors
 /// A cluster is wanted and there is none.
@@ -21,21 +21,37 @@ pub(super) async fn start(
     main: &Main,
     control: Control,
     shutdown: &Shutdown,
-) -> Result<watch::Receiver<bool>, KubernetesError> {
+) -> Result<Option<Started>, KubernetesError> {
     let wanted = match main.kubernetes {
         KubernetesMode::On => true,
         KubernetesMode::Off => false,
         KubernetesMode::Auto => in_a_pod(),
     };
     if !wanted {
-        return Ok(watch::channel(true).1);
+        return Ok(None);
     }
     let options = Options {
         namespaces: main.kubernetes_namespaces.clone(),
         selector: main.kubernetes_selector.clone(),
         owner: owner(),
+        shards: main.kubernetes_shards == Shards::Lease,
+        discover: main.kubernetes_discover == Discover::Services,
     };
-    kubernetes::start(options, control, shutdown).await
+    kubernetes::start(options, control, shutdown)
+        .await
+        .map(Some)
+}
+
+/// What `/readyz` says of it.
+pub(super) fn readiness(progress: &Progress) -> Readiness {
+    let mut reasons = Vec::new();
+    if !progress.synced {
+        reasons.push("the first list of PostgresTargets is not resolved yet".to_owned());
+    }
+    reasons.extend(progress.blocked.clone());
+    let ready = reasons.is_empty();
+    reasons.extend(progress.notes.iter().cloned());
+    Readiness { ready, reasons }
 }
 
 fn in_a_pod() -> bool {

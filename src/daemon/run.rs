@@ -13,7 +13,7 @@ use super::process::signals::{Signal, Signals};
 use super::reload::{Published, reload};
 use super::{cluster, settings, tell};
 use crate::http::{self, Readiness};
-use crate::kubernetes::Control;
+use crate::kubernetes::{Control, Progress};
 use crate::scrape::Scraper;
 use crate::shutdown::Shutdown;
 use crate::targets::{Loaded, Publisher, Sources};
@@ -92,19 +92,16 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         publisher: published.targets.clone(),
         health: scraper.health(),
     };
-    let mut synced = cluster::start(main, control, &ports).await?;
+    let started = cluster::start(main, control, &ports).await?;
+    let mut progress = started.as_ref().map(|started| started.progress.clone());
+    if let Some(started) = started {
+        scraper.serve_also(started.families);
+    }
     http::serve_metrics(metrics, scraper.clone(), http_reader.clone(), &ports)?;
     if !health.is_empty() {
         http::serve_health(health, readiness_reader, http_reader, &ports)?;
     }
-    let mut waits = !*synced.borrow_and_update();
-    readiness.send_replace(Readiness {
-        ready: !waits,
-        reasons: match waits {
-            true => vec!["the first list of PostgresTargets is not resolved yet".to_owned()],
-            false => Vec::new(),
-        },
-    });
+    readiness.send_replace(ready(&mut progress));
     info!(
         version = env!("CARGO_PKG_VERSION"),
         metrics = main.metrics,
@@ -119,12 +116,8 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
-            Ok(()) = synced.changed(), if waits => {
-                waits = false;
-                readiness.send_replace(Readiness {
-                    ready: true,
-                    reasons: Vec::new(),
-                });
+            () = progressed(&mut progress) => {
+                readiness.send_replace(ready(&mut progress));
                 continue;
             }
         };
@@ -152,6 +145,27 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     end(&sessions, SESSIONS).await;
     info!("pgexporter has ended");
     Ok(())
+}
+
+/// Whether the program can do its work: at once, where no cluster has to be read first.
+fn ready(progress: &mut Option<watch::Receiver<Progress>>) -> Readiness {
+    match progress {
+        Some(progress) => cluster::readiness(&progress.borrow_and_update()),
+        None => Readiness {
+            ready: true,
+            reasons: Vec::new(),
+        },
+    }
+}
+
+/// Completes when more is known of the cluster.
+async fn progressed(progress: &mut Option<watch::Receiver<Progress>>) {
+    if let Some(progress) = progress
+        && progress.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn end(tasks: &Shutdown, limit: Duration) {

@@ -63,5 +63,6 @@ pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::Settings> {
         },
         allow_local_hosts: main.kubernetes_allow_local_hosts,
         allowed_hosts: main.kubernetes_allowed_hosts.clone(),
+        max_targets: main.kubernetes_max_targets_per_namespace,
     })
 }

@@ -2,5 +2,7 @@
 //! order. Values and labels go in, bytes come out.
 
 mod encode;
+mod own;
 
 pub use encode::{FamilyHead, Format, SampleWriter, render_label, write_float, write_head};
+pub use own::{OwnFamilies, write_own};

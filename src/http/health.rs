@@ -21,7 +21,7 @@ use crate::shutdown::Shutdown;
 pub struct Readiness {
     /// Whether it can.
     pub ready: bool,
-    /// Why not: one short line each, without secrets.
+    /// Why not, or what a person should know all the same: one short line each, without secrets.
     pub reasons: Vec<String>,
 }
 
@@ -91,12 +91,14 @@ fn answer(check: &str, method: &Method, query: Option<&str>, readiness: &Readine
 }
 
 fn body(check: &str, verbose: bool, readiness: &Readiness) -> String {
-    if readiness.ready && !verbose {
+    if readiness.ready && !verbose && readiness.reasons.is_empty() {
         return "ok".to_owned();
     }
     let mut text = String::new();
     if verbose {
         text.push_str("[+]process ok\n");
+    } else if readiness.ready {
+        text.push_str("ok\n");
     }
     if !readiness.ready && readiness.reasons.is_empty() {
         text.push_str("not ready yet\n");

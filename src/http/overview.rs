@@ -264,7 +264,8 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
         .trouble
         .as_ref()
         .filter(|t| told && !t.message.is_empty());
-    if trouble.is_none() && !health.pooled && health.denied.is_empty() {
+    let whole = health.denied.is_empty() && health.left_out.is_empty();
+    if trouble.is_none() && !health.pooled && whole {
         return Ok(());
     }
     out.write_str("<tr class=\"notes\"><td colspan=\"6\">")?;
@@ -286,6 +287,19 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
             "<p class=\"note\">The role may not read: <code>{}</code>. Grant it \
              <code>pg_monitor</code> to see them.</p>",
             Escaped(&health.denied.join(", "))
+        )?;
+    }
+    if !health.left_out.is_empty() {
+        let names: Vec<&str> = health
+            .left_out
+            .iter()
+            .map(|(one, _)| one.as_str())
+            .collect();
+        write!(
+            out,
+            "<p class=\"note\">Left out, because there are more samples than this server may have: \
+             <code>{}</code>. Raise its limit, or exclude them.</p>",
+            Escaped(&names.join(", "))
         )?;
     }
     if health.pooled {
@@ -376,6 +390,7 @@ mod tests {
                         samples: 12_345,
                         pooled: true,
                         denied: vec!["pg_statements".to_owned(), "pg_hba".to_owned()],
+                        left_out: vec![("table_bloat".to_owned(), 3)],
                     },
                 ),
                 server(

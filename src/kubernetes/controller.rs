@@ -4,25 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _, stream};
-use kube::runtime::watcher::Event;
-use kube::{Client, Config};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use kube::Client;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::entry::Entry;
-use super::events::{self, Happening, Happenings, Key, Watch};
-use super::resolve::{Material, Named, NamedKind, ResolveError, Versions, named, resolve};
-use super::resource::PostgresTarget;
-use super::settings::{Options, Settings};
-use super::status::StatusWriter;
-use super::validate::{Surroundings, validate};
+use super::client::{ApiResource, Book, Kind};
+use super::entry::{Entry, Key, Source};
+use super::lease::Share;
+use super::metrics::{Metrics, Outcome};
+use super::refusal::Refusal;
+use super::registry::Registry;
+use super::resolve::{Material, ResolveError, Versions, resolve};
+use super::settings::Settings;
+use super::validate::{Surroundings, labels_of, validate};
 use super::verdict::{Verdict, Verdicts};
-use crate::catalog::{Catalog, ColumnKind};
-use crate::security::tls::provider;
+use super::watches::{Happenings, Watch};
+use crate::catalog::Catalog;
 use crate::shutdown::Shutdown;
-use crate::targets::{HealthBoard, Publisher};
+use crate::targets::{HealthBoard, Publisher, Target, Tenure};
 
 /// Resources that are resolved at once.
 const AT_ONCE: usize = 16;
@@ -32,20 +35,8 @@ const BATCH: usize = 256;
 const RETRY: Duration = Duration::from_secs(3);
 /// How often named objects are read again where they cannot be watched.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-
-/// Why the controller cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum KubernetesError {
-    /// There is no way to the API server.
-    #[error(
-        "kubernetes: there is no configuration of a cluster ({0}); run it in a pod with a service \
-         account, name a kubeconfig in KUBECONFIG, or set kubernetes = off"
-    )]
-    NoCluster(String),
-    /// The configuration cannot be used.
-    #[error("kubernetes: the configuration of the cluster cannot be used: {0}")]
-    Unusable(String),
-}
+/// How often it is looked whether a server refused a password whose Secret nobody watches.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the controller reads and writes beside the API.
 #[derive(Debug)]
@@ -60,81 +51,105 @@ pub struct Control {
     pub health: HealthBoard,
 }
 
-/// Starts controller and status writer as tasks of the shutdown. What comes back turns true once
-/// the first list of resources was resolved.
-///
-/// The cluster is found as kubectl does it: `KUBECONFIG`, else `~/.kube/config`, else the service
-/// account of the pod.
-///
-/// # Errors
-/// There is no cluster to speak to. That it does not answer is no error: it is tried again.
-pub async fn start(
-    options: Options,
-    control: Control,
-    shutdown: &Shutdown,
-) -> Result<watch::Receiver<bool>, KubernetesError> {
-    // The library takes the process's default; another that came first is the same one.
-    let _ = Arc::unwrap_or_clone(provider()).install_default();
-    let config = Config::infer()
-        .await
-        .map_err(|error| KubernetesError::NoCluster(error.to_string()))?;
-    info!(server = %config.cluster_url, "reading PostgresTargets");
-    let client =
-        Client::try_from(config).map_err(|error| KubernetesError::Unusable(error.to_string()))?;
-    let (synced, synced_reader) = watch::channel(false);
-    let (verdicts, verdicts_reader) = watch::channel(Verdicts::default());
-    let (watches, happenings) = events::watch(&client, &options.namespaces, &options.selector);
-    let status = StatusWriter {
-        client: client.clone(),
-        verdicts: verdicts_reader,
-        health: control.health.clone(),
-        owner: options.owner,
-    };
-    let controller = Controller {
-        client,
-        control,
-        watches: watches
-            .into_iter()
-            .map(|watch| (watch, WatchState::default()))
-            .collect(),
-        entries: BTreeMap::new(),
-        dirty: BTreeSet::new(),
-        retry: None,
-        verdicts,
-        synced,
-    };
-    shutdown.spawn("kubernetes", controller.run(happenings, shutdown.clone()));
-    shutdown.spawn("status", status.run(shutdown.clone()));
-    Ok(synced_reader)
+/// How far the controller is, for `/readyz`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The first list was resolved.
+    pub synced: bool,
+    /// Why it cannot do its work: a right without which there are no targets.
+    pub blocked: Option<String>,
+    /// What else a person should know: rights that are missing, a Lease that is lost.
+    pub notes: Vec<String>,
 }
 
-/// What was found of a resource; nothing of one that is paused.
-type Resolved = (Key, Versions, Option<Result<Material, ResolveError>>);
+pub(super) struct Controller {
+    pub client: Client,
+    pub owner: String,
+    pub control: Control,
+    pub watches: BTreeMap<Watch, WatchState>,
+    pub share: watch::Receiver<Share>,
+    pub missing: watch::Receiver<BTreeSet<ApiResource>>,
+    pub verdicts: watch::Sender<Verdicts>,
+    pub progress: watch::Sender<Progress>,
+    pub book: Arc<Book>,
+    pub metrics: Arc<Metrics>,
+    pub found: Found,
+}
 
-struct Controller {
-    client: Client,
-    control: Control,
-    watches: BTreeMap<Watch, WatchState>,
-    entries: BTreeMap<Key, Entry>,
-    dirty: BTreeSet<Key>,
+/// What is known, and what has yet to be found out.
+#[derive(Default)]
+pub(super) struct Found {
+    pub entries: BTreeMap<Key, Entry>,
+    /// To be resolved.
+    pub dirty: BTreeSet<Key>,
+    /// Namespaces whose population has changed.
+    pub touched: BTreeSet<String>,
+    /// How long the targets may be served.
+    pub tenure: Tenure,
+    /// The families that targets bring themselves.
+    pub registry: Registry,
+    /// Being resolved.
+    flying: BTreeSet<Key>,
+    /// To be tried again: the API server did not answer.
+    unavailable: BTreeSet<Key>,
     retry: Option<Instant>,
-    verdicts: watch::Sender<Verdicts>,
-    synced: watch::Sender<bool>,
+    doubts: u64,
+    /// The labels of a catalogue.
+    labels: Option<(Arc<Catalog>, BTreeSet<String>)>,
 }
 
 #[derive(Default)]
-struct WatchState {
+pub(super) struct WatchState {
     /// What was seen in a list that has begun.
-    seen: BTreeSet<Key>,
-    listed: bool,
-    failing: bool,
+    pub seen: BTreeSet<Key>,
+    pub listed: bool,
+    pub failing: bool,
+}
+
+/// What was found of a resource.
+struct Resolved {
+    key: Key,
+    doubt: u64,
+    versions: Versions,
+    material: Result<Material, ResolveError>,
+    took: Duration,
+}
+
+type Flights = FuturesUnordered<BoxFuture<'static, Resolved>>;
+
+impl Found {
+    /// A doubt like no other.
+    pub(super) fn doubt(&mut self) -> u64 {
+        self.doubts += 1;
+        self.doubts
+    }
+
+    /// The target that was served is served no longer.
+    pub(super) fn withdraw(&mut self, target: Option<&Arc<Target>>) {
+        if let Some(metrics) = target.and_then(|target| target.metrics.as_ref()) {
+            self.registry.remove(metrics);
+        }
+    }
+
+    fn labels(&mut self, catalog: &Arc<Catalog>) -> BTreeSet<String> {
+        match &self.labels {
+            Some((of, labels)) if Arc::ptr_eq(of, catalog) => labels.clone(),
+            _ => {
+                let labels = labels_of(catalog);
+                self.labels = Some((Arc::clone(catalog), labels.clone()));
+                labels
+            }
+        }
+    }
 }
 
 impl Controller {
-    async fn run(mut self, mut happenings: Happenings, shutdown: Shutdown) {
+    pub(super) async fn run(mut self, mut happenings: Happenings, shutdown: Shutdown) {
         let mut read_again = Instant::now() + READ_AGAIN;
+        let mut look = Instant::now() + LOOK;
+        let mut flights = Flights::new();
         loop {
-            let retry = self.retry.unwrap_or(read_again).min(read_again);
+            let retry = self.found.retry.unwrap_or(read_again).min(read_again);
             tokio::select! {
                 () = shutdown.begun() => return,
                 Some((watch, seen)) = happenings.next() => {
@@ -146,285 +161,201 @@ impl Controller {
                         }
                     }
                 }
+                Some(resolved) = flights.next(), if !flights.is_empty() => {
+                    self.land(resolved);
+                    while let Some(Some(resolved)) = flights.next().now_or_never() {
+                        self.land(resolved);
+                    }
+                }
                 Ok(()) = self.control.settings.changed() => self.doubt_all(),
                 Ok(()) = self.control.catalog.changed() => self.doubt_all(),
+                Ok(()) = self.share.changed() => self.touch_all(),
+                Ok(()) = self.missing.changed() => {}
+                () = sleep_until(look), if self.is_blind() => {
+                    look = Instant::now() + LOOK;
+                    self.doubt_refused_passwords();
+                }
                 () = sleep_until(retry) => {
-                    self.retry = None;
-                    let unjudged = self.entries.iter().filter(|(_, entry)| entry.judged.is_none());
-                    self.dirty.extend(unjudged.map(|(key, _)| key.clone()));
+                    self.found.retry = None;
+                    let unavailable = std::mem::take(&mut self.found.unavailable);
+                    self.found.dirty.extend(unavailable);
                     if read_again <= Instant::now() {
                         read_again = Instant::now() + READ_AGAIN;
                         self.doubt_unwatched();
                     }
                 }
             }
-            tokio::select! {
-                () = shutdown.begun() => return,
-                () = self.reconcile() => {}
-            }
+            self.settle();
+            self.take_off(&mut flights);
             self.publish();
         }
     }
 
-    /// Takes an event in: what may have changed is in doubt afterwards.
-    fn see(&mut self, watch: &Watch, seen: Happening) {
-        if let Happening::Failed(error) = seen {
-            return self.failed(watch, &error);
-        }
-        let Some(state) = self.watches.get_mut(watch) else {
-            return;
-        };
-        // The beginning of a list is only an attempt; what comes of it is an answer.
-        let attempt = matches!(&seen, Happening::Object(_, Event::Init))
-            || matches!(&seen, Happening::Target(event) if matches!(**event, Event::Init));
-        if !attempt && std::mem::take(&mut state.failing) {
-            info!("the API server lets us watch {} again", watch.what());
-        }
-        match seen {
-            Happening::Target(event) => self.see_target(watch, *event),
-            Happening::Object(kind, event) => self.see_object(watch, kind, event),
-            Happening::Failed(_) => {}
-        }
-    }
-
-    fn see_target(&mut self, watch: &Watch, event: Event<PostgresTarget>) {
-        let Some(state) = self.watches.get_mut(watch) else {
-            return;
-        };
-        match event {
-            Event::Init => state.seen.clear(),
-            Event::InitApply(resource) => {
-                state.seen.insert(key(&resource));
-                self.applied(resource);
-            }
-            Event::Apply(resource) => self.applied(resource),
-            Event::Delete(resource) => {
-                self.entries.remove(&key(&resource));
-            }
-            Event::InitDone => {
-                state.listed = true;
-                let seen = std::mem::take(&mut state.seen);
-                self.entries
-                    .retain(|key, _| !watch.covers(&key.0) || seen.contains(key));
-            }
-        }
-    }
-
-    fn see_object(&mut self, watch: &Watch, kind: NamedKind, event: Event<(Key, Option<String>)>) {
-        let named = |name: &str| Named {
-            kind,
-            name: name.to_owned(),
-        };
-        match event {
-            Event::Init => {
-                if let Some(state) = self.watches.get_mut(watch) {
-                    state.seen.clear();
-                }
-            }
-            Event::InitApply((key, version)) => {
-                let wanted = self.object(&key.0, &named(&key.1), version.as_deref());
-                if let Some(state) = self.watches.get_mut(watch).filter(|_| wanted) {
-                    state.seen.insert(key);
-                }
-            }
-            Event::Apply((key, version)) => {
-                self.object(&key.0, &named(&key.1), version.as_deref());
-            }
-            Event::Delete((key, _)) => {
-                self.object(&key.0, &named(&key.1), None);
-            }
-            Event::InitDone => {
-                let Some(state) = self.watches.get_mut(watch) else {
-                    return;
-                };
-                state.listed = true;
-                let seen = std::mem::take(&mut state.seen);
-                let gone = self.entries.iter().filter(|((namespace, _), entry)| {
-                    entry.versions.iter().any(|(named, version)| {
-                        version.is_some()
-                            && watch.sees(namespace, named)
-                            && !seen.contains(&(namespace.clone(), named.name.clone()))
-                    })
-                });
-                self.dirty.extend(gone.map(|(key, _)| key.clone()));
-            }
-        }
-    }
-
-    fn failed(&mut self, watch: &Watch, error: &kube::runtime::watcher::Error) {
-        let Some(state) = self.watches.get_mut(watch) else {
-            return;
-        };
-        let forbidden = events::is_forbidden(error);
-        if forbidden {
-            state.listed = false;
-        }
-        if std::mem::replace(&mut state.failing, true) {
-            return;
-        }
-        let what = watch.what();
-        let why = events::say(error);
-        if forbidden && watch.objects.is_some() {
-            warn!(
-                "{what} may not be watched: those that are named are read again each minute ({why})"
-            );
-        } else {
-            warn!("{what} cannot be watched; what is known stays, and it is tried again ({why})");
-        }
-    }
-
-    fn applied(&mut self, resource: PostgresTarget) {
-        let key = key(&resource);
-        let known = self.entries.get_mut(&key);
-        match known {
-            // What changed is the status, which we write, or something that is not ours.
-            Some(entry)
-                if entry.resource.metadata.uid == resource.metadata.uid
-                    && entry.resource.spec == resource.spec =>
-            {
-                let same = entry.resource.metadata.generation == resource.metadata.generation;
-                if !same {
-                    entry.resource = Arc::new(resource);
-                }
-            }
-            known => {
-                let before = known.filter(|one| one.resource.metadata.uid == resource.metadata.uid);
-                let entry = Entry::new(resource, before);
-                self.entries.insert(key.clone(), entry);
-                self.dirty.insert(key);
-            }
-        }
-    }
-
-    /// An object is there with this version, or is gone. Returns whether any resource names it.
-    fn object(&mut self, namespace: &str, named: &Named, version: Option<&str>) -> bool {
-        let mut any = false;
-        let first = (namespace.to_owned(), String::new());
-        let here = self.entries.range(first..);
-        for (key, entry) in here.take_while(|(key, _)| key.0 == namespace) {
-            if let Some(read) = entry.versions.get(named) {
-                any = true;
-                if read.as_deref() != version {
-                    self.dirty.insert(key.clone());
-                }
-            }
-        }
-        any
-    }
-
-    fn doubt_all(&mut self) {
-        self.dirty.extend(self.entries.keys().cloned());
-    }
-
-    /// Whose objects nobody watches has to look again.
-    fn doubt_unwatched(&mut self) {
-        let blind: Vec<&Watch> = self
-            .watches
-            .iter()
-            .filter(|(watch, state)| watch.objects.is_some() && !state.listed)
-            .map(|(watch, _)| watch)
-            .collect();
-        let doubtful = self.entries.iter().filter(|((namespace, _), entry)| {
-            named(&entry.resource)
-                .iter()
-                .any(|one| blind.iter().any(|watch| watch.sees(namespace, one)))
-        });
-        self.dirty.extend(doubtful.map(|(key, _)| key.clone()));
-    }
-
-    /// Resolves and validates whatever is in doubt.
-    async fn reconcile(&mut self) {
-        let work: Vec<(Key, Arc<PostgresTarget>)> = std::mem::take(&mut self.dirty)
-            .into_iter()
-            .filter_map(|key| {
-                let resource = Arc::clone(&self.entries.get(&key)?.resource);
-                Some((key, resource))
-            })
-            .collect();
-        if work.is_empty() {
-            return;
-        }
-        let client = &self.client;
-        let resolved: Vec<Resolved> = stream::iter(work)
-            .map(|(key, resource)| async move {
-                let mut versions = Versions::new();
-                if resource.spec.paused {
-                    return (key, versions, None);
-                }
-                let material = resolve(client, &resource, &mut versions).await;
-                (key, versions, Some(material))
-            })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        let settings = self.control.settings.borrow_and_update().clone();
-        let labels = labels(&self.control.catalog.borrow_and_update());
-        let file = self.control.publisher.file();
-        let taken: BTreeSet<String> = file.iter().map(|one| one.name.clone()).collect();
-        let around = Surroundings {
-            settings: &settings,
-            labels: &labels,
-            taken: &taken,
-        };
-        for (key, versions, material) in resolved {
-            let Some(entry) = self.entries.get_mut(&key) else {
+    /// Begins to resolve what is in doubt, and judges what needs no resolving.
+    fn take_off(&mut self, flights: &mut Flights) {
+        for key in std::mem::take(&mut self.found.dirty) {
+            let doubt = self.found.doubt();
+            let Some(entry) = self.found.entries.get_mut(&key).filter(|one| one.owned) else {
                 continue;
             };
-            let judgement = match material {
-                None => None,
-                Some(Ok(material)) => Some(validate(&entry.resource, material, around)),
-                Some(Err(ResolveError::Refused(refusal))) => Some(Err(refusal)),
-                Some(Err(ResolveError::Unavailable(why))) => {
-                    warn!(resource = %format!("{}/{}", key.0, key.1), "{why}; it is tried again");
-                    self.retry.get_or_insert_with(|| Instant::now() + RETRY);
-                    // With no versions known, the next look at it finds all of them changed.
-                    self.dirty.insert(key);
-                    continue;
-                }
-            };
-            entry.versions = versions;
-            entry.judge(judgement);
+            entry.doubt = doubt;
+            let flaw = entry.flaw.clone().or_else(|| entry.placing.clone());
+            if entry.resource.spec.paused {
+                self.judge(&key, None, Duration::ZERO);
+            } else if let Some(flaw) = flaw {
+                self.judge(&key, Some(Err(flaw)), Duration::ZERO);
+            } else if self.found.flying.contains(&key) || flights.len() >= AT_ONCE {
+                // What flies for this key is out of date when it lands.
+                self.found.dirty.insert(key);
+            } else {
+                let (client, resource) = (self.client.clone(), Arc::clone(&entry.resource));
+                self.found.flying.insert(key.clone());
+                flights.push(Box::pin(async move {
+                    let begin = Instant::now();
+                    let mut versions = Versions::new();
+                    let material = resolve(&client, &resource, &mut versions).await;
+                    Resolved {
+                        key,
+                        doubt,
+                        versions,
+                        material,
+                        took: begin.elapsed(),
+                    }
+                }));
+            }
+        }
+    }
+
+    /// Validates what was resolved.
+    fn land(&mut self, resolved: Resolved) {
+        let Resolved {
+            key,
+            doubt,
+            versions,
+            material,
+            took,
+        } = resolved;
+        self.found.flying.remove(&key);
+        let catalog = self.control.catalog.borrow().clone();
+        let labels = self.found.labels(&catalog);
+        let Some(entry) = self.found.entries.get_mut(&key) else {
+            return;
+        };
+        if entry.doubt != doubt || !entry.owned {
+            // It has changed meanwhile, and is resolved again where it is ours.
+            self.found.dirty.insert(key);
+            return;
+        }
+        let begin = Instant::now();
+        let settings = self.control.settings.borrow().clone();
+        let file = self.control.publisher.file();
+        let around = Surroundings {
+            settings: &settings,
+            catalog: &catalog,
+            labels: &labels,
+            taken: &file.iter().map(|one| one.name.clone()).collect(),
+            tenure: &self.found.tenure,
+        };
+        let judgement = match material {
+            Ok(material) => validate(&entry.resource, material, around),
+            Err(ResolveError::Refused(refusal)) => Err(refusal),
+            Err(ResolveError::Unavailable(why)) => {
+                let name = format!("{}/{}", key.namespace, key.name);
+                warn!(resource = name, "{why}; it is tried again");
+                self.metrics.reconciled(Outcome::Unavailable, took);
+                self.found
+                    .retry
+                    .get_or_insert_with(|| Instant::now() + RETRY);
+                self.found.unavailable.insert(key);
+                return;
+            }
+        };
+        entry.versions = versions;
+        self.judge(&key, Some(judgement), took + begin.elapsed());
+    }
+
+    /// Says what becomes of a resource; `None` is of one that is paused.
+    fn judge(&mut self, key: &Key, judgement: Option<Result<Target, Refusal>>, took: Duration) {
+        let found = &mut self.found;
+        let Some(entry) = found.entries.get_mut(key) else {
+            return;
+        };
+        if let Some(metrics) = entry.target.as_ref().and_then(|one| one.metrics.as_ref()) {
+            found.registry.remove(metrics);
+        }
+        let judgement = judgement.map(|result| {
+            result.and_then(|target| {
+                let own = target.metrics.as_ref();
+                own.map_or(Ok(()), |own| found.registry.try_out(own))?;
+                Ok(target)
+            })
+        });
+        self.metrics.reconciled(Outcome::of(&judgement), took);
+        entry.judge(judgement);
+        if let Some(metrics) = entry.target.as_ref().and_then(|one| one.metrics.as_ref()) {
+            found.registry.add(metrics);
         }
     }
 
     fn publish(&mut self) {
-        let targets = self.entries.values().filter_map(|one| one.target.clone());
+        let entries = &self.found.entries;
+        let targets = entries.values().filter_map(|one| one.target.clone());
         self.control.publisher.set_cluster(targets.collect());
-        let verdicts = self.entries.values().filter_map(|entry| {
+        let own = entries.iter().filter_map(|(key, entry)| {
             Some(Verdict {
                 resource: Arc::clone(entry.judged.as_ref()?),
+                service: key.source == Source::Service,
                 refusal: entry.refusal.clone(),
                 target: entry.target.clone(),
             })
         });
-        self.verdicts.send_replace(Arc::new(verdicts.collect()));
-        let mut lists = self.watches.iter().filter(|(one, _)| one.objects.is_none());
-        let listed = lists.all(|(_, state)| state.listed);
-        if listed && self.entries.values().all(|one| one.judged.is_some()) {
-            self.synced.send_if_modified(|synced| {
-                let first = !*synced;
-                *synced = true;
-                if first {
-                    info!(resources = self.entries.len(), "the first list is resolved");
-                }
-                first
-            });
-        }
+        self.verdicts.send_replace(Verdicts {
+            own: Arc::new(own.collect()),
+            foreign: entries.values().filter(|one| !one.owned).count(),
+            tenure: self.found.tenure.clone(),
+        });
+        let progress = self.progress();
+        self.progress.send_if_modified(|known| {
+            if progress.synced && !known.synced {
+                info!(
+                    resources = self.found.entries.len(),
+                    "the first list is resolved"
+                );
+            }
+            let changed = *known != progress;
+            *known = progress;
+            changed
+        });
     }
-}
 
-fn key(resource: &PostgresTarget) -> Key {
-    let part = |part: &Option<String>| part.clone().unwrap_or_default();
-    let metadata = &resource.metadata;
-    (part(&metadata.namespace), part(&metadata.name))
-}
-
-/// The names that columns of the catalogue give to labels.
-fn labels(catalog: &Catalog) -> BTreeSet<String> {
-    let queries = catalog.metrics.iter().flat_map(|metric| &metric.queries);
-    queries
-        .flat_map(|query| &query.columns)
-        .filter(|column| column.kind == ColumnKind::Label)
-        .map(|column| column.name.clone())
-        .collect()
+    fn progress(&self) -> Progress {
+        let mut sources = self.watches.iter().filter(|(one, _)| one.is_source());
+        let listed = sources.all(|(_, state)| state.listed);
+        let lost = *self.share.borrow() == Share::Nothing;
+        let mut owned = self.found.entries.values().filter(|one| one.owned);
+        let resolved = listed && !lost && owned.all(|one| one.judged.is_some());
+        let synced = self.progress.borrow().synced || resolved;
+        let mut progress = Progress {
+            synced,
+            ..Progress::default()
+        };
+        for right in self.missing.borrow().iter() {
+            let (verb, resource) = (right.verb.as_str(), right.kind.as_str());
+            let text = format!("the service account may not {verb} {resource}");
+            let text = match &right.namespace {
+                Some(namespace) => format!("{text} in the namespace {namespace}"),
+                None => text,
+            };
+            if right.kind == Kind::Targets {
+                progress.blocked.get_or_insert(text);
+            } else {
+                progress.notes.push(text);
+            }
+        }
+        if lost && synced {
+            let text = "this pod has lost its Lease: others serve the targets of Kubernetes";
+            progress.notes.push(text.to_owned());
+        }
+        progress
+    }
 }

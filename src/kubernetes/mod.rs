@@ -3,30 +3,46 @@
 //! In go events of the API server; out come targets, through the
 //! [`Publisher`](crate::targets::Publisher), and the status of each resource. A reconcile is a
 //! pipeline, one file each: `resolve` (fetches what a resource names) → `validate` (pure) →
-//! publish → `status`. A resource that is wrong gets a condition and holds up no other. The floors
-//! above see targets, never resources.
+//! publish → `status`. A resource that is wrong gets a condition and an event, and holds up no
+//! other. The floors above see targets, never resources.
 //!
 //! ```text
 //! watch PostgresTarget ────────┐            ┌─► Publisher ─► scrape ─► HealthBoard ─┐
 //! watch Secret (metadata) ─────┼► controller┤                                       ▼
-//! watch ConfigMap (metadata) ──┘            └─► verdicts ────────────────────────► status
+//! watch ConfigMap (metadata) ──┤     ▲      └─► verdicts ─────────────► status, events
+//! watch Service (metadata) ────┘     └─ Leases: which targets are this pod's
 //! ```
 
+mod client;
+mod conditions;
 mod controller;
+mod discover;
+mod divide;
 mod entry;
-mod events;
+mod lease;
+mod metrics;
+mod places;
+mod record;
 mod refusal;
+mod registry;
 mod resolve;
 mod resource;
 mod schema;
+mod see;
 mod settings;
+mod shards;
+mod start;
 mod status;
 mod validate;
 mod verdict;
+mod watches;
 
-pub use controller::{Control, KubernetesError, start};
+pub use controller::{Control, Progress};
+pub use metrics::FAMILIES;
 pub use resource::{
-    CaKind, CaRef, Collectors, Credentials, CredentialsSecret, Databases, Mode, PostgresTarget,
-    PostgresTargetSpec, PostgresTargetStatus, SecretName, TargetTimeouts, Tls, crd_yaml,
+    CaKind, CaRef, Collectors, ConfigMapKey, Credentials, CredentialsSecret, Databases,
+    MetricsSource, Mode, PostgresTarget, PostgresTargetSpec, PostgresTargetStatus, SecretName,
+    TargetTimeouts, Tls, crd_yaml,
 };
 pub use settings::{Options, Settings};
+pub use start::{KubernetesError, Started, start};

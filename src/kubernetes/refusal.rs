@@ -23,10 +23,29 @@ pub(super) enum RefusalReason {
     InvalidHost,
     InvalidLabels,
     InvalidSpec,
+    InvalidMetrics,
     DuplicateServer,
+    /// The namespace has as many targets as it may.
+    TooManyTargets,
 }
 
 impl RefusalReason {
+    /// All of them, for metrics that start at 0.
+    pub(super) const ALL: [Self; 12] = [
+        RefusalReason::SecretNotFound,
+        RefusalReason::SecretKeyMissing,
+        RefusalReason::ConfigMapNotFound,
+        RefusalReason::ConfigMapKeyMissing,
+        RefusalReason::Forbidden,
+        RefusalReason::InvalidTls,
+        RefusalReason::InvalidHost,
+        RefusalReason::InvalidLabels,
+        RefusalReason::InvalidSpec,
+        RefusalReason::InvalidMetrics,
+        RefusalReason::DuplicateServer,
+        RefusalReason::TooManyTargets,
+    ];
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             RefusalReason::SecretNotFound => "SecretNotFound",
@@ -38,15 +57,21 @@ impl RefusalReason {
             RefusalReason::InvalidHost => "InvalidHost",
             RefusalReason::InvalidLabels => "InvalidLabels",
             RefusalReason::InvalidSpec => "InvalidSpec",
+            RefusalReason::InvalidMetrics => "InvalidMetrics",
             RefusalReason::DuplicateServer => "DuplicateServer",
+            RefusalReason::TooManyTargets => "TooManyTargets",
         }
     }
 
-    /// Whether what the resource named is gone, so that its last good configuration goes as well.
-    pub(super) fn takes_credentials(self) -> bool {
+    /// Whether the last good configuration goes as well: its credentials are gone, or it has no
+    /// place in the list.
+    pub(super) fn ends_scraping(self) -> bool {
         matches!(
             self,
-            RefusalReason::SecretNotFound | RefusalReason::SecretKeyMissing
+            RefusalReason::SecretNotFound
+                | RefusalReason::SecretKeyMissing
+                | RefusalReason::DuplicateServer
+                | RefusalReason::TooManyTargets
         )
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Material {
     pub ca: Option<(Vec<u8>, String)>,
     /// Client certificate and key, PEM, and where they are.
     pub client: Option<(Vec<u8>, Secret, String)>,
+    /// Where metrics of its own are, for messages, and their texts.
+    pub metrics: Vec<(String, String)>,
 }
 
 /// An object that a resource names, in its namespace.
@@ -82,6 +84,9 @@ pub(super) fn named(resource: &PostgresTarget) -> Vec<Named> {
             add(NamedKind::Secret, &client.name);
         }
     }
+    for source in &resource.spec.metrics {
+        add(NamedKind::ConfigMap, &source.config_map_ref.name);
+    }
     all
 }
 
@@ -101,6 +106,7 @@ pub(super) async fn resolve(
         namespace,
         versions,
         secrets: BTreeMap::new(),
+        config_maps: BTreeMap::new(),
     };
     let mut material = Material::default();
     let credentials = &resource.spec.credentials;
@@ -130,6 +136,16 @@ pub(super) async fn resolve(
             .into());
         }
     }
+    for source in &resource.spec.metrics {
+        let wanted = &source.config_map_ref;
+        let place = format!("ConfigMap {}, key {}", wanted.name, wanted.key);
+        let bytes = objects.config_map(&wanted.name, &wanted.key).await?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            let message = format!("{place} holds bytes that are no text; write it anew");
+            Refusal::new(Reason::InvalidMetrics, message)
+        })?;
+        material.metrics.push((place, text));
+    }
     let Some(tls) = &resource.spec.tls else {
         return Ok(material);
     };
@@ -155,6 +171,7 @@ struct Objects<'a> {
     namespace: &'a str,
     versions: &'a mut Versions,
     secrets: BTreeMap<String, SecretObject>,
+    config_maps: BTreeMap<String, ConfigMap>,
 }
 
 impl Objects<'_> {
@@ -183,19 +200,24 @@ impl Objects<'_> {
     }
 
     async fn config_map(&mut self, name: &str, key: &str) -> Result<Vec<u8>, ResolveError> {
-        let found: Option<ConfigMap> = self.fetch("ConfigMap", name).await?;
-        let Some(found) = found else {
-            return Err(Refusal::new(
-                Reason::ConfigMapNotFound,
-                format!("there is no ConfigMap {name} in this namespace; create it"),
-            )
-            .into());
-        };
-        self.saw(NamedKind::ConfigMap, name, found.metadata.resource_version);
-        let text = found.data.and_then(|mut data| data.remove(key));
-        let bytes = found.binary_data.and_then(|mut data| data.remove(key));
-        text.map(String::into_bytes)
-            .or(bytes.map(|bytes| bytes.0))
+        if !self.config_maps.contains_key(name) {
+            let found: Option<ConfigMap> = self.fetch("ConfigMap", name).await?;
+            let Some(found) = found else {
+                return Err(Refusal::new(
+                    Reason::ConfigMapNotFound,
+                    format!("there is no ConfigMap {name} in this namespace; create it"),
+                )
+                .into());
+            };
+            let version = found.metadata.resource_version.clone();
+            self.saw(NamedKind::ConfigMap, name, version);
+            self.config_maps.insert(name.to_owned(), found);
+        }
+        let found = self.config_maps.get(name);
+        let text = found.and_then(|one| one.data.as_ref()?.get(key));
+        let bytes = found.and_then(|one| one.binary_data.as_ref()?.get(key));
+        text.map(|text| text.clone().into_bytes())
+            .or(bytes.map(|bytes| bytes.0.clone()))
             .ok_or_else(|| {
                 let message = format!("ConfigMap {name} has no key {key}; add it");
                 Refusal::new(Reason::ConfigMapKeyMissing, message).into()

@@ -90,6 +90,15 @@ pub struct PostgresTargetSpec {
     /// The collectors that run.
     #[serde(default)]
     pub collectors: Collectors,
+    /// The extensions whose metrics are asked for. Without it those that are installed in the
+    /// database; an empty list is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::extensions")]
+    pub extensions: Option<Vec<String>>,
+    /// Metrics of your own, in the YAML or JSON that pgexporter's files of metrics have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub metrics: Vec<MetricsSource>,
     /// Labels on every sample of this server.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::schema::labels")]
@@ -97,6 +106,11 @@ pub struct PostgresTargetSpec {
     /// How long each step may take. The exporter's own limits stay the upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<TargetTimeouts>,
+    /// The most samples of a scrape. Families that would exceed it are left out whole, and the
+    /// condition Ready says which.
+    #[serde(default = "default_sample_limit")]
+    #[schemars(schema_with = "super::schema::sample_limit")]
+    pub sample_limit: u32,
     /// Not scraped while it is true; the resource is kept.
     #[serde(default)]
     pub paused: bool,
@@ -206,6 +220,27 @@ pub enum CaKind {
     Secret,
 }
 
+/// Where metrics of your own are.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricsSource {
+    /// A ConfigMap of the same namespace.
+    pub config_map_ref: ConfigMapKey,
+}
+
+/// A key of a ConfigMap of the same namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapKey {
+    /// Name of the ConfigMap.
+    #[schemars(schema_with = "super::schema::object_name")]
+    pub name: String,
+    /// The key in it; JSON where it ends in .json, else YAML.
+    #[serde(default = "default_metrics_key")]
+    #[schemars(schema_with = "super::schema::data_key")]
+    pub key: String,
+}
+
 /// A Secret of the same namespace.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -221,11 +256,11 @@ pub struct SecretName {
 pub struct Databases {
     /// Patterns with * and ?, of which one must match.
     #[serde(default = "all_databases")]
-    #[schemars(schema_with = "super::schema::names")]
+    #[schemars(schema_with = "super::schema::patterns")]
     pub include: Vec<String>,
     /// Patterns with * and ?, of which none may match.
     #[serde(default = "no_databases")]
-    #[schemars(schema_with = "super::schema::names")]
+    #[schemars(schema_with = "super::schema::patterns")]
     pub exclude: Vec<String>,
 }
 
@@ -289,6 +324,12 @@ pub struct PostgresTargetStatus {
     /// The pod that scrapes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// Families with samples in the last scrape, as of the last change of anything else here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub families: Option<u32>,
+    /// Samples of the last scrape, as of the last change of anything else here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u32>,
     /// When it was last scraped, as of the last change of anything else here: it is not written
     /// for its own sake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -300,24 +341,33 @@ pub struct PostgresTargetStatus {
     pub conditions: Vec<Condition>,
 }
 
-fn default_port() -> u16 {
+pub(super) fn default_port() -> u16 {
     5432
 }
 
-fn default_database() -> String {
+pub(super) fn default_database() -> String {
     "postgres".to_owned()
 }
 
-fn default_username_key() -> String {
+pub(super) fn default_username_key() -> String {
     "username".to_owned()
 }
 
-fn default_password_key() -> String {
+pub(super) fn default_password_key() -> String {
     "password".to_owned()
 }
 
 fn default_ca_kind() -> CaKind {
     CaKind::ConfigMap
+}
+
+fn default_metrics_key() -> String {
+    "queries.yaml".to_owned()
+}
+
+/// `sampleLimit` where none is given.
+pub(super) fn default_sample_limit() -> u32 {
+    50_000
 }
 
 fn default_ca_key() -> String {

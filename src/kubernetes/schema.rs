@@ -1,7 +1,12 @@
 //! Schemas of fields that the types alone do not tell: rules with words for people, and the shapes
 //! that Kubernetes gives to times and conditions.
 
+use std::collections::BTreeSet;
+
 use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::validate::{OWN_LABELS, labels_of};
+use crate::catalog::load;
 
 pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
@@ -37,15 +42,65 @@ pub(super) fn data_key(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Names of collectors.
 pub(super) fn names(_: &mut SchemaGenerator) -> Schema {
+    list(
+        "self.all(name, name.matches('^[A-Za-z0-9_.-]+$'))",
+        "name collectors as their pages do: letters, digits, _, . and - only, without patterns",
+    )
+}
+
+/// Names of extensions, or nothing.
+pub(super) fn extensions(_: &mut SchemaGenerator) -> Schema {
+    let mut schema = list(
+        "self.all(name, name.matches('^[A-Za-z0-9_.-]+$'))",
+        "name extensions as CREATE EXTENSION does: letters, digits, _, . and - only",
+    );
+    schema.insert("nullable".to_owned(), true.into());
+    schema
+}
+
+/// Patterns of databases.
+pub(super) fn patterns(_: &mut SchemaGenerator) -> Schema {
+    list(
+        r"self.all(name, name.matches(r'^[^\\\[\](){}|^]+$'))",
+        "a pattern is a name with * for any characters and ? for one; regular expressions and sets are not known",
+    )
+}
+
+fn list(rule: &str, message: &str) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": 64,
         "items": { "type": "string", "minLength": 1, "maxLength": 63 },
+        "x-kubernetes-validations": [{ "rule": rule, "message": message }],
     })
 }
 
+pub(super) fn sample_limit(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "x-kubernetes-validations": [{
+            "rule": "self >= 1 && self <= 1000000",
+            "message": "sampleLimit takes 1 to 1000000",
+        }],
+    })
+}
+
+/// The names that label samples of the built-in catalogue and of the exporter itself.
+fn taken() -> String {
+    let mut names = BTreeSet::from(OWN_LABELS.map(str::to_owned));
+    // The built-in catalogue is read by a test each time; without it the rest still holds.
+    names.extend(load(&[]).iter().flat_map(labels_of));
+    let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    names.join(", ")
+}
+
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    let free = format!(
+        "self.all(name, !name.startsWith('__') && !(name in [{}]))",
+        taken()
+    );
     json_schema!({
         "type": "object",
         "maxProperties": 16,
@@ -56,8 +111,8 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
                 "message": "the name of a label has letters, digits and _ only, and begins with no digit",
             },
             {
-                "rule": "self.all(name, !name.startsWith('__') && !(name in ['server', 'database', 'le', 'quantile']))",
-                "message": "server, database, le, quantile and names that begin with __ are not yours to set: choose another name",
+                "rule": free,
+                "message": "server, database, le, quantile, names that begin with __, and the labels of pgexporter's own metrics are not yours to set: choose another name",
             },
         ],
     })

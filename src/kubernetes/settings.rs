@@ -19,6 +19,8 @@ pub struct Settings {
     pub allow_local_hosts: bool,
     /// Patterns (`*`, `?`) of hosts that may be named; empty is all.
     pub allowed_hosts: Vec<String>,
+    /// Most targets of a namespace; 0 is no limit.
+    pub max_targets: usize,
 }
 
 /// What holds as long as the program runs.
@@ -28,6 +30,10 @@ pub struct Options {
     pub namespaces: Vec<String>,
     /// Label selector of the resources; empty is all.
     pub selector: String,
-    /// This pod's name, for the status.
+    /// This pod's name, for the status and the Lease.
     pub owner: String,
+    /// Whether the targets are shared among the pods that hold a Lease.
+    pub shards: bool,
+    /// Whether annotated Services are targets as well.
+    pub discover: bool,
 }

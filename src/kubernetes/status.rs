@@ -1,14 +1,14 @@
 //! The last step of a reconcile: conditions and facts into the resource's status. In go verdicts
 //! and the health of targets; out come patches (server-side apply), only for what has changed and
-//! at most every five seconds a target.
+//! at most every five seconds a target, and an event for what a person should know.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
@@ -16,15 +16,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
+use super::conditions::{is_pending, same, state, wanted};
+use super::metrics::Metrics;
+use super::record::{Chronicle, Notice, notices, reference};
 use super::resource::{PostgresTarget, PostgresTargetStatus};
-use super::validate::server_name;
 use super::verdict::{Verdict, Verdicts};
-use crate::model::Reason;
 use crate::shutdown::Shutdown;
-use crate::targets::{HealthBoard, HealthReport};
+use crate::targets::HealthBoard;
 
 /// Who owns the fields that we write.
-const MANAGER: &str = "pgexporter";
+pub(super) const MANAGER: &str = "pgexporter";
 /// How often it is looked whether anything has changed.
 const LOOK: Duration = Duration::from_secs(1);
 /// A target's status is not written more often.
@@ -41,6 +42,8 @@ pub(super) struct StatusWriter {
     pub verdicts: watch::Receiver<Verdicts>,
     pub health: HealthBoard,
     pub owner: String,
+    pub chronicle: Chronicle,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What was written of one resource.
@@ -53,11 +56,16 @@ struct Written {
     waiting: Option<Instant>,
 }
 
+/// What is to be written.
 struct Order {
     uid: String,
     namespace: String,
     name: String,
     status: PostgresTargetStatus,
+    /// A Service has no status of ours.
+    service: bool,
+    of: ObjectReference,
+    notices: Vec<Notice>,
 }
 
 impl StatusWriter {
@@ -75,10 +83,17 @@ impl StatusWriter {
             if orders.is_empty() {
                 continue;
             }
-            let client = &self.client;
+            let (client, chronicle) = (&self.client, &self.chronicle);
+            let tenure = &verdicts.tenure;
             let mut patches = stream::iter(orders)
-                .map(|order| async move {
-                    let done = patch(client, &order).await;
+                .map(|mut order| async move {
+                    // What another pod has taken over is its to say.
+                    let done = tenure.holds() && (order.service || patch(client, &order).await);
+                    if done {
+                        for notice in std::mem::take(&mut order.notices) {
+                            chronicle.tell(&order.of, notice).await;
+                        }
+                    }
                     (order, done)
                 })
                 .buffer_unordered(AT_ONCE);
@@ -99,9 +114,10 @@ impl StatusWriter {
 
     /// The statuses to write now.
     fn orders(&self, verdicts: &Verdicts, written: &mut HashMap<String, Written>) -> Vec<Order> {
-        let mut orders = Vec::new();
-        let mut live: HashMap<String, Written> = HashMap::with_capacity(verdicts.len());
-        for verdict in verdicts.iter() {
+        let own = &verdicts.own;
+        let (mut orders, mut states) = (Vec::new(), Vec::with_capacity(own.len()));
+        let mut live: HashMap<String, Written> = HashMap::with_capacity(own.len());
+        for verdict in own.iter() {
             let metadata = &verdict.resource.metadata;
             let (Some(uid), Some(namespace), Some(name)) =
                 (&metadata.uid, &metadata.namespace, &metadata.name)
@@ -113,9 +129,10 @@ impl StatusWriter {
                 at: None,
                 waiting: None,
             });
-            let health = verdict.target.as_ref().map(|target| self.health.of(target));
-            let pending = matches!(&health, Some(None))
-                || matches!(&health, Some(Some(report)) if is_pending(report));
+            let target = verdict.target.as_ref();
+            let health = target.and_then(|target| self.health.of(target));
+            states.push(state(verdict, health.as_ref()));
+            let pending = target.is_some() && health.as_ref().is_none_or(is_pending);
             let since = *known.waiting.get_or_insert_with(Instant::now);
             if !pending {
                 known.waiting = None;
@@ -123,7 +140,6 @@ impl StatusWriter {
             let patience = pending && verdict.refusal.is_none() && since.elapsed() < FIRST_RESULT;
             let paused = known.at.is_some_and(|at| at.elapsed() < PAUSE);
             if !patience && !paused {
-                let health = health.flatten();
                 let status = wanted(verdict, health.as_ref(), &known.status, &self.owner);
                 if !same(&status, &known.status) {
                     known.at = Some(Instant::now());
@@ -131,6 +147,9 @@ impl StatusWriter {
                         uid: uid.clone(),
                         namespace: namespace.clone(),
                         name: name.clone(),
+                        service: verdict.service,
+                        of: reference(&verdict.resource, verdict.service),
+                        notices: told(verdict, &known.status, &status),
                         status,
                     });
                 }
@@ -138,8 +157,22 @@ impl StatusWriter {
             live.insert(uid.clone(), known);
         }
         *written = live;
+        self.metrics.set_states(&states, verdicts.foreign);
         orders
     }
+}
+
+/// What people are told. That a Service is well goes without saying: with no status to remember it
+/// by, each start of the exporter would tell it again.
+fn told(
+    verdict: &Verdict,
+    before: &PostgresTargetStatus,
+    now: &PostgresTargetStatus,
+) -> Vec<Notice> {
+    let first = before.conditions.is_empty();
+    let mut all = notices(before, now);
+    all.retain(|notice| !(verdict.service && first) || notice.warning);
+    all
 }
 
 async fn patch(client: &Client, order: &Order) -> bool {
@@ -165,6 +198,8 @@ async fn patch(client: &Client, order: &Order) -> bool {
             );
             true
         }
+        // That the right is missing is told once for all.
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => false,
         Ok(Err(error)) => {
             warn!(resource = name, "the status cannot be written: {error}");
             false
@@ -174,116 +209,4 @@ async fn patch(client: &Client, order: &Order) -> bool {
             false
         }
     }
-}
-
-fn is_pending(report: &HealthReport) -> bool {
-    let reason = report.trouble.as_ref().map(|trouble| trouble.reason);
-    reason == Some(Reason::Pending)
-}
-
-/// The status as it should be.
-fn wanted(
-    verdict: &Verdict,
-    health: Option<&HealthReport>,
-    before: &PostgresTargetStatus,
-    owner: &str,
-) -> PostgresTargetStatus {
-    let resource = &verdict.resource;
-    let generation = resource.metadata.generation;
-    let condition = |kind: &str, (status, reason, message): (&str, &str, String)| {
-        let old = before.conditions.iter().find(|one| one.type_ == kind);
-        let since = old.filter(|old| old.status == status);
-        Condition {
-            type_: kind.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message,
-            observed_generation: generation,
-            last_transition_time: since.map_or_else(
-                || Time(Timestamp::now()),
-                |old| old.last_transition_time.clone(),
-            ),
-        }
-    };
-    let accepted = match &verdict.refusal {
-        None => ("True", "Accepted", "the target is in order".to_owned()),
-        Some(refusal) => ("False", refusal.reason.as_str(), refusal.message.clone()),
-    };
-    let facts = |find: fn(&HealthReport) -> Option<String>, old: &Option<String>| {
-        // A server that is down has not lost its version.
-        health.and_then(find).or_else(|| old.clone())
-    };
-    PostgresTargetStatus {
-        observed_generation: generation,
-        server: Some(server_name(resource)),
-        version: facts(|one| one.version.map(|v| v.to_string()), &before.version),
-        role: facts(|one| one.role.map(|r| r.as_str().to_owned()), &before.role),
-        owner: Some(owner.to_owned()),
-        last_scrape_time: health
-            .and_then(|one| one.last_scrape)
-            .and_then(|at| Timestamp::try_from(at).ok())
-            .map(Time)
-            .or_else(|| before.last_scrape_time.clone()),
-        conditions: vec![
-            condition("Accepted", accepted),
-            condition("Ready", ready(verdict, health)),
-        ],
-    }
-}
-
-/// Status, reason and message of the condition Ready.
-fn ready(verdict: &Verdict, health: Option<&HealthReport>) -> (&'static str, &'static str, String) {
-    if verdict.resource.spec.paused && verdict.target.is_none() {
-        let message = "paused: set spec.paused to false to have it scraped";
-        return ("False", "Paused", message.to_owned());
-    }
-    if verdict.target.is_none() {
-        let message = "not scraped, because it is not accepted";
-        return ("False", "NotAccepted", message.to_owned());
-    }
-    let old = match verdict.refusal {
-        Some(_) => " (as it was before the present change, which is not accepted)",
-        None => "",
-    };
-    match health {
-        None => ("Unknown", "Pending", "not asked yet".to_owned()),
-        Some(report) => match &report.trouble {
-            _ if report.active => ("True", "Scraped", format!("the server answers{old}")),
-            Some(trouble) if trouble.reason == Reason::Pending => {
-                ("Unknown", "Pending", format!("{}{old}", trouble.message))
-            }
-            Some(trouble) => (
-                "False",
-                reason(trouble.reason),
-                format!("{}{old}", trouble.message),
-            ),
-            None => ("False", "ServerError", format!("no samples came{old}")),
-        },
-    }
-}
-
-fn reason(reason: Reason) -> &'static str {
-    match reason {
-        Reason::ConnectionRefused => "ConnectionRefused",
-        Reason::NameNotResolved => "NameNotResolved",
-        Reason::AuthenticationFailed => "AuthenticationFailed",
-        Reason::TlsFailed => "TlsFailed",
-        Reason::Timeout => "Timeout",
-        Reason::UnsupportedVersion => "UnsupportedVersion",
-        Reason::TooManyConnections => "TooManyConnections",
-        Reason::NotReady => "NotReady",
-        Reason::ConnectionLost => "ConnectionLost",
-        Reason::MessageTooLarge => "MessageTooLarge",
-        Reason::ServerError => "ServerError",
-        Reason::Pending => "Pending",
-    }
-}
-
-/// Whether there is nothing to write: the time of the last scrape alone is no news.
-fn same(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
-    let bare = |status: &PostgresTargetStatus| PostgresTargetStatus {
-        last_scrape_time: None,
-        ..status.clone()
-    };
-    bare(one) == bare(other)
 }

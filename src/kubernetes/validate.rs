@@ -3,19 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusal::{Refusal, RefusalReason as Reason};
 use super::resolve::Material;
 use super::resource::{Mode, PostgresTarget, Tls};
 use super::settings::Settings;
+use crate::catalog::{Catalog, ColumnKind, OwnMetrics};
 use crate::model::{glob, is_local};
 use crate::targets::{
-    Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, Target, Timeouts, TlsMode,
+    Address, ClientTls, DatabaseChoice, Origin, Target, Tenure, Timeouts, TlsMode,
 };
 
 /// Labels that samples have beside those of the catalogue.
-const OWN_LABELS: [&str; 10] = [
+pub(super) const OWN_LABELS: [&str; 10] = [
     "server",
     "database",
     "le",
@@ -32,10 +34,24 @@ const OWN_LABELS: [&str; 10] = [
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Surroundings<'a> {
     pub settings: &'a Settings,
-    /// Labels of the catalogue, which a target may not set.
+    /// Whose families a target's own metrics may not contradict.
+    pub catalog: &'a Arc<Catalog>,
+    /// The catalogue's labels, which a target may not set.
     pub labels: &'a BTreeSet<String>,
     /// Names of the servers of the file.
     pub taken: &'a BTreeSet<String>,
+    /// How long targets may be served.
+    pub tenure: &'a Tenure,
+}
+
+/// The names that columns of a catalogue give to labels.
+pub(super) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
+    let queries = catalog.metrics.iter().flat_map(|metric| &metric.queries);
+    queries
+        .flat_map(|query| &query.columns)
+        .filter(|column| column.kind == ColumnKind::Label)
+        .map(|column| column.name.clone())
+        .collect()
 }
 
 /// The value of the label `server`.
@@ -51,7 +67,7 @@ pub(super) fn server_name(resource: &PostgresTarget) -> String {
 /// What is wrong with the resource or what it names, and what to do.
 pub(super) fn validate(
     resource: &PostgresTarget,
-    material: Material,
+    mut material: Material,
     around: Surroundings<'_>,
 ) -> Result<Target, Refusal> {
     let spec = &resource.spec;
@@ -64,12 +80,20 @@ pub(super) fn validate(
         ));
     }
     host(&spec.host, settings)?;
+    if spec.port == 0 || spec.database.is_empty() || spec.database.contains('\0') {
+        let message = "port takes 1 to 65535, and database the name of one";
+        return Err(Refusal::new(Reason::InvalidSpec, message));
+    }
     labels(resource, around.labels)?;
+    let metrics = metrics(resource, std::mem::take(&mut material.metrics), around)?;
     let mut collectors = settings.collectors.clone();
     if !spec.collectors.include.is_empty() {
         collectors.include.clone_from(&spec.collectors.include);
     }
     collectors.exclude.extend(spec.collectors.exclude.clone());
+    if spec.extensions.is_some() {
+        collectors.extensions.clone_from(&spec.extensions);
+    }
     Ok(Target {
         name,
         origin: Origin::Kubernetes,
@@ -86,13 +110,40 @@ pub(super) fn validate(
             include: spec.databases.include.clone(),
             exclude: spec.databases.exclude.clone(),
         },
-        collectors: CollectorChoice { ..collectors },
+        collectors,
         labels: spec.labels.clone().into_iter().collect(),
         timeouts: timeouts(resource, settings.timeouts)?,
         keep_session: settings.keep_session,
         session_databases: settings.session_databases,
         socket: settings.socket,
+        metrics,
+        sample_limit: usize::try_from(spec.sample_limit).ok(),
+        tenure: around.tenure.clone(),
     })
+}
+
+/// Reads the target's own metrics, and tries them with the catalogue.
+fn metrics(
+    resource: &PostgresTarget,
+    sources: Vec<(String, String)>,
+    around: Surroundings<'_>,
+) -> Result<Option<Arc<OwnMetrics>>, Refusal> {
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |message: String| Refusal::new(Reason::InvalidMetrics, message);
+    let own = OwnMetrics::parse(sources, around.settings.timeouts.query)
+        .map_err(|error| refuse(error.to_string()))?;
+    own.over(around.catalog)
+        .map_err(|error| refuse(error.to_string()))?;
+    let labels = &resource.spec.labels;
+    if let Some(label) = own.labels().find(|label| labels.contains_key(*label)) {
+        return Err(refuse(format!(
+            "the label {label} is set by spec.labels and by a column of your metrics as well; \
+             rename one of them"
+        )));
+    }
+    Ok(Some(Arc::new(own)))
 }
 
 fn host(host: &str, settings: &Settings) -> Result<(), Refusal> {
@@ -111,7 +162,9 @@ fn host(host: &str, settings: &Settings) -> Result<(), Refusal> {
         ));
     }
     let allowed = &settings.allowed_hosts;
-    let matches = |pattern: &String| glob(pattern.as_bytes(), host.as_bytes());
+    // Names are the same in small and capital letters, and with the dot of the root at their end.
+    let plain = |name: &str| name.trim_end_matches('.').to_ascii_lowercase();
+    let matches = |pattern: &String| glob(plain(pattern).as_bytes(), plain(host).as_bytes());
     if !allowed.is_empty() && !allowed.iter().any(matches) {
         return refuse(format!(
             "kubernetes_allowed_hosts does not let targets name {host}; it takes {}",

@@ -4,16 +4,26 @@ use std::sync::Arc;
 
 use super::refusal::Refusal;
 use super::resource::PostgresTarget;
-use crate::targets::Target;
+use crate::targets::{Target, Tenure};
 
-/// All resources, each with what became of it.
-pub(super) type Verdicts = Arc<Vec<Verdict>>;
+/// What became of all resources.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Verdicts {
+    /// Of those that this pod serves, each with what became of it.
+    pub own: Arc<Vec<Verdict>>,
+    /// How many are served by other pods.
+    pub foreign: usize,
+    /// How long this holds: nobody writes what is another pod's to say.
+    pub tenure: Tenure,
+}
 
 /// What became of one generation of a resource.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
     /// As it was when it was judged; its status may be older than what was written since.
     pub resource: Arc<PostgresTarget>,
+    /// It is a Service, which has no status of ours.
+    pub service: bool,
     /// Why it is not accepted.
     pub refusal: Option<Refusal>,
     /// What is in the server list for it: of an earlier generation when this one was refused.

@@ -33,6 +33,9 @@ pub enum QueryError {
         /// Columns of the definition.
         expected: usize,
     },
+    /// More samples than the target may have.
+    #[error("more samples than sampleLimit leaves room for")]
+    TooMany,
     /// The session broke, and with it every query in flight.
     #[error("{0}")]
     Lost(String, Reason),

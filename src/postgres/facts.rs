@@ -9,6 +9,7 @@ use super::query::Shared;
 use super::question::Word;
 use super::row::Fields;
 use super::run::Ask;
+use super::samples::Room;
 use super::session::Session;
 use super::settings;
 use super::statement::{Mode, Prepared};
@@ -112,11 +113,12 @@ impl Session {
             settings: false,
         };
         let late = tokio::time::sleep_until(deadline);
-        let none = Catalog::default();
+        let (none, room) = (Catalog::default(), Room::new(None));
         let shared = Shared {
             catalog: &none,
             labels: &[],
             query_text: 0,
+            room: &room,
         };
         let found = self
             .run(&mut [], ask, shared, &mut |_| {}, late)

@@ -26,7 +26,7 @@ pub use error::QueryError;
 pub use facts::Facts;
 pub use query::{Outcome, Shared, Slot};
 pub use run::{Answer, Ask};
-pub use samples::QuerySamples;
+pub use samples::{QuerySamples, Room};
 pub use session::{Orphan, Permits, Session};
 pub use settings::{Setting, SettingsSamples};
 pub use statement::Mode;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::error::QueryError;
 use super::exchange::{Job, Scratch};
 use super::row::Fields;
-use super::samples::{DoubleBuffer, Draft, QuerySamples};
+use super::samples::{DoubleBuffer, Draft, QuerySamples, Room};
 use super::statement::Prepared;
 use super::value;
 use crate::catalog::{Catalog, Chosen, ColumnKind};
@@ -61,7 +61,12 @@ pub struct Shared<'a> {
     pub labels: &'a [u8],
     /// Longest text of a statement in a label, in characters.
     pub query_text: usize,
+    /// How many samples may still come.
+    pub room: &'a Room,
 }
+
+/// What was too much once is not tried again for this long.
+const TOO_MUCH: Duration = Duration::from_secs(60);
 
 impl Slot {
     /// A slot that has not run.
@@ -103,6 +108,7 @@ impl Slot {
     #[must_use]
     pub fn is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
         let interval = match self.chosen.metric.interval {
+            None if self.is_left_out() => TOO_MUCH,
             None => return true,
             Some(own) => interval.unwrap_or(own),
         };
@@ -166,6 +172,27 @@ impl Slot {
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self.outcome, Outcome::Failed(QueryError::Denied(_)))
+    }
+
+    /// Whether it gave more samples than there is room for.
+    #[must_use]
+    pub fn is_left_out(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(QueryError::TooMany))
+    }
+
+    /// Shows nothing, because there is no room, and does not run again before it is due.
+    pub fn leave_out(&mut self) {
+        self.buffer.drop_all();
+        self.ran_at = Some(Instant::now());
+        self.failing = false;
+        self.outcome = Outcome::Failed(QueryError::TooMany);
+    }
+
+    /// Shows nothing before it has run again.
+    pub fn forget(&mut self) {
+        self.buffer.hide();
+        self.ran_at = None;
+        self.outcome = Outcome::Waiting;
     }
 
     /// Forgets an earlier refusal: a new session may have other rights.
@@ -252,6 +279,9 @@ impl Job for Run<'_> {
                 _ => {}
             }
         }
+        if out.samples > self.shared.room.left() {
+            return Err(QueryError::TooMany);
+        }
         Ok(())
     }
 
@@ -263,6 +293,7 @@ impl Job for Run<'_> {
         let slot = &mut *self.slot;
         match result {
             Ok(()) => {
+                self.shared.room.take(samples.samples);
                 let soon = slot.chosen.metric.interval.is_none();
                 slot.buffer.show(samples, soon);
                 slot.ran_at = Some(Instant::now());
@@ -270,6 +301,7 @@ impl Job for Run<'_> {
                 slot.failing = false;
                 slot.outcome = Outcome::Done;
             }
+            Err(QueryError::TooMany) => slot.leave_out(),
             Err(error) => {
                 slot.buffer.put_back(samples);
                 slot.fail(error);

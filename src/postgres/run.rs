@@ -139,7 +139,10 @@ impl Session {
             hear(About::Databases),
         );
         let mut on_settings = |word: Word<'_>| match word {
-            Word::Row(fields) => settings.add(fields, shared.labels),
+            Word::Row(fields) => {
+                settings.add(fields, shared.labels);
+                shared.room.take(1);
+            }
             Word::End(result) => set = Some(result),
         };
         let mut probe = Question::new(&questions.probe, &mut on_server);

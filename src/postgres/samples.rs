@@ -2,6 +2,7 @@
 //! send it; buffers that come back are used again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -108,8 +109,37 @@ impl DoubleBuffer {
         self.spare = Some(unused);
     }
 
+    /// Shows nothing, and gives the buffers back.
+    pub(super) fn drop_all(&mut self) {
+        *self = Self::default();
+    }
+
     /// What is shown.
     pub(super) fn shown(&self) -> Option<&Arc<QuerySamples>> {
         self.shown.as_ref()
+    }
+}
+
+/// How many samples of one collection may still come.
+#[derive(Debug)]
+pub struct Room(AtomicUsize);
+
+impl Room {
+    /// For so many; `None` is no limit.
+    #[must_use]
+    pub fn new(limit: Option<usize>) -> Self {
+        Self(AtomicUsize::new(limit.unwrap_or(usize::MAX)))
+    }
+
+    /// What is left.
+    pub(super) fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Takes some of it.
+    pub(super) fn take(&self, samples: usize) {
+        // One session at a time takes; nobody comes between.
+        self.0
+            .store(self.left().saturating_sub(samples), Ordering::Relaxed);
     }
 }

@@ -22,6 +22,9 @@ pub(super) struct Collected {
     pub trouble: Option<Trouble>,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
+    /// Collectors that are left out because the target has too many samples, sorted, with the
+    /// number of their families.
+    pub left_out: Vec<(String, usize)>,
     pub duration: Duration,
     pub counters: Arc<TargetCounters>,
 }

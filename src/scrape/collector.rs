@@ -15,10 +15,11 @@ use super::ledger::Ledger;
 use super::plan::Plan;
 use super::settings::ScrapeSettings;
 use super::walk::{Errand, Walker};
+use crate::catalog::{Catalog, OwnMetrics};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
-    Answer, Ask, Connector, Facts, Mode, Session, SettingsSamples, Shared, Slot,
+    Answer, Ask, Connector, Facts, Mode, Room, Session, SettingsSamples, Shared, Slot,
 };
 use crate::targets::{Target, Trouble};
 
@@ -32,6 +33,8 @@ pub(super) struct Collector {
     labels: Vec<u8>,
     plan: Option<Plan>,
     settings: Option<(Basis, Arc<SettingsSamples>)>,
+    /// The catalogue with the target's own metrics over it, and what it was made of.
+    extended: Option<(Arc<OwnMetrics>, Arc<Catalog>)>,
     walker: Walker,
     ledger: Ledger,
     unsettled: bool,
@@ -53,21 +56,61 @@ impl Collector {
         counters: &Arc<TargetCounters>,
     ) -> Self {
         let target = &connector.target;
-        let mut labels = Vec::new();
-        render_label(&mut labels, "server", target.name.as_bytes());
-        for (name, value) in &target.labels {
-            render_label(&mut labels, name, value.as_bytes());
-        }
         Self {
             target: Arc::clone(target),
             commons: commons.clone(),
             counters: Arc::clone(counters),
-            labels,
+            labels: labels(target),
             plan: None,
             settings: None,
+            extended: None,
             walker: Walker::new(connector, commons, counters),
             ledger: Ledger::new(target, &commons.counters),
             unsettled: false,
+        }
+    }
+
+    /// Takes over a change of the target that its session outlives.
+    pub(super) fn retarget(&mut self, target: &Arc<Target>) {
+        let before = std::mem::replace(&mut self.target, Arc::clone(target));
+        let relabelled = before.labels != target.labels;
+        if relabelled {
+            self.labels = labels(target);
+            self.settings = None;
+        }
+        // What was asked under a wider limit may be more than the present one allows.
+        let limit = |target: &Target| target.sample_limit.unwrap_or(usize::MAX);
+        let forget = relabelled || limit(target) < limit(&before);
+        if let Some(plan) = &mut self.plan {
+            plan.give_way(forget, before.databases != target.databases);
+        }
+    }
+
+    /// The present catalogue, with the target's own metrics over it.
+    fn catalog(&mut self) -> Arc<Catalog> {
+        let base = self.commons.catalog.borrow().clone();
+        let Some(own) = &self.target.metrics else {
+            self.extended = None;
+            return base;
+        };
+        if let Some((of, extended)) = &self.extended
+            && Arc::ptr_eq(of, own)
+            && extended
+                .base
+                .as_ref()
+                .is_some_and(|of| Arc::ptr_eq(of, &base))
+        {
+            return Arc::clone(extended);
+        }
+        match own.over(&base) {
+            Ok(extended) => {
+                let extended = Arc::new(extended);
+                self.extended = Some((Arc::clone(own), Arc::clone(&extended)));
+                extended
+            }
+            // Whoever put the target into the list had tried it with the catalogue of before; it
+            // is being told.
+            Err(_) => base,
         }
     }
 
@@ -107,7 +150,7 @@ impl Collector {
     /// The plan that fits such a server and the present catalogue: the old one, or a new one that
     /// takes over what did not change.
     fn plan_for(&mut self, facts: &Facts) -> Plan {
-        let catalog = self.commons.catalog.borrow().clone();
+        let catalog = self.catalog();
         let old = self.plan.take();
         match old {
             Some(plan) if plan.fits(&catalog, facts) => plan,
@@ -138,6 +181,7 @@ impl Collector {
         };
         let mut plan = self.plan_for(&known);
         let walk = plan.walk_is_due(Instant::now(), settings.interval);
+        let room = self.room(&plan, session, &settings);
         let mut early = Some(self.early(&plan, walk, session, &settings));
         let mut found = Found::default();
         // The second turn is for a server that was promoted, demoted, configured anew, or got an
@@ -158,7 +202,14 @@ impl Collector {
                 order.begin(early.take().filter(|_| same));
             };
             let answer = self
-                .run(session, &mut plan, ask, &settings, &mut begin, deadline)
+                .run(
+                    session,
+                    &mut plan,
+                    ask,
+                    (&settings, &room),
+                    &mut begin,
+                    deadline,
+                )
                 .await;
             self.unsettled |= !answer.complete;
             found.facts(answer.facts, &self.target);
@@ -169,7 +220,7 @@ impl Collector {
             let Some(facts) = found.facts.as_ref().filter(|_| answer.complete) else {
                 break;
             };
-            let same = plan.fits(&self.commons.catalog.borrow(), facts);
+            let same = plan.fits(&self.catalog(), facts);
             if same && (self.has_settings(session) || ask.settings) {
                 break;
             }
@@ -195,13 +246,14 @@ impl Collector {
                     catalog: &catalog,
                     labels: &self.labels,
                     query_text: settings.query_text,
+                    room: &room,
                 },
                 deadline,
             };
             self.walker.walk(&mut plan, errand, &mut self.ledger).await;
         }
         self.ledger.note_denied(&plan);
-        let collected = self.gather(&plan, found);
+        let collected = self.gather(&mut plan, found);
         self.plan = Some(plan);
         collected
     }
@@ -231,8 +283,7 @@ impl Collector {
             early.open.extend(plan.families_everywhere());
         }
         if self.has_settings(session) {
-            let kept = self.settings.as_ref();
-            early.settings = kept.map(|(_, samples)| Arc::clone(samples));
+            early.settings = self.shown_settings();
         }
         early
     }
@@ -242,7 +293,7 @@ impl Collector {
         session: &mut Session,
         plan: &mut Plan,
         ask: Ask,
-        settings: &ScrapeSettings,
+        (settings, room): (&ScrapeSettings, &Room),
         begin: &mut (dyn FnMut(&Facts) + Send),
         deadline: &Deadline,
     ) -> Answer {
@@ -252,6 +303,7 @@ impl Collector {
             catalog: &catalog,
             labels: &self.labels,
             query_text: settings.query_text,
+            room,
         };
         let mut due: Vec<&mut Slot> = plan
             .own
@@ -274,22 +326,64 @@ impl Collector {
                 .is_some_and(|(of, _)| Some(*of) == basis(session))
     }
 
-    fn gather(&self, plan: &Plan, found: Found) -> Collected {
+    /// The settings, unless they alone are more than the target may show.
+    fn shown_settings(&self) -> Option<Arc<SettingsSamples>> {
+        let (_, samples) = self.settings.as_ref()?;
+        let fits = self
+            .target
+            .sample_limit
+            .is_none_or(|limit| samples.len() <= limit);
+        fits.then(|| Arc::clone(samples))
+    }
+
+    /// What the samples that will be collected may not exceed: the limit, less what stays.
+    fn room(&self, plan: &Plan, session: &Session, settings: &ScrapeSettings) -> Room {
+        let Some(limit) = self.target.sample_limit else {
+            return Room::new(None);
+        };
+        let now = Instant::now();
+        let stay = plan
+            .slots()
+            .filter(|slot| !slot.is_due(now, settings.interval));
+        let stay = stay
+            .filter_map(|slot| slot.samples())
+            .map(|one| one.samples);
+        // Those that are asked for take theirs as they come.
+        let known = self.shown_settings().filter(|_| self.has_settings(session));
+        let known = known.map_or(0, |settings| settings.len());
+        Room::new(Some(limit.saturating_sub(stay.sum::<usize>() + known)))
+    }
+
+    fn gather(&mut self, plan: &mut Plan, found: Found) -> Collected {
         let mut collected = self.nothing(unasked());
         if found.trouble.is_none() {
+            collected.left_out = self.leave_out(plan);
             collected.queries = plan
                 .slots()
                 .filter_map(|slot| slot.samples().cloned())
                 .collect();
-            collected.settings = self
-                .settings
-                .as_ref()
-                .map(|(_, samples)| Arc::clone(samples));
+            collected.settings = self.shown_settings();
         }
         collected.facts = found.facts;
         collected.trouble = found.trouble;
         collected.catalog = Arc::clone(plan.catalog());
         collected
+    }
+
+    /// What has no room, by collector.
+    fn leave_out(&mut self, plan: &mut Plan) -> Vec<(String, usize)> {
+        let limit = self.target.sample_limit;
+        let mut left_out: Vec<(String, usize)> = Vec::new();
+        if limit.is_some() {
+            let found = plan.leave_out().into_iter();
+            left_out.extend(found.map(|(name, families)| (name, families.len())));
+        }
+        if let (Some((_, all)), None) = (&self.settings, self.shown_settings()) {
+            left_out.push(("pg_settings".to_owned(), all.len()));
+            left_out.sort();
+        }
+        self.ledger.note_left_out(&left_out, limit);
+        left_out
     }
 
     /// An answer without samples.
@@ -302,6 +396,7 @@ impl Collector {
             facts: None,
             trouble: Some(trouble),
             denied: self.ledger.denied().to_vec(),
+            left_out: Vec::new(),
             duration: Duration::ZERO,
             counters: Arc::clone(&self.counters),
         }
@@ -337,6 +432,16 @@ impl Found {
             }
         }
     }
+}
+
+/// `server` and the target's own labels, rendered.
+fn labels(target: &Target) -> Vec<u8> {
+    let mut labels = Vec::new();
+    render_label(&mut labels, "server", target.name.as_bytes());
+    for (name, value) in &target.labels {
+        render_label(&mut labels, name, value.as_bytes());
+    }
+    labels
 }
 
 fn unasked() -> Trouble {

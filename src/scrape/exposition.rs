@@ -2,12 +2,13 @@
 //! family while it is sent, so that a slow reader costs no copy of it. What no target will change
 //! is an answer of its own, which is sent while the servers still work.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::collected::{Collected, Early};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Family};
 use crate::exposition::{FamilyHead, Format, write_head};
 use crate::model::Kind;
 use crate::postgres::{QuerySamples, SettingsSamples};
@@ -20,6 +21,9 @@ pub struct Exposition(Arc<Inner>);
 struct Inner {
     own: Own,
     catalog: Arc<Catalog>,
+    /// Families that single servers have beside the catalogue's, sorted by name. Their indexes
+    /// follow on those of the catalogue.
+    extras: Vec<Arc<Family>>,
     servers: Vec<Source>,
     /// Every piece that holds lines, in the order they are sent.
     pieces: Vec<Piece>,
@@ -97,12 +101,9 @@ pub(super) struct Sent {
 
 impl Sent {
     fn holds(&self, catalog: &Arc<Catalog>, family: usize) -> bool {
-        let family = if Arc::ptr_eq(catalog, &self.catalog) {
-            Some(family)
-        } else {
-            self.catalog.family(&catalog.families[family].name)
-        };
-        family.is_some_and(|family| self.families[family])
+        let family = catalog.index_in(&self.catalog, family);
+        let sent = family.and_then(|family| self.families.get(family));
+        sent.is_some_and(|sent| *sent)
     }
 }
 
@@ -143,16 +144,22 @@ impl Exposition {
         Self(Arc::new(inner))
     }
 
-    /// What no server will change. `None` when that is nothing, or a catalogue was loaded between.
-    pub(super) fn early(servers: Vec<Arc<Early>>) -> Option<(Self, Sent)> {
-        let mut catalogs = servers.iter().filter_map(|early| early.catalog.as_ref());
-        let catalog = Arc::clone(catalogs.next()?);
-        if !catalogs.all(|other| Arc::ptr_eq(other, &catalog)) {
-            return None;
-        }
+    /// What no server will change, of the families that stand in this catalogue. `None` when that
+    /// is nothing.
+    pub(super) fn early(catalog: Arc<Catalog>, servers: Vec<Arc<Early>>) -> Option<(Self, Sent)> {
         let mut families = vec![true; catalog.families.len()];
-        for open in servers.iter().flat_map(|early| &early.open) {
-            families[*open] = false;
+        let mut any = false;
+        for early in &servers {
+            let Some(own) = &early.catalog else { continue };
+            any = true;
+            for open in &early.open {
+                if let Some(open) = own.index_in(&catalog, *open) {
+                    families[open] = false;
+                }
+            }
+        }
+        if !any {
+            return None;
         }
         let mut asked = servers.iter().filter(|early| early.catalog.is_some());
         let settings = asked.all(|early| early.settings.is_some());
@@ -161,7 +168,10 @@ impl Exposition {
             servers: servers.into_iter().map(Source::Early).collect(),
             ..Inner::default()
         };
-        inner.lay_out(|_, family| families[family], settings);
+        inner.lay_out(
+            |_, family| families.get(family).is_some_and(|one| *one),
+            settings,
+        );
         let sent = Sent {
             catalog,
             families,
@@ -194,22 +204,26 @@ impl Exposition {
 impl Inner {
     /// Lists the pieces of the families that are `wanted`.
     fn lay_out(&mut self, wanted: impl Fn(&Arc<Catalog>, usize) -> bool, settings: bool) {
-        let catalog = &self.catalog;
+        self.extras = self.find_extras();
+        let (catalog, extras) = (&self.catalog, &self.extras);
         for (server, source) in self.servers.iter().enumerate() {
-            let own = source.catalog();
-            let same = own.is_some_and(|own| Arc::ptr_eq(catalog, own));
+            let Some(own) = source.catalog() else {
+                continue;
+            };
             for (query, samples) in source.queries().iter().enumerate() {
                 for (buffer, (family, lines)) in samples.families.iter().enumerate() {
                     if lines.is_empty() {
                         continue;
                     }
-                    // A reload of the catalogue came in between: its names are the same families.
-                    let family = if same {
-                        Some(*family)
-                    } else {
-                        own.and_then(|own| catalog.family(&own.families[*family].name))
-                    };
-                    let family = family.filter(|family| wanted(catalog, *family));
+                    let index = own.index_in(catalog, *family).or_else(|| {
+                        let family = &own.families[*family];
+                        let at = extras
+                            .binary_search_by(|one| one.name.cmp(&family.name))
+                            .ok()?;
+                        // Of two types under one name the first counts.
+                        (extras[at].kind == family.kind).then_some(catalog.families.len() + at)
+                    });
+                    let family = index.filter(|family| wanted(catalog, *family));
                     self.pieces.extend(family.map(|family| Piece {
                         family: narrow(family),
                         server: narrow(server),
@@ -237,6 +251,36 @@ impl Inner {
             self.settings
                 .sort_by(|a, b| name(a).cmp(name(b)).then(a.cmp(b)));
         }
+    }
+}
+
+impl Inner {
+    /// Families with lines that the catalogue lacks: a server has metrics of its own, or was asked
+    /// before a reload.
+    fn find_extras(&self) -> Vec<Arc<Family>> {
+        let mut extras = BTreeMap::new();
+        for source in &self.servers {
+            let Some(own) = source.catalog() else {
+                continue;
+            };
+            if Arc::ptr_eq(own, &self.catalog) {
+                continue;
+            }
+            let pieces = source.queries().iter().flat_map(|query| &query.families);
+            for (family, _) in pieces.filter(|(_, lines)| !lines.is_empty()) {
+                if own.index_in(&self.catalog, *family).is_none() {
+                    let family = &own.families[*family];
+                    extras.entry(&family.name).or_insert(family);
+                }
+            }
+        }
+        extras.into_values().cloned().collect()
+    }
+
+    fn family(&self, index: u32) -> &Family {
+        let index = index as usize;
+        let listed = self.catalog.families.get(index);
+        listed.unwrap_or_else(|| &self.extras[index - self.catalog.families.len()])
     }
 }
 
@@ -319,7 +363,7 @@ impl Chunks {
             out.reserve(CHUNK + LONG);
         }
         if self.at == 0 || inner.pieces[self.at - 1].family != piece.family {
-            let family = &inner.catalog.families[piece.family as usize];
+            let family = inner.family(piece.family);
             let head = FamilyHead {
                 name: &family.name,
                 kind: family.kind,

@@ -19,6 +19,8 @@ pub(super) struct Ledger {
     told: BTreeSet<(String, String)>,
     /// Collectors that the role has no right to, sorted.
     denied: Vec<String>,
+    /// Collectors that are left out for want of room, sorted.
+    left_out: Vec<String>,
 }
 
 impl Ledger {
@@ -28,6 +30,7 @@ impl Ledger {
             counters: Arc::clone(counters),
             told: BTreeSet::new(),
             denied: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 
@@ -70,7 +73,9 @@ impl Ledger {
                     self.told.remove(&(database.to_owned(), tag.to_owned()));
                 }
                 // Told once for all of them, by `note_denied`.
-                Outcome::Failed(QueryError::Denied(_)) | Outcome::Waiting | Outcome::Running => {}
+                Outcome::Failed(QueryError::Denied(_) | QueryError::TooMany)
+                | Outcome::Waiting
+                | Outcome::Running => {}
             }
         }
         trouble
@@ -116,6 +121,22 @@ impl Ledger {
                  says so, or exclude these collectors",
                 self.target.user,
                 self.denied.join(", ")
+            );
+        }
+    }
+
+    /// Tells what is left out for want of room when that is not what it was.
+    pub(super) fn note_left_out(&mut self, left_out: &[(String, usize)], limit: Option<usize>) {
+        let names = || left_out.iter().map(|(name, _)| name);
+        if self.left_out.iter().eq(names()) {
+            return;
+        }
+        self.left_out = names().cloned().collect();
+        if let (false, Some(limit)) = (left_out.is_empty(), limit) {
+            warn!(
+                server = %self.target.name,
+                "more than {limit} samples: {} left out; raise sampleLimit, or exclude collectors",
+                self.left_out.join(", ")
             );
         }
     }

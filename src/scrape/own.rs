@@ -10,7 +10,7 @@ use crate::model::Kind;
 use crate::telemetry::LogCounters;
 
 /// Name, type, help of every own family, in the order they are sent.
-pub(super) const FAMILIES: [(&str, Kind, &str); 17] = [
+pub(super) const FAMILIES: [(&str, Kind, &str); 18] = [
     (
         "pgexporter_state",
         Kind::Gauge,
@@ -95,6 +95,11 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 17] = [
         "pgexporter_postgresql_denied",
         Kind::Gauge,
         "A collector that the role has no right to; always 1.",
+    ),
+    (
+        "pgexporter_postgresql_left_out",
+        Kind::Gauge,
+        "Number of families of a collector that are left out, because the server has more samples than its limit.",
     ),
 ];
 
@@ -187,6 +192,11 @@ fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
                 lines.add(&[server, ("collector", collector)], 1);
             }
         }
+        "pgexporter_postgresql_left_out" => {
+            for (collector, families) in &collected.left_out {
+                lines.add(&[server, ("collector", collector)], *families as u64);
+            }
+        }
         _ => {}
     }
 }
@@ -208,5 +218,18 @@ impl Lines<'_> {
             sample.label(name, value.as_bytes());
         }
         sample.integer(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::is_reserved;
+
+    #[test]
+    fn no_catalogue_may_bring_a_family_of_the_exporter() {
+        for (name, _, _) in FAMILIES {
+            assert!(is_reserved(name), "{name}");
+        }
     }
 }

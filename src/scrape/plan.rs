@@ -1,6 +1,6 @@
 //! The slots of one target: what it runs in its own database, and in each of the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ pub(super) struct Plan {
     /// Databases beside the session's own, with the slots of scope `all`.
     pub others: BTreeMap<String, Vec<Slot>>,
     everywhere: Vec<Chosen>,
+    /// The target has changed: another plan takes its place.
+    stale: bool,
+    /// The databases are chosen otherwise than before.
+    look_again: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -70,12 +74,24 @@ impl Plan {
             own,
             others: BTreeMap::new(),
             everywhere,
+            stale: false,
+            look_again: false,
+        }
+    }
+
+    /// Gives way to another plan that adopts this one. With `forget` nothing that it shows stays;
+    /// with `look_again` the databases are chosen anew.
+    pub(super) fn give_way(&mut self, forget: bool, look_again: bool) {
+        self.stale = true;
+        self.look_again |= look_again;
+        if forget {
+            self.slots_mut().for_each(Slot::forget);
         }
     }
 
     /// Whether it is still right for such a server and such a catalogue.
     pub(super) fn fits(&self, catalog: &Arc<Catalog>, facts: &Facts) -> bool {
-        Arc::ptr_eq(&self.catalog, catalog) && self.basis == Basis::of(facts)
+        !self.stale && Arc::ptr_eq(&self.catalog, catalog) && self.basis == Basis::of(facts)
     }
 
     /// All slots: of the own database, then of the others.
@@ -102,19 +118,22 @@ impl Plan {
     /// Takes over from `old` the slots that did not change, with what they show and hold prepared.
     pub(super) fn adopt(&mut self, old: Plan) {
         // Their samples refer to families by index, which is the catalogue's.
-        if !Arc::ptr_eq(&self.catalog, &old.catalog) {
+        let root = |catalog: &Arc<Catalog>| catalog.base.as_ref().unwrap_or(catalog).clone();
+        if !Arc::ptr_eq(&root(&self.catalog), &root(&old.catalog)) {
             return;
         }
-        let mut before = old.own;
-        for slot in &mut self.own {
-            let same = |one: &Slot| {
-                Arc::ptr_eq(&one.chosen.metric, &slot.chosen.metric)
-                    && one.chosen.at == slot.chosen.at
-            };
-            if let Some(at) = before.iter().position(same) {
-                *slot = before.swap_remove(at);
-            }
+        self.look_again = old.look_again;
+        adopt(&mut self.own, old.own);
+        for (name, before) in old.others {
+            let mut slots = self.slots_in(&name);
+            adopt(&mut slots, before);
+            self.others.insert(name, slots);
         }
+    }
+
+    fn slots_in(&self, database: &str) -> Vec<Slot> {
+        let slot = |one: &Chosen| Slot::new(one.clone(), database);
+        self.everywhere.iter().map(slot).collect()
     }
 
     /// Whether anything runs in other databases at all.
@@ -127,6 +146,9 @@ impl Plan {
     pub(super) fn walk_is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
         if !self.walks() {
             return false;
+        }
+        if self.look_again {
+            return true;
         }
         let own = self
             .own
@@ -145,18 +167,56 @@ impl Plan {
     /// Makes the slots of databases that appeared, and drops those of databases that are gone or
     /// not chosen.
     pub(super) fn set_databases(&mut self, names: &[String], choice: &DatabaseChoice) {
+        self.look_again = false;
         self.others.retain(|name, _| names.contains(name));
         for name in names {
             if !chosen(choice, name) {
                 self.others.remove(name);
             } else if !self.others.contains_key(name) {
-                let slots = self
-                    .everywhere
-                    .iter()
-                    .map(|one| Slot::new(one.clone(), name))
-                    .collect();
+                let slots = self.slots_in(name);
                 self.others.insert(name.clone(), slots);
             }
+        }
+    }
+
+    /// Leaves out whole what gave more samples than there is room for: wherever a family is missing
+    /// some of its samples it shows none. Returns the collectors with the families that are left
+    /// out.
+    pub(super) fn leave_out(&mut self) -> BTreeMap<String, BTreeSet<usize>> {
+        let mut families: BTreeSet<usize> = BTreeSet::new();
+        let mut collectors: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        loop {
+            let before = families.len();
+            for slot in self.slots_mut() {
+                let shares = slot.samples().is_some()
+                    && slot.families().any(|family| families.contains(&family));
+                if shares {
+                    slot.leave_out();
+                }
+                if slot.is_left_out() {
+                    families.extend(slot.families());
+                    let name = &slot.chosen.metric.collector;
+                    collectors
+                        .entry(name.clone())
+                        .or_default()
+                        .extend(slot.families());
+                }
+            }
+            if families.len() == before {
+                return collectors;
+            }
+        }
+    }
+}
+
+/// Moves to their new places the slots that run what they ran.
+fn adopt(slots: &mut [Slot], mut before: Vec<Slot>) {
+    for slot in slots {
+        let same = |one: &Slot| {
+            Arc::ptr_eq(&one.chosen.metric, &slot.chosen.metric) && one.chosen.at == slot.chosen.at
+        };
+        if let Some(at) = before.iter().position(same) {
+            *slot = before.swap_remove(at);
         }
     }
 }

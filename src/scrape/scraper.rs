@@ -1,6 +1,7 @@
 //! The handle that the edges hold: one worker a target, all asked at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,7 +20,7 @@ use super::settings::ScrapeSettings;
 use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
-use crate::exposition::Format;
+use crate::exposition::{Format, OwnFamilies, write_own};
 use crate::model::Reason;
 use crate::shutdown::Shutdown;
 use crate::targets::{Health, HealthBoard, Origin, Target, TargetList, Trouble};
@@ -37,14 +38,24 @@ struct Inner {
     workers: Mutex<Vec<Arc<Handle>>>,
     board: HealthBoard,
     cached: Mutex<Option<(Instant, Exposition)>>,
+    /// Families of a room that scraping knows nothing of.
+    more: OnceLock<Arc<dyn OwnFamilies>>,
 }
 
 #[derive(Debug)]
 struct Handle {
     target: Arc<Target>,
+    /// What stays when the target changes, and the session with it.
+    worker: Arc<Hired>,
+}
+
+/// The near end of a worker.
+#[derive(Debug)]
+struct Hired {
     health: Health,
     counters: Arc<TargetCounters>,
     flights: Flights,
+    target: watch::Sender<Arc<Target>>,
     cancel: CancellationToken,
     ended: CancellationToken,
 }
@@ -84,7 +95,13 @@ impl Scraper {
             workers: Mutex::default(),
             board: HealthBoard::default(),
             cached: Mutex::default(),
+            more: OnceLock::new(),
         }))
+    }
+
+    /// Serves these families beside the exporter's own. Only the first call counts.
+    pub fn serve_also(&self, families: Arc<dyn OwnFamilies>) {
+        let _ = self.0.more.set(families);
     }
 
     /// Follows the list until the shutdown: a new target gets a worker, one that is gone loses it,
@@ -101,8 +118,8 @@ impl Scraper {
                 },
             }
         }
-        for worker in self.workers() {
-            worker.cancel.cancel();
+        for handle in self.workers() {
+            handle.worker.cancel.cancel();
         }
     }
 
@@ -120,24 +137,37 @@ impl Scraper {
 
     fn take_over(&self, list: &TargetList, shutdown: &Shutdown) {
         let old = self.workers();
+        let before: HashMap<&str, &Arc<Handle>> = old
+            .iter()
+            .map(|one| (one.target.name.as_str(), one))
+            .collect();
         let new = list
             .iter()
-            .map(|target| {
-                let same = |one: &&Arc<Handle>| *one.target == **target;
-                old.iter()
-                    .find(same)
-                    .cloned()
-                    .unwrap_or_else(|| self.hire(target, &old, shutdown))
+            .map(|target| match before.get(target.name.as_str()) {
+                Some(known) if *known.target == **target => Arc::clone(known),
+                Some(known) if known.target.shares_session(target) => {
+                    known.worker.target.send_replace(Arc::clone(target));
+                    info!(server = %target.name, "scraped otherwise, with the same session");
+                    Arc::new(Handle {
+                        target: Arc::clone(target),
+                        worker: Arc::clone(&known.worker),
+                    })
+                }
+                known => self.hire(target, known.copied(), shutdown),
             })
             .collect::<Vec<_>>();
-        for gone in old
+        let kept: HashMap<&str, &Arc<Hired>> = new
             .iter()
-            .filter(|one| !new.iter().any(|kept| Arc::ptr_eq(kept, one)))
-        {
-            gone.cancel.cancel();
-            info!(server = %gone.target.name, "no longer scraped as it was");
+            .map(|one| (one.target.name.as_str(), &one.worker))
+            .collect();
+        for gone in &old {
+            let still = kept.get(gone.target.name.as_str());
+            if !still.is_some_and(|worker| Arc::ptr_eq(worker, &gone.worker)) {
+                gone.worker.cancel.cancel();
+                info!(server = %gone.target.name, "no longer scraped as it was");
+            }
         }
-        let health = |one: &Arc<Handle>| (Arc::clone(&one.target), one.health.clone());
+        let health = |one: &Arc<Handle>| (Arc::clone(&one.target), one.worker.health.clone());
         self.0.board.set(new.iter().map(health));
         *self
             .0
@@ -147,32 +177,40 @@ impl Scraper {
         *self.0.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn hire(&self, target: &Arc<Target>, old: &[Arc<Handle>], shutdown: &Shutdown) -> Arc<Handle> {
+    fn hire(
+        &self,
+        target: &Arc<Target>,
+        before: Option<&Arc<Handle>>,
+        shutdown: &Shutdown,
+    ) -> Arc<Handle> {
         // Counters of a target that was changed go on: they belong to its name.
-        let before = old.iter().find(|one| one.target.name == target.name);
         let counters = before
-            .map(|one| Arc::clone(&one.counters))
+            .map(|one| Arc::clone(&one.worker.counters))
             .unwrap_or_default();
         let health = Health::default();
         let (flights, orders) = Flights::new();
+        let (changes, changed) = watch::channel(Arc::clone(target));
         let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
         let worker = Worker::new(
-            Arc::clone(target),
+            changed,
             health.clone(),
             Arc::clone(&counters),
             self.0.commons.clone(),
             cancel.clone(),
-            before.map(|one| one.ended.clone()),
+            before.map(|one| one.worker.ended.clone()),
             ended.clone(),
         );
         shutdown.spawn("session", worker.run(orders));
         Arc::new(Handle {
             target: Arc::clone(target),
-            health,
-            counters,
-            flights,
-            cancel,
-            ended,
+            worker: Arc::new(Hired {
+                health,
+                counters,
+                flights,
+                target: changes,
+                cancel,
+                ended,
+            }),
         })
     }
 
@@ -193,11 +231,13 @@ impl Scraper {
         let tickets = if cached.is_some() {
             Vec::new()
         } else {
-            let join = |worker: Arc<Handle>| {
-                let ticket = worker.flights.join(deadline);
-                (worker, ticket)
+            let join = |handle: Arc<Handle>| {
+                let ticket = handle.worker.flights.join(deadline);
+                (handle, ticket)
             };
-            self.workers().into_iter().map(join).collect()
+            let mut handles = self.workers();
+            handles.retain(|one| one.target.tenure.holds());
+            handles.into_iter().map(join).collect()
         };
         Scrape {
             scraper: self.clone(),
@@ -215,10 +255,13 @@ impl Scraper {
     }
 
     fn cached(&self, age: Duration) -> Option<Exposition> {
+        if age.is_zero() || !self.workers().iter().all(|one| one.target.tenure.holds()) {
+            return None;
+        }
         let cached = self.0.cached.lock().unwrap_or_else(PoisonError::into_inner);
         cached
             .as_ref()
-            .filter(|(at, _)| !age.is_zero() && at.elapsed() < age)
+            .filter(|(at, _)| at.elapsed() < age)
             .map(|(_, exposition)| exposition.clone())
     }
 
@@ -228,14 +271,15 @@ impl Scraper {
         let servers = self
             .workers()
             .iter()
-            .map(|worker| ServerOverview {
-                name: worker.target.name.clone(),
-                address: worker.target.address.to_string(),
-                origin: match worker.target.origin {
+            .filter(|handle| handle.target.tenure.holds())
+            .map(|handle| ServerOverview {
+                name: handle.target.name.clone(),
+                address: handle.target.address.to_string(),
+                origin: match handle.target.origin {
                     Origin::File => "file",
                     Origin::Kubernetes => "kubernetes",
                 },
-                health: worker.health.report(),
+                health: handle.worker.health.report(),
             })
             .collect();
         let own = own::FAMILIES
@@ -246,6 +290,14 @@ impl Scraper {
                 help: (*help).to_owned(),
                 collector: "pgexporter".to_owned(),
             });
+        let more = self.0.more.get();
+        let more = more.into_iter().flat_map(|more| more.heads());
+        let more = more.map(|head| FamilyOverview {
+            name: head.name.to_owned(),
+            kind: head.kind,
+            help: head.help.to_owned(),
+            collector: "pgexporter".to_owned(),
+        });
         let catalog = self.0.commons.catalog.borrow().clone();
         let listed = catalog.families.iter().map(|family| FamilyOverview {
             name: family.name.clone(),
@@ -253,7 +305,7 @@ impl Scraper {
             help: family.help.clone(),
             collector: family.collector.clone(),
         });
-        let mut families: Vec<FamilyOverview> = own.chain(listed).collect();
+        let mut families: Vec<FamilyOverview> = own.chain(more).chain(listed).collect();
         families.sort_by(|a, b| a.name.cmp(&b.name));
         Overview { servers, families }
     }
@@ -285,7 +337,8 @@ impl Scrape {
             () = self.scraper.0.commons.end.clone().reached() => return None,
         };
         let found = found.into_iter().collect::<Option<Vec<_>>>()?;
-        let (exposition, sent) = Exposition::early(found)?;
+        let catalog = self.scraper.0.commons.catalog.borrow().clone();
+        let (exposition, sent) = Exposition::early(catalog, found)?;
         self.sent = Some(sent);
         Some(exposition)
     }
@@ -299,17 +352,24 @@ impl Scrape {
         let answers = self
             .tickets
             .into_iter()
-            .map(|(worker, mut ticket)| async move {
+            .map(|(handle, mut ticket)| async move {
                 tokio::select! {
                     biased;
-                    answer = ticket.answer(deadline) => worker.answer(answer),
-                    () = scraper.commons.end.clone().reached() => worker.answer(None),
+                    answer = ticket.answer(deadline) => handle.answer(answer),
+                    () = scraper.commons.end.clone().reached() => handle.answer(None),
                 }
             });
-        let answers = join_all(answers).await;
+        let mut answers = join_all(answers).await;
+        // The process may have been frozen meanwhile.
+        answers.retain(|one| one.target.tenure.holds());
         let catalog = scraper.commons.catalog.borrow().clone();
-        let render =
-            |format| own::render(&answers, &scraper.commons.counters, &scraper.logs, format);
+        let render = |format| {
+            let mut out = own::render(&answers, &scraper.commons.counters, &scraper.logs, format);
+            if let Some(more) = scraper.more.get() {
+                write_own(&**more, &mut out, format);
+            }
+            out
+        };
         if !self.settings.cache_age.is_zero() {
             let own = Own::both(render);
             let whole = Exposition::new(own, Arc::clone(&catalog), answers.clone(), None);
@@ -335,8 +395,8 @@ impl Handle {
                 self.target.address
             ),
         };
-        self.counters.fail(trouble.reason);
-        self.health.update(|health| {
+        self.worker.counters.fail(trouble.reason);
+        self.worker.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
         });
@@ -348,8 +408,9 @@ impl Handle {
             facts: None,
             trouble: Some(trouble),
             denied: Vec::new(),
+            left_out: Vec::new(),
             duration: Duration::ZERO,
-            counters: Arc::clone(&self.counters),
+            counters: Arc::clone(&self.worker.counters),
         })
     }
 }

@@ -25,6 +25,8 @@ use crate::targets::{Health, Target, Trouble};
 /// The task of one target.
 pub(super) struct Worker {
     target: Arc<Target>,
+    /// The target as it is to be from now on.
+    changes: watch::Receiver<Arc<Target>>,
     connector: Arc<Connector>,
     health: Health,
     counters: Arc<TargetCounters>,
@@ -47,10 +49,16 @@ pub(super) struct Worker {
     before: Option<CancellationToken>,
     ended: CancellationToken,
     next_session: u64,
+    /// When the server is asked how it is, unless somebody asks it more before.
+    check_at: Instant,
 }
 
 /// How long a collection may go on after the shutdown began.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
+/// A server that nobody scrapes is asked how it is this often.
+const CHECK: Duration = Duration::from_secs(25);
+/// How long it may take to answer that.
+const CHECKED: Duration = Duration::from_secs(3);
 /// How long a session that is no longer needed may take to end.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How long a server may take to give up a query at the end of the program.
@@ -58,7 +66,7 @@ const CANCEL: Duration = Duration::from_secs(4);
 
 impl Worker {
     pub(super) fn new(
-        target: Arc<Target>,
+        changes: watch::Receiver<Arc<Target>>,
         health: Health,
         counters: Arc<TargetCounters>,
         commons: Commons,
@@ -66,10 +74,12 @@ impl Worker {
         before: Option<CancellationToken>,
         ended: CancellationToken,
     ) -> Self {
+        let target = changes.borrow().clone();
         let connector = Arc::new(Connector::new(Arc::clone(&target)));
         let collector = Collector::new(&connector, &commons, &counters);
         Self {
             target,
+            changes,
             connector,
             health,
             counters,
@@ -87,6 +97,7 @@ impl Worker {
             before,
             ended,
             next_session: 0,
+            check_at: Instant::now() + CHECK,
         }
     }
 
@@ -110,6 +121,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => break,
+                Ok(()) = self.changes.changed() => self.retarget(),
                 Some(order) = orders.recv() => waiting = Some(order),
                 step = attempted(&mut connecting, self.target.timeouts.connect) => match step {
                     Some(result) => {
@@ -128,6 +140,12 @@ impl Worker {
                 () = patience(&self.settling_since, waiting.is_some()) => {}
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
+                () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
+                    self.check().await;
+                }
+            }
+            if waiting.is_none() && !self.keeps_session() {
+                self.put_down().await;
             }
             let Some(order) = waiting.take() else {
                 continue;
@@ -162,7 +180,52 @@ impl Worker {
     }
 
     fn wants_session(&self, waiting: &Option<Order>) -> bool {
-        (self.keeps_session() || waiting.is_some()) && self.backoff.is_over()
+        let wanted = self.keeps_session() || waiting.is_some() || self.check_at <= Instant::now();
+        wanted && self.backoff.is_over()
+    }
+
+    fn retarget(&mut self) {
+        self.target = self.changes.borrow_and_update().clone();
+        self.collector.retarget(&self.target);
+    }
+
+    /// Whether it is time to wait for a check: there is a session to ask, or there should be one
+    /// for the sake of it.
+    fn checks(&self, connecting: bool) -> bool {
+        let idle = self.settling.is_none() && !connecting;
+        self.session.is_some() || (idle && self.backoff.is_over() && self.check_at > Instant::now())
+    }
+
+    /// Asks a server that nobody has scraped for a while how it is.
+    async fn check(&mut self) {
+        let Some(mut session) = self.session.take() else {
+            return;
+        };
+        let deadline = Instant::now() + CHECKED.min(self.target.timeouts.connect);
+        match session.ask_facts(false, deadline).await.map(|_| ()) {
+            Ok(()) => {
+                self.check_at = Instant::now() + CHECK;
+                self.well(&session);
+                self.session = Some(session);
+            }
+            Err(_) if session.trouble().is_some() => {
+                self.session = Some(session);
+                self.lost();
+            }
+            Err(trouble) => {
+                // Asked again as soon as it has answered.
+                self.check_at = Instant::now() + MOMENT;
+                self.settle(session, true);
+                self.down(trouble);
+            }
+        }
+    }
+
+    /// Ends a session that is not to be kept.
+    async fn put_down(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.put_back(session).await;
+        }
     }
 
     /// Whether a session is held between scrapes: so it was chosen, and there are connections
@@ -194,6 +257,7 @@ impl Worker {
         let free = places.free();
         if free.is_none() && until.is_none() {
             self.crowded = true;
+            self.check_at = Instant::now() + CHECK;
             return None;
         }
         self.next_session += 1;
@@ -223,6 +287,7 @@ impl Worker {
 
     /// Looks the new session over, so that the first scrape finds everything prepared.
     async fn connected(&mut self, result: Result<Session, Trouble>) {
+        self.check_at = Instant::now() + CHECK;
         let ready = match result {
             Ok(mut session) => {
                 let deadline = Instant::now() + self.target.timeouts.connect;
@@ -269,6 +334,7 @@ impl Worker {
             collected = self.collector.collect(&mut session, &order) => Some(collected),
             () = self.commons.end.clone().reached() => None,
         };
+        self.check_at = Instant::now() + CHECK;
         let Some(mut collected) = collected else {
             // The query is cancelled, so that the server sees an orderly end.
             if let Ok(session) = session.settled(CANCEL).await {
@@ -412,6 +478,7 @@ impl Worker {
             health.samples = samples;
             health.pooled = *session.mode() == Mode::Pooled;
             health.denied.clone_from(&collected.denied);
+            health.left_out.clone_from(&collected.left_out);
         });
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, Timeouts,
-    TlsMode,
+    Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, Tenure,
+    Timeouts, TlsMode,
 };
 use crate::config::{Configuration, Main, Server, ServerTls};
 use crate::security::tls::TlsError;
@@ -93,6 +93,9 @@ fn target(
             nodelay: main.nodelay,
             keep_alive: main.keep_alive,
         },
+        metrics: None,
+        sample_limit: None,
+        tenure: Tenure::unlimited(),
     })
 }
 

@@ -40,6 +40,9 @@ pub struct HealthReport {
     pub pooled: bool,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
+    /// Collectors that are left out because the target has too many samples, sorted, with the
+    /// number of their families.
+    pub left_out: Vec<(String, usize)>,
 }
 
 impl Default for HealthReport {
@@ -58,6 +61,7 @@ impl Default for HealthReport {
             samples: 0,
             pooled: false,
             denied: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod health;
 mod load;
 mod publisher;
 mod target;
+mod tenure;
 
 pub use file::timeouts;
 pub use health::{Health, HealthBoard, HealthReport, Trouble};
@@ -19,3 +20,4 @@ pub use target::{
     Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, TargetList,
     Timeouts, TlsMode,
 };
+pub use tenure::Tenure;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Tenure;
+use crate::catalog::OwnMetrics;
 use crate::security::Secret;
 pub use crate::security::tls::{ClientTls, TlsMode};
 
@@ -45,6 +47,30 @@ pub struct Target {
     pub session_databases: usize,
     /// Options of the TCP socket.
     pub socket: SocketOptions,
+    /// Metrics of its own, beside those of the catalogue.
+    pub metrics: Option<Arc<OwnMetrics>>,
+    /// The most samples of one scrape: families beyond it are left out.
+    pub sample_limit: Option<usize>,
+    /// How long it may be served.
+    pub tenure: Tenure,
+}
+
+impl Target {
+    /// Whether a session to the one serves the other as well: they differ in what is asked and
+    /// shown, not in how the server is reached.
+    #[must_use]
+    pub fn shares_session(&self, other: &Self) -> bool {
+        let as_other = Self {
+            databases: other.databases.clone(),
+            collectors: other.collectors.clone(),
+            labels: other.labels.clone(),
+            metrics: other.metrics.clone(),
+            sample_limit: other.sample_limit,
+            tenure: other.tenure.clone(),
+            ..self.clone()
+        };
+        as_other == *other
+    }
 }
 
 /// Who asked for a target.

@@ -158,25 +158,4 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Restart,
         "Port of the web console.",
     ),
-    Key::later(
-        "kubernetes_shards",
-        Kind::Word(&["off", "lease"], &[]),
-        "off",
-        Restart,
-        "Share the servers of Kubernetes among the pods.",
-    ),
-    Key::later(
-        "kubernetes_max_targets_per_namespace",
-        Kind::Number(0, 1_000_000),
-        "0",
-        Reload,
-        "Most servers that a namespace may bring; 0 is no limit.",
-    ),
-    Key::later(
-        "kubernetes_discover",
-        Kind::Bool,
-        "off",
-        Restart,
-        "Find servers of well-known operators without a resource of ours.",
-    ),
 ];

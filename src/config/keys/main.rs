@@ -435,4 +435,28 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: kubernetes_allowed_hosts),
         "Patterns (`*`, `?`) of the hosts that `PostgresTarget` resources may name; without it all.",
     ),
+    Key::new(
+        "kubernetes_max_targets_per_namespace",
+        Kind::Number(0, 1_000_000),
+        "500",
+        Reload,
+        place!(Main: kubernetes_max_targets_per_namespace),
+        "Most servers that a namespace may bring, the oldest first; 0 is no limit.",
+    ),
+    Key::new(
+        "kubernetes_shards",
+        Kind::Word(&["off", "lease"], &[]),
+        "off",
+        Restart,
+        place!(Main: kubernetes_shards),
+        "Share the servers of Kubernetes among the pods: each holds a Lease, and each server is scraped by one of them.",
+    ),
+    Key::new(
+        "kubernetes_discover",
+        Kind::Word(&["off", "services"], &[]),
+        "off",
+        Restart,
+        place!(Main: kubernetes_discover),
+        "Read servers from Services with the annotation `pgexporter.io/scrape: \"true\"` as well.",
+    ),
 ];

@@ -331,7 +331,22 @@ impl ApiServer {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Once more where a busy machine kept kubectl waiting too long for its taste.
     fn try_kubectl(
+        &self,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<String, String> {
+        match self.run_kubectl(kubeconfig, arguments, input) {
+            Err(said) if said.contains("TLS handshake timeout") => {
+                self.run_kubectl(kubeconfig, arguments, input)
+            }
+            done => done,
+        }
+    }
+
+    fn run_kubectl(
         &self,
         kubeconfig: &Path,
         arguments: &[&str],

@@ -1,0 +1,268 @@
+//! Metrics that one target has beside those of the catalogue. Whoever writes them may be somebody
+//! else than who runs the exporter: they must not spoil what others are served.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::files::{CatalogError, join};
+use super::metric::{Catalog, ColumnKind, Family};
+use super::parse::{Parsed, parse};
+use crate::model::Kind;
+
+/// Metrics of one target, read and checked.
+#[derive(Debug)]
+pub struct OwnMetrics {
+    /// What they were made of: two of the same texts are the same.
+    sources: Vec<(String, String)>,
+    cap: Duration,
+    catalog: Catalog,
+}
+
+impl PartialEq for OwnMetrics {
+    fn eq(&self, other: &Self) -> bool {
+        self.sources == other.sources && self.cap == other.cap
+    }
+}
+
+/// The most families that a target may bring.
+const MOST: usize = 500;
+
+impl OwnMetrics {
+    /// Reads texts, each with the name that messages call it by; JSON where that ends in `.json`.
+    /// No query may run longer than `cap`.
+    ///
+    /// # Errors
+    /// What is wrong with a text, or that it names a family that is the exporter's own.
+    pub fn parse(sources: Vec<(String, String)>, cap: Duration) -> Result<Self, CatalogError> {
+        let mut parsed: Vec<Parsed> = Vec::new();
+        for (name, text) in &sources {
+            parsed.extend(parse(name, text)?);
+        }
+        for one in &mut parsed {
+            one.metric.timeout = one.metric.timeout.map(|timeout| timeout.min(cap));
+            let reserved = |family: &&Family| {
+                claims(&family.name, family.kind)
+                    .iter()
+                    .any(|name| is_reserved(name))
+            };
+            if let Some(family) = one.families.iter().find(reserved) {
+                return Err(CatalogError::Invalid {
+                    file: one.metric.source.file.clone(),
+                    message: format!(
+                        "tag {}: the family {} is the exporter's own; choose another tag",
+                        one.metric.tag, family.name
+                    ),
+                });
+            }
+        }
+        let catalog = join(parsed)?;
+        if catalog.families.len() > MOST {
+            let file = sources.first().map(|(name, _)| name.clone());
+            return Err(CatalogError::Invalid {
+                file: file.unwrap_or_default(),
+                message: format!(
+                    "there are {} families, and a target may bring {MOST}; leave some out",
+                    catalog.families.len()
+                ),
+            });
+        }
+        Ok(Self {
+            sources,
+            cap,
+            catalog,
+        })
+    }
+
+    /// The families that they bring.
+    pub fn families(&self) -> impl Iterator<Item = &Family> {
+        self.catalog.families.iter().map(Arc::as_ref)
+    }
+
+    /// The names that their queries give to labels.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        let queries = self.catalog.metrics.iter().flat_map(|one| &one.queries);
+        queries
+            .flat_map(|query| &query.columns)
+            .filter(|column| column.kind == ColumnKind::Label)
+            .map(|column| column.name.as_str())
+    }
+
+    /// The catalogue with these metrics over it. A tag of theirs replaces the one of that name.
+    ///
+    /// # Errors
+    /// A family contradicts one of the catalogue.
+    pub fn over(&self, base: &Arc<Catalog>) -> Result<Catalog, CatalogError> {
+        let own = &self.catalog;
+        let mut taken: HashMap<String, &Family> = HashMap::new();
+        for family in &base.families {
+            for name in claims(&family.name, family.kind) {
+                taken.insert(name, family);
+            }
+        }
+        let mut families = base.families.clone();
+        let mut at = Vec::with_capacity(own.families.len());
+        for family in &own.families {
+            if let Some(known) = base.family(&family.name) {
+                let known = &base.families[known];
+                if known.kind != family.kind {
+                    return Err(CatalogError::Conflict {
+                        family: family.name.clone(),
+                        what: "types",
+                        first: known.source.to_string(),
+                        second: family.source.to_string(),
+                    });
+                }
+            } else if let Some(known) = claims(&family.name, family.kind)
+                .iter()
+                .find_map(|name| taken.get(name))
+            {
+                return Err(CatalogError::Conflict {
+                    family: family.name.clone(),
+                    what: "the samples' names",
+                    first: known.source.to_string(),
+                    second: family.source.to_string(),
+                });
+            }
+            at.push(base.family(&family.name).unwrap_or_else(|| {
+                families.push(Arc::clone(family));
+                families.len() - 1
+            }));
+        }
+        let replaced: BTreeSet<&str> = own.metrics.iter().map(|one| one.tag.as_str()).collect();
+        let kept = |tag: &str| !replaced.contains(tag);
+        let mut metrics: Vec<_> = base
+            .metrics
+            .iter()
+            .filter(|one| kept(&one.tag))
+            .cloned()
+            .collect();
+        for metric in &own.metrics {
+            let mut metric = metric.as_ref().clone();
+            let columns = metric
+                .queries
+                .iter_mut()
+                .flat_map(|query| &mut query.columns);
+            for column in columns {
+                if let ColumnKind::Value(family) | ColumnKind::HistogramBounds(family) =
+                    &mut column.kind
+                {
+                    *family = at[*family];
+                }
+            }
+            metrics.push(Arc::new(metric));
+        }
+        Ok(Catalog {
+            metrics,
+            families,
+            base: Some(Arc::clone(base)),
+        })
+    }
+}
+
+/// All names that a family's samples have in either format. Where two families share one, a scrape
+/// of either is no longer sound.
+#[must_use]
+pub fn claims(name: &str, kind: Kind) -> Vec<String> {
+    let mut names = vec![name.to_owned()];
+    match kind {
+        Kind::Gauge => {}
+        Kind::Counter => names.extend(name.strip_suffix("_total").map(str::to_owned)),
+        Kind::Histogram => {
+            names.extend(["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")));
+        }
+    }
+    names
+}
+
+/// Families of the exporter that stand in no catalogue.
+const RESERVED: [&str; 18] = [
+    "pgexporter_state",
+    "pgexporter_version",
+    "pgexporter_logging_info",
+    "pgexporter_logging_warn",
+    "pgexporter_logging_error",
+    "pgexporter_logging_fatal",
+    "pgexporter_query_executions_total",
+    "pgexporter_query_errors_total",
+    "pgexporter_query_timeouts_total",
+    "pgexporter_postgresql_active",
+    "pgexporter_postgresql_version",
+    "pgexporter_postgresql_uptime",
+    "pgexporter_postgresql_extension_info",
+    "pgexporter_postgresql_failures_total",
+    "pgexporter_postgresql_connections_total",
+    "pgexporter_postgresql_scrape_duration_seconds",
+    "pgexporter_postgresql_denied",
+    "pgexporter_postgresql_left_out",
+];
+
+/// Whether a family of this name is the exporter's own, and so no catalogue's to bring.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+        || name.starts_with("pgexporter_pg_settings_")
+        || name.starts_with("pgexporter_kubernetes_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAP: Duration = Duration::from_secs(10);
+
+    fn text(tag: &str, kind: &str, label: &str) -> String {
+        format!(
+            "version: 13\nmetrics:\n  - tag: {tag}\n    timeout: 1h\n    queries:\n      - query: \
+             SELECT a, b FROM t\n        columns: [{{name: {label}, type: label}}, {{name: n, \
+             type: {kind}}}]\n"
+        )
+    }
+
+    fn own(tag: &str, kind: &str) -> Result<OwnMetrics, CatalogError> {
+        OwnMetrics::parse(
+            vec![("key q of ConfigMap m".to_owned(), text(tag, kind, "a"))],
+            CAP,
+        )
+    }
+
+    #[test]
+    fn they_come_over_the_catalogue_whose_indexes_stay() {
+        let base = Arc::new(super::super::load(&[]).unwrap());
+        let own = own("orders", "gauge").unwrap();
+        let over = own.over(&base).unwrap();
+        assert_eq!(over.metrics.len(), base.metrics.len() + 1);
+        for (at, family) in base.families.iter().enumerate() {
+            assert_eq!(over.family(&family.name), Some(at));
+        }
+        let at = over.family("pgexporter_orders_n").unwrap();
+        let metric = over.metrics.last().unwrap();
+        assert_eq!(metric.queries[0].columns[1].kind, ColumnKind::Value(at));
+        assert_eq!(metric.timeout, Some(CAP));
+        assert_eq!(own.labels().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn they_may_not_contradict_the_exporter_or_its_catalogue() {
+        let base = Arc::new(super::super::load(&[]).unwrap());
+        let refused = |tag: &str, kind: &str| {
+            let error = own(tag, kind).and_then(|own| own.over(&base).map(|_| ()));
+            error.err().map(|error| error.to_string())
+        };
+        let says = |tag: &str, kind: &str, words: &str| {
+            let said = refused(tag, kind).unwrap_or_default();
+            assert!(said.contains(words), "{tag} {kind}: {said:?}");
+        };
+        says("pg_settings", "gauge", "exporter's own");
+        says("kubernetes", "gauge", "exporter's own");
+        // pgexporter_postgresql_n is free, the one below is not.
+        assert_eq!(refused("postgresql", "gauge"), None);
+        let active = text("postgresql", "gauge", "a").replace("name: n", "name: active");
+        let said = OwnMetrics::parse(vec![(String::new(), active)], CAP).unwrap_err();
+        assert!(said.to_string().contains("exporter's own"), "{said}");
+        let size = text("pg", "counter", "a").replace("name: n", "name: database_size");
+        let own = OwnMetrics::parse(vec![(String::new(), size)], CAP).unwrap();
+        let said = own.over(&base).unwrap_err().to_string();
+        assert!(said.contains("types differ"), "{said}");
+    }
+}

@@ -1,0 +1,29 @@
+//! Families of the exporter itself that a lower room brings, without the scrape knowing what they
+//! speak of.
+
+use std::fmt::Debug;
+
+use super::{FamilyHead, Format, write_head};
+
+/// Families of one room. Their heads are constant; their samples are written when they are asked
+/// for.
+pub trait OwnFamilies: Debug + Send + Sync {
+    /// All of them, in the order they are sent. No other room has one of these names.
+    fn heads(&self) -> &'static [FamilyHead<'static>];
+
+    /// Writes the samples that the family has at present.
+    fn samples(&self, family: &str, out: &mut Vec<u8>);
+}
+
+/// Writes all families of a room that have samples.
+pub fn write_own(families: &dyn OwnFamilies, out: &mut Vec<u8>, format: Format) {
+    let mut lines = Vec::new();
+    for head in families.heads() {
+        lines.clear();
+        families.samples(head.name, &mut lines);
+        if !lines.is_empty() {
+            write_head(out, *head, format);
+            out.extend_from_slice(&lines);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The book of requests: how many were made, which of them failed, and which rights RBAC refuses.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::request::{ApiResource, Kind, RIGHTS, Verb};
+
+/// Rights that are missing are remembered up to this number, whatever the number of namespaces.
+const MOST: usize = 1_000;
+
+/// Counts requests. What is missing is a watch channel: `/readyz` follows it.
+#[derive(Debug, Default)]
+pub(in crate::kubernetes) struct Book {
+    requests: [AtomicU64; Verb::ALL.len()],
+    errors: [AtomicU64; Verb::ALL.len()],
+    missing: watch::Sender<BTreeSet<ApiResource>>,
+}
+
+impl Book {
+    /// Enters a request with the status of its answer; `None` when there was none.
+    pub(super) fn enter(&self, what: ApiResource, status: Option<u16>) {
+        let at = what.verb as usize;
+        self.requests[at].fetch_add(1, Ordering::Relaxed);
+        // That there is none such, or that somebody else was faster, is an answer.
+        let failed = status.is_none_or(|status| status >= 400 && status != 404 && status != 409);
+        if failed {
+            self.errors[at].fetch_add(1, Ordering::Relaxed);
+        }
+        if !RIGHTS.contains(&(what.kind, what.verb)) {
+            return;
+        }
+        let place = |what: &ApiResource| match &what.namespace {
+            None => "all namespaces".to_owned(),
+            Some(namespace) => format!("the namespace {namespace}"),
+        };
+        match status {
+            Some(403) => {
+                self.missing.send_if_modified(|missing| {
+                    let new = missing.len() < MOST && missing.insert(what.clone());
+                    if new {
+                        warn!(
+                            verb = what.verb.as_str(),
+                            resource = what.kind.as_str(),
+                            "the cluster refuses a right in {}; give it to the service account",
+                            place(&what)
+                        );
+                    }
+                    new
+                });
+            }
+            Some(status) if status < 400 => {
+                self.missing.send_if_modified(|missing| {
+                    let known = missing.remove(&what);
+                    if known {
+                        info!(
+                            verb = what.verb.as_str(),
+                            resource = what.kind.as_str(),
+                            "the cluster grants the right in {} again",
+                            place(&what)
+                        );
+                    }
+                    known
+                });
+            }
+            // No word about the right.
+            _ => {}
+        }
+    }
+
+    /// Requests so far, and how many of them failed.
+    pub(in crate::kubernetes) fn requests(&self, verb: Verb) -> (u64, u64) {
+        let at = verb as usize;
+        let load = |all: &[AtomicU64]| all[at].load(Ordering::Relaxed);
+        (load(&self.requests), load(&self.errors))
+    }
+
+    /// In how many places a right is missing.
+    pub(in crate::kubernetes) fn missing(&self, right: (Kind, Verb)) -> usize {
+        let missing = self.missing.borrow();
+        let same = |one: &&ApiResource| (one.kind, one.verb) == right;
+        missing.iter().filter(same).count()
+    }
+
+    /// Whether a right is refused there.
+    pub(in crate::kubernetes) fn refuses(
+        &self,
+        kind: Kind,
+        verb: Verb,
+        namespace: Option<&str>,
+    ) -> bool {
+        let missing = self.missing.borrow();
+        missing.iter().any(|one| {
+            (one.kind, one.verb) == (kind, verb) && one.namespace.as_deref() == namespace
+        })
+    }
+
+    /// Follows what is missing.
+    pub(in crate::kubernetes) fn follow(&self) -> watch::Receiver<BTreeSet<ApiResource>> {
+        self.missing.subscribe()
+    }
+}

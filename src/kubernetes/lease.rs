@@ -1,0 +1,405 @@
+//! Who shares the targets. Each pod holds a Lease (`coordination.k8s.io/v1`) of its own; those whose
+//! Leases live are the members. Nobody is elected, and pods do not speak to each other.
+//!
+//! * A Lease is renewed every [`RENEW`] and lives for [`LEASE`]. Its holder stops serving
+//!   [`MARGIN`] before that, by its own clock and counted from before the request that renewed it:
+//!   always before anybody else may think it dead.
+//! * Another's Lease is dead when the API server shows it without renewal for as long as it says.
+//!   The time counts from when a renewal was seen, by the clock of who looks, so clocks need not
+//!   agree; and who cannot reach the API server declares nobody dead.
+//! * Joining and leaving is seen at once by a watch. A list with each renewal does not trust it:
+//!   a watch may hang.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::core::ObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
+
+use super::client::Kind;
+use super::metrics::Metrics;
+use super::settings::Options;
+use super::status::MANAGER;
+use super::watches;
+use crate::shutdown::Shutdown;
+use crate::targets::Tenure;
+
+/// How long a Lease lives.
+const LEASE: Duration = Duration::from_secs(15);
+/// How often it is renewed.
+const RENEW: Duration = Duration::from_secs(5);
+/// How soon it is tried again when that failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long before the end of its Lease a pod stops serving.
+const MARGIN: Duration = Duration::from_secs(3);
+/// How long an answer of the API server may take.
+const ANSWER: Duration = Duration::from_secs(4);
+/// A Lease that is dead for so long is that of a pod that will not come back.
+const FORGET: Duration = Duration::from_secs(600);
+/// How far the clocks of pods may be apart.
+const SKEW: Duration = Duration::from_secs(60);
+/// Marks the Leases of those who share the same targets.
+const GROUP: &str = "pgexporter.io/shards";
+
+/// Who serves.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Share {
+    /// This pod serves everything.
+    Alone,
+    /// Those members share it, in this term. This pod is one of them.
+    With(BTreeSet<String>, Tenure),
+    /// This pod serves nothing: it has no Lease yet, or has lost it.
+    Nothing,
+}
+
+/// Keeps this pod's Lease, and an eye on those of the others.
+pub(super) struct Keeper {
+    leases: Api<Lease>,
+    name: String,
+    owner: String,
+    group: String,
+    metrics: Arc<Metrics>,
+    share: watch::Sender<Share>,
+    tenure: Option<Tenure>,
+    acquired: Timestamp,
+    /// Other pods by the names of their Leases.
+    others: BTreeMap<String, Other>,
+    failing: bool,
+}
+
+/// Another pod's Lease.
+#[derive(Debug)]
+struct Other {
+    holder: String,
+    renewed: Option<MicroTime>,
+    /// When that renewal was seen.
+    seen: Instant,
+    lives: Duration,
+    alive: bool,
+}
+
+impl Keeper {
+    /// A keeper, and what it finds out.
+    pub(super) fn new(
+        client: &Client,
+        options: &Options,
+        metrics: Arc<Metrics>,
+    ) -> (Self, watch::Receiver<Share>) {
+        let (share, shared) = watch::channel(Share::Nothing);
+        let keeper = Self {
+            leases: Api::default_namespaced(client.clone()),
+            name: lease_name(&options.owner),
+            owner: options.owner.clone(),
+            group: group(options),
+            metrics,
+            share,
+            tenure: None,
+            acquired: Timestamp::now(),
+            others: BTreeMap::new(),
+            failing: false,
+        };
+        (keeper, shared)
+    }
+
+    /// Keeps it until the shutdown begins, and gives it up then.
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        let mut watched = self.watch();
+        let mut due = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.begun() => break,
+                () = sleep_until(due) => {
+                    let mut turn = pin!(self.turn());
+                    let done = tokio::select! {
+                        done = &mut turn => done,
+                        () = shutdown.begun() => {
+                            // A renewal that is on its way would make the Lease anew after it was
+                            // given up.
+                            let _ = timeout(RETRY, turn).await;
+                            break;
+                        }
+                    };
+                    due = Instant::now() + if done { RENEW } else { RETRY };
+                }
+                Some(event) = watched.next() => self.see(event),
+            }
+        }
+        self.give_up().await;
+    }
+
+    /// Renews the Lease and looks at the others. Returns whether both was done.
+    async fn turn(&mut self) -> bool {
+        if self.tenure.as_ref().is_some_and(|tenure| !tenure.holds()) {
+            // Others serve what was ours. We come back as who joins.
+            warn!("the Lease could not be renewed in time: other pods serve the targets");
+            self.tenure = None;
+            self.acquired = Timestamp::now();
+            self.share.send_replace(Share::Nothing);
+            self.metrics.set_members(0);
+        }
+        let began = Instant::now();
+        let renewed = self.renew().await;
+        let done = match renewed {
+            Ok(()) => {
+                let end = began + LEASE - MARGIN;
+                match &self.tenure {
+                    Some(tenure) => tenure.extend(end),
+                    None => self.tenure = Some(Tenure::until(end)),
+                }
+                self.look().await
+            }
+            Err(why) => Err(why),
+        };
+        match done {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    info!("the Lease is renewed again");
+                }
+                self.publish();
+                true
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    warn!("the Lease cannot be kept, and is tried again: {why}");
+                }
+                false
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<(), String> {
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                labels: Some(BTreeMap::from([
+                    (GROUP.to_owned(), self.group.clone()),
+                    (
+                        "app.kubernetes.io/managed-by".to_owned(),
+                        "pgexporter".to_owned(),
+                    ),
+                ])),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.owner.clone()),
+                lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
+                acquire_time: Some(MicroTime(self.acquired)),
+                renew_time: Some(MicroTime(Timestamp::now())),
+                ..LeaseSpec::default()
+            }),
+        };
+        let parameters = PatchParams::apply(MANAGER).force();
+        let body = Patch::Apply(&lease);
+        let patched = self.leases.patch(&self.name, &parameters, &body);
+        within(patched).await.map(|_| ())
+    }
+
+    /// Asks who else is there. Only what the API server says now makes anybody dead.
+    async fn look(&mut self) -> Result<(), String> {
+        let selector = ListParams::default().labels(&format!("{GROUP}={}", self.group));
+        let list = within(self.leases.list(&selector)).await?;
+        let names: BTreeSet<String> = list
+            .iter()
+            .filter_map(|lease| lease.metadata.name.clone())
+            .collect();
+        self.others.retain(|name, _| names.contains(name));
+        for lease in list {
+            self.note(lease);
+        }
+        for other in self.others.values_mut() {
+            other.alive &= other.seen.elapsed() < other.lives;
+        }
+        self.forget().await;
+        Ok(())
+    }
+
+    /// Deletes the Leases of pods that are gone for good. They do no harm, but they add up.
+    async fn forget(&mut self) {
+        let gone = |other: &Other| other.seen.elapsed() > other.lives + FORGET;
+        let gone: Vec<String> = self
+            .others
+            .iter()
+            .filter(|(_, other)| gone(other))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            if within(self.leases.delete(&name, &DeleteParams::default()))
+                .await
+                .is_ok()
+            {
+                self.others.remove(&name);
+            }
+        }
+    }
+
+    fn note(&mut self, lease: Lease) {
+        let (Some(name), Some(spec)) = (lease.metadata.name, lease.spec) else {
+            return;
+        };
+        if name == self.name {
+            return;
+        }
+        let lives = spec
+            .lease_duration_seconds
+            .and_then(|one| one.try_into().ok());
+        let holder = spec.holder_identity.unwrap_or_else(|| name.clone());
+        let known = self.others.get(&name);
+        if known.is_some_and(|known| known.renewed == spec.renew_time) {
+            return;
+        }
+        let lives = lives.map_or(LEASE, Duration::from_secs);
+        // What was left behind long before we came is not waited for.
+        let old = |renewed: &MicroTime| {
+            let age = Timestamp::now().duration_since(renewed.0);
+            age > SignedDuration::try_from(lives + SKEW).unwrap_or(SignedDuration::MAX)
+        };
+        let other = Other {
+            holder,
+            alive: known.is_some() || !spec.renew_time.as_ref().is_some_and(old),
+            renewed: spec.renew_time,
+            seen: Instant::now(),
+            lives,
+        };
+        self.others.insert(name, other);
+    }
+
+    fn see(&mut self, event: Result<Event<Lease>, watcher::Error>) {
+        match event {
+            Ok(Event::Apply(lease) | Event::InitApply(lease)) => self.note(lease),
+            Ok(Event::Delete(lease)) => {
+                if let Some(name) = lease.metadata.name {
+                    self.others.remove(&name);
+                }
+            }
+            Ok(Event::Init | Event::InitDone) => return,
+            Err(_) => return self.metrics.restarted(Kind::Leases),
+        }
+        // Before the first look of this term it is not known who else is there.
+        if matches!(*self.share.borrow(), Share::With(..)) {
+            self.publish();
+        }
+    }
+
+    /// Says who the members are.
+    fn publish(&self) {
+        let Some(tenure) = &self.tenure else { return };
+        let mut members: BTreeSet<String> = self
+            .others
+            .values()
+            .filter(|other| other.alive)
+            .map(|other| other.holder.clone())
+            .collect();
+        members.insert(self.owner.clone());
+        self.metrics.set_members(members.len());
+        let share = Share::With(members, tenure.clone());
+        self.share.send_if_modified(|known| {
+            let changed = *known != share;
+            if changed {
+                if let Share::With(members, _) = &share {
+                    let names: Vec<&str> = members.iter().map(String::as_str).collect();
+                    info!("the targets are shared by {}", names.join(", "));
+                }
+                *known = share;
+            }
+            changed
+        });
+    }
+
+    fn watch(&self) -> BoxStream<'static, Result<Event<Lease>, watcher::Error>> {
+        let config = watches::config().labels(&format!("{GROUP}={}", self.group));
+        watcher::watcher(self.leases.clone(), config)
+            .default_backoff()
+            .boxed()
+    }
+
+    /// Lets the others take over at once.
+    async fn give_up(self) {
+        let parameters = DeleteParams::default();
+        let deleted = self.leases.delete(&self.name, &parameters);
+        match within(deleted).await {
+            Ok(_) => info!("the Lease is given up"),
+            Err(why) => warn!("the Lease cannot be given up, and runs out by itself: {why}"),
+        }
+    }
+}
+
+async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    match timeout(ANSWER, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the API server does not answer".to_owned()),
+    }
+}
+
+/// Those who look for the same targets share them; others of the namespace are none of theirs.
+fn group(options: &Options) -> String {
+    let mut namespaces = options.namespaces.clone();
+    namespaces.sort();
+    let wanted = format!(
+        "{}\n{}\n{}",
+        namespaces.join(","),
+        options.selector,
+        options.discover
+    );
+    let digest = Sha256::digest(wanted);
+    digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The name of a pod is that of an object already; the name of a host may be anything.
+fn lease_name(owner: &str) -> String {
+    let plain = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '-' | '.') => c,
+        _ => '-',
+    };
+    let name: String = owner.chars().map(plain).take(200).collect();
+    format!("pgexporter-{}", name.trim_matches(['-', '.']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_called_after_its_pod_whatever_that_is_called() {
+        assert_eq!(
+            lease_name("pgexporter-6f9c-x2x7k"),
+            "pgexporter-pgexporter-6f9c-x2x7k"
+        );
+        assert_eq!(lease_name("My_Host."), "pgexporter-my-host");
+    }
+
+    #[test]
+    fn a_group_is_who_looks_for_the_same_targets() {
+        let options = |namespaces: &[&str], selector: &str| Options {
+            namespaces: namespaces.iter().map(|one| (*one).to_owned()).collect(),
+            selector: selector.to_owned(),
+            ..Options::default()
+        };
+        assert_eq!(
+            group(&options(&["a", "b"], "")),
+            group(&options(&["b", "a"], ""))
+        );
+        assert_ne!(group(&options(&["a"], "")), group(&options(&["b"], "")));
+        assert_ne!(group(&options(&[], "")), group(&options(&[], "x=y")));
+    }
+}
