@@ -8,9 +8,17 @@ use crate::support::Postgres;
 /// Linux gives times to user space in hundredths of a second (`USER_HZ`) on all its platforms.
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU of a process and all its threads, those that have ended included.
+/// CPU of a process: of all its threads that live.
 pub fn cpu_of(pid: i32) -> Duration {
-    stat(pid).map_or(Duration::ZERO, |fields| fields.own)
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Duration::ZERO;
+    };
+    // In nanoseconds. The threads of an exporter live as long as it does.
+    let threads = threads.filter_map(|thread| {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok()
+    });
+    threads.map(Duration::from_nanos).sum()
 }
 
 /// CPU of all processes of a server since it was started, those that have ended included.
