@@ -15,6 +15,8 @@ mod rights;
 mod rotation;
 #[path = "operator/schema.rs"]
 mod schema;
+#[path = "operator/shards.rs"]
+mod shards;
 #[path = "operator/targets.rs"]
 mod targets;
 #[path = "operator/tenants.rs"]

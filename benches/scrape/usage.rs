@@ -8,9 +8,17 @@ use crate::support::Postgres;
 /// Linux gives times to user space in hundredths of a second (`USER_HZ`) on all its platforms.
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU of a process and all its threads, those that have ended included.
+/// CPU of a process: of all its threads that live.
 pub fn cpu_of(pid: i32) -> Duration {
-    stat(pid).map_or(Duration::ZERO, |fields| fields.own)
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Duration::ZERO;
+    };
+    // In nanoseconds. The threads of an exporter live as long as it does.
+    let threads = threads.filter_map(|thread| {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok()
+    });
+    threads.map(Duration::from_nanos).sum()
 }
 
 /// CPU of all processes of a server since it was started, those that have ended included.
@@ -25,6 +33,34 @@ pub fn cpu_of_server(server: &Postgres) -> Duration {
         .map(|pid| precise(pid).unwrap_or_default())
         .sum();
     alive + stat(postmaster).map_or(Duration::ZERO, |fields| fields.children)
+}
+
+/// Gives PostgreSQL the first core, with all that it starts from now on, and this process the
+/// second, with the exporters that it starts. Where processes meet on a core is chance otherwise,
+/// and the reader of a body pushes the server off its own.
+pub fn apart(server: &Postgres) {
+    use rustix::process::Pid;
+    use rustix::thread::{CpuSet, sched_setaffinity};
+    let on = |core| {
+        let mut set = CpuSet::new();
+        set.set(core);
+        set
+    };
+    let postmaster = server.pid().expect("it runs");
+    let pids = [postmaster].into_iter().chain(server.processes());
+    for pid in pids.filter_map(Pid::from_raw) {
+        // One that has ended meanwhile needs no core.
+        let _ = sched_setaffinity(Some(pid), &on(0));
+    }
+    sched_setaffinity(None, &on(1)).expect("a second core");
+}
+
+/// This process on all cores again.
+pub fn everywhere() {
+    use rustix::thread::{CpuSet, sched_setaffinity};
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|core| set.set(core));
+    sched_setaffinity(None, &set).expect("all cores");
 }
 
 /// Resident memory in bytes.

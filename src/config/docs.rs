@@ -69,7 +69,7 @@ fn allowed(kind: &Kind) -> String {
             }
         }
         Kind::Duration(low, high) => Kind::limits(*low, *high),
-        Kind::AutoOrDuration => "`auto`, or above 0".to_owned(),
+        Kind::AutoOrDuration => "`auto`, or a duration".to_owned(),
         kind => kind.allowed(),
     }
 }

@@ -75,6 +75,21 @@ impl SettingsSamples {
         self.parts.is_empty()
     }
 
+    /// Whether both hold the same settings, whatever their values.
+    #[must_use]
+    pub fn has_names_of(&self, other: &Self) -> bool {
+        fn name<'a>(of: &'a SettingsSamples, part: &Part) -> Option<&'a [u8]> {
+            let rest = of.text.as_bytes().get(part.from as usize..)?;
+            rest.get(..usize::from(part.family))
+        }
+        self.len() == other.len()
+            && self
+                .parts
+                .iter()
+                .zip(&other.parts)
+                .all(|(own, its)| name(self, own) == name(other, its))
+    }
+
     /// Size of the lines in bytes.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -232,29 +232,13 @@ impl Inner {
                     }));
                 }
             }
-            let count = source
-                .settings()
-                .filter(|_| settings)
-                .map_or(0, SettingsSamples::len);
-            let all = (0..count).map(|at| (narrow(server), narrow(at)));
-            self.settings.extend(all);
         }
         self.pieces.sort_unstable();
-        let servers = &self.servers;
-        let name = |(server, at): &(u32, u32)| {
-            let all = servers[*server as usize].settings();
-            let setting = all.and_then(|all| all.get(*at as usize));
-            setting.map_or("", |setting| setting.family)
-        };
-        // Those of one server are in order.
-        if servers.len() > 1 {
-            self.settings
-                .sort_by(|a, b| name(a).cmp(name(b)).then(a.cmp(b)));
+        if settings {
+            self.settings = in_order(&self.servers);
         }
     }
-}
 
-impl Inner {
     /// Families with lines that the catalogue lacks: a server has metrics of its own, or was asked
     /// before a reload.
     fn find_extras(&self) -> Vec<Arc<Family>> {
@@ -282,6 +266,36 @@ impl Inner {
         let listed = self.catalog.families.get(index);
         listed.unwrap_or_else(|| &self.extras[index - self.catalog.families.len()])
     }
+}
+
+/// Every setting of every server, by name, then by server.
+fn in_order(servers: &[Source]) -> Vec<(u32, u32)> {
+    let lists: Vec<(u32, &SettingsSamples)> = servers
+        .iter()
+        .enumerate()
+        .filter_map(|(server, source)| Some((narrow(server), source.settings()?)))
+        .collect();
+    let Some(((_, first), others)) = lists.split_first() else {
+        return Vec::new();
+    };
+    let count = first.len();
+    // Servers of one version have the same settings, each list in order.
+    if others.iter().all(|(_, other)| other.has_names_of(first)) {
+        let all =
+            (0..count).flat_map(|at| lists.iter().map(move |(server, _)| (*server, narrow(at))));
+        return all.collect();
+    }
+    let named = |(server, list): &(u32, &SettingsSamples)| {
+        let (server, list): (u32, &SettingsSamples) = (*server, list);
+        (0..list.len()).map(move |at| (server, narrow(at)))
+    };
+    let mut all: Vec<(u32, u32)> = lists.iter().flat_map(named).collect();
+    let name = |(server, at): &(u32, u32)| {
+        let setting = servers[*server as usize].settings()?.get(*at as usize)?;
+        Some(setting.family)
+    };
+    all.sort_by(|a, b| name(a).cmp(&name(b)).then(a.cmp(b)));
+    all
 }
 
 fn narrow(number: usize) -> u32 {

@@ -32,6 +32,7 @@ pub struct ExporterBuilder {
     files: Vec<(String, String)>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    hosts: Option<String>,
 }
 
 /// A running exporter. Dropping it kills it and removes all it wrote.
@@ -130,6 +131,14 @@ impl ExporterBuilder {
         self
     }
 
+    /// Names that only this exporter resolves, as `/etc/hosts` has them. Only where
+    /// [`can_name_hosts`].
+    #[must_use]
+    pub fn hosts(mut self, lines: &str) -> Self {
+        self.hosts = Some(lines.into());
+        self
+    }
+
     /// Starts it and waits until it accepts connections on `{metrics}`; fails the test with its
     /// log when it does not.
     #[track_caller]
@@ -185,7 +194,17 @@ impl ExporterBuilder {
         fs::write(&passwords, &self.passwords).expect("the password file is written");
         fs::set_permissions(&passwords, Permissions::from_mode(0o600)).expect("it is made private");
         let console = File::create(folder.join("console.log")).expect("a log file");
-        let mut command = Command::new(program());
+        let mut command = match &self.hosts {
+            None => Command::new(program()),
+            Some(lines) => {
+                let hosts = folder.join("hosts");
+                fs::write(&hosts, lines).expect("it is written");
+                let mut command = in_own_mounts();
+                let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+                command.args(["sh", "-c", script]).arg(hosts).arg(program());
+                command
+            }
+        };
         for (name, _) in std::env::vars_os() {
             let name_text = name.to_string_lossy();
             if name_text.starts_with("PG") || name_text.starts_with("KUBE") {
@@ -346,6 +365,19 @@ impl Drop for Exporter {
         self.keeper.close();
         let _ = self.process.wait();
     }
+}
+
+/// Whether [`ExporterBuilder::hosts`] can be used: for root, and for whoever may make a user
+/// namespace.
+pub fn can_name_hosts() -> bool {
+    let tried = in_own_mounts().arg("true").output();
+    tried.is_ok_and(|output| output.status.success())
+}
+
+fn in_own_mounts() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount"]);
+    command
 }
 
 /// `GET` of any URL.

@@ -32,6 +32,7 @@ pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
 pub mod promtool;
+pub mod proxy;
 pub mod samples;
 pub mod workload;
 
@@ -46,6 +47,7 @@ pub use kubernetes::ApiServer;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Builder, Postgres};
 pub use promtool::promtool_check;
+pub use proxy::Proxy;
 pub use samples::{Sample, Samples};
 pub use workload::Workload;
 
