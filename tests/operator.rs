@@ -9,6 +9,8 @@ mod support;
 mod away;
 #[path = "operator/bed.rs"]
 mod bed;
+#[path = "operator/discovery.rs"]
+mod discovery;
 #[path = "operator/rights.rs"]
 mod rights;
 #[path = "operator/rotation.rs"]

@@ -22,7 +22,7 @@ use super::resolve::{Material, ResolveError, Versions, resolve};
 use super::settings::Settings;
 use super::validate::{Surroundings, labels_of, validate};
 use super::verdict::{Verdict, Verdicts};
-use super::watches::{Happenings, Watch};
+use super::watches::{Happenings, Watch, Watched};
 use crate::catalog::Catalog;
 use crate::shutdown::Shutdown;
 use crate::targets::{HealthBoard, Publisher, Target, Tenure};
@@ -330,7 +330,10 @@ impl Controller {
 
     fn progress(&self) -> Progress {
         let mut sources = self.watches.iter().filter(|(one, _)| one.is_source());
-        let listed = sources.all(|(_, state)| state.listed);
+        // Without Services there are still the resources.
+        let listed = sources.all(|(watch, state)| {
+            state.listed || (watch.of == Watched::Services && self.is_refused(watch))
+        });
         let lost = *self.share.borrow() == Share::Nothing;
         let mut owned = self.found.entries.values().filter(|one| one.owned);
         let resolved = listed && !lost && owned.all(|one| one.judged.is_some());

@@ -20,7 +20,7 @@ use futures_util::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
@@ -183,36 +183,49 @@ impl Keeper {
     }
 
     async fn renew(&self) -> Result<(), String> {
+        let spec = LeaseSpec {
+            holder_identity: Some(self.owner.clone()),
+            lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
+            acquire_time: Some(MicroTime(self.acquired)),
+            renew_time: Some(MicroTime(Timestamp::now())),
+            ..LeaseSpec::default()
+        };
+        let labels = BTreeMap::from([
+            (GROUP.to_owned(), self.group.clone()),
+            (
+                "app.kubernetes.io/managed-by".to_owned(),
+                MANAGER.to_owned(),
+            ),
+        ]);
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
-                labels: Some(BTreeMap::from([
-                    (GROUP.to_owned(), self.group.clone()),
-                    (
-                        "app.kubernetes.io/managed-by".to_owned(),
-                        "pgexporter".to_owned(),
-                    ),
-                ])),
+                labels: Some(labels),
                 ..ObjectMeta::default()
             },
-            spec: Some(LeaseSpec {
-                holder_identity: Some(self.owner.clone()),
-                lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
-                acquire_time: Some(MicroTime(self.acquired)),
-                renew_time: Some(MicroTime(Timestamp::now())),
-                ..LeaseSpec::default()
-            }),
+            spec: Some(spec),
         };
-        let parameters = PatchParams::apply(MANAGER).force();
-        let body = Patch::Apply(&lease);
+        let (parameters, body) = (PatchParams::default(), Patch::Merge(&lease));
         let patched = self.leases.patch(&self.name, &parameters, &body);
-        within(patched).await.map(|_| ())
+        match within(patched).await {
+            Ok(_) => Ok(()),
+            Err(Unanswered::Refused(404, _)) => {
+                let parameters = PostParams {
+                    field_manager: Some(MANAGER.to_owned()),
+                    ..PostParams::default()
+                };
+                let created = within(self.leases.create(&parameters, &lease)).await;
+                created.map(|_| ()).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Asks who else is there. Only what the API server says now makes anybody dead.
     async fn look(&mut self) -> Result<(), String> {
         let selector = ListParams::default().labels(&format!("{GROUP}={}", self.group));
-        let list = within(self.leases.list(&selector)).await?;
+        let list = within(self.leases.list(&selector)).await;
+        let list = list.map_err(|error| error.to_string())?;
         let names: BTreeSet<String> = list
             .iter()
             .filter_map(|lease| lease.metadata.name.clone())
@@ -338,12 +351,25 @@ impl Keeper {
     }
 }
 
-async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+/// Why a request brought nothing.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error("{1}")]
+    Refused(u16, String),
+    #[error("{0}")]
+    Failed(String),
+    #[error("the API server does not answer")]
+    Late,
+}
+
+async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Unanswered> {
     match timeout(ANSWER, answer).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the API server does not answer".to_owned()),
+        Ok(Err(kube::Error::Api(status))) => {
+            Err(Unanswered::Refused(status.code, status.message.clone()))
+        }
+        Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
+        Err(_) => Err(Unanswered::Late),
     }
 }
 

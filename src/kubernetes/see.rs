@@ -247,18 +247,19 @@ impl Controller {
         self.touch_all();
     }
 
+    /// Whether RBAC refuses a watch, or the list that it begins with.
+    pub(super) fn is_refused(&self, watch: &Watch) -> bool {
+        let place = watch.namespace.as_deref();
+        let mut verbs = [Verb::List, Verb::Watch].into_iter();
+        verbs.any(|verb| self.book.refuses(watch.kind(), verb, place))
+    }
+
     /// Watches of named objects that RBAC refuses, or that were not listed yet.
     fn blind(&self) -> Vec<&Watch> {
-        let refused = |watch: &Watch| {
-            [Verb::List, Verb::Watch].iter().any(|verb| {
-                self.book
-                    .refuses(watch.kind(), *verb, watch.namespace.as_deref())
-            })
-        };
         self.watches
             .iter()
             .filter(|(watch, _)| matches!(watch.of, Watched::Objects(_)))
-            .filter(|(watch, state)| !state.listed || refused(watch))
+            .filter(|(watch, state)| !state.listed || self.is_refused(watch))
             .map(|(watch, _)| watch)
             .collect()
     }

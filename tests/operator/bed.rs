@@ -22,19 +22,34 @@ pub(crate) fn api() -> &'static ApiServer {
 pub(crate) fn prepared() -> ApiServer {
     let api = ApiServer::start();
     api.kubectl(&["create", "namespace", HOME]);
-    let folder = api.folder().join("overlay");
-    fs::create_dir(&folder).unwrap();
-    // Kustomize wants a path relative to where it stands.
-    let up = "../".repeat(folder.canonicalize().unwrap().components().count() - 1);
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base");
-    let base = base.strip_prefix("/").unwrap().display().to_string();
-    let text = format!("namespace: {HOME}\nresources:\n  - {up}{base}\n");
-    fs::write(folder.join("kustomization.yaml"), text).unwrap();
-    let text = api.kubectl(&["kustomize", folder.to_str().unwrap()]);
-    api.apply(&text);
+    api.apply(&kustomized(&api, HOME, "base", &[]));
     let crd = "crd/postgrestargets.pgexporter.io";
     api.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=30s"]);
     api
+}
+
+/// The manifests of a folder of `deploy/` in a namespace, as a kustomization of one's own makes
+/// them.
+pub(crate) fn kustomized(
+    api: &ApiServer,
+    namespace: &str,
+    folder: &str,
+    components: &[&str],
+) -> String {
+    let own = api.folder().join(format!("{namespace}-overlay"));
+    fs::create_dir_all(&own).unwrap();
+    // Kustomize wants a path relative to where it stands.
+    let up = "../".repeat(own.canonicalize().unwrap().components().count() - 1);
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let deploy = deploy.strip_prefix("/").unwrap().display().to_string();
+    let mut text = format!("namespace: {namespace}\nresources: [{up}{deploy}/{folder}]\n");
+    let paths: Vec<String> = components
+        .iter()
+        .map(|name| format!("{up}{deploy}/components/{name}"))
+        .collect();
+    text.push_str(&format!("components: [{}]\n", paths.join(", ")));
+    fs::write(own.join("kustomization.yaml"), text).unwrap();
+    api.kubectl(&["kustomize", own.to_str().unwrap()])
 }
 
 /// An exporter that reads one namespace, as the shipped service account. The servers of the tests
@@ -59,11 +74,29 @@ pub(crate) fn server() -> Postgres {
 }
 
 pub(crate) fn secret(namespace: &str, name: &str, password: &str) -> String {
+    secret_of(namespace, name, "postgres", password)
+}
+
+pub(crate) fn secret_of(namespace: &str, name: &str, user: &str, password: &str) -> String {
     let password = Value::from(password);
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
-         stringData: {{username: postgres, password: {password}}}\n"
+         stringData: {{username: {user}, password: {password}}}\n"
     )
+}
+
+/// A role `monitor` whose password is [`SECRET`].
+pub(crate) fn with_monitor(server: &Postgres) {
+    server.execute("CREATE ROLE monitor LOGIN IN ROLE pg_monitor");
+    set_password(server, SECRET);
+}
+
+/// Another password for `monitor`, and an end to the sessions that it has.
+pub(crate) fn set_password(server: &Postgres, password: &str) {
+    server.execute(&format!("ALTER ROLE monitor PASSWORD '{password}'"));
+    server.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'monitor'",
+    );
 }
 
 pub(crate) fn config_map(namespace: &str, name: &str, key: &str, text: &str) -> String {

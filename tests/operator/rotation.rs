@@ -69,3 +69,39 @@ fn tls_with_an_authority_and_a_client_certificate_out_of_the_cluster() {
     eventually_is(api(), &namespace, "db", "Accepted", "False InvalidTls");
     eventually_is(api(), &namespace, "db", "Ready", "True Scraped");
 }
+
+#[test]
+fn where_secrets_may_not_be_watched_a_refused_password_is_read_again_at_once() {
+    let (server, namespace) = (server(), api().namespace("refused"));
+    let rules = "[{apiGroups: [pgexporter.io], resources: [postgrestargets], verbs: [list, watch]}, \
+                 {apiGroups: [pgexporter.io], resources: [postgrestargets/status], verbs: [patch]}, \
+                 {apiGroups: [''], resources: [secrets], verbs: [get]}]";
+    api().apply(&format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: few, namespace: {namespace}}}\n\
+         ---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n\
+         metadata: {{name: few, namespace: {namespace}}}\nrules: {rules}\n\
+         ---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n\
+         metadata: {{name: few, namespace: {namespace}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: few}}\n\
+         subjects: [{{kind: ServiceAccount, name: few, namespace: {namespace}}}]\n"
+    ));
+    with_monitor(&server);
+    api().apply(&secret_of(&namespace, "s", "monitor", SECRET));
+    api().apply(&target(&namespace, "db", &at(&server, "s", "")));
+    let exporter = exporter(api(), &namespace)
+        .variable("KUBECONFIG", api().kubeconfig_for(&namespace, "few"))
+        .start();
+    let name = format!("{namespace}/db");
+    eventually_active(&exporter, &name);
+    api().apply(&secret_of(&namespace, "s", "monitor", "other-Xyzzy"));
+    // Nobody is told of it, until the server refuses the old one.
+    let changed = std::time::Instant::now();
+    set_password(&server, "other-Xyzzy");
+    eventually("the old password is refused", || {
+        server.log().contains("password authentication failed")
+    });
+    eventually_active(&exporter, &name);
+    let took = changed.elapsed();
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+    assert!(!exporter.log().contains("Xyzzy"));
+}

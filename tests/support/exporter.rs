@@ -376,7 +376,10 @@ pub fn can_name_hosts() -> bool {
 
 fn in_own_mounts() -> Command {
     let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount"]);
+    command.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
     command
 }
 
