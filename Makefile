@@ -3,10 +3,10 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fmt lint docs
+.PHONY: help demo demo-operator test bench bench-operator fmt lint docs
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## See the metrics of a real PostgreSQL 18 until Ctrl-C (ONCE=1: show them and end)
 	$(CARGO) build --locked --bin pgexporter --example demo
@@ -19,6 +19,10 @@ test: ## Run all tests, against real PostgreSQL 13 to 18 and a real Kubernetes A
 bench: ## Measure a scrape and write docs/performance.md (QUICK=1: a look; PEERS=1: others beside)
 	$(CARGO) run --locked --example testbeds
 	PEERS=$(PEERS) QUICK=$(QUICK) $(CARGO) bench --locked --bench scrape
+
+bench-operator: ## Measure a thousand targets in Kubernetes and write docs/performance-operator.md (QUICK=1: a look)
+	$(CARGO) run --locked --example testbeds
+	QUICK=$(QUICK) $(CARGO) bench --locked --bench operator
 
 fmt: ## Format the code
 	$(CARGO) fmt

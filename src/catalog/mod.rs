@@ -10,6 +10,9 @@ mod own;
 mod parse;
 mod raw;
 
+/// The name that users leave the settings out by. They stand in no catalogue: each is a family.
+pub const SETTINGS: &str = "pg_settings";
+
 pub use choose::{Choice, Chosen};
 pub use files::{CatalogError, load};
 pub use metric::{

@@ -38,6 +38,8 @@ pub(super) struct Early {
     pub queries: Vec<Arc<QuerySamples>>,
     /// Families, by index, that queries which run now may fill.
     pub open: Vec<usize>,
+    /// The settings are asked for now.
+    pub settings_open: bool,
     pub settings: Option<Arc<SettingsSamples>>,
 }
 

@@ -15,7 +15,7 @@ use super::ledger::Ledger;
 use super::plan::Plan;
 use super::settings::ScrapeSettings;
 use super::walk::{Errand, Walker};
-use crate::catalog::{Catalog, OwnMetrics};
+use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
@@ -282,8 +282,9 @@ impl Collector {
             // It may find a new database.
             early.open.extend(plan.families_everywhere());
         }
-        if self.has_settings(session) {
-            early.settings = self.shown_settings();
+        match self.has_settings(session) {
+            true => early.settings = self.shown_settings(),
+            false => early.settings_open = true,
         }
         early
     }
@@ -316,9 +317,12 @@ impl Collector {
         session.run(&mut due, ask, shared, begin, late).await
     }
 
-    /// Whether the settings at hand are this session's as they are now. Behind a pooler each
-    /// query may meet another session.
+    /// Whether the settings at hand are this session's as they are now, or none are wanted. Behind
+    /// a pooler each query may meet another session.
     fn has_settings(&self, session: &Session) -> bool {
+        if !self.wants_settings() {
+            return true;
+        }
         *session.mode() != Mode::Pooled
             && self
                 .settings
@@ -326,9 +330,19 @@ impl Collector {
                 .is_some_and(|(of, _)| Some(*of) == basis(session))
     }
 
+    /// They stand in no catalogue, but are left out by name like any collector.
+    fn wants_settings(&self) -> bool {
+        !self
+            .target
+            .collectors
+            .exclude
+            .iter()
+            .any(|name| name == SETTINGS)
+    }
+
     /// The settings, unless they alone are more than the target may show.
     fn shown_settings(&self) -> Option<Arc<SettingsSamples>> {
-        let (_, samples) = self.settings.as_ref()?;
+        let (_, samples) = self.settings.as_ref().filter(|_| self.wants_settings())?;
         let fits = self
             .target
             .sample_limit
@@ -378,8 +392,10 @@ impl Collector {
             let found = plan.leave_out().into_iter();
             left_out.extend(found.map(|(name, families)| (name, families.len())));
         }
-        if let (Some((_, all)), None) = (&self.settings, self.shown_settings()) {
-            left_out.push(("pg_settings".to_owned(), all.len()));
+        if let (Some((_, all)), None) = (&self.settings, self.shown_settings())
+            && self.wants_settings()
+        {
+            left_out.push((SETTINGS.to_owned(), all.len()));
             left_out.sort();
         }
         self.ledger.note_left_out(&left_out, limit);

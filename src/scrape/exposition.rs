@@ -162,7 +162,7 @@ impl Exposition {
             return None;
         }
         let mut asked = servers.iter().filter(|early| early.catalog.is_some());
-        let settings = asked.all(|early| early.settings.is_some());
+        let settings = asked.all(|early| !early.settings_open);
         let mut inner = Inner {
             catalog: Arc::clone(&catalog),
             servers: servers.into_iter().map(Source::Early).collect(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::TargetList;
 use super::file;
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, SETTINGS};
 use crate::config::{self, ConfigErrors, Configuration, Main};
 use crate::security::tls::{ListenerFiles, ListenerTls};
 use crate::security::{Environment, PasswordSources, UsersFile, Vault};
@@ -182,10 +182,8 @@ fn listener(main: &Main) -> Result<Option<Arc<ListenerTls>>, String> {
 /// A name that no metric has runs nothing or excludes nothing, which nobody means.
 fn unknown_collectors(catalog: &Catalog, main: &Main) -> Vec<String> {
     let known = |name: &String| {
-        catalog
-            .metrics
-            .iter()
-            .any(|metric| metric.collector == *name)
+        let mut all = catalog.metrics.iter();
+        name == SETTINGS || all.any(|metric| metric.collector == *name)
     };
     let lists = [
         ("collectors", &main.collectors),

@@ -1,8 +1,6 @@
 //! What the tests of the operator share: an API server with what `deploy/base` holds, exporters
 //! under the shipped rights, manifests, and waiting for conditions.
 
-use std::fs;
-use std::path::Path;
 use std::sync::OnceLock;
 
 use super::support::exporter::ExporterBuilder;
@@ -18,38 +16,9 @@ pub(crate) fn api() -> &'static ApiServer {
     API.get_or_init(prepared)
 }
 
-/// An API server with what `deploy/base` holds, deployed as the documentation says.
+/// An API server of one's own.
 pub(crate) fn prepared() -> ApiServer {
-    let api = ApiServer::start();
-    api.kubectl(&["create", "namespace", HOME]);
-    api.apply(&kustomized(&api, HOME, "base", &[]));
-    let crd = "crd/postgrestargets.pgexporter.io";
-    api.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=30s"]);
-    api
-}
-
-/// The manifests of a folder of `deploy/` in a namespace, as a kustomization of one's own makes
-/// them.
-pub(crate) fn kustomized(
-    api: &ApiServer,
-    namespace: &str,
-    folder: &str,
-    components: &[&str],
-) -> String {
-    let own = api.folder().join(format!("{namespace}-overlay"));
-    fs::create_dir_all(&own).unwrap();
-    // Kustomize wants a path relative to where it stands.
-    let up = "../".repeat(own.canonicalize().unwrap().components().count() - 1);
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
-    let deploy = deploy.strip_prefix("/").unwrap().display().to_string();
-    let mut text = format!("namespace: {namespace}\nresources: [{up}{deploy}/{folder}]\n");
-    let paths: Vec<String> = components
-        .iter()
-        .map(|name| format!("{up}{deploy}/components/{name}"))
-        .collect();
-    text.push_str(&format!("components: [{}]\n", paths.join(", ")));
-    fs::write(own.join("kustomization.yaml"), text).unwrap();
-    api.kubectl(&["kustomize", own.to_str().unwrap()])
+    ApiServer::with_operator(HOME)
 }
 
 /// An exporter that reads one namespace, as the shipped service account. The servers of the tests

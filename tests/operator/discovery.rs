@@ -21,7 +21,7 @@ fn bare(namespace: &str, name: &str) {
 fn an_annotated_service_is_a_target_until_its_annotation_is_gone() {
     let (server, namespace) = (server(), api().namespace("discover"));
     // The rights for one namespace, with those for discovery.
-    let rights = kustomized(api(), &namespace, "overlays/namespaced", &["discover"]);
+    let rights = api().kustomized(&namespace, "overlays/namespaced", &["discover"]);
     api().apply(&rights);
     api().apply(&secret(&namespace, "s", SECRET));
     let port = server.port();

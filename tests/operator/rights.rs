@@ -106,16 +106,11 @@ fn missing(exporter: &Exporter) -> BTreeSet<(String, String)> {
 #[test]
 fn each_right_that_is_shipped_is_needed_and_no_other() {
     let server = server();
-    let shipped = rights_of(&kustomized(api(), "rights", "base", &["discover"]));
-    let narrow = rights_of(&kustomized(
-        api(),
-        "rights",
-        "overlays/namespaced",
-        &["discover"],
-    ));
+    let shipped = rights_of(&api().kustomized("rights", "base", &["discover"]));
+    let narrow = rights_of(&api().kustomized("rights", "overlays/namespaced", &["discover"]));
     assert_eq!(shipped, narrow, "one namespace needs what all of them need");
     let services = |right: &&Right| right.1 == "services";
-    let usual = rights_of(&kustomized(api(), "rights", "base", &[]));
+    let usual = rights_of(&api().kustomized("rights", "base", &[]));
     let rest = shipped.iter().filter(|right| !services(right)).cloned();
     assert_eq!(usual, rest.collect(), "only discovery needs Services");
 
@@ -221,7 +216,7 @@ fn each_right_that_is_shipped_is_needed_and_no_other() {
 #[test]
 fn rights_that_are_taken_away_are_told_and_cost_no_scrape() {
     let (server, namespace) = (server(), api().namespace("revoked"));
-    let rights = rights_of(&kustomized(api(), &namespace, "base", &[]));
+    let rights = rights_of(&api().kustomized(&namespace, "base", &[]));
     api().apply(&account(&namespace, &rights));
     api().apply(&secret(&namespace, "s", SECRET));
     api().apply(&target(&namespace, "db", &at(&server, "s", "")));

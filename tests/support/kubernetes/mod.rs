@@ -17,6 +17,7 @@
 
 mod assets;
 mod connection;
+mod deploy;
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,0 +1,24 @@
+//! Writes `docs/performance-operator.md`.
+
+use std::time::Duration;
+
+use crate::support::kubernetes::KUBERNETES;
+use crate::table::Table;
+use crate::usage;
+
+const TEMPLATE: &str = include_str!("performance-operator.md");
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance-operator.md");
+
+/// Fills the template.
+pub fn write(table: &Table, took: Duration) {
+    let now = jiff::Timestamp::now().to_string();
+    let today = now.split('T').next().unwrap_or_default();
+    let text = TEMPLATE
+        .replace("{date}", today)
+        .replace("{machine}", &usage::machine())
+        .replace("{kubernetes}", KUBERNETES)
+        .replace("{seconds}", &format!("{:.0}", took.as_secs_f64()))
+        .replace("{table}", &table.markdown());
+    std::fs::write(PAGE, text).expect("the page is written");
+    println!("docs/performance-operator.md is written.");
+}
