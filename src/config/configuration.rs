@@ -23,6 +23,8 @@ pub struct Main {
     pub host: String,
     /// Folder of the management socket `.s.pgexporter`.
     pub unix_socket_dir: PathBuf,
+    /// Group that may use that socket too; `None` is the user alone. Ours.
+    pub unix_socket_group: Option<String>,
     /// Port of `/` and `/metrics`.
     pub metrics: u16,
     /// Port of `/livez` and `/readyz`; `None` is off. Ours.

@@ -8,6 +8,7 @@ mod reload;
 mod run;
 mod settings;
 mod start;
+mod steward;
 
 pub use start::main;
 

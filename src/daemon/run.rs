@@ -1,6 +1,7 @@
 //! While it runs: publishes what was read, serves, reloads on SIGHUP, and ends in order.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,11 +11,14 @@ use tracing::{info, warn};
 use super::process::detach::Child;
 use super::process::notify;
 use super::process::signals::{Signal, Signals};
-use super::reload::{Published, reload};
+use super::reload::{Published, State};
+use super::steward::Steward;
 use super::{cluster, settings, tell};
 use crate::http::{self, Readiness};
 use crate::kubernetes::Control;
+use crate::management::{self, LocalSocket};
 use crate::scrape::Scraper;
+use crate::security::{Environment, Vault};
 use crate::shutdown::Shutdown;
 use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
@@ -27,6 +31,7 @@ pub(super) struct Running {
     pub signals: Signals,
     pub metrics: Vec<TcpListener>,
     pub health: Vec<TcpListener>,
+    pub local: LocalSocket,
     pub child: Option<Child>,
 }
 
@@ -45,18 +50,20 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         mut signals,
         metrics,
         health,
+        local,
         child,
     } = running;
     for notice in &loaded.notices {
         warn!("{notice}");
     }
-    let mut configuration = loaded.configuration;
-    let main = &configuration.main;
-    let (catalog, catalog_reader) = watch::channel(loaded.catalog);
+    let main = loaded.configuration.main.clone();
+    let main = &main;
+    let (catalog, catalog_reader) = watch::channel(Arc::clone(&loaded.catalog));
     let (scrape, scrape_reader) = watch::channel(settings::scrape(main));
-    let (http, http_reader) = watch::channel(settings::http(main, loaded.metrics_tls));
+    let (http, http_reader) = watch::channel(settings::http(main, loaded.metrics_tls.clone()));
     let (cluster, cluster_reader) = watch::channel(settings::kubernetes(main));
-    let targets = Publisher::new(loaded.targets);
+    let (management, management_reader) = watch::channel(settings::management(main));
+    let targets = Publisher::new(Arc::clone(&loaded.targets));
     let listeners = metrics
         .iter()
         .chain(&health)
@@ -68,6 +75,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         http,
         targets,
         cluster,
+        management,
         listeners,
     };
     let (readiness, readiness_reader) = watch::channel(Readiness::default());
@@ -92,11 +100,28 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         publisher: published.targets.clone(),
         health: scraper.health(),
     };
+    let (steward, mut asked) = Steward::new(
+        State {
+            sources,
+            loaded,
+            published,
+            telemetry,
+        },
+        scraper.clone(),
+        cluster::owner(),
+    );
     let mut synced = cluster::start(main, control, &ports).await?;
     http::serve_metrics(metrics, scraper.clone(), http_reader.clone(), &ports)?;
     if !health.is_empty() {
         http::serve_health(health, readiness_reader, http_reader, &ports)?;
     }
+    management::serve_local(
+        local,
+        Arc::clone(&steward),
+        vault(),
+        management_reader,
+        &ports,
+    )?;
     let mut waits = !*synced.borrow_and_update();
     readiness.send_replace(Readiness {
         ready: !waits,
@@ -108,10 +133,10 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     info!(
         version = env!("CARGO_PKG_VERSION"),
         metrics = main.metrics,
-        servers = configuration.servers.len(),
+        servers = steward.servers_of_file(),
         "pgexporter is ready"
     );
-    tell(notify::ready(&status(configuration.servers.len())));
+    tell(notify::ready(&status(steward.servers_of_file())));
     if let Some(child) = child {
         child.ready();
     }
@@ -119,6 +144,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
+            Some(()) = asked.recv() => Signal::Shutdown("asked to"),
             Ok(()) = synced.changed(), if waits => {
                 waits = false;
                 readiness.send_replace(Readiness {
@@ -135,8 +161,9 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
             }
             Signal::Reload => {
                 tell(notify::reloading());
-                configuration = reload(&sources, configuration, &published, &telemetry);
-                tell(notify::ready(&status(configuration.servers.len())));
+                // What is wrong is in the log.
+                let _ = steward.reload_now().await;
+                tell(notify::ready(&status(steward.servers_of_file())));
             }
         }
     }
@@ -146,12 +173,17 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         reasons: vec!["shutting down".to_owned()],
     });
     // Held open here, the sockets would take connections that nobody answers.
-    drop(published);
+    steward.close();
     scraper.end_by(Instant::now() + SCRAPES);
     end(&ports, PORTS).await;
     end(&sessions, SESSIONS).await;
     info!("pgexporter has ended");
     Ok(())
+}
+
+/// For requests that come encrypted.
+fn vault() -> Arc<Vault> {
+    Arc::new(Vault::new(Environment::of_process().home.as_deref()))
 }
 
 async fn end(tasks: &Shutdown, limit: Duration) {

@@ -222,22 +222,42 @@ impl Scraper {
             .map(|(_, exposition)| exposition.clone())
     }
 
-    /// What the overview page shows; asks no server.
+    /// Forgets the collection that is served again, and begins to count at 0.
+    pub fn clear(&self) {
+        *self.0.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.commons.counters.clear();
+        self.0.logs.clear();
+        for worker in self.workers() {
+            worker.counters.clear();
+        }
+    }
+
+    /// The servers, as they were last seen; asks none.
     #[must_use]
-    pub fn overview(&self) -> Overview {
-        let servers = self
-            .workers()
-            .iter()
-            .map(|worker| ServerOverview {
+    pub fn servers(&self) -> Vec<ServerOverview> {
+        let show = |worker: &Arc<Handle>| {
+            let health = worker.health.report();
+            ServerOverview {
                 name: worker.target.name.clone(),
                 address: worker.target.address.to_string(),
                 origin: match worker.target.origin {
                     Origin::File => "file",
                     Origin::Kubernetes => "kubernetes",
                 },
-                health: worker.health.report(),
-            })
-            .collect();
+                connections: worker.counters.connections.get(),
+                failures: health.last_error.as_ref().map_or(0, |(trouble, _)| {
+                    worker.counters.failures_for(trouble.reason)
+                }),
+                health,
+            }
+        };
+        self.workers().iter().map(show).collect()
+    }
+
+    /// What the overview page shows; asks no server.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        let servers = self.servers();
         let own = own::FAMILIES
             .iter()
             .map(|(name, kind, help)| FamilyOverview {

@@ -1,6 +1,7 @@
 //! Which password a server's role logs in with.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 
 use super::Secret;
@@ -17,6 +18,12 @@ pub struct PasswordSources {
     file: Option<PasswordFile>,
     variable: Option<Secret>,
     warnings: Vec<String>,
+}
+
+impl fmt::Debug for PasswordSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordSources").finish_non_exhaustive()
+    }
 }
 
 impl PasswordSources {

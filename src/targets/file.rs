@@ -27,21 +27,27 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One target for each server of the file, in its order, or what is wrong with it: a file of TLS
 /// that cannot be read.
+///
+/// `known` gives what was read from the files of a section before, where they need not be read
+/// again.
 pub(super) fn from_file(
     configuration: &Configuration,
     passwords: &PasswordSources,
+    known: impl Fn(&Server) -> Option<ClientTls>,
 ) -> impl Iterator<Item = Result<Target, TargetError>> {
-    configuration
-        .servers
-        .iter()
-        .map(|server| target(server, &configuration.main, passwords))
+    configuration.servers.iter().map(move |server| {
+        let tls = match known(server) {
+            Some(tls) => tls,
+            None => client_tls(server).map_err(|error| TargetError {
+                server: server.name.clone(),
+                error,
+            })?,
+        };
+        Ok(target(server, &configuration.main, passwords, tls))
+    })
 }
 
-fn target(
-    server: &Server,
-    main: &Main,
-    passwords: &PasswordSources,
-) -> Result<Target, TargetError> {
+fn target(server: &Server, main: &Main, passwords: &PasswordSources, tls: ClientTls) -> Target {
     let address = if server.host.starts_with('/') {
         Address::Unix {
             directory: PathBuf::from(&server.host),
@@ -64,7 +70,7 @@ fn target(
     } else {
         &server.extensions
     };
-    Ok(Target {
+    Target {
         name: server.name.clone(),
         origin: Origin::File,
         address,
@@ -72,10 +78,7 @@ fn target(
         user: server.user.clone(),
         password: passwords.find(&login),
         database: server.database.clone(),
-        tls: client_tls(server).map_err(|error| TargetError {
-            server: server.name.clone(),
-            error,
-        })?,
+        tls,
         databases: DatabaseChoice {
             include: vec!["*".to_owned()],
             exclude: vec!["template*".to_owned()],
@@ -93,7 +96,7 @@ fn target(
             nodelay: main.nodelay,
             keep_alive: main.keep_alive,
         },
-    })
+    }
 }
 
 /// How long each step may take, for every server.

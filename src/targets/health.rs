@@ -40,6 +40,8 @@ pub struct HealthReport {
     pub pooled: bool,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
+    /// The last trouble, also when it is over, and when it was last so.
+    pub last_error: Option<(Trouble, SystemTime)>,
 }
 
 impl Default for HealthReport {
@@ -58,6 +60,7 @@ impl Default for HealthReport {
             samples: 0,
             pooled: false,
             denied: Vec::new(),
+            last_error: None,
         }
     }
 }
@@ -78,7 +81,13 @@ impl Health {
 
     /// Changes the report in place.
     pub fn update(&self, change: impl FnOnce(&mut HealthReport)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut report);
+        if let Some(trouble) = &report.trouble
+            && trouble.reason != Reason::Pending
+        {
+            report.last_error = Some((trouble.clone(), SystemTime::now()));
+        }
     }
 }
 

@@ -48,6 +48,14 @@ pub(super) const KEYS: &[Key<Main>] = &[
     )
     .required(Required::Yes),
     Key::new(
+        "unix_socket_group",
+        Kind::Text,
+        "",
+        Restart,
+        place!(Main: unix_socket_group),
+        "Group that may use the management socket too: its name or number.",
+    ),
+    Key::new(
         "metrics",
         Kind::Port,
         "",
