@@ -318,6 +318,7 @@ pub(super) fn blank_main() -> Main {
         kubernetes_selector: String::new(),
         kubernetes_allow_local_hosts: false,
         kubernetes_allowed_hosts: Vec::new(),
+        reload_on_change: false,
     }
 }
 
@@ -329,6 +330,7 @@ pub(super) fn blank_server(name: &str) -> Server {
         port: 0,
         kind: ServerKind::Postgresql,
         user: String::new(),
+        password_file: None,
         database: String::new(),
         data_dir: None,
         wal_dir: None,

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::changes::Changes;
 use super::process::detach::Child;
 use super::process::notify;
 use super::process::signals::{Signal, Signals};
@@ -97,6 +98,8 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     if !health.is_empty() {
         http::serve_health(health, readiness_reader, http_reader, &ports)?;
     }
+    let mut changes = Changes::default();
+    changes.follow(sources.files(&configuration));
     let mut waits = !*synced.borrow_and_update();
     readiness.send_replace(Readiness {
         ready: !waits,
@@ -119,6 +122,10 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
+            () = changes.next(), if configuration.main.reload_on_change => {
+                info!("files of the configuration have changed");
+                Signal::Reload
+            }
             Ok(()) = synced.changed(), if waits => {
                 waits = false;
                 readiness.send_replace(Readiness {
@@ -135,7 +142,10 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
             }
             Signal::Reload => {
                 tell(notify::reloading());
+                // Before they are read: what changes meanwhile is a change.
+                changes.follow(sources.files(&configuration));
                 configuration = reload(&sources, configuration, &published, &telemetry);
+                changes.rename(sources.files(&configuration));
                 tell(notify::ready(&status(configuration.servers.len())));
             }
         }
