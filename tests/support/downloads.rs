@@ -179,6 +179,17 @@ pub fn everything() -> Result<()> {
         "the Kubernetes API server".into(),
         Box::new(|| super::kubernetes::assets().map(drop)),
     ));
+    wanted.push((
+        "helm and kubeconform".into(),
+        Box::new(|| {
+            super::helm::kubeconform()?;
+            super::helm::helm().map(drop)
+        }),
+    ));
+    wanted.push((
+        "resource definitions".into(),
+        Box::new(|| super::definitions::definitions().map(drop)),
+    ));
 
     let failed: Vec<String> = std::thread::scope(|scope| {
         let running: Vec<_> = wanted

@@ -21,11 +21,15 @@
 
 pub mod account;
 pub mod certificates;
+pub mod chart;
 pub mod client;
 pub mod debian;
+pub mod definitions;
 pub mod downloads;
 pub mod exporter;
 pub mod files;
+pub mod golang;
+pub mod helm;
 pub mod keeper;
 pub mod kubernetes;
 pub mod pgbouncer;
@@ -33,6 +37,7 @@ pub mod ports;
 pub mod postgres;
 pub mod promtool;
 pub mod samples;
+pub mod schemas;
 pub mod workload;
 
 use std::time::{Duration, Instant};
