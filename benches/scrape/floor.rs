@@ -122,9 +122,11 @@ impl Floor {
             When::Costly => turn == Turn::Full,
             When::Seldom => false,
         };
-        let statements: Vec<Statement> = statements.iter().filter(runs).cloned().collect();
         let mut own = Wire::open(port, user, "postgres")?;
-        let statements = own.prepare(&statements)?;
+        // All of them, for what a session holds is among what is asked.
+        let held = own.prepare(statements)?;
+        let own_batch = Batch::of_prepared(&held, runs);
+        let statements: Vec<Statement> = held.into_iter().filter(|one| runs(&one)).collect();
         let walked: Vec<Statement> = statements
             .iter()
             .filter(|one| one.everywhere)
@@ -135,7 +137,7 @@ impl Floor {
             let (wire, batch) = if kept {
                 let mut wire = Wire::open(port, user, database)?;
                 wire.prepare(&walked)?;
-                (Some(wire), Batch::of_prepared(&walked))
+                (Some(wire), Batch::of_prepared(&walked, |_| true))
             } else {
                 (None, Batch::of_texts(&walked))
             };
@@ -150,7 +152,7 @@ impl Floor {
             port,
             user: user.to_owned(),
             own,
-            own_batch: Batch::of_prepared(&statements),
+            own_batch,
             others,
         })
     }
@@ -211,12 +213,14 @@ struct Batch {
 
 impl Batch {
     /// What the server is in a transaction of its own, as the exporter asks it; the rest in one.
-    fn of_prepared(statements: &[Statement]) -> Self {
+    fn of_prepared(held: &[Statement], runs: impl Fn(&&Statement) -> bool) -> Self {
         let mut batch = Self::default();
-        for (at, statement) in statements.iter().enumerate() {
-            if at > 0 && statements[at - 1].own && !statement.own {
+        let mut before = None;
+        for (at, statement) in held.iter().enumerate().filter(|(_, one)| runs(one)) {
+            if before == Some(true) && !statement.own {
                 batch.sync();
             }
+            before = Some(statement.own);
             batch.bind(&at.to_string());
         }
         batch.sync();

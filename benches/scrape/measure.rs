@@ -11,6 +11,10 @@ use crate::support::{Postgres, within};
 use crate::table::{Table, mb, ms, percentile, ratio};
 use crate::{SETTLE, usage};
 
+/// Before each scrape. Nobody scrapes without a pause, and a server that is asked again before it
+/// sleeps saves itself the waking.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// How often things are done.
 #[derive(Clone, Copy)]
 pub struct Rounds {
@@ -69,6 +73,7 @@ impl Bench {
     pub fn start(rounds: Rounds) -> Self {
         eprintln!("PostgreSQL 17 with {DATABASES} databases of 20 tables");
         let server = servers::start(DATABASES, false);
+        usage::apart(&server);
         let version = server.value("SHOW server_version_num");
         let extensions = server
             .text("SELECT extname, extversion FROM pg_extension")
@@ -95,7 +100,7 @@ impl Bench {
     pub fn compare(&self, table: &mut Table, turn: Turn, kept: usize) -> Compared {
         let mut builder = builder().set(&format!("session_databases = {kept}"));
         if turn == Turn::Full {
-            builder = builder.set("collector_interval = 1ms");
+            builder = builder.set("collector_interval = 0");
         }
         let exporter = section(builder, "one", &self.server).start();
         let mut client = connect(&exporter, None);
@@ -118,6 +123,7 @@ impl Bench {
         for _ in 0..self.rounds.blocks {
             own_cpu += self.server_cpu(|| {
                 for _ in 0..block {
+                    sleep(PAUSE);
                     let scrape = client.scrape().expect("a scrape");
                     own.push(scrape.took);
                     bytes = scrape.size;
@@ -125,6 +131,7 @@ impl Bench {
             });
             bare_cpu += self.server_cpu(|| {
                 for _ in 0..block {
+                    sleep(PAUSE);
                     bare.push(floor.scrape().expect("the floor").0);
                 }
             });
@@ -422,7 +429,7 @@ pub fn usual(bench: &Bench) -> ExporterBuilder {
 
 /// The exporter on the server, every collector at each scrape.
 pub fn full(bench: &Bench) -> ExporterBuilder {
-    usual(bench).set("collector_interval = 1ms")
+    usual(bench).set("collector_interval = 0")
 }
 
 /// A client of an exporter that has connected to its servers.

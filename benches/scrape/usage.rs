@@ -27,6 +27,26 @@ pub fn cpu_of_server(server: &Postgres) -> Duration {
     alive + stat(postmaster).map_or(Duration::ZERO, |fields| fields.children)
 }
 
+/// Gives PostgreSQL the first core, with all that it starts from now on, and this process the
+/// second, with the exporters that it starts. Where processes meet on a core is chance otherwise,
+/// and the reader of a body pushes the server off its own.
+pub fn apart(server: &Postgres) {
+    use rustix::process::Pid;
+    use rustix::thread::{CpuSet, sched_setaffinity};
+    let on = |core| {
+        let mut set = CpuSet::new();
+        set.set(core);
+        set
+    };
+    let postmaster = server.pid().expect("it runs");
+    let pids = [postmaster].into_iter().chain(server.processes());
+    for pid in pids.filter_map(Pid::from_raw) {
+        // One that has ended meanwhile needs no core.
+        let _ = sched_setaffinity(Some(pid), &on(0));
+    }
+    sched_setaffinity(None, &on(1)).expect("a second core");
+}
+
 /// Resident memory in bytes.
 pub fn resident(pid: i32) -> u64 {
     kilobytes(&format!("/proc/{pid}/status"), &["VmRSS:"]) * 1024

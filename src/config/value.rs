@@ -107,7 +107,7 @@ impl Kind {
                 limits => format!("{limits}, {A_DURATION}"),
             },
             Kind::AutoOrDuration => {
-                "auto, or a number of seconds above 0, or one with ms, s, m, h, d or w".to_owned()
+                "auto, or a number of seconds, or one with ms, s, m, h, d or w".to_owned()
             }
             Kind::Size => "a number of bytes, or one with k, M or G".to_owned(),
             Kind::Bool => "on, off, true, false, yes, no, 1, 0".to_owned(),
@@ -158,7 +158,7 @@ impl Kind {
                 .map(Value::Duration),
             Kind::AutoOrDuration if text.eq_ignore_ascii_case("auto") => Some(Value::Word("auto")),
             Kind::AutoOrDuration => duration(text)
-                .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+                .filter(|duration| *duration <= LONGEST)
                 .map(Value::Duration),
             Kind::Size => scaled(text, &SIZE_UNITS).map(Value::Size),
             Kind::Bool => boolean(text).map(Value::Bool),

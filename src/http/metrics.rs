@@ -11,8 +11,8 @@ use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::any;
-use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_http::CompressionLevel;
@@ -22,7 +22,7 @@ use super::serve::{Port, ServeError};
 use super::settings::Settings;
 use super::{negotiate, overview, reply};
 use crate::exposition::Format;
-use crate::scrape::{Scrape, Scraper};
+use crate::scrape::{Exposition, Scrape, Scraper};
 use crate::shutdown::Shutdown;
 
 /// Serves `/` and `/metrics` until the shutdown begins; then the sockets close at once, and
@@ -82,10 +82,10 @@ async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMa
         stream(std::iter::empty(), format)
     } else {
         let limit = negotiate::time_limit(&headers, settings.patience());
-        let scrape = source.scraper.scrape(Instant::now() + limit);
-        // The servers are asked before the head of the answer is sent.
-        tokio::task::yield_now().await;
-        answer(Body::from_stream(pieces(scrape, format)), format)
+        let mut scrape = source.scraper.scrape(Instant::now() + limit);
+        // The head goes out with the first piece: alone it would wake the client for nothing.
+        let early = scrape.early().await;
+        answer(Body::from_stream(pieces(early, scrape, format)), format)
     };
     if settings.openmetrics {
         response
@@ -104,35 +104,19 @@ async fn forbidden() -> Response {
 
 /// What the servers will not change, then what they bring.
 fn pieces(
+    early: Option<Exposition>,
     scrape: Scrape,
     format: Format,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
-    /// What is sent at present, and what follows.
-    enum Stage {
-        Begun(Scrape),
-        Pieces(Box<dyn Iterator<Item = Bytes> + Send>, Option<Scrape>),
-    }
-    stream::unfold(Stage::Begun(scrape), move |mut stage| async move {
-        loop {
-            stage = match stage {
-                Stage::Begun(mut scrape) => {
-                    let early = scrape.early().await;
-                    let pieces = early.into_iter().flat_map(move |one| one.chunks(format));
-                    Stage::Pieces(Box::new(pieces), Some(scrape))
-                }
-                Stage::Pieces(mut pieces, then) => match (pieces.next(), then) {
-                    (Some(piece), then) => return Some((Ok(piece), Stage::Pieces(pieces, then))),
-                    (None, Some(scrape)) => {
-                        let rest = scrape.rest(format).await;
-                        Stage::Pieces(Box::new(rest.chunks(format)), None)
-                    }
-                    (None, None) => return None,
-                },
-            };
-        }
-    })
+    let early = early
+        .into_iter()
+        .flat_map(move |early| early.chunks(format));
+    let rest = async move { stream::iter(scrape.rest(format).await.chunks(format)) };
     // Compression asks once more after the end.
-    .fuse()
+    stream::iter(early)
+        .chain(rest.flatten_stream())
+        .map(Ok)
+        .fuse()
 }
 
 /// An answer that sends the pieces as they are.

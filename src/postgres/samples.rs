@@ -10,6 +10,8 @@ use bytes::Bytes;
 pub struct QuerySamples {
     /// Index of the family in the catalogue, and its lines.
     pub families: Vec<(usize, Bytes)>,
+    /// Families that have any.
+    pub filled: usize,
     /// Lines in all of them.
     pub samples: usize,
 }
@@ -43,6 +45,11 @@ impl Draft {
             (family, Bytes::from(lines))
         };
         QuerySamples {
+            filled: self
+                .families
+                .iter()
+                .filter(|(_, lines)| !lines.is_empty())
+                .count(),
             families: self.families.into_iter().map(finish).collect(),
             samples: self.samples,
         }

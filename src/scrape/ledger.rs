@@ -66,6 +66,8 @@ impl Ledger {
                         self.tell(database, tag, &error.to_string());
                     }
                 }
+                // Nearly always nothing was told.
+                Outcome::Done if self.told.is_empty() => {}
                 Outcome::Done => {
                     self.told.remove(&(database.to_owned(), tag.to_owned()));
                 }

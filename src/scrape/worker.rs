@@ -397,8 +397,7 @@ impl Worker {
                 .settings
                 .as_ref()
                 .map_or(0, |settings| settings.len());
-        let filled = collected.queries.iter().flat_map(|query| &query.families);
-        let families = filled.filter(|(_, lines)| !lines.is_empty()).count();
+        let families = collected.queries.iter().map(|query| query.filled).sum();
         self.health.update(|health| {
             health.active = collected.active();
             health.trouble.clone_from(&collected.trouble);

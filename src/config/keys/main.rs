@@ -158,7 +158,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "auto",
         Reload,
         place!(Main: collector_interval),
-        "How old the result of a costly collector may be before it runs again; `auto` takes each collector's own interval.",
+        "How old the result of a costly collector may be before it runs again; `auto` takes each collector's own interval, `0` runs all at every scrape.",
     ),
     Key::new(
         "query_text_length",
