@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use pgexporter::config::keys::{Effect, main_keys};
 
+use super::monitoring;
+
 /// The chart's folder.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/pgexporter")
@@ -30,7 +32,7 @@ pub fn generated() -> Result<Vec<(PathBuf, String)>> {
         .map(|key| key.name)
         .collect();
     restart.sort_unstable();
-    Ok(vec![
+    let mut files = vec![
         (
             chart.join("files/crds/postgrestargets.yaml"),
             pgexporter::kubernetes::crd_yaml()?,
@@ -47,7 +49,16 @@ pub fn generated() -> Result<Vec<(PathBuf, String)>> {
             chart.join("README.md"),
             readme::page(&read("values.yaml")?)?,
         ),
-    ])
+        (
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/prometheus/alerts.rules"),
+            monitoring::ALERTS.to_owned(),
+        ),
+    ];
+    for dashboard in monitoring::dashboards::all()? {
+        let name = format!("files/dashboards/{}.json", dashboard.name);
+        files.push((chart.join(name), dashboard.json()));
+    }
+    Ok(files)
 }
 
 /// Writes every file that is not as it should be, and names it.
