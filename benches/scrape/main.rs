@@ -76,6 +76,7 @@ fn main() {
         peers::measure(&bench)
     });
     drop(bench);
+    usage::everywhere();
     if wanted("lasting") {
         eprintln!("One database, many scrapes");
         measure::lasting(&mut table, rounds);

@@ -47,6 +47,14 @@ pub fn apart(server: &Postgres) {
     sched_setaffinity(None, &on(1)).expect("a second core");
 }
 
+/// This process on all cores again.
+pub fn everywhere() {
+    use rustix::thread::{CpuSet, sched_setaffinity};
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|core| set.set(core));
+    sched_setaffinity(None, &set).expect("all cores");
+}
+
 /// Resident memory in bytes.
 pub fn resident(pid: i32) -> u64 {
     kilobytes(&format!("/proc/{pid}/status"), &["VmRSS:"]) * 1024

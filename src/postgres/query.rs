@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::error::QueryError;
 use super::exchange::{Job, Scratch};
 use super::row::Fields;
-use super::samples::{DoubleBuffer, Draft, QuerySamples};
+use super::samples::{Buffer, Draft, QuerySamples};
 use super::statement::Prepared;
 use super::value;
 use crate::catalog::{Catalog, Chosen, ColumnKind};
@@ -40,7 +40,7 @@ pub struct Slot {
     pub(super) slow: bool,
     /// Its last run failed: what stands behind it under one Sync would be skipped.
     pub(super) failing: bool,
-    buffer: DoubleBuffer,
+    buffer: Buffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
     ran_at: Option<Instant>,
@@ -89,7 +89,7 @@ impl Slot {
             outcome: Outcome::Waiting,
             slow: false,
             failing: false,
-            buffer: DoubleBuffer::default(),
+            buffer: Buffer::default(),
             fresh: false,
             ran_at: None,
             database: label,
@@ -263,8 +263,7 @@ impl Job for Run<'_> {
         let slot = &mut *self.slot;
         match result {
             Ok(()) => {
-                let soon = slot.chosen.metric.interval.is_none();
-                slot.buffer.show(samples, soon);
+                slot.buffer.show(samples);
                 slot.ran_at = Some(Instant::now());
                 slot.slow = false;
                 slot.failing = false;

@@ -34,22 +34,27 @@ impl Draft {
         }
     }
 
-    /// What is not needed is given back, but for an eighth where the buffer is used again `soon`:
-    /// the next numbers may have more digits.
-    fn finish(self, soon: bool) -> QuerySamples {
+    fn emptied(mut self) -> Self {
+        self.families
+            .iter_mut()
+            .for_each(|(_, lines)| lines.clear());
+        self.samples = 0;
+        self
+    }
+
+    /// What is not needed is given back, but for a sixteenth: the next numbers may have more
+    /// digits.
+    fn finish(self) -> QuerySamples {
         let finish = |(family, mut lines): (usize, Vec<u8>)| {
-            let wanted = lines.len() + if soon { lines.len() / 8 } else { 0 };
-            if lines.capacity() > wanted + if soon { SLACK } else { 0 } {
+            let wanted = lines.len() + lines.len() / 16;
+            if lines.capacity() > wanted + SLACK {
                 lines.shrink_to(wanted);
             }
             (family, Bytes::from(lines))
         };
+        let filled = |(_, lines): &&(usize, Vec<u8>)| !lines.is_empty();
         QuerySamples {
-            filled: self
-                .families
-                .iter()
-                .filter(|(_, lines)| !lines.is_empty())
-                .count(),
+            filled: self.families.iter().filter(filled).count(),
             families: self.families.into_iter().map(finish).collect(),
             samples: self.samples,
         }
@@ -61,41 +66,39 @@ impl QuerySamples {
     fn reuse(old: Arc<Self>) -> Option<Draft> {
         let old = Arc::try_unwrap(old).ok()?;
         let reuse = |(family, lines): (usize, Bytes)| {
-            let mut lines = if lines.is_unique() {
+            let lines = if lines.is_unique() {
                 Vec::from(lines)
             } else {
                 Vec::new()
             };
-            lines.clear();
             (family, lines)
         };
-        Some(Draft {
+        let draft = Draft {
             families: old.families.into_iter().map(reuse).collect(),
             samples: 0,
-        })
+        };
+        Some(draft.emptied())
     }
 }
 
-/// Two buffers: one is filled while a slow client may still read the other.
+/// What one query shows, or the buffers to write it in. The text is written where the text before it
+/// stood, unless a slow client still reads that.
 #[derive(Debug, Default)]
-pub(super) struct DoubleBuffer {
+pub(super) struct Buffer {
     shown: Option<Arc<QuerySamples>>,
     spare: Option<Draft>,
 }
 
-impl DoubleBuffer {
-    /// An empty draft for these families.
+impl Buffer {
+    /// An empty draft for these families. Nothing is shown meanwhile.
     pub(super) fn take(&mut self, families: impl Iterator<Item = usize>) -> Draft {
+        self.hide();
         self.spare.take().unwrap_or_else(|| Draft::of(families))
     }
 
-    /// Shows what was written. The old buffer is kept for the next time when that comes `soon`.
-    pub(super) fn show(&mut self, draft: Draft, soon: bool) {
-        if let Some(old) = self.shown.replace(Arc::new(draft.finish(soon)))
-            && soon
-        {
-            self.spare = QuerySamples::reuse(old);
-        }
+    /// Shows what was written.
+    pub(super) fn show(&mut self, draft: Draft) {
+        self.shown = Some(Arc::new(draft.finish()));
     }
 
     /// Shows nothing; keeps the buffers.
@@ -106,13 +109,8 @@ impl DoubleBuffer {
     }
 
     /// Gives a draft back that is not shown.
-    pub(super) fn put_back(&mut self, mut unused: Draft) {
-        unused
-            .families
-            .iter_mut()
-            .for_each(|(_, lines)| lines.clear());
-        unused.samples = 0;
-        self.spare = Some(unused);
+    pub(super) fn put_back(&mut self, unused: Draft) {
+        self.spare = Some(unused.emptied());
     }
 
     /// What is shown.
