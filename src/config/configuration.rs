@@ -103,6 +103,8 @@ pub struct Main {
     pub query_text_length: usize,
     /// Overrides the catalogue's intervals; `None` is `auto`. Ours.
     pub collector_interval: Option<Duration>,
+    /// Whether changed files are taken over without being asked to. Ours.
+    pub reload_on_change: bool,
     /// Whether servers are read from a cluster. Ours.
     pub kubernetes: KubernetesMode,
     /// Namespaces to read them from; empty is all. Ours.
@@ -128,6 +130,8 @@ pub struct Server {
     pub kind: ServerKind,
     /// The role to log in as.
     pub user: String,
+    /// File with the role's password. Ours.
+    pub password_file: Option<PathBuf>,
     /// The database where the session lives. Ours; default `postgres`.
     pub database: String,
     /// Folder of the server's data, if it is on this machine.

@@ -337,6 +337,7 @@ pub(super) fn blank_main() -> Main {
         kubernetes_selector: String::new(),
         kubernetes_allow_local_hosts: false,
         kubernetes_allowed_hosts: Vec::new(),
+        reload_on_change: false,
     }
 }
 
@@ -348,6 +349,7 @@ pub(super) fn blank_server(name: &str) -> Server {
         port: 0,
         kind: ServerKind::Postgresql,
         user: String::new(),
+        password_file: None,
         database: String::new(),
         data_dir: None,
         wal_dir: None,

@@ -2,6 +2,7 @@
 //! its end come out.
 
 mod arguments;
+mod changes;
 mod cluster;
 pub mod process;
 mod reload;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::changes::Changes;
 use super::process::detach::Child;
 use super::process::notify;
 use super::process::signals::{Signal, Signals};
@@ -122,6 +123,8 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         management_reader,
         &ports,
     )?;
+    let mut changes = Changes::default();
+    changes.follow(steward.files_to_follow());
     let mut waits = !*synced.borrow_and_update();
     readiness.send_replace(Readiness {
         ready: !waits,
@@ -145,6 +148,10 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             Some(()) = asked.recv() => Signal::Shutdown("asked to"),
+            () = changes.next(), if steward.reloads_on_change() => {
+                info!("files of the configuration have changed");
+                Signal::Reload
+            }
             Ok(()) = synced.changed(), if waits => {
                 waits = false;
                 readiness.send_replace(Readiness {
@@ -161,8 +168,11 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
             }
             Signal::Reload => {
                 tell(notify::reloading());
+                // Before they are read: what changes meanwhile is a change.
+                changes.follow(steward.files_to_follow());
                 // What is wrong is in the log.
                 let _ = steward.reload_now().await;
+                changes.rename(steward.files_to_follow());
                 tell(notify::ready(&status(steward.servers_of_file())));
             }
         }

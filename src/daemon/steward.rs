@@ -1,6 +1,7 @@
 //! The one who carries out what administrators ask: holds the running configuration, and changes
 //! it whole or not at all.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
@@ -54,6 +55,18 @@ impl Steward {
         state
             .as_ref()
             .map_or(0, |state| state.loaded.configuration.servers.len())
+    }
+
+    /// The files that a reload reads.
+    pub(super) fn files_to_follow(&self) -> Vec<PathBuf> {
+        let files = |state: &State| state.sources.files(&state.loaded.configuration);
+        self.state().as_ref().map_or_else(Vec::new, files)
+    }
+
+    /// Whether a changed file is taken over without being told.
+    pub(super) fn reloads_on_change(&self) -> bool {
+        let wanted = |state: &State| state.loaded.configuration.main.reload_on_change;
+        self.state().as_ref().is_some_and(wanted)
     }
 
     /// Reads everything again; beside the other tasks, for it waits for disks.

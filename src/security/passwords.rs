@@ -41,10 +41,7 @@ impl PasswordSources {
             Some(path) => UsersFile::read(path)?.passwords(vault)?,
             None => HashMap::new(),
         };
-        let path = environment
-            .password_file
-            .clone()
-            .or_else(|| environment.home.as_ref().map(|home| home.join(".pgpass")));
+        let path = environment.libpq_password_file();
         let mut warnings = Vec::new();
         let file = path.and_then(|path| {
             PasswordFile::read(&path).unwrap_or_else(|error| {

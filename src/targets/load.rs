@@ -191,11 +191,41 @@ impl Sources {
         Ok(Arc::new(catalog))
     }
 
+    /// The files and folders that a reload reads, whether they are there or not.
+    #[must_use]
+    pub fn files(&self, configuration: &Configuration) -> Vec<PathBuf> {
+        let environment = Environment::of_process();
+        let main = &configuration.main;
+        let mut files = vec![configuration.path.clone()];
+        files.extend(self.users_file_or_its_place(&configuration.path));
+        files.extend(environment.libpq_password_file());
+        files.extend(self.admins.clone());
+        files.extend(main.metrics_path.iter().chain(&self.metrics).cloned());
+        let tls = configuration.servers.iter().map(|server| &server.tls_files);
+        for tls in tls.chain([&main.metrics_tls_files, &main.tls_files]) {
+            files.extend(
+                [&tls.cert, &tls.key, &tls.ca]
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
+        }
+        let servers = configuration.servers.iter();
+        files.extend(servers.filter_map(|server| server.password_file.clone()));
+        files
+    }
+
     /// The users file: the one that is named, else the one beside `pgexporter.conf`, if it is there.
     #[must_use]
     pub fn users_file(&self, configuration: &Path) -> Option<PathBuf> {
-        let beside = configuration.parent().map(|folder| folder.join(USERS_FILE));
-        self.users.clone().or(beside.filter(|path| path.exists()))
+        self.users_file_or_its_place(configuration)
+            .filter(|path| self.users.is_some() || path.exists())
+    }
+
+    /// The users file that is named, else the one that would lie beside the configuration.
+    fn users_file_or_its_place(&self, configuration: &Path) -> Option<PathBuf> {
+        let beside = || configuration.parent().map(|folder| folder.join(USERS_FILE));
+        self.users.clone().or_else(beside)
     }
 
     fn passwords(&self, configuration: &Path) -> Result<PasswordSources, String> {

@@ -404,6 +404,14 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "Older name of `ev_backend`.",
     ),
     Key::new(
+        "reload_on_change",
+        Kind::Bool,
+        "off",
+        Reload,
+        place!(Main: reload_on_change),
+        "Reload within seconds when one of the files that a reload reads has changed, as a mounted ConfigMap or Secret does.",
+    ),
+    Key::new(
         "kubernetes",
         Kind::Word(&["auto", "on", "off"], &[]),
         "auto",
