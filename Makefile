@@ -31,7 +31,9 @@ lint: ## Check the format, and let clippy look
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-docs: ## Generate crds/ and the pages of docs/, and build the documentation of the code
+docs: ## Generate crds/, the chart's parts and the pages of docs/, and build the documentation of the code
 	UPDATE_DOCS=1 $(CARGO) test --locked --test configuration_docs --test metrics_docs
 	$(CARGO) run --quiet --locked --example crdgen
+	$(CARGO) run --quiet --locked --example chartgen
+	UPDATE_DOCS=1 $(CARGO) test --locked --test chart golden
 	$(CARGO) doc --locked --no-deps --document-private-items

@@ -8,7 +8,7 @@
 //! 5  http/      cli/         router and pages; the command lines
 //! 4  scrape/                 fan out, deadline, merge, cache
 //! 3  postgres/  kubernetes/  sessions: connect, pipeline, rows to text; the controller
-//! 2  targets/                the shared server list and the health of each
+//! 2  targets/   management/  the shared server list and health of each; frames, SCRAM exchange
 //! 1  config/    catalog/  security/
 //! 0  exposition/  model  telemetry  shutdown
 //! ```
@@ -32,6 +32,7 @@ pub mod daemon;
 pub mod exposition;
 pub mod http;
 pub mod kubernetes;
+pub mod management;
 pub mod model;
 pub mod postgres;
 pub mod scrape;

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -182,50 +182,97 @@ fn passwords_come_from_the_variable_and_the_input_too() {
     );
 }
 
-#[test]
-fn a_password_is_asked_for_twice_on_the_terminal_and_never_shown() {
-    let home = Home::with_key();
-    let users = home.users();
-    // `script` gives the program a terminal of its own.
-    let mut command = Command::new("script");
-    let line = format!("{PROGRAM} -f {users} -U monitor user add");
-    home.dress(&mut command).args(["-qec", &line, "/dev/null"]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    let mut keyboard = child.stdin.take().unwrap();
-    let mut screen = child.stdout.take().unwrap();
-    let (sender, shown) = mpsc::channel();
-    thread::spawn(move || {
-        let mut bytes = [0; 256];
-        while let Ok(count @ 1..) = screen.read(&mut bytes) {
-            let _ = sender.send(String::from_utf8_lossy(&bytes[..count]).into_owned());
+/// A program on a terminal of its own, by `script`.
+struct Typist {
+    child: Child,
+    keyboard: ChildStdin,
+    shown: mpsc::Receiver<String>,
+    seen: String,
+}
+
+impl Typist {
+    fn start(home: &Home, line: &str) -> Self {
+        let mut command = Command::new("script");
+        home.dress(&mut command).args(["-qec", line, "/dev/null"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let keyboard = child.stdin.take().unwrap();
+        let mut screen = child.stdout.take().unwrap();
+        let (sender, shown) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 256];
+            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+                let _ = sender.send(String::from_utf8_lossy(&bytes[..count]).into_owned());
+            }
+        });
+        Self {
+            child,
+            keyboard,
+            shown,
+            seen: String::new(),
         }
-    });
-    let mut seen = String::new();
-    for (prompt, typed) in [
-        ("Password: ", "typed-1"),
-        ("Verify  : ", "typed-2"),
-        ("try again.\r\nPassword: ", "typed-3"),
-        ("Verify  : ", "typed-3"),
-        ("was added to", ""),
-    ] {
-        let from = seen.len();
-        while !seen[from..].contains(prompt) {
-            match shown.recv_timeout(DEADLINE) {
-                Ok(text) => seen.push_str(&text),
+    }
+
+    /// Waits until `prompt` is shown anew, and types.
+    fn answer(&mut self, prompt: &str, keys: &str) {
+        let from = self.seen.len();
+        while !self.seen[from..].contains(prompt) {
+            match self.shown.recv_timeout(DEADLINE) {
+                Ok(text) => self.seen.push_str(&text),
                 Err(_) => {
-                    let _ = child.kill();
-                    panic!("no {prompt:?} in {seen:?}");
+                    let _ = self.child.kill();
+                    panic!("no {prompt:?} in {:?}", self.seen);
                 }
             }
         }
-        if !typed.is_empty() {
-            keyboard.write_all(format!("{typed}\n").as_bytes()).unwrap();
-        }
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
-    drop(keyboard);
-    assert!(child.wait().unwrap().success());
+
+    /// Whether it succeeded, and all that was shown.
+    fn end(mut self) -> (bool, String) {
+        drop(self.keyboard);
+        let success = self.child.wait().unwrap().success();
+        self.seen.extend(self.shown.iter());
+        (success, self.seen)
+    }
+}
+
+#[test]
+fn a_password_is_asked_for_twice_on_the_terminal_and_never_shown() {
+    let home = Home::with_key();
+    let line = format!("{PROGRAM} -f {} -U monitor user add", home.users());
+    let mut typist = Typist::start(&home, &line);
+    typist.answer("Password: ", "typed-1\n");
+    typist.answer("Verify  : ", "typed-2\n");
+    typist.answer("try again.\r\nPassword: ", "typed-4\x7f3\n");
+    typist.answer("Verify  : ", "typed-3\n");
+    typist.answer("was added to", "");
+    let (success, seen) = typist.end();
+    assert!(success, "{seen:?}");
     assert!(!seen.contains("typed"), "{seen:?}");
     assert_eq!(home.passwords()["monitor"], "typed-3");
+}
+
+#[test]
+fn ctrl_c_at_a_password_ends_with_its_signal_and_leaves_the_terminal_as_it_was() {
+    let home = Home::with_key();
+    let users = home.users();
+    let line = format!(
+        "trap : INT; stty -a; {PROGRAM} -f {users} -U monitor user add; echo status $?; stty -a"
+    );
+    let mut typist = Typist::start(&home, &line);
+    typist.answer("Password: ", "half\x03");
+    typist.answer("status 130", "");
+    let (_, seen) = typist.end();
+    let (before, after) = seen.split_once("Password: ").unwrap();
+    let after = after.split_once("status 130").unwrap().1.trim();
+    assert!(before.contains(" echo "), "{before}");
+    assert_eq!(before.trim(), after);
+    assert!(!seen.contains("half"), "{seen:?}");
+    assert!(!Path::new(&users).exists());
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod page;
 mod peers;
 mod servers;
 mod table;
+mod twenty;
 mod usage;
 
 use std::time::{Duration, Instant};
@@ -83,7 +84,7 @@ fn main() {
     }
     if wanted("twenty") {
         eprintln!("Twenty servers");
-        measure::twenty(&mut table, rounds);
+        twenty::measure(&mut table, rounds);
     }
 
     println!("{}", table.markdown());

@@ -1,19 +1,19 @@
 //! The measurements themselves.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::client::Client;
 use crate::floor::{Floor, Statement, Turn, alone, statements_of};
 use crate::servers::{self, DATABASES, ROLE};
+use crate::support::Postgres;
 use crate::support::exporter::{Exporter, ExporterBuilder};
-use crate::support::{Postgres, within};
 use crate::table::{Table, mb, ms, percentile, ratio};
 use crate::{SETTLE, usage};
 
 /// Before each scrape. Nobody scrapes without a pause, and a server that is asked again before it
 /// sleeps saves itself the waking.
-const PAUSE: Duration = Duration::from_millis(5);
+pub const PAUSE: Duration = Duration::from_millis(5);
 
 /// How often things are done.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub struct Rounds {
     /// Scrapes after which memory is looked at first.
     early: usize,
     /// And last.
-    late: usize,
+    pub late: usize,
 }
 
 impl Rounds {
@@ -274,98 +274,8 @@ pub fn lasting(table: &mut Table, rounds: Rounds) {
     resident(table, "one server", early, late, 20);
 }
 
-/// Twenty servers against one.
-pub fn twenty(table: &mut Table, rounds: Rounds) {
-    const COUNT: usize = 20;
-    let begin = Instant::now();
-    let servers = start_all(COUNT);
-    eprintln!("  started in {:.0} s", begin.elapsed().as_secs_f64());
-    let scrapes = (rounds.late / 10).max(30);
-    let mut found = Vec::new();
-    let reader = std::process::id().cast_signed();
-    for count in [1, COUNT] {
-        let builder = (0..count).fold(builder(), |builder, at| {
-            section(builder, &format!("server_{at}"), &servers[at])
-        });
-        let exporter = builder.start();
-        let mut client = connect(&exporter, None);
-        let active = format!(
-            "pgexporter_postgresql_active{{server=\"server_{}\"}} 1",
-            count - 1
-        );
-        within(Duration::from_secs(30), || {
-            client.scrape().expect("a scrape");
-            client.text().contains(&active)
-        });
-        let all = || {
-            servers[..count]
-                .iter()
-                .map(usage::cpu_of_server)
-                .sum::<Duration>()
-        };
-        let (own_before, all_before) = (usage::cpu_of(exporter.pid()), all());
-        let reader_before = usage::cpu_of(reader);
-        let mut times: Vec<Duration> = (0..scrapes)
-            .map(|_| client.scrape().expect("a scrape").took)
-            .collect();
-        let divisor = u32::try_from(scrapes).expect("few");
-        let own = (usage::cpu_of(exporter.pid()) - own_before) / divisor;
-        let postgres = (all() - all_before) / divisor;
-        let reading = (usage::cpu_of(reader) - reader_before) / divisor;
-        found.push((percentile(&mut times, 50), own, postgres, reading));
-        if count == COUNT {
-            let (early, late) = memory(&exporter, &mut client, rounds);
-            resident(table, "20 servers", early, late, 40);
-        }
-    }
-    let (_, one, one_postgres, _) = found[0];
-    let (latency, own, postgres, reading) = found[1];
-    table.add(
-        "CPU of the exporter, 20 servers against one",
-        "≤ 20 ×",
-        format!("{} against {}: {:.1} ×", ms(own), ms(one), ratio(own, one)),
-        ratio(own, one) <= 20.0,
-    );
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = (own + postgres + reading) / u32::try_from(cores).expect("few");
-    table.add(
-        "Latency, usual scrape of 20 servers",
-        "≤ the CPU it takes over the cores",
-        format!(
-            "{}; CPU of exporter {}, PostgreSQL {}, client {} over {cores} cores is {}; one server: {} \
-             (exporter and PostgreSQL {})",
-            ms(latency),
-            ms(own),
-            ms(postgres),
-            ms(reading),
-            ms(share),
-            ms(found[0].0),
-            ms(one + one_postgres),
-        ),
-        latency <= share,
-    );
-}
-
-fn start_all(count: usize) -> Vec<Postgres> {
-    let half = count / 2;
-    std::thread::scope(|scope| {
-        let make = |count: usize| {
-            move || {
-                (0..count)
-                    .map(|_| servers::start(DATABASES, true))
-                    .collect()
-            }
-        };
-        let threads = [scope.spawn(make(half)), scope.spawn(make(count - half))];
-        threads
-            .into_iter()
-            .flat_map(|thread| -> Vec<Postgres> { thread.join().expect("they start") })
-            .collect()
-    })
-}
-
 /// Resident memory after the early and after the late scrape.
-fn memory(exporter: &Exporter, client: &mut Client, rounds: Rounds) -> (u64, u64) {
+pub fn memory(exporter: &Exporter, client: &mut Client, rounds: Rounds) -> (u64, u64) {
     let mut at = |count: usize| {
         for _ in 0..count {
             client.scrape().expect("a scrape");
@@ -375,7 +285,7 @@ fn memory(exporter: &Exporter, client: &mut Client, rounds: Rounds) -> (u64, u64
     (at(rounds.early), at(rounds.late - rounds.early))
 }
 
-fn resident(table: &mut Table, what: &str, early: u64, late: u64, limit: u64) {
+pub fn resident(table: &mut Table, what: &str, early: u64, late: u64, limit: u64) {
     // A page more or less is no growth.
     let good = late <= limit * 1_000_000 && late.saturating_sub(early) <= early / 50;
     table.add(
@@ -411,11 +321,11 @@ fn compressed(table: &mut Table, exporter: &Exporter, rounds: Rounds) {
     );
 }
 
-fn builder() -> ExporterBuilder {
+pub fn builder() -> ExporterBuilder {
     Exporter::builder().set("log_level = warn")
 }
 
-fn section(builder: ExporterBuilder, name: &str, server: &Postgres) -> ExporterBuilder {
+pub fn section(builder: ExporterBuilder, name: &str, server: &Postgres) -> ExporterBuilder {
     let (host, port) = (server.host(), server.port());
     builder.section(&format!(
         "[{name}]\nhost = {host}\nport = {port}\nuser = {ROLE}\ntls = off\n"
@@ -433,7 +343,7 @@ pub fn full(bench: &Bench) -> ExporterBuilder {
 }
 
 /// A client of an exporter that has connected to its servers.
-fn connect(exporter: &Exporter, encoding: Option<&str>) -> Client {
+pub fn connect(exporter: &Exporter, encoding: Option<&str>) -> Client {
     let port = exporter.port("metrics");
     let mut client = Client::new(port, "/metrics", encoding).expect("it listens");
     client.scrape().expect("a scrape");

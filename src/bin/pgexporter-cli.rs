@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pgexporter::cli::check::run(std::env::args_os())
+    pgexporter::cli::client::run(std::env::args_os())
 }

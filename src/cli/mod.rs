@@ -1,5 +1,18 @@
 //! The command lines.
+//!
+//! `pgexporter-admin` is [`admin`]; `pgexporter-cli` is [`client`]:
+//!
+//! ```text
+//! arguments ─► Command ─► exchange (endpoint: Unix socket or TCP) ─► Answer ─► say, print
+//! ```
 
 pub mod admin;
-pub mod check;
+mod arguments;
+mod check;
+pub mod client;
+mod endpoint;
+mod error;
+mod exchange;
 mod password;
+mod print;
+mod say;

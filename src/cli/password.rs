@@ -1,7 +1,12 @@
 //! Where a command line's passwords come from: the terminal, the input, or chance.
 
-use std::io::{self, BufRead, Write};
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
 
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use zeroize::Zeroizing;
 
 use crate::security::{Secret, is_strong_password};
@@ -27,20 +32,93 @@ pub(super) enum PasswordError {
 /// Asks on the terminal, without echo, until two answers are the same.
 pub(super) fn ask_twice(prompt: &str) -> Result<String, PasswordError> {
     let width = prompt.len().max("Verify".len());
-    let ask = |what: &str| {
-        rpassword::prompt_password(format!("{what:width$}: "))
-            .map(Zeroizing::new)
-            .map_err(PasswordError::Terminal)
-    };
+    // One silence for all questions: what is typed ahead of one is not shown either.
+    let mut terminal = Silent::new().map_err(PasswordError::Terminal)?;
     for _ in 0..TRIES {
-        let mut password = ask(prompt)?;
-        if password == ask("Verify")? {
+        let mut password = terminal.ask(&format!("{prompt:width$}: "))?;
+        if password == terminal.ask(&format!("{:width$}: ", "Verify"))? {
             return Ok(std::mem::take(&mut *password));
         }
-        let _ = writeln!(io::stderr(), "The passwords differ, try again.");
+        let _ = terminal.show("The passwords differ, try again.\n");
     }
     Err(PasswordError::Differ)
 }
+
+/// The terminal without echo and without signals from its keys, until this is dropped.
+///
+/// `rpassword` edits the line. It would show its prompt before it turns the echo off, and let
+/// Ctrl-C leave the terminal mute: so the terminal's modes are ours.
+struct Silent {
+    terminal: File,
+    before: Termios,
+}
+
+impl Silent {
+    fn new() -> io::Result<Self> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        let before = tcgetattr(&terminal)?;
+        let mut modes = before.clone();
+        modes.local_modes &=
+            !(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
+        modes.special_codes[SpecialCodeIndex::VMIN] = 1;
+        modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(&terminal, OptionalActions::Now, &modes)?;
+        Ok(Self { terminal, before })
+    }
+
+    fn show(&mut self, text: &str) -> io::Result<()> {
+        self.terminal.write_all(text.as_bytes())
+    }
+
+    fn ask(&mut self, prompt: &str) -> Result<Zeroizing<String>, PasswordError> {
+        let answer = self.show(prompt).and_then(|()| {
+            let keys = Keys(self.terminal.try_clone()?);
+            let config = rpassword::ConfigBuilder::new()
+                .input_reader(keys)
+                .output_discard()
+                .build();
+            let answer = rpassword::read_password_with_config(config).map(Zeroizing::new);
+            self.show("\n")?;
+            answer
+        });
+        answer.map_err(|error| {
+            if error.get_ref().is_some_and(|error| error.is::<Break>()) {
+                self.restore();
+                // Whoever started us, most often a shell, is to see what ended us.
+                let _ = kill_process(getpid(), Signal::INT);
+            }
+            PasswordError::Terminal(error)
+        })
+    }
+
+    fn restore(&self) {
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
+/// The keys of a terminal in which Ctrl-C is a key like others.
+struct Keys(File);
+
+impl Read for Keys {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(bytes)?;
+        if bytes[..count].contains(&b'\x03') {
+            return Err(io::Error::other(Break));
+        }
+        Ok(count)
+    }
+}
+
+/// Ctrl-C.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Break;
 
 /// A line of the standard input without its end; `None` when there is none.
 pub(super) fn read_line() -> Result<Option<Zeroizing<String>>, PasswordError> {

@@ -23,6 +23,8 @@ pub struct Main {
     pub host: String,
     /// Folder of the management socket `.s.pgexporter`.
     pub unix_socket_dir: PathBuf,
+    /// Group that may use that socket too; `None` is the user alone. Ours.
+    pub unix_socket_group: Option<String>,
     /// Port of `/` and `/metrics`.
     pub metrics: u16,
     /// Port of `/livez` and `/readyz`; `None` is off. Ours.
@@ -101,6 +103,8 @@ pub struct Main {
     pub query_text_length: usize,
     /// Overrides the catalogue's intervals; `None` is `auto`. Ours.
     pub collector_interval: Option<Duration>,
+    /// Whether changed files are taken over without being asked to. Ours.
+    pub reload_on_change: bool,
     /// Whether servers are read from a cluster. Ours.
     pub kubernetes: KubernetesMode,
     /// Namespaces to read them from; empty is all. Ours.
@@ -132,6 +136,8 @@ pub struct Server {
     pub kind: ServerKind,
     /// The role to log in as.
     pub user: String,
+    /// File with the role's password. Ours.
+    pub password_file: Option<PathBuf>,
     /// The database where the session lives. Ours; default `postgres`.
     pub database: String,
     /// Folder of the server's data, if it is on this machine.

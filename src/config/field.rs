@@ -33,6 +33,16 @@ impl Field for String {
     }
 }
 
+impl Field for Option<String> {
+    fn from_value(value: &Value) -> Option<Self> {
+        String::from_value(value).map(|text| (!text.is_empty()).then_some(text))
+    }
+
+    fn to_value(&self) -> Value {
+        self.clone().unwrap_or_default().to_value()
+    }
+}
+
 impl Field for Option<PathBuf> {
     fn from_value(value: &Value) -> Option<Self> {
         match value {

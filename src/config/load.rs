@@ -6,7 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::check::in_words;
-use super::errors::ConfigErrors;
+use super::errors::{ConfigErrors, Report};
+use super::ini;
+use super::keys::MAIN_SECTION;
 use super::read::{Loaded, parse_bytes};
 
 /// The name of the file in a folder of configuration.
@@ -24,6 +26,10 @@ const LARGEST: u64 = 16 << 20;
 /// # Errors
 /// All that is wrong with it, at once.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    parse_bytes(path, &read_bytes(path)?)
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, ConfigErrors> {
     let wrong = |message: String| ConfigErrors::whole(path, message);
     let file = File::open(path).map_err(|error| wrong(in_words(&error)))?;
     let mut bytes = Vec::new();
@@ -34,7 +40,23 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
             "is larger than 16 MiB; it is no configuration".to_owned(),
         ));
     }
-    parse_bytes(path, &bytes)
+    Ok(bytes)
+}
+
+/// The folder of the management socket, as the file says it, whatever else is wrong with the file:
+/// a running exporter can be asked for what is.
+///
+/// # Errors
+/// The file cannot be read, or names no folder.
+pub fn socket_folder(path: &Path) -> Result<PathBuf, ConfigErrors> {
+    const KEY: &str = "unix_socket_dir";
+    let bytes = read_bytes(path)?;
+    let sections = ini::read(&bytes, &mut Report::new(path));
+    let main = sections.iter().filter(|one| one.name == MAIN_SECTION);
+    main.flat_map(|section| &section.entries)
+        .find(|entry| entry.key == KEY && !entry.value.is_empty())
+        .map(|entry| PathBuf::from(&entry.value))
+        .ok_or_else(|| ConfigErrors::whole(path, format!("does not say {KEY}")))
 }
 
 /// Reads the text of a file; `path` is for messages, and for [`super::Configuration::path`].

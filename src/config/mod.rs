@@ -20,6 +20,7 @@ mod ini;
 pub mod keys;
 mod load;
 mod read;
+mod set;
 mod value;
 mod values;
 
@@ -29,7 +30,10 @@ mod tests;
 pub use compare::{Change, Changes, ServerChange, compare, merge};
 pub use configuration::*;
 pub use errors::{ConfigErrors, Problem};
-pub use load::{DEFAULT_DIRECTORY, DIRECTORY_VARIABLE, FILE_NAME, find, load, parse};
+pub use load::{
+    DEFAULT_DIRECTORY, DIRECTORY_VARIABLE, FILE_NAME, find, load, parse, socket_folder,
+};
 pub use read::Loaded;
+pub use set::{SetError, set};
 pub use value::{Kind, Value};
 pub use values::{get, values};

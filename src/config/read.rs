@@ -56,7 +56,15 @@ impl Given {
 pub(super) fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Loaded, ConfigErrors> {
     let mut report = Report::new(path);
     let sections = ini::read(bytes, &mut report);
+    read_sections(path, &sections, report)
+}
 
+/// Reads the sections of the file at `path`, each of which begins at a line of its own.
+pub(super) fn read_sections(
+    path: &Path,
+    sections: &[Section],
+    mut report: Report,
+) -> Result<Loaded, ConfigErrors> {
     let mut main = blank_main();
     let mut servers = Vec::new();
     let mut first_lines: BTreeMap<&str, usize> = BTreeMap::new();
@@ -64,7 +72,7 @@ pub(super) fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Loaded, ConfigErr
         line: None,
         keys: BTreeMap::new(),
     };
-    for section in &sections {
+    for section in sections {
         let first = *first_lines
             .entry(section.name.as_str())
             .or_insert(section.line);
@@ -238,9 +246,19 @@ fn unknown<S: 'static>(
     section: &Section,
     entry: &Entry,
 ) -> String {
-    let key = entry.key.to_lowercase();
-    if elsewhere(&entry.key) {
-        return match section.name == MAIN_SECTION {
+    unknown_key(keys, elsewhere, section.name == MAIN_SECTION, &entry.key)
+}
+
+/// The same, for the name of a key.
+pub(super) fn unknown_key<S: 'static>(
+    keys: impl Iterator<Item = &'static Key<S>>,
+    elsewhere: &dyn Fn(&str) -> bool,
+    in_main: bool,
+    name: &str,
+) -> String {
+    let key = name.to_lowercase();
+    if elsewhere(name) {
+        return match in_main {
             true => "belongs in the section of a server".to_owned(),
             false => format!("belongs in the section [{MAIN_SECTION}]"),
         };
@@ -274,6 +292,7 @@ pub(super) fn blank_main() -> Main {
     Main {
         host: String::new(),
         unix_socket_dir: PathBuf::new(),
+        unix_socket_group: None,
         metrics: 0,
         health: None,
         management: None,
@@ -321,6 +340,7 @@ pub(super) fn blank_main() -> Main {
         kubernetes_max_targets_per_namespace: 0,
         kubernetes_shards: Shards::Off,
         kubernetes_discover: Discover::Off,
+        reload_on_change: false,
     }
 }
 
@@ -332,6 +352,7 @@ pub(super) fn blank_server(name: &str) -> Server {
         port: 0,
         kind: ServerKind::Postgresql,
         user: String::new(),
+        password_file: None,
         database: String::new(),
         data_dir: None,
         wal_dir: None,

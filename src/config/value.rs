@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(show(bounded, "0"), "refused");
         assert_eq!(show(bounded, "25d"), "refused");
         assert_eq!(show(Kind::AutoOrDuration, "AUTO"), "auto");
-        assert_eq!(show(Kind::AutoOrDuration, "0"), "refused");
+        assert_eq!(show(Kind::AutoOrDuration, "0"), "0");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The configuration as a list of keys and texts, as `conf ls` and `conf get` show it.
 
 use super::configuration::Configuration;
-use super::keys::{MAIN_SECTION, main_keys, server_keys};
+use super::keys::{main_keys, server_keys};
+use super::set::split;
 
 /// Every key that works with its value: `log_level` for the main section, `server.primary.port`
 /// for a server's. A value is written as the file would hold it, without quotes; none is empty.
@@ -29,9 +30,8 @@ pub fn values(configuration: &Configuration) -> Vec<(String, String)> {
 /// `None` when there is no such key or server.
 #[must_use]
 pub fn get(configuration: &Configuration, key: &str) -> Option<String> {
-    if let Some(rest) = key.strip_prefix("server.")
-        && let Some((server, name)) = rest.rsplit_once('.')
-    {
+    let (server, name) = split(key);
+    if let Some(server) = server {
         let server = configuration
             .servers
             .iter()
@@ -42,10 +42,6 @@ pub fn get(configuration: &Configuration, key: &str) -> Option<String> {
             .as_ref()?;
         return Some((place.get)(server).to_string());
     }
-    let main = key
-        .strip_prefix(MAIN_SECTION)
-        .and_then(|rest| rest.strip_prefix('.'));
-    let name = main.unwrap_or(key);
     let place = main_keys()
         .find(|known| known.name == name)?
         .place

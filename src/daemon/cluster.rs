@@ -60,7 +60,7 @@ fn in_a_pod() -> bool {
 
 /// The pod's name: as the downward API gives it, else the name of the host, which is the same
 /// unless somebody chose another.
-fn owner() -> String {
+pub(super) fn owner() -> String {
     std::env::var("POD_NAME").unwrap_or_else(|_| {
         let name = rustix::system::uname();
         name.nodename().to_string_lossy().into_owned()

@@ -2,12 +2,14 @@
 //! its end come out.
 
 mod arguments;
+mod changes;
 mod cluster;
 pub mod process;
 mod reload;
 mod run;
 mod settings;
 mod start;
+mod steward;
 
 pub use start::main;
 

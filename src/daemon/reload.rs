@@ -12,8 +12,9 @@ use super::{settings, tell};
 use crate::catalog::Catalog;
 use crate::config::{self, Changes, Configuration};
 use crate::http;
+use crate::management::{self, Reloaded};
 use crate::scrape::ScrapeSettings;
-use crate::targets::{LoadErrors, Loaded, Publisher, Sources};
+use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
 
 /// Where what was read is published. One writer, and readers of snapshots.
@@ -23,54 +24,111 @@ pub(super) struct Published {
     pub http: watch::Sender<Arc<http::Settings>>,
     pub targets: Publisher,
     pub cluster: SettingsSender,
+    pub management: watch::Sender<Arc<management::Settings>>,
     /// The listening sockets once more, for `backlog`.
     pub listeners: Vec<TcpListener>,
 }
 
-/// Reads everything again; returns the configuration to go on with, which is `old` when anything
-/// is wrong.
-pub(super) fn reload(
-    sources: &Sources,
-    old: Configuration,
-    published: &Published,
-    telemetry: &Telemetry,
-) -> Configuration {
-    let (loaded, changes) = match read(sources, &old) {
-        Ok(read) => read,
-        Err(errors) => {
-            for problem in &errors.problems {
-                error!("{problem}");
-            }
-            error!(
-                errors = errors.problems.len(),
-                "reload refused, nothing was changed"
-            );
-            return old;
-        }
-    };
-    if let Err(error) = telemetry.reload(&settings::log(&loaded.configuration.main)) {
-        error!("{error}");
-        error!(errors = 1, "reload refused, nothing was changed");
-        return old;
-    }
-    for notice in &loaded.notices {
-        warn!("{notice}");
-    }
-    let report = report(&changes, &loaded, published);
-    publish(&loaded, &old, published);
-    info!("reloaded: {report}");
-    if !changes.restart.is_empty() {
-        let keys: Vec<&str> = changes.restart.iter().map(|one| one.key.as_str()).collect();
-        warn!("a restart is needed for {}", keys.join(", "));
-    }
-    loaded.configuration
+/// What is running, and where it came from: the one owner of the configuration.
+pub(super) struct State {
+    pub sources: Sources,
+    /// What was read last and is used.
+    pub loaded: Loaded,
+    pub published: Published,
+    pub telemetry: Telemetry,
 }
 
-fn read(sources: &Sources, old: &Configuration) -> Result<(Loaded, Changes), LoadErrors> {
-    let mut read = sources.configuration()?;
-    let changes = config::compare(old, &read.configuration);
-    read.configuration = config::merge(old, &read.configuration);
-    Ok((sources.load(read)?, changes))
+impl State {
+    /// Reads everything again, and takes it over whole or not at all.
+    ///
+    /// # Errors
+    /// All that is wrong, one line each; it is in the log too.
+    pub(super) fn reload(&mut self) -> Result<Reloaded, Vec<String>> {
+        let done = self.read().and_then(|(loaded, changes)| {
+            let notices = loaded.notices.clone();
+            let reloaded = self.take_over(loaded, &changes)?;
+            for notice in notices {
+                warn!("{notice}");
+            }
+            Ok(reloaded)
+        });
+        match &done {
+            Ok(reloaded) => {
+                info!("reloaded: {}", reloaded.changes.join("; "));
+                if !reloaded.restart.is_empty() {
+                    warn!("a restart is needed for {}", reloaded.restart.join(", "));
+                }
+            }
+            Err(problems) => {
+                for problem in problems {
+                    error!("{problem}");
+                }
+                error!(
+                    errors = problems.len(),
+                    "reload refused, nothing was changed"
+                );
+            }
+        }
+        done
+    }
+
+    /// What a reload would take over, and what is different in `pgexporter.conf`.
+    pub(super) fn read(&self) -> Result<(Loaded, Changes), Vec<String>> {
+        let mut read = self.sources.configuration().map_err(|e| e.problems)?;
+        let old = &self.loaded.configuration;
+        let changes = config::compare(old, &read.configuration);
+        read.configuration = config::merge(old, &read.configuration);
+        let loaded = self.sources.load(read).map_err(|e| e.problems)?;
+        Ok((loaded, changes))
+    }
+
+    /// Publishes what was read.
+    pub(super) fn take_over(
+        &mut self,
+        loaded: Loaded,
+        changes: &Changes,
+    ) -> Result<Reloaded, Vec<String>> {
+        let log = settings::log(&loaded.configuration.main);
+        let logging = self.telemetry.reload(&log);
+        logging.map_err(|error| vec![error.to_string()])?;
+        let reloaded = Reloaded {
+            changes: self.report(changes, &loaded),
+            restart: changes.restart.iter().map(|one| one.key.clone()).collect(),
+        };
+        publish(&loaded, &self.loaded.configuration, &self.published);
+        self.loaded = loaded;
+        Ok(reloaded)
+    }
+
+    /// All that would be different: keys and servers of the file, and what other files changed.
+    pub(super) fn report(&self, changes: &Changes, loaded: &Loaded) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        if !changes.is_empty() {
+            lines.extend(changes.to_string().lines().map(str::to_owned));
+        }
+        if differs(&self.published.catalog.borrow(), &loaded.catalog) {
+            lines.push("metrics: changed".to_owned());
+        }
+        for old in self.published.targets.file().iter() {
+            let Some(new) = loaded.targets.iter().find(|new| new.name == old.name) else {
+                continue;
+            };
+            if old.password != new.password {
+                lines.push(format!("server {}: its password is another", new.name));
+            }
+            let told = changes.changed.iter().any(|server| {
+                server.name == new.name
+                    && server.changes.iter().any(|one| one.key.starts_with("tls"))
+            });
+            if old.tls != new.tls && !told {
+                lines.push(format!("server {}: its certificates are others", new.name));
+            }
+        }
+        if lines.is_empty() {
+            lines.push("nothing is different".to_owned());
+        }
+        lines
+    }
 }
 
 fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
@@ -86,6 +144,9 @@ fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
     published.scrape.send_replace(settings::scrape(main));
     let tls = loaded.metrics_tls.clone();
     published.http.send_replace(settings::http(main, tls));
+    published
+        .management
+        .send_replace(settings::management(main));
     published.targets.set_file(Arc::clone(&loaded.targets));
     // After the list: a server of the file may have taken the name of one of the cluster.
     published.cluster.send_replace(settings::kubernetes(main));
@@ -101,33 +162,4 @@ fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
 
 fn differs(one: &Catalog, other: &Catalog) -> bool {
     one.metrics != other.metrics || one.families != other.families
-}
-
-/// All that is different, in one line: keys and servers of the file, and what other files changed.
-fn report(changes: &Changes, loaded: &Loaded, published: &Published) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    if !changes.is_empty() {
-        lines.extend(changes.to_string().lines().map(str::to_owned));
-    }
-    if differs(&published.catalog.borrow(), &loaded.catalog) {
-        lines.push("metrics: changed".to_owned());
-    }
-    for old in published.targets.file().iter() {
-        let Some(new) = loaded.targets.iter().find(|new| new.name == old.name) else {
-            continue;
-        };
-        if old.password != new.password {
-            lines.push(format!("server {}: its password is another", new.name));
-        }
-        let told = changes.changed.iter().any(|server| {
-            server.name == new.name && server.changes.iter().any(|one| one.key.starts_with("tls"))
-        });
-        if old.tls != new.tls && !told {
-            lines.push(format!("server {}: its certificates are others", new.name));
-        }
-    }
-    if lines.is_empty() {
-        lines.push("nothing is different".to_owned());
-    }
-    lines.join("; ")
 }

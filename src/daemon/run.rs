@@ -1,20 +1,25 @@
 //! While it runs: publishes what was read, serves, reloads on SIGHUP, and ends in order.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::changes::Changes;
 use super::process::detach::Child;
 use super::process::notify;
 use super::process::signals::{Signal, Signals};
-use super::reload::{Published, reload};
+use super::reload::{Published, State};
+use super::steward::Steward;
 use super::{cluster, settings, tell};
 use crate::http::{self, Readiness};
 use crate::kubernetes::{Control, Progress};
+use crate::management::{self, LocalSocket};
 use crate::scrape::Scraper;
+use crate::security::{Environment, Vault};
 use crate::shutdown::Shutdown;
 use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
@@ -27,6 +32,7 @@ pub(super) struct Running {
     pub signals: Signals,
     pub metrics: Vec<TcpListener>,
     pub health: Vec<TcpListener>,
+    pub local: LocalSocket,
     pub child: Option<Child>,
 }
 
@@ -45,18 +51,20 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         mut signals,
         metrics,
         health,
+        local,
         child,
     } = running;
     for notice in &loaded.notices {
         warn!("{notice}");
     }
-    let mut configuration = loaded.configuration;
-    let main = &configuration.main;
-    let (catalog, catalog_reader) = watch::channel(loaded.catalog);
+    let main = loaded.configuration.main.clone();
+    let main = &main;
+    let (catalog, catalog_reader) = watch::channel(Arc::clone(&loaded.catalog));
     let (scrape, scrape_reader) = watch::channel(settings::scrape(main));
-    let (http, http_reader) = watch::channel(settings::http(main, loaded.metrics_tls));
+    let (http, http_reader) = watch::channel(settings::http(main, loaded.metrics_tls.clone()));
     let (cluster, cluster_reader) = watch::channel(settings::kubernetes(main));
-    let targets = Publisher::new(loaded.targets);
+    let (management, management_reader) = watch::channel(settings::management(main));
+    let targets = Publisher::new(Arc::clone(&loaded.targets));
     let listeners = metrics
         .iter()
         .chain(&health)
@@ -68,6 +76,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         http,
         targets,
         cluster,
+        management,
         listeners,
     };
     let (readiness, readiness_reader) = watch::channel(Readiness::default());
@@ -92,6 +101,16 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         publisher: published.targets.clone(),
         health: scraper.health(),
     };
+    let (steward, mut asked) = Steward::new(
+        State {
+            sources,
+            loaded,
+            published,
+            telemetry,
+        },
+        scraper.clone(),
+        cluster::owner(),
+    );
     let started = cluster::start(main, control, &ports).await?;
     let mut progress = started.as_ref().map(|started| started.progress.clone());
     if let Some(started) = started {
@@ -101,14 +120,23 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     if !health.is_empty() {
         http::serve_health(health, readiness_reader, http_reader, &ports)?;
     }
+    management::serve_local(
+        local,
+        Arc::clone(&steward),
+        vault(),
+        management_reader,
+        &ports,
+    )?;
+    let mut changes = Changes::default();
+    changes.follow(steward.files_to_follow());
     readiness.send_replace(ready(&mut progress));
     info!(
         version = env!("CARGO_PKG_VERSION"),
         metrics = main.metrics,
-        servers = configuration.servers.len(),
+        servers = steward.servers_of_file(),
         "pgexporter is ready"
     );
-    tell(notify::ready(&status(configuration.servers.len())));
+    tell(notify::ready(&status(steward.servers_of_file())));
     if let Some(child) = child {
         child.ready();
     }
@@ -116,6 +144,11 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
+            Some(()) = asked.recv() => Signal::Shutdown("asked to"),
+            () = changes.next(), if steward.reloads_on_change() => {
+                info!("files of the configuration have changed");
+                Signal::Reload
+            }
             () = progressed(&mut progress) => {
                 readiness.send_replace(ready(&mut progress));
                 continue;
@@ -128,8 +161,12 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
             }
             Signal::Reload => {
                 tell(notify::reloading());
-                configuration = reload(&sources, configuration, &published, &telemetry);
-                tell(notify::ready(&status(configuration.servers.len())));
+                // Before they are read: what changes meanwhile is a change.
+                changes.follow(steward.files_to_follow());
+                // What is wrong is in the log.
+                let _ = steward.reload_now().await;
+                changes.rename(steward.files_to_follow());
+                tell(notify::ready(&status(steward.servers_of_file())));
             }
         }
     }
@@ -139,7 +176,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         reasons: vec!["shutting down".to_owned()],
     });
     // Held open here, the sockets would take connections that nobody answers.
-    drop(published);
+    steward.close();
     scraper.end_by(Instant::now() + SCRAPES);
     end(&ports, PORTS).await;
     end(&sessions, SESSIONS).await;
@@ -166,6 +203,11 @@ async fn progressed(progress: &mut Option<watch::Receiver<Progress>>) {
         return;
     }
     std::future::pending().await
+}
+
+/// For requests that come encrypted.
+fn vault() -> Arc<Vault> {
+    Arc::new(Vault::new(Environment::of_process().home.as_deref()))
 }
 
 async fn end(tasks: &Shutdown, limit: Duration) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::Main;
 use crate::http;
 use crate::kubernetes;
+use crate::management;
 use crate::scrape::ScrapeSettings;
 use crate::security::tls::ListenerTls;
 use crate::targets::{self, CollectorChoice, SocketOptions};
@@ -43,6 +44,14 @@ pub(super) fn http(main: &Main, tls: Option<Arc<ListenerTls>>) -> Arc<http::Sett
         keep_alive: main.keep_alive,
         tls,
         ..http::Settings::default()
+    })
+}
+
+/// Settings of the management listeners.
+pub(super) fn management(main: &Main) -> Arc<management::Settings> {
+    Arc::new(management::Settings {
+        authentication_timeout: main.authentication_timeout,
+        blocking_timeout: main.blocking_timeout,
     })
 }
 

@@ -15,6 +15,7 @@ use super::process::pidfile::Pidfile;
 use super::process::signals::Signals;
 use super::process::{limits, title};
 use super::{run, settings};
+use crate::management::LocalSocket;
 use crate::targets::{Loaded, Sources};
 use crate::telemetry::{self, LogType, Telemetry};
 use crate::{config, fatal, http};
@@ -128,6 +129,7 @@ fn serve(
         .map(|port| http::bind(&main.host, port, main.backlog))
         .transpose()?
         .unwrap_or_default();
+    let local = LocalSocket::bind(&main.unix_socket_dir, main.unix_socket_group.as_deref())?;
     runtime.block_on(run::run(run::Running {
         sources,
         loaded,
@@ -135,6 +137,7 @@ fn serve(
         signals,
         metrics,
         health,
+        local,
         child: child.take(),
     }))
 }

@@ -365,6 +365,8 @@ mod tests {
             name: name.to_owned(),
             address: format!("{name}.example:5432"),
             origin: "file",
+            connections: 0,
+            failures: 0,
             health,
         }
     }
@@ -389,6 +391,7 @@ mod tests {
                         families: 249,
                         samples: 12_345,
                         pooled: true,
+                        last_error: None,
                         denied: vec!["pg_statements".to_owned(), "pg_hba".to_owned()],
                         left_out: vec![("table_bloat".to_owned(), 3)],
                     },
@@ -487,11 +490,14 @@ mod tests {
                 name: evil.to_owned(),
                 address: evil.to_owned(),
                 origin: "kubernetes",
+                connections: 0,
+                failures: 0,
                 health: HealthReport {
                     trouble: Some(Trouble {
                         reason: Reason::ServerError,
                         message: evil.to_owned(),
                     }),
+                    last_error: None,
                     denied: vec![evil.to_owned()],
                     ..HealthReport::default()
                 },

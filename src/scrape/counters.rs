@@ -12,6 +12,15 @@ pub(super) struct Counters {
     pub timeouts: Count,
 }
 
+impl Counters {
+    /// Begins again at 0.
+    pub(super) fn clear(&self) {
+        [&self.executions, &self.errors, &self.timeouts]
+            .into_iter()
+            .for_each(Count::clear);
+    }
+}
+
 /// Of one target.
 #[derive(Debug, Default)]
 pub(super) struct TargetCounters {
@@ -27,6 +36,19 @@ impl TargetCounters {
         }
     }
 
+    /// How often it was so for one reason.
+    pub(super) fn failures_for(&self, reason: Reason) -> u64 {
+        self.failures()
+            .find(|(known, _)| *known == reason)
+            .map_or(0, |(_, number)| number)
+    }
+
+    /// Begins again at 0.
+    pub(super) fn clear(&self) {
+        self.failures.iter().for_each(Count::clear);
+        self.connections.clear();
+    }
+
     /// How often that was so.
     pub(super) fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL
@@ -35,7 +57,7 @@ impl TargetCounters {
     }
 }
 
-/// A number that only grows.
+/// A number that only grows, or begins again.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 
@@ -46,5 +68,9 @@ impl Count {
 
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }

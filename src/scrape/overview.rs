@@ -23,6 +23,10 @@ pub struct ServerOverview {
     pub origin: &'static str,
     /// How it is.
     pub health: HealthReport,
+    /// Connections that were made to it.
+    pub connections: u64,
+    /// Collections that brought nothing for the reason of its last error.
+    pub failures: u64,
 }
 
 /// One family.

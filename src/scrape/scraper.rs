@@ -265,23 +265,44 @@ impl Scraper {
             .map(|(_, exposition)| exposition.clone())
     }
 
-    /// What the overview page shows; asks no server.
+    /// Forgets the collection that is served again, and begins to count at 0.
+    pub fn clear(&self) {
+        *self.0.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.commons.counters.clear();
+        self.0.logs.clear();
+        for handle in self.workers() {
+            handle.worker.counters.clear();
+        }
+    }
+
+    /// The servers, as they were last seen; asks none.
     #[must_use]
-    pub fn overview(&self) -> Overview {
-        let servers = self
-            .workers()
-            .iter()
-            .filter(|handle| handle.target.tenure.holds())
-            .map(|handle| ServerOverview {
-                name: handle.target.name.clone(),
-                address: handle.target.address.to_string(),
-                origin: match handle.target.origin {
+    pub fn servers(&self) -> Vec<ServerOverview> {
+        let show = |handle: &Arc<Handle>| {
+            let (target, worker) = (&handle.target, &handle.worker);
+            let health = worker.health.report();
+            ServerOverview {
+                name: target.name.clone(),
+                address: target.address.to_string(),
+                origin: match target.origin {
                     Origin::File => "file",
                     Origin::Kubernetes => "kubernetes",
                 },
-                health: handle.worker.health.report(),
-            })
-            .collect();
+                connections: worker.counters.connections.get(),
+                failures: health.last_error.as_ref().map_or(0, |(trouble, _)| {
+                    worker.counters.failures_for(trouble.reason)
+                }),
+                health,
+            }
+        };
+        let ours = |handle: &&Arc<Handle>| handle.target.tenure.holds();
+        self.workers().iter().filter(ours).map(show).collect()
+    }
+
+    /// What the overview page shows; asks no server.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        let servers = self.servers();
         let own = own::FAMILIES
             .iter()
             .map(|(name, kind, help)| FamilyOverview {

@@ -26,6 +26,13 @@ impl Environment {
         Self::from_variables(variable, Path::new("/etc/passwd"))
     }
 
+    /// The password file of libpq: the one that is named, else `.pgpass` in the home directory.
+    #[must_use]
+    pub fn libpq_password_file(&self) -> Option<PathBuf> {
+        let at_home = || self.home.as_ref().map(|home| home.join(".pgpass"));
+        self.password_file.clone().or_else(at_home)
+    }
+
     fn from_variables(variable: impl Fn(&str) -> Option<OsString>, accounts: &Path) -> Self {
         Self {
             home: variable("PGEXPORTER_HOME")

@@ -5,10 +5,12 @@
 
 mod blob;
 mod environment;
+mod mode;
 mod passwords;
 mod pgpass;
 mod replace;
 mod secret;
+mod secret_file;
 pub mod tls;
 mod users;
 mod vault;
@@ -18,5 +20,6 @@ pub use environment::Environment;
 pub use passwords::PasswordSources;
 pub use pgpass::{Login, PasswordFile, PasswordFileError};
 pub use secret::Secret;
+pub use secret_file::{SecretFileError, read_secret};
 pub use users::{UsersFile, check_name};
 pub use vault::{Vault, VaultError, is_strong_password};

@@ -1,6 +1,7 @@
 //! Which password a server's role logs in with.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 
 use super::Secret;
@@ -19,6 +20,12 @@ pub struct PasswordSources {
     warnings: Vec<String>,
 }
 
+impl fmt::Debug for PasswordSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordSources").finish_non_exhaustive()
+    }
+}
+
 impl PasswordSources {
     /// Reads the sources. `users` is the path of the users file, if there is to be one.
     ///
@@ -34,10 +41,7 @@ impl PasswordSources {
             Some(path) => UsersFile::read(path)?.passwords(vault)?,
             None => HashMap::new(),
         };
-        let path = environment
-            .password_file
-            .clone()
-            .or_else(|| environment.home.as_ref().map(|home| home.join(".pgpass")));
+        let path = environment.libpq_password_file();
         let mut warnings = Vec::new();
         let file = path.and_then(|path| {
             PasswordFile::read(&path).unwrap_or_else(|error| {

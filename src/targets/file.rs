@@ -9,9 +9,9 @@ use super::{
 };
 use crate::config::{Configuration, Main, Server, ServerTls};
 use crate::security::tls::TlsError;
-use crate::security::{Login, PasswordSources};
+use crate::security::{Login, PasswordSources, SecretFileError, read_secret};
 
-/// A server's certificate, key or authorities cannot be used.
+/// A file that a server's section names cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("server {server}: {error}")]
 pub(super) struct TargetError {
@@ -19,28 +19,46 @@ pub(super) struct TargetError {
     server: String,
     /// Which file, and what to do.
     #[source]
-    error: TlsError,
+    error: FileError,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    /// Its certificate, key or authorities.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Its password.
+    #[error(transparent)]
+    Password(#[from] SecretFileError),
 }
 
 /// `statement_timeout` of a session where `metrics_query_timeout` is 0.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One target for each server of the file, in its order, or what is wrong with it: a file of TLS
-/// that cannot be read.
+/// One target for each server of the file, in its order, or what is wrong with it: a file that
+/// cannot be read.
+///
+/// `known` gives what was read from the files of a section before, where they need not be read
+/// again.
 pub(super) fn from_file(
     configuration: &Configuration,
     passwords: &PasswordSources,
+    known: impl Fn(&Server) -> Option<ClientTls>,
 ) -> impl Iterator<Item = Result<Target, TargetError>> {
-    configuration
-        .servers
-        .iter()
-        .map(|server| target(server, &configuration.main, passwords))
+    configuration.servers.iter().map(move |server| {
+        let tls = match known(server) {
+            Some(tls) => tls,
+            None => client_tls(server).map_err(|error| wrong(server, error))?,
+        };
+        target(server, &configuration.main, passwords, tls)
+    })
 }
 
 fn target(
     server: &Server,
     main: &Main,
     passwords: &PasswordSources,
+    tls: ClientTls,
 ) -> Result<Target, TargetError> {
     let address = if server.host.starts_with('/') {
         Address::Unix {
@@ -70,12 +88,12 @@ fn target(
         address,
         allow_local: true,
         user: server.user.clone(),
-        password: passwords.find(&login),
+        password: match &server.password_file {
+            Some(path) => Some(read_secret(path).map_err(|error| wrong(server, error))?),
+            None => passwords.find(&login),
+        },
         database: server.database.clone(),
-        tls: client_tls(server).map_err(|error| TargetError {
-            server: server.name.clone(),
-            error,
-        })?,
+        tls,
         databases: DatabaseChoice {
             include: vec!["*".to_owned()],
             exclude: vec!["template*".to_owned()],
@@ -97,6 +115,13 @@ fn target(
         sample_limit: None,
         tenure: Tenure::unlimited(),
     })
+}
+
+fn wrong(server: &Server, error: impl Into<FileError>) -> TargetError {
+    TargetError {
+        server: server.name.clone(),
+        error: error.into(),
+    }
 }
 
 /// How long each step may take, for every server.

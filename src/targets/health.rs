@@ -43,6 +43,8 @@ pub struct HealthReport {
     /// Collectors that are left out because the target has too many samples, sorted, with the
     /// number of their families.
     pub left_out: Vec<(String, usize)>,
+    /// The last trouble, also when it is over, and when it was last so.
+    pub last_error: Option<(Trouble, SystemTime)>,
 }
 
 impl Default for HealthReport {
@@ -62,6 +64,7 @@ impl Default for HealthReport {
             pooled: false,
             denied: Vec::new(),
             left_out: Vec::new(),
+            last_error: None,
         }
     }
 }
@@ -82,7 +85,13 @@ impl Health {
 
     /// Changes the report in place.
     pub fn update(&self, change: impl FnOnce(&mut HealthReport)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut report);
+        if let Some(trouble) = &report.trouble
+            && trouble.reason != Reason::Pending
+        {
+            report.last_error = Some((trouble.clone(), SystemTime::now()));
+        }
     }
 }
 

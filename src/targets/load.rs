@@ -5,10 +5,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::TargetList;
 use super::file;
+use super::{ClientTls, TargetList};
 use crate::catalog::{self, Catalog, SETTINGS};
-use crate::config::{self, ConfigErrors, Configuration, Main};
+use crate::config::{self, ConfigErrors, Configuration, Main, Server};
 use crate::security::tls::{ListenerFiles, ListenerTls};
 use crate::security::{Environment, PasswordSources, UsersFile, Vault};
 
@@ -41,6 +41,8 @@ pub struct Loaded {
     pub catalog: Arc<Catalog>,
     /// The servers, ready to be connected to.
     pub targets: TargetList,
+    /// Where the servers' passwords came from.
+    pub passwords: Arc<PasswordSources>,
     /// TLS of the metrics port; `None` is plain HTTP.
     pub metrics_tls: Option<Arc<ListenerTls>>,
     /// What a person should know, one line each.
@@ -90,26 +92,41 @@ impl Sources {
     /// # Errors
     /// All that is wrong with any of them.
     pub fn load(&self, read: config::Loaded) -> Result<Loaded, LoadErrors> {
+        self.read(read, None)
+    }
+
+    /// Reads those of the other files whose keys are not as they were, and takes all else from what
+    /// was read before: one changed value must not bring along what somebody is about to write.
+    ///
+    /// # Errors
+    /// All that is wrong with any of them.
+    pub fn adapt(&self, read: config::Loaded, before: &Loaded) -> Result<Loaded, LoadErrors> {
+        self.read(read, Some(before))
+    }
+
+    fn read(&self, read: config::Loaded, before: Option<&Loaded>) -> Result<Loaded, LoadErrors> {
         let config::Loaded {
             configuration,
             mut notices,
         } = read;
         let mut problems = Vec::new();
         let main = &configuration.main;
-        let own: Vec<PathBuf> = main
-            .metrics_path
-            .iter()
-            .chain(&self.metrics)
-            .cloned()
-            .collect();
-        let catalog = catalog::load(&own).unwrap_or_else(|error| {
-            problems.push(error.to_string());
-            Catalog::default()
-        });
+        let before_if = |same: fn(&Main, &Main) -> bool| {
+            before.filter(|before| same(&before.configuration.main, main))
+        };
+        let catalog = match before_if(|old, new| old.metrics_path == new.metrics_path) {
+            Some(before) => Arc::clone(&before.catalog),
+            None => self.catalog(main).unwrap_or_else(|problem| {
+                problems.push(problem);
+                Arc::default()
+            }),
+        };
         if problems.is_empty() {
             notices.extend(unknown_collectors(&catalog, main));
         }
-        if let Some(path) = &self.admins {
+        if before.is_none()
+            && let Some(path) = &self.admins
+        {
             match UsersFile::read(path) {
                 Ok(_) => notices.push(format!(
                     "the admins file {} has no effect yet: remote management is to come",
@@ -118,49 +135,119 @@ impl Sources {
                 Err(error) => problems.push(error.to_string()),
             }
         }
+        let passwords = match before {
+            Some(before) => Ok(Arc::clone(&before.passwords)),
+            None => self.passwords(&configuration.path).map(Arc::new),
+        };
         let mut targets = Vec::new();
-        match self.passwords(&configuration.path) {
-            Ok(passwords) => {
-                notices.extend(passwords.warnings().iter().cloned());
-                for target in file::from_file(&configuration, &passwords) {
-                    let checked = target
-                        .map_err(|error| error.to_string())
-                        .and_then(|target| {
-                            let tls = target.tls.config().map(|_| ());
-                            tls.map_err(|error| format!("server {}: {error}", target.name))?;
-                            Ok(target)
-                        });
-                    match checked {
-                        Ok(target) => targets.push(Arc::new(target)),
-                        Err(problem) => problems.push(problem),
-                    }
-                }
-            }
-            Err(problem) => problems.push(problem),
-        }
-        let metrics_tls = listener(main).unwrap_or_else(|problem| {
+        let passwords = passwords.unwrap_or_else(|problem| {
             problems.push(problem);
-            None
+            Arc::default()
         });
+        notices.extend(passwords.warnings().iter().cloned());
+        let known = |server: &Server| before.and_then(|before| before.tls_of(server));
+        for target in file::from_file(&configuration, &passwords, known) {
+            let checked = target
+                .map_err(|error| error.to_string())
+                .and_then(|target| {
+                    let tls = target.tls.config().map(|_| ());
+                    tls.map_err(|error| format!("server {}: {error}", target.name))?;
+                    Ok(target)
+                });
+            match checked {
+                Ok(target) => targets.push(Arc::new(target)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let metrics_tls = match before_if(|old, new| old.metrics_tls_files == new.metrics_tls_files)
+        {
+            Some(before) => before.metrics_tls.clone(),
+            None => listener(main).unwrap_or_else(|problem| {
+                problems.push(problem);
+                None
+            }),
+        };
         if !problems.is_empty() {
             return Err(LoadErrors { problems });
         }
         Ok(Loaded {
             configuration,
-            catalog: Arc::new(catalog),
+            catalog,
             targets: Arc::new(targets),
+            passwords,
             metrics_tls,
             notices,
         })
     }
 
+    fn catalog(&self, main: &Main) -> Result<Arc<Catalog>, String> {
+        let own: Vec<PathBuf> = main
+            .metrics_path
+            .iter()
+            .chain(&self.metrics)
+            .cloned()
+            .collect();
+        let catalog = catalog::load(&own).map_err(|error| error.to_string())?;
+        Ok(Arc::new(catalog))
+    }
+
+    /// The files and folders that a reload reads, whether they are there or not.
+    #[must_use]
+    pub fn files(&self, configuration: &Configuration) -> Vec<PathBuf> {
+        let environment = Environment::of_process();
+        let main = &configuration.main;
+        let mut files = vec![configuration.path.clone()];
+        files.extend(self.users_file_or_its_place(&configuration.path));
+        files.extend(environment.libpq_password_file());
+        files.extend(self.admins.clone());
+        files.extend(main.metrics_path.iter().chain(&self.metrics).cloned());
+        let tls = configuration.servers.iter().map(|server| &server.tls_files);
+        for tls in tls.chain([&main.metrics_tls_files, &main.tls_files]) {
+            files.extend(
+                [&tls.cert, &tls.key, &tls.ca]
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
+        }
+        let servers = configuration.servers.iter();
+        files.extend(servers.filter_map(|server| server.password_file.clone()));
+        files
+    }
+
+    /// The users file: the one that is named, else the one beside `pgexporter.conf`, if it is there.
+    #[must_use]
+    pub fn users_file(&self, configuration: &Path) -> Option<PathBuf> {
+        self.users_file_or_its_place(configuration)
+            .filter(|path| self.users.is_some() || path.exists())
+    }
+
+    /// The users file that is named, else the one that would lie beside the configuration.
+    fn users_file_or_its_place(&self, configuration: &Path) -> Option<PathBuf> {
+        let beside = || configuration.parent().map(|folder| folder.join(USERS_FILE));
+        self.users.clone().or_else(beside)
+    }
+
     fn passwords(&self, configuration: &Path) -> Result<PasswordSources, String> {
         let environment = Environment::of_process();
         let vault = Vault::new(environment.home.as_deref());
-        let beside = configuration.parent().map(|folder| folder.join(USERS_FILE));
-        let users = self.users.clone().or(beside.filter(|path| path.exists()));
+        let users = self.users_file(configuration);
         PasswordSources::load(users.as_deref(), &vault, &environment)
             .map_err(|error| error.to_string())
+    }
+}
+
+impl Loaded {
+    /// What was read from a section's files, where the section is as it was.
+    fn tls_of(&self, server: &Server) -> Option<ClientTls> {
+        let section = &self.configuration.servers;
+        let same = section.iter().any(|known| {
+            known.name == server.name
+                && known.tls == server.tls
+                && known.tls_files == server.tls_files
+        });
+        let target = self.targets.iter().find(|known| known.name == server.name);
+        target.filter(|_| same).map(|target| target.tls.clone())
     }
 }
 

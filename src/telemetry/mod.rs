@@ -26,7 +26,7 @@ mod sink;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt;
@@ -101,6 +101,21 @@ pub struct LogCounters {
     pub dropped: AtomicU64,
     /// Lines that went to standard error because the file or syslog failed.
     pub diverted: AtomicU64,
+}
+
+impl LogCounters {
+    /// Begins again at 0.
+    pub fn clear(&self) {
+        let all = [
+            &self.info,
+            &self.warn,
+            &self.error,
+            &self.fatal,
+            &self.dropped,
+            &self.diverted,
+        ];
+        all.iter().for_each(|one| one.store(0, Ordering::Relaxed));
+    }
 }
 
 /// A handle on the running log. Clones are handles on the same log; when the last of them is

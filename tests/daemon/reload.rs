@@ -226,3 +226,43 @@ fn password_files_are_read_again() {
         assert!(!told, "{secret}: {log}");
     }
 }
+
+#[test]
+fn with_reload_on_change_files_are_taken_over_without_a_signal() {
+    const PASSWORD: &str = "first-Xyzzy";
+    let server = Postgres::builder(17)
+        .hba("host all alice 127.0.0.1/32 scram-sha-256")
+        .start();
+    server.execute(&format!("CREATE ROLE alice LOGIN PASSWORD '{PASSWORD}'"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, PASSWORD).unwrap();
+    let section = format!(
+        "[db]\nhost = 127.0.0.1\nport = {}\nuser = alice\npassword_file = {}\n",
+        server.port(),
+        file.path().display()
+    );
+    let exporter = Exporter::builder()
+        .set("reload_on_change = on")
+        .section(&section)
+        .start();
+    eventually_active(&exporter, "db");
+
+    // A rotated password, as a mounted Secret brings it.
+    server.execute("ALTER ROLE alice PASSWORD 'second-Xyzzy'");
+    fs::write(&file, "second-Xyzzy\n").unwrap();
+    eventually_logged(
+        &exporter,
+        &["reloaded: ", "server db: its password is another"],
+    );
+    eventually_active(&exporter, "db");
+
+    // A wrong file changes nothing, and a mended one counts.
+    let good = exporter.config_text();
+    exporter.write_config(&good.replace("[db]", "[other]\nport = soon"));
+    eventually_logged(&exporter, &["ERROR", "reload refused, nothing was changed"]);
+    exporter.write_config(&good.replace("[db]", "[other]"));
+    eventually("the renamed server is scraped", || {
+        active(&exporter, "other") == Some(1.0) && active(&exporter, "db").is_none()
+    });
+    assert!(!exporter.log().contains("Xyzzy"), "{}", exporter.log());
+}

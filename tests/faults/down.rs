@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::bed::{
-    GATE, Gate, Metrics, ROLE, SLACK, Watch, all_failures, exporter, failures, furnish,
-    healthy_is_whole, is_active, nothing_lost, recovers, scrape_within, server, settled,
+    Gate, Metrics, ROLE, SLACK, Watch, all_failures, exporter, failures, furnish, healthy_is_whole,
+    is_active, nothing_lost, recovers, scrape_within, server, settled,
 };
 use crate::support::{Exporter, Postgres, eventually};
 
@@ -44,21 +44,23 @@ fn a_server_that_is_down_at_first_is_scraped_once_it_is_up() {
 fn a_server_stopped_in_mid_scrape_is_down_at_once_and_back_when_it_is() {
     let (sick, healthy) = (server(17), server(18));
     let watch = Watch::on(&sick);
-    let metrics = Metrics::new(&[GATE]);
-    let exporter = exporter(&sick, &healthy, &metrics)
-        .set("lock_timeout = 30s")
-        .start();
+    // It sleeps while the gate is closed. If it waited there, a server that stops would open it.
+    let doze = "SELECT CASE WHEN EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory') \
+                THEN length(pg_sleep(30)::text) ELSE 1 END";
+    let metrics = Metrics::new(&[("doze", "timeout: 30s", doze)]);
+    let exporter = exporter(&sick, &healthy, &metrics).start();
     let before = settled(&exporter);
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     type Stop = fn(&Postgres);
     let stops: [(&str, Stop); 2] = [
         ("fast", Postgres::stop_fast),
         ("immediate", Postgres::stop_immediate),
     ];
     for (name, stop) in stops {
-        let gate = Gate::close(&sick);
+        let _gate = Gate::close(&sick);
         let (during, took) = std::thread::scope(|scope| {
             let scrape = scope.spawn(|| scrape_within(&exporter, 30.0));
-            eventually("the scrape is under way", || gate.is_waited_for());
+            eventually("the scrape is under way", || sick.value(asleep) == "1");
             stop(&sick);
             scrape.join().expect("no panic")
         });

@@ -48,6 +48,11 @@ fn rights_of(manifests: &str) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     for document in serde_yaml::Deserializer::from_str(manifests) {
         let object = Value::deserialize(document).unwrap();
+        // Those with other names are for people.
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if !matches!(name, "pgexporter" | "pgexporter-lease") {
+            continue;
+        }
         let list = |value: &Value| -> Vec<String> {
             let items = value.as_array().cloned().unwrap_or_default();
             items
@@ -106,11 +111,12 @@ fn missing(exporter: &Exporter) -> BTreeSet<(String, String)> {
 #[test]
 fn each_right_that_is_shipped_is_needed_and_no_other() {
     let server = server();
-    let shipped = rights_of(&api().kustomized("rights", "base", &["discover"]));
-    let narrow = rights_of(&api().kustomized("rights", "overlays/namespaced", &["discover"]));
+    let shipped = rights_of(&api().kustomized("rights", "base", &["discover", "lease"]));
+    let narrow =
+        rights_of(&api().kustomized("rights", "overlays/namespaced", &["discover", "lease"]));
     assert_eq!(shipped, narrow, "one namespace needs what all of them need");
     let services = |right: &&Right| right.1 == "services";
-    let usual = rights_of(&api().kustomized("rights", "base", &[]));
+    let usual = rights_of(&api().kustomized("rights", "base", &["lease"]));
     let rest = shipped.iter().filter(|right| !services(right)).cloned();
     assert_eq!(usual, rest.collect(), "only discovery needs Services");
 
@@ -216,7 +222,7 @@ fn each_right_that_is_shipped_is_needed_and_no_other() {
 #[test]
 fn rights_that_are_taken_away_are_told_and_cost_no_scrape() {
     let (server, namespace) = (server(), api().namespace("revoked"));
-    let rights = rights_of(&api().kustomized(&namespace, "base", &[]));
+    let rights = rights_of(&api().kustomized(&namespace, "base", &["lease"]));
     api().apply(&account(&namespace, &rights));
     api().apply(&secret(&namespace, "s", SECRET));
     api().apply(&target(&namespace, "db", &at(&server, "s", "")));

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::bed::*;
 use super::support::exporter::ExporterBuilder;
@@ -33,7 +35,7 @@ fn many(namespace: &str) -> Postgres {
 fn pod(namespace: &str, number: usize) -> ExporterBuilder {
     exporter(api(), namespace)
         .set("kubernetes_shards = lease")
-        .variable("POD_NAME", format!("pgexporter-{number}"))
+        .variable("POD_NAME", format!("{namespace}-{number}"))
 }
 
 /// The targets in a scrape of the pod, those that are down as well.
@@ -97,13 +99,10 @@ fn a_pod_that_joins_takes_its_share_and_one_that_leaves_or_dies_is_replaced() {
     // The owner, and nobody else, writes the status.
     for (target, owner) in &after {
         let name = target.split('/').next_back().unwrap();
-        eventually(
-            &format!("pgexporter-{owner} writes the status of {name}"),
-            || {
-                let status = status(api(), &namespace, name);
-                status["owner"] == format!("pgexporter-{owner}")
-            },
-        );
+        eventually(&format!("{owner} writes the status of {name}"), || {
+            let status = status(api(), &namespace, name);
+            status["owner"] == format!("{namespace}-{owner}")
+        });
     }
     eventually("each target has one session", || {
         session(&server).split(' ').count() == TARGETS
@@ -119,15 +118,26 @@ fn a_pod_that_joins_takes_its_share_and_one_that_leaves_or_dies_is_replaced() {
 
     second.signal(Signal::KILL);
     second.wait_exit();
-    let killed = Instant::now();
+    let (renewed, lives) = lease(&format!("{namespace}-1"));
     let replaced = within(Duration::from_secs(30), || listed(&first).len() == TARGETS);
     assert!(replaced, "{}", first.log());
     // Its Lease had to run out first: nobody takes what somebody may still serve.
-    assert!(
-        killed.elapsed() > Duration::from_secs(7),
-        "{:?}",
-        killed.elapsed()
-    );
+    let after = Timestamp::now().duration_since(renewed);
+    assert!(after >= lives, "{after:#}");
+}
+
+/// When the Lease of a pod was renewed, and how long it lives from then.
+fn lease(pod: &str) -> (Timestamp, SignedDuration) {
+    let all = api().kubectl(&["get", "leases", "-A", "-o", "json"]);
+    let all: Value = serde_json::from_str(&all).unwrap();
+    let mut all = all["items"].as_array().unwrap().iter();
+    let spec = all
+        .find(|one| one["spec"]["holderIdentity"] == pod)
+        .unwrap()["spec"]
+        .clone();
+    let renewed = spec["renewTime"].as_str().unwrap().parse().unwrap();
+    let lives = spec["leaseDurationSeconds"].as_i64().unwrap();
+    (renewed, SignedDuration::from_secs(lives))
 }
 
 #[test]

@@ -84,8 +84,10 @@ fn too_many_samples_leave_out_whole_families_of_that_target_alone() {
             all += counts[0];
             kept += counts[1];
             left += usize::from(counts[1] == 0);
+            // Who waits for what is another thing at each look.
+            let moves = family == "pgexporter_pg_wait_event_count";
             assert!(
-                counts[1] == 0 || counts[1] == counts[0],
+                counts[1] == 0 || counts[1] == counts[0] || moves,
                 "{family} has {} of {} samples",
                 counts[1],
                 counts[0]

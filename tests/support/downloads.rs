@@ -125,6 +125,28 @@ pub fn promtool() -> Result<Tool> {
     })
 }
 
+/// The `prometheus` server of Debian, which lacks Kubernetes discovery: the one on `PATH`, else
+/// Debian's.
+///
+/// # Errors
+/// When it cannot be downloaded.
+pub fn prometheus() -> Result<Tool> {
+    if let Some(program) = on_path("prometheus") {
+        return Ok(Tool {
+            program,
+            libraries: None,
+        });
+    }
+    let place = entry(&format!("prometheus-server-{}", system()?), |folder| {
+        apt_download(&["prometheus"], folder)?;
+        keep_only(folder, "usr/bin/prometheus")
+    })?;
+    Ok(Tool {
+        program: place.join("usr/bin/prometheus"),
+        libraries: None,
+    })
+}
+
 /// `pgbouncer`: the one on `PATH`, else Debian's with the libraries that the system lacks.
 ///
 /// # Errors
@@ -174,10 +196,22 @@ pub fn everything() -> Result<()> {
         })
         .collect();
     wanted.push(("promtool".into(), Box::new(|| promtool().map(drop))));
+    wanted.push(("prometheus".into(), Box::new(|| prometheus().map(drop))));
     wanted.push(("pgbouncer".into(), Box::new(|| pgbouncer().map(drop))));
     wanted.push((
         "the Kubernetes API server".into(),
         Box::new(|| super::kubernetes::assets().map(drop)),
+    ));
+    wanted.push((
+        "helm and kubeconform".into(),
+        Box::new(|| {
+            super::helm::kubeconform()?;
+            super::helm::helm().map(drop)
+        }),
+    ));
+    wanted.push((
+        "resource definitions".into(),
+        Box::new(|| super::definitions::definitions().map(drop)),
     ));
 
     let failed: Vec<String> = std::thread::scope(|scope| {

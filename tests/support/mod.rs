@@ -21,19 +21,26 @@
 
 pub mod account;
 pub mod certificates;
+pub mod chart;
 pub mod client;
 pub mod debian;
+pub mod definitions;
 pub mod downloads;
 pub mod exporter;
 pub mod files;
+pub mod golang;
+pub mod helm;
 pub mod keeper;
 pub mod kubernetes;
+pub mod monitoring;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
+pub mod prometheus;
 pub mod promtool;
 pub mod proxy;
 pub mod samples;
+pub mod schemas;
 pub mod workload;
 
 use std::time::{Duration, Instant};
@@ -46,6 +53,7 @@ pub use keeper::Keeper;
 pub use kubernetes::ApiServer;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Builder, Postgres};
+pub use prometheus::Prometheus;
 pub use promtool::promtool_check;
 pub use proxy::Proxy;
 pub use samples::{Sample, Samples};

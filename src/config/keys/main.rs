@@ -48,6 +48,14 @@ pub(super) const KEYS: &[Key<Main>] = &[
     )
     .required(Required::Yes),
     Key::new(
+        "unix_socket_group",
+        Kind::Text,
+        "",
+        Restart,
+        place!(Main: unix_socket_group),
+        "Group that may use the management socket too: its name or number.",
+    ),
+    Key::new(
         "metrics",
         Kind::Port,
         "",
@@ -394,6 +402,14 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Restart,
         place!(Main: libev),
         "Older name of `ev_backend`.",
+    ),
+    Key::new(
+        "reload_on_change",
+        Kind::Bool,
+        "off",
+        Reload,
+        place!(Main: reload_on_change),
+        "Reload within seconds when one of the files that a reload reads has changed, as a mounted ConfigMap or Secret does.",
     ),
     Key::new(
         "kubernetes",

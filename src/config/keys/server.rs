@@ -45,6 +45,14 @@ pub(super) const KEYS: &[Key<Server>] = &[
     )
     .required(Required::ForPostgresql),
     Key::new(
+        "password_file",
+        Kind::Path,
+        "",
+        Reload,
+        place!(Server: password_file),
+        "File that holds the role's password and nothing else, such as a mounted Secret; it goes before all other places of passwords.",
+    ),
+    Key::new(
         "database",
         Kind::Text,
         "postgres",

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::StatVfsMountFlags;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
+use super::super::mode::open_mode;
 use super::{TlsError, in_file, pem, provider, read};
 
 /// How often the files are looked at, at most.
@@ -194,22 +194,6 @@ impl ListenerFiles {
             );
         }
     }
-}
-
-/// The mode of a key that others can read. A mounted Secret of Kubernetes belongs to root and is
-/// mounted read-only; its mode is not the user's to mend, and the pod holds nobody else.
-fn open_mode(path: &Path) -> Option<u32> {
-    let about = fs::metadata(path).ok()?;
-    let mode = about.mode() & 0o7777;
-    let by_root = about.uid() == 0;
-    // Root's key may be readable by a group, as with PostgreSQL.
-    let allowed = if by_root { 0o740 } else { 0o700 };
-    if mode & 0o777 & !allowed == 0 {
-        return None;
-    }
-    let read_only = rustix::fs::statvfs(path)
-        .is_ok_and(|volume| volume.f_flag.contains(StatVfsMountFlags::RDONLY));
-    (!(by_root && read_only)).then_some(mode)
 }
 
 /// Shows the one certificate, whatever name the client asks for.

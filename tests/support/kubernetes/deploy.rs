@@ -6,13 +6,13 @@ use std::path::Path;
 use super::ApiServer;
 
 impl ApiServer {
-    /// An API server with what `deploy/base` holds, the service account `pgexporter` in this
-    /// namespace.
+    /// An API server with what `deploy/base` holds, and the right to share targets; the service
+    /// account `pgexporter` is in this namespace.
     #[track_caller]
     pub fn with_operator(home: &str) -> Self {
         let api = Self::start();
         api.kubectl(&["create", "namespace", home]);
-        api.apply(&api.kustomized(home, "base", &[]));
+        api.apply(&api.kustomized(home, "base", &["lease"]));
         let crd = "crd/postgrestargets.pgexporter.io";
         api.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]);
         api

@@ -1,0 +1,274 @@
+//! The command line of `pgexporter-cli`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::management::{Command, Compression, Encryption};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgexporter-cli",
+    version,
+    about = "Command line utility for pgexporter",
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Without -h the exporter of this machine is asked, through the Unix socket that its \
+                  configuration names. Without -P a password is taken from PGPASSWORD, or asked \
+                  for on the terminal.\n\n\
+                  Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no connection or no \
+                  access."
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Where the exporter is, and how it is talked with.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Options {
+    /// The pgexporter.conf file
+    #[arg(short, long, global = true, value_name = "FILE", conflicts_with_all = ["host", "port"])]
+    pub config: Option<PathBuf>,
+    /// The host to connect to
+    #[arg(short = 'h', long, global = true, value_name = "HOST")]
+    pub host: Option<String>,
+    /// The management port to connect to
+    #[arg(short, long, global = true, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// The admin's name
+    #[arg(short = 'U', long, global = true, value_name = "NAME")]
+    pub user: Option<String>,
+    /// The admin's password, for all to see in the list of processes
+    #[arg(short = 'P', long, global = true)]
+    pub password: Option<String>,
+    /// Write what goes wrong to this file as well
+    #[arg(short = 'L', long, global = true, value_name = "FILE")]
+    pub logfile: Option<PathBuf>,
+    /// Say whether it worked
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Format of the output; text without it
+    #[arg(short = 'F', long, global = true, value_enum)]
+    pub format: Option<Format>,
+    /// Compress requests and answers
+    #[arg(
+        short = 'C',
+        long,
+        global = true,
+        value_enum,
+        default_value = "none",
+        hide_default_value = true
+    )]
+    pub compress: Compress,
+    /// Encrypt requests and answers with the master key
+    #[arg(
+        short = 'E',
+        long,
+        global = true,
+        value_enum,
+        default_value = "none",
+        hide_default_value = true
+    )]
+    pub encrypt: Encrypt,
+    /// Show this help
+    #[arg(short = '?', long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+/// `-F`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Lines of `Key: value`
+    Text,
+    /// Indented JSON
+    Json,
+    /// The answer as it came
+    Raw,
+}
+
+/// `-C`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Compress {
+    #[default]
+    None,
+    #[value(alias = "gzip")]
+    Gz,
+    #[value(alias = "zstd")]
+    Zstd,
+    Lz4,
+    #[value(alias = "bzip2")]
+    Bz2,
+}
+
+/// `-E`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Encrypt {
+    #[default]
+    None,
+    Aes,
+    Aes256,
+    Aes192,
+    Aes128,
+}
+
+impl Compress {
+    pub(super) fn method(self) -> Compression {
+        match self {
+            Compress::None => Compression::None,
+            Compress::Gz => Compression::Gzip,
+            Compress::Zstd => Compression::Zstd,
+            Compress::Lz4 => Compression::Lz4,
+            Compress::Bz2 => Compression::Bzip2,
+        }
+    }
+}
+
+impl Encrypt {
+    pub(super) fn method(self) -> Encryption {
+        match self {
+            Encrypt::None => Encryption::None,
+            Encrypt::Aes | Encrypt::Aes256 => Encryption::Aes256,
+            Encrypt::Aes192 => Encryption::Aes192,
+            Encrypt::Aes128 => Encryption::Aes128,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Is the exporter there?
+    #[command(disable_help_flag = true)]
+    Ping,
+    /// Stop the exporter
+    #[command(disable_help_flag = true)]
+    Shutdown,
+    /// Tell which servers there are, and whether they answer
+    #[command(disable_help_flag = true)]
+    Status(Status),
+    /// Show and change the configuration
+    #[command(
+        disable_help_flag = true,
+        disable_help_subcommand = true,
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    Conf {
+        #[command(subcommand)]
+        verb: Conf,
+    },
+    /// Forget metrics that are kept
+    #[command(
+        disable_help_flag = true,
+        disable_help_subcommand = true,
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    Clear {
+        #[command(subcommand)]
+        verb: Clear,
+    },
+    /// Check the configuration and all files that it names
+    #[command(disable_help_flag = true)]
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    #[command(subcommand)]
+    pub more: Option<StatusMore>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(super) enum StatusMore {
+    /// Tell all that is known of each server
+    #[command(disable_help_flag = true)]
+    Details,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Conf {
+    /// Read the configuration again: all of it, or nothing and the reasons
+    #[command(disable_help_flag = true)]
+    Reload,
+    /// List the files of the configuration
+    #[command(disable_help_flag = true)]
+    Ls,
+    /// Show a value of the configuration, or all
+    #[command(disable_help_flag = true)]
+    Get {
+        /// Such as log_level, or server.primary.port
+        key: Option<String>,
+    },
+    /// Change a value until the next reload
+    #[command(disable_help_flag = true)]
+    Set {
+        /// Such as log_level, or server.primary.port
+        key: String,
+        /// As pgexporter.conf would hold it
+        value: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(super) enum Clear {
+    /// Forget the metrics that are served again, and count from 0
+    #[command(disable_help_flag = true)]
+    Prometheus,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Ask no exporter and no server: only files are read
+    #[arg(long, required = true)]
+    pub offline: bool,
+    /// The folder of pgexporter.conf, as `pgexporter -D`
+    #[arg(short = 'D', long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// The users file, as `pgexporter -u`
+    #[arg(short, long, value_name = "FILE")]
+    pub users: Option<PathBuf>,
+    /// The admins file, as `pgexporter -A`
+    #[arg(short = 'A', long, value_name = "FILE")]
+    pub admins: Option<PathBuf>,
+    /// More metrics, as `pgexporter -Y` and `-J`
+    #[arg(
+        short = 'Y',
+        long = "yaml",
+        visible_short_alias = 'J',
+        visible_alias = "json",
+        value_name = "FILE_OR_DIR"
+    )]
+    pub metrics: Vec<PathBuf>,
+}
+
+impl Verb {
+    /// What the exporter is asked; `None` for what is done here.
+    pub(super) fn command(&self) -> Option<Command> {
+        Some(match self {
+            Verb::Ping => Command::Ping,
+            Verb::Shutdown => Command::Shutdown,
+            Verb::Status(Status { more: None }) => Command::Status,
+            Verb::Status(Status {
+                more: Some(StatusMore::Details),
+            }) => Command::StatusDetails,
+            Verb::Conf { verb } => match verb {
+                Conf::Reload => Command::Reload,
+                Conf::Ls => Command::ConfLs,
+                Conf::Get { key } => Command::ConfGet(key.clone()),
+                Conf::Set { key, value } => Command::ConfSet {
+                    key: key.clone(),
+                    value: value.clone(),
+                },
+            },
+            Verb::Clear {
+                verb: Clear::Prometheus,
+            } => Command::ClearPrometheus,
+            Verb::Check(_) => return None,
+        })
+    }
+}

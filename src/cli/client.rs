@@ -1,0 +1,123 @@
+//! `pgexporter-cli`: asks a running exporter, and checks its files.
+//!
+//! In go arguments, the terminal and the environment; out come answers. Exit status: 0 done, 1
+//! refused or failed, 2 wrong usage, 3 no connection or no access.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::arguments::{Arguments, Format, Options, Verb};
+use super::endpoint::Endpoint;
+use super::error::Failure;
+use super::{check, exchange, print, say};
+use crate::management::Command;
+
+/// Runs the program with the arguments, the first of which is its own name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come as errors too, and are printed to the standard output.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let options = &arguments.options;
+    let status = match carry_out(options, &arguments.verb) {
+        Ok(()) => 0,
+        Err(failure) => {
+            complain(options, &failure.lines());
+            failure.status()
+        }
+    };
+    if options.verbose {
+        let line = match status {
+            0 => "Success (0)".to_owned(),
+            status => format!("Error ({status})"),
+        };
+        let _ = writeln!(io::stdout(), "{line}");
+    }
+    ExitCode::from(status)
+}
+
+fn carry_out(options: &Options, verb: &Verb) -> Result<(), Failure> {
+    match (verb, verb.command()) {
+        (_, Some(command)) => ask(options, &command),
+        (Verb::Check(files), None) => check::offline(options, files),
+        // All others are commands.
+        (_, None) => Ok(()),
+    }
+}
+
+/// Asks the exporter and prints what it says.
+fn ask(options: &Options, command: &Command) -> Result<(), Failure> {
+    let endpoint = Endpoint::of(options)?;
+    let answer = exchange::ask(options, &endpoint, command)?;
+    let good = answer.is_good();
+    let mut reasons = Vec::new();
+    let out = match options.format {
+        Some(Format::Json) => print::as_json(&answer, command),
+        Some(Format::Raw) => String::from_utf8_lossy(&answer.raw).into_owned() + "\n",
+        Some(Format::Text) | None => {
+            let said = say::text(&answer, command);
+            reasons = said.err;
+            said.out
+        }
+    };
+    show(&out)?;
+    if good {
+        complain(
+            options,
+            &reasons.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+        return Ok(());
+    }
+    if reasons.is_empty() && options.format.is_some_and(|format| format != Format::Text) {
+        reasons.push(answer.message());
+    }
+    Err(Failure::Refused(reasons))
+}
+
+/// Prints an answer. A reader that hung up has enough.
+fn show(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Refused(vec![format!(
+                "the answer cannot be printed: {error}"
+            )]))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says what is wrong, and writes it to the log file if there is to be one.
+fn complain(options: &Options, lines: &[&str]) {
+    for line in lines {
+        let _ = writeln!(io::stderr(), "pgexporter-cli: {line}");
+    }
+    let Some(path) = &options.logfile else { return };
+    if lines.is_empty() {
+        return;
+    }
+    let now = jiff::ZonedDateTime::now()
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string();
+    let text: String = lines
+        .iter()
+        .map(|line| format!("{now} ERROR pgexporter-cli: {line}\n"))
+        .collect();
+    let written = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    if let Err(error) = written {
+        let path = path.display();
+        let _ = writeln!(io::stderr(), "pgexporter-cli: cannot write {path}: {error}");
+    }
+}

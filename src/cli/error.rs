@@ -1,0 +1,33 @@
+//! Why a command line did not do what it was asked for, and the exit status of each.
+
+/// What went wrong.
+#[derive(Debug)]
+#[allow(dead_code)]
+pub(super) enum Failure {
+    /// The exporter, or a check, said no: reasons, one line each; none when they stand in the
+    /// output already.
+    Refused(Vec<String>),
+    /// The command line makes no sense.
+    Usage(String),
+    /// Nobody answers, or we are not let in.
+    NoAccess(String),
+}
+
+impl Failure {
+    /// The exit status.
+    pub(super) fn status(&self) -> u8 {
+        match self {
+            Failure::Refused(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::NoAccess(_) => 3,
+        }
+    }
+
+    /// What to say on standard error, one line each.
+    pub(super) fn lines(&self) -> Vec<&str> {
+        match self {
+            Failure::Refused(reasons) => reasons.iter().map(String::as_str).collect(),
+            Failure::Usage(reason) | Failure::NoAccess(reason) => reason.lines().collect(),
+        }
+    }
+}

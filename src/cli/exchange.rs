@@ -1,0 +1,171 @@
+//! One question to an exporter and its answer.
+
+use std::io::{self, ErrorKind};
+
+use serde_json::{Value, json};
+
+use super::arguments::{Format, Options};
+use super::endpoint::{Endpoint, Stream};
+use super::error::Failure;
+use crate::management::codec::{pack, unpack_answer};
+use crate::management::document::{Object, VERSION, request_document};
+use crate::management::frame::{self, Framing, PLAIN};
+use crate::management::{Command, Compression, Encryption};
+use crate::security::{Environment, Vault};
+
+/// Whatever is longer is no answer of an exporter: 10,000 servers have some 10 MB.
+const LONGEST: usize = 64 << 20;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    /// As it came, unpacked.
+    pub raw: Vec<u8>,
+    /// As it is read, with our own header.
+    pub document: Object,
+}
+
+impl Answer {
+    /// Whether the exporter did it.
+    pub(super) fn is_good(&self) -> bool {
+        self.document["Outcome"]["Status"] == json!(true)
+    }
+
+    /// The object `Response`.
+    pub(super) fn response(&self) -> &Object {
+        static EMPTY: std::sync::LazyLock<Object> = std::sync::LazyLock::new(Object::new);
+        match self.document.get("Response") {
+            Some(Value::Object(response)) => response,
+            _ => &EMPTY,
+        }
+    }
+
+    /// The exporter's words for what is wrong.
+    pub(super) fn message(&self) -> String {
+        match self.response().get("Message") {
+            Some(Value::String(message)) => message.clone(),
+            _ => match &self.document["Outcome"]["Error"] {
+                Value::Number(error) => format!("the exporter answered with error {error}"),
+                _ => "the exporter's answer says nothing of an outcome".to_owned(),
+            },
+        }
+    }
+}
+
+/// Asks.
+///
+/// # Errors
+/// Nobody answers, we are not let in, or what comes is no answer.
+pub(super) fn ask(
+    options: &Options,
+    endpoint: &Endpoint,
+    command: &Command,
+) -> Result<Answer, Failure> {
+    let (compression, encryption) = (options.compress.method(), options.encrypt.method());
+    let header = header(options, command, compression, encryption);
+    let vault = Vault::new(Environment::of_process().home.as_deref());
+    let plain = (compression, encryption) == (Compression::None, Encryption::None);
+    let request = if plain {
+        let request = command.request();
+        let payload = match request.is_empty() {
+            true => Vec::new(),
+            false => Value::Object(request).to_string().into_bytes(),
+        };
+        frame::frame(Framing::Id(command.verb().id()), &payload)
+    } else {
+        let document = request_document(command, &header);
+        let packed = pack(&document, compression, encryption, &vault)
+            .map_err(|error| Failure::NoAccess(error.to_string()))?;
+        frame::frame(Framing::Json(compression, encryption), &packed)
+    };
+    let mut stream = endpoint.connect()?;
+    let (framing, bytes) = exchange(&mut *stream, &request).map_err(|error| no_answer(&error))?;
+    let raw = match framing {
+        Framing::Json(compression, encryption) if framing != PLAIN => {
+            unpack_answer(&bytes, compression, encryption, &vault, LONGEST)
+                .map_err(|error| Failure::NoAccess(format!("the answer: {error}")))?
+        }
+        _ => bytes,
+    };
+    match serde_json::from_slice(&raw) {
+        Ok(Value::Object(mut document)) => {
+            document.insert("Header".to_owned(), Value::Object(header));
+            Ok(Answer { raw, document })
+        }
+        _ => Err(Failure::NoAccess(
+            "what came is no answer of a pgexporter; is another program there?".to_owned(),
+        )),
+    }
+}
+
+fn header(
+    options: &Options,
+    command: &Command,
+    compression: Compression,
+    encryption: Encryption,
+) -> Object {
+    let now = jiff::ZonedDateTime::now()
+        .strftime("%Y%m%d%H%M%S")
+        .to_string();
+    let output = match options.format {
+        Some(Format::Json) => 1,
+        Some(Format::Raw) => 2,
+        _ => 0,
+    };
+    let pairs = [
+        ("Command", json!(command.verb().number())),
+        ("ClientVersion", json!(VERSION)),
+        ("Output", json!(output)),
+        ("Timestamp", json!(now)),
+        ("Compression", json!(compression.byte())),
+        ("Encryption", json!(encryption.byte())),
+    ];
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn exchange(stream: &mut dyn Stream, request: &[u8]) -> io::Result<(Framing, Vec<u8>)> {
+    // A server that refuses may answer, and close, before it has read all.
+    let written = stream.write_all(request).and_then(|()| stream.flush());
+    let read = answer(stream);
+    match (written, read) {
+        (Err(error), Err(_)) => Err(error),
+        (_, read) => read,
+    }
+}
+
+fn answer(stream: &mut dyn Stream) -> io::Result<(Framing, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut step = [0; 16 * 1024];
+    loop {
+        let head = frame::head_of_answer(&bytes, LONGEST)
+            .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        if let Some(head) = head
+            && bytes.len() >= head.size + head.length
+        {
+            bytes.truncate(head.size + head.length);
+            bytes.drain(..head.size);
+            return Ok((head.framing, bytes));
+        }
+        match stream.read(&mut step) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => bytes.extend_from_slice(&step[..read]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn no_answer(error: &io::Error) -> Failure {
+    Failure::NoAccess(match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
+            "the exporter closed the connection without an answer; its log says why".to_owned()
+        }
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            "the exporter does not answer in time".to_owned()
+        }
+        _ => format!("no answer: {error}"),
+    })
+}

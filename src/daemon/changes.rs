@@ -1,0 +1,128 @@
+//! Changed files: in goes the list of files that a reload reads, out comes that one of them is no
+//! longer the same. They are looked at, not watched: a mounted ConfigMap is replaced by a link, and
+//! what is on a network share tells nobody.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::debug;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Tells one version of a file from another; `None` for one that is not there.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+/// The files of a running program, as they were.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    files: Vec<PathBuf>,
+    seen: Vec<Stamp>,
+}
+
+impl Changes {
+    /// From now on these files count, as they are now.
+    pub(super) fn follow(&mut self, files: Vec<PathBuf>) {
+        self.seen = look(&files);
+        self.files = files;
+    }
+
+    /// Other files count from now on, if they are others.
+    pub(super) fn rename(&mut self, files: Vec<PathBuf>) {
+        if files != self.files {
+            self.follow(files);
+        }
+    }
+
+    /// Waits until a file has changed and nothing changed for a while after it, so that a file in
+    /// the middle of being written is left in peace. Waits forever when there is nothing to follow.
+    /// May be dropped without loss.
+    pub(super) async fn next(&mut self) {
+        let mut now = self.seen.clone();
+        loop {
+            sleep(LOOK).await;
+            let files = self.files.clone();
+            // The disk may be slow.
+            let Ok(found) = tokio::task::spawn_blocking(move || look(&files)).await else {
+                continue;
+            };
+            if found != now {
+                debug!("a file of the configuration has changed");
+                now = found;
+            } else if now != self.seen {
+                self.seen = now;
+                return;
+            }
+        }
+    }
+}
+
+/// The files and, for folders, what lies in them.
+fn look(files: &[PathBuf]) -> Vec<Stamp> {
+    let mut stamps = Vec::with_capacity(files.len());
+    for path in files {
+        stamps.push(stamp(path));
+        let Ok(folder) = fs::read_dir(path) else {
+            continue;
+        };
+        let mut inside: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
+        inside.sort();
+        stamps.extend(inside.iter().map(|path| stamp(path)));
+    }
+    stamps
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let about = fs::metadata(path).ok()?;
+    Some((
+        about.dev(),
+        about.ino(),
+        about.size(),
+        about.ctime(),
+        about.ctime_nsec(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_a_folder_and_a_replaced_link_are_seen_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("metrics")).unwrap();
+        for version in ["..1", "..2"] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("conf"), version).unwrap();
+        }
+        symlink("..1", at("..data")).unwrap();
+        symlink("..data/conf", at("conf")).unwrap();
+        let mut changes = Changes::default();
+        changes.follow(vec![at("conf"), at("metrics"), at("none")]);
+        let seen = async |changes: &mut Changes| {
+            tokio::time::timeout(Duration::from_secs(20), changes.next())
+                .await
+                .is_ok()
+        };
+
+        // As the kubelet does it.
+        symlink("..2", at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        assert!(seen(&mut changes).await);
+        fs::write(at("metrics").join("a.yaml"), "a").unwrap();
+        assert!(seen(&mut changes).await);
+        fs::write(at("none"), "now").unwrap();
+        assert!(seen(&mut changes).await);
+        fs::remove_file(at("conf")).unwrap();
+        assert!(seen(&mut changes).await);
+        fs::write(at("beside"), "x").unwrap();
+        let quiet = tokio::time::timeout(3 * LOOK, changes.next()).await;
+        assert!(quiet.is_err(), "a file that nobody reads was seen");
+    }
+}

@@ -1,0 +1,226 @@
+//! One connection from its first byte to its last: a request, its answer, and goodbye.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use super::codec::{self, CodecError, Compression, Encryption};
+use super::control::Control;
+use super::crowd::Waiting;
+use super::dispatch::{self, Peer};
+use super::document::{Object, errors};
+use super::frame::{self, FrameError, Framing, Head, PLAIN};
+use super::settings::Settings;
+use crate::security::Vault;
+use crate::shutdown::Shutdown;
+
+/// How much is made room for at a time, whatever length was announced.
+const STEP: usize = 16 * 1024;
+/// How long, and over how many bytes, a peer is listened to after its answer, so that what it
+/// still sends does not make the system throw that answer away.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Why there is no request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// It ended before it began.
+    #[error("the peer said nothing and left")]
+    Nothing,
+    /// It ended too early.
+    #[error("the frame ends after {0} bytes")]
+    Torn(usize),
+    /// It did not come in time.
+    #[error("no whole frame came within {0:?}")]
+    Late(Duration),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+    /// The frame is wrong.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+/// Reads a frame: its framing and its document, still packed.
+pub(super) async fn read_frame<S>(
+    stream: &mut S,
+    limit: Duration,
+) -> Result<(Framing, Vec<u8>), ReadError>
+where
+    S: AsyncRead + Unpin,
+{
+    let until = Instant::now() + limit;
+    let mut bytes = Vec::with_capacity(1024);
+    loop {
+        let wanted = match frame::head(&bytes)? {
+            Some(Head {
+                framing,
+                size,
+                length,
+            }) => {
+                if bytes.len() >= size + length {
+                    bytes.truncate(size + length);
+                    bytes.drain(..size);
+                    return Ok((framing, bytes));
+                }
+                size + length - bytes.len()
+            }
+            None => STEP,
+        };
+        bytes.reserve(wanted.min(STEP));
+        match timeout_at(until, stream.read_buf(&mut bytes)).await {
+            Err(_) => return Err(ReadError::Late(limit)),
+            Ok(Err(error)) => return Err(error.into()),
+            Ok(Ok(0)) if bytes.is_empty() => return Err(ReadError::Nothing),
+            Ok(Ok(0)) => return Err(ReadError::Torn(bytes.len())),
+            Ok(Ok(_)) => {}
+        }
+    }
+}
+
+/// Packs or unpacks.
+type Code = fn(&[u8], Compression, Encryption, &Vault) -> Result<Vec<u8>, CodecError>;
+
+/// What a connection needs.
+pub(super) struct Exchange<'a, C> {
+    pub control: &'a C,
+    pub vault: &'a Arc<Vault>,
+    pub settings: &'a Settings,
+    pub stop: &'a Shutdown,
+    pub peer: Peer,
+}
+
+impl<C: Control> Exchange<'_, C> {
+    /// Answers the one request. `waiting` is the place among those who have not asked yet.
+    pub(super) async fn run<S>(self, mut stream: S, waiting: Waiting)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let read = tokio::select! {
+            read = read_frame(&mut stream, self.settings.authentication_timeout) => read,
+            // Who has not asked by now is not waited for.
+            () = self.stop.begun() => return,
+            () = waiting.out() => {
+                warn!(peer = %self.peer, "dropped: it sent no request, and others wait");
+                return;
+            }
+        };
+        drop(waiting);
+        let answer = match read {
+            Ok((framing, document)) => self.answer(framing, document).await,
+            Err(ReadError::Nothing) => {
+                debug!(peer = %self.peer, "it left without a request");
+                return;
+            }
+            Err(error) => {
+                warn!(peer = %self.peer, "no request: {error}");
+                if matches!(error, ReadError::Broken(_)) {
+                    return;
+                }
+                refusal(PLAIN, error.to_string())
+            }
+        };
+        if let Err(error) = say(&mut stream, &answer, self.settings.blocking_timeout).await {
+            warn!(peer = %self.peer, "the answer could not be sent: {error}");
+        }
+    }
+
+    async fn answer(&self, framing: Framing, document: Vec<u8>) -> Vec<u8> {
+        let Framing::Json(compression, encryption) = framing else {
+            let response = dispatch::answer(self.control, &self.peer, framing, &document).await;
+            return frame::frame(framing, &response);
+        };
+        let document = match self
+            .code(compression, encryption, document, codec::unpack)
+            .await
+        {
+            Ok(document) => document,
+            Err(error) => {
+                warn!(peer = %self.peer, "bad request: {error}");
+                // Who packs wrongly cannot be relied on to unpack.
+                return refusal(PLAIN, error.to_string());
+            }
+        };
+        let response = dispatch::answer(self.control, &self.peer, framing, &document).await;
+        match self
+            .code(compression, encryption, response, codec::pack)
+            .await
+        {
+            Ok(packed) => frame::frame(framing, &packed),
+            Err(error) => {
+                warn!(peer = %self.peer, "the answer cannot be packed: {error}");
+                refusal(PLAIN, error.to_string())
+            }
+        }
+    }
+
+    /// Packs or unpacks, where that takes long beside the others.
+    async fn code(
+        &self,
+        compression: Compression,
+        encryption: Encryption,
+        bytes: Vec<u8>,
+        work: Code,
+    ) -> Result<Vec<u8>, CodecError> {
+        if (compression, encryption) == (Compression::None, Encryption::None) {
+            return Ok(bytes);
+        }
+        let vault = Arc::clone(self.vault);
+        tokio::task::spawn_blocking(move || work(&bytes, compression, encryption, &vault))
+            .await
+            .unwrap_or(Err(CodecError::Base64))
+    }
+}
+
+fn refusal(framing: Framing, message: String) -> Vec<u8> {
+    let response = dispatch::refuse(errors::BAD_PAYLOAD, message, Object::new());
+    frame::frame(framing, &response)
+}
+
+/// Sends all of it, as long as the peer takes some within `patience`, and says goodbye.
+async fn say<S>(stream: &mut S, bytes: &[u8], patience: Duration) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let taken = patient(stream.write(rest), patience).await?;
+        if taken == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        rest = &rest[taken..];
+    }
+    patient(stream.flush(), patience).await?;
+    patient(stream.shutdown(), patience).await?;
+    // A peer that has left by now has its answer.
+    let mut scratch = [0; 4096];
+    let mut left = LINGER_BYTES;
+    let _ = timeout(LINGER, async {
+        while left > 0 {
+            match stream.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => left = left.saturating_sub(read),
+            }
+        }
+    })
+    .await;
+    Ok(())
+}
+
+async fn patient<T>(
+    work: impl Future<Output = io::Result<T>>,
+    patience: Duration,
+) -> io::Result<T> {
+    match timeout(patience, work).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer takes nothing",
+        )),
+    }
+}

@@ -1,0 +1,208 @@
+//! What the exporter does when it is asked: the daemon implements it, so that this room need not
+//! know what it consists of.
+
+use std::future::Future;
+use std::time::{Duration, SystemTime};
+
+use super::document::Object;
+use crate::model::{Role, ServerVersion};
+
+/// Carries commands out.
+pub trait Control: Send + Sync + 'static {
+    /// The servers, in the order they are shown.
+    fn servers(&self) -> Vec<Server>;
+
+    /// Begins the shutdown; returns at once.
+    fn shutdown(&self);
+
+    /// Reads everything again, and takes it over whole or not at all.
+    ///
+    /// # Errors
+    /// All that is wrong, one line each.
+    fn reload(&self) -> impl Future<Output = Result<Reloaded, Vec<String>>> + Send;
+
+    /// The files that the configuration came from: what each is, and its path.
+    fn files(&self) -> Vec<(&'static str, String)>;
+
+    /// The configuration: of one key, or all.
+    ///
+    /// # Errors
+    /// What is wrong with the key.
+    fn settings(
+        &self,
+        key: Option<&str>,
+    ) -> impl Future<Output = Result<Vec<Setting>, String>> + Send;
+
+    /// Changes a value that may change at once.
+    fn set(&self, key: &str, value: &str) -> impl Future<Output = Change> + Send;
+
+    /// Forgets the metrics that are served again.
+    fn clear(&self);
+
+    /// Scrapes one server now. `None`: there is none of that name.
+    fn scrape(&self, server: &str) -> impl Future<Output = Option<ScrapeReport>> + Send;
+
+    /// Whether a reload would be good, and what the role may see at each server.
+    fn check(&self) -> impl Future<Output = CheckReport> + Send;
+}
+
+/// One server, as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// The value of the label `server`.
+    pub name: String,
+    /// Whether it answered last.
+    pub active: bool,
+    /// Where it came from: `file` or `kubernetes`.
+    pub origin: &'static str,
+    /// Where it listens.
+    pub address: String,
+    /// The process that scrapes it: the pod's name in a cluster, the host's elsewhere.
+    pub owner: String,
+    /// Once connected.
+    pub version: Option<ServerVersion>,
+    /// Once connected.
+    pub role: Option<Role>,
+    /// When the last scrape ended.
+    pub last_scrape: Option<SystemTime>,
+    /// How long it took.
+    pub duration: Duration,
+    /// Samples that it brought.
+    pub samples: usize,
+    /// Connections that were made to it so far.
+    pub connections: u64,
+    /// Whether a pooler stands before it.
+    pub pooled: bool,
+    /// Collectors that the role has no right to.
+    pub denied: Vec<String>,
+    /// Why it is not active: the reason's word, and words for people.
+    pub trouble: Option<(&'static str, String)>,
+    /// The last error, also when it is over.
+    pub last_error: Option<LastError>,
+}
+
+/// The last error of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastError {
+    /// The reason's word.
+    pub reason: &'static str,
+    /// Words for people.
+    pub message: String,
+    /// When it was last so.
+    pub at: SystemTime,
+    /// Scrapes that brought nothing for this reason, so far.
+    pub count: u64,
+}
+
+/// A reload that was taken over.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reloaded {
+    /// What is different, one line each.
+    pub changes: Vec<String>,
+    /// Keys whose new value waits for a restart.
+    pub restart: Vec<String>,
+}
+
+/// A value of the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The key: `log_level`, `server.primary.port`.
+    pub key: String,
+    /// The value that is used.
+    pub running: String,
+    /// What stands in the file now, where that is something else.
+    pub file: Option<String>,
+    /// For a word that the C program keeps as a number: that number.
+    pub number: Option<u32>,
+}
+
+/// What came of `conf set`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// It is used from now on.
+    Applied {
+        /// The value before.
+        old: String,
+        /// The value now.
+        new: String,
+        /// What a person should know of it.
+        notices: Vec<String>,
+    },
+    /// It would need a restart, and nothing was changed.
+    Restart {
+        /// The value that is used.
+        current: String,
+    },
+    /// It is so already.
+    Same {
+        /// The value.
+        current: String,
+    },
+    /// The value is not allowed, for this reason.
+    Invalid(String),
+    /// There is no such key.
+    UnknownKey(String),
+    /// There is no such server.
+    UnknownServer(String),
+    /// The value is good and could not be used, for these reasons.
+    Failed(Vec<String>),
+}
+
+/// One scrape of one server.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScrapeReport {
+    /// Why it brought nothing.
+    pub trouble: Option<(&'static str, String)>,
+    /// How long it took.
+    pub duration: Duration,
+    /// Samples that it brought.
+    pub samples: usize,
+    /// What each collector took, the longest first.
+    pub collectors: Vec<CollectorReport>,
+}
+
+/// One collector in a scrape, over all its queries and databases.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CollectorReport {
+    /// Its name.
+    pub name: String,
+    /// How long its queries took on the server, together; `None` when they did not run.
+    pub duration: Option<Duration>,
+    /// Its queries in all databases.
+    pub queries: usize,
+    /// Samples that it brought.
+    pub samples: usize,
+    /// `ok`, or what is wrong.
+    pub state: String,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CheckReport {
+    /// What is wrong: a reload would be refused, or a server cannot be scraped.
+    pub problems: Vec<String>,
+    /// What a person should know.
+    pub notices: Vec<String>,
+    /// What a reload would change, one line each.
+    pub changes: Vec<String>,
+    /// Servers that were asked.
+    pub servers: Vec<CheckedServer>,
+}
+
+/// A server in a check.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CheckedServer {
+    /// Its name.
+    pub name: String,
+    /// Why it cannot be scraped.
+    pub trouble: Option<(&'static str, String)>,
+    /// Collectors that the role has no right to.
+    pub denied: Vec<String>,
+    /// Queries that failed: the collector, and what the server said.
+    pub failed: Vec<(String, String)>,
+}
+
+/// A report as the object `Response`.
+pub(super) trait Report {
+    fn object(&self) -> Object;
+}

@@ -1,0 +1,38 @@
+//! Management: what an administrator asks a running exporter, over a Unix socket on its machine or
+//! over TCP from afar.
+//!
+//! In go listening sockets, [`Settings`] that may change while it runs, and a [`Control`] that
+//! carries commands out; out come answers. One request and one answer a connection.
+//!
+//! ```text
+//! Unix socket ──────────────────────────────┐
+//! TCP ─► startup ─► TLS? ─► SCRAM exchange ─┴► frame ─► codec ─► document ─► Command ─► Control
+//!                                              frame ◄─ codec ◄─ document ◄───── report ◄──┘
+//! ```
+//!
+//! The frames, documents and exchanges are pure and touch no socket; the command line uses them
+//! from the other side.
+
+pub mod codec;
+mod command;
+mod connection;
+mod control;
+mod crowd;
+mod dispatch;
+pub mod document;
+pub mod frame;
+mod local;
+mod report;
+mod serve;
+mod settings;
+
+pub use codec::{CodecError, Compression, Encryption};
+pub use command::{Command, Verb};
+pub use control::{
+    Change, CheckReport, CheckedServer, CollectorReport, Control, LastError, Reloaded,
+    ScrapeReport, Server, Setting,
+};
+pub use dispatch::Peer;
+pub use local::{LocalError, LocalSocket, SOCKET_NAME};
+pub use serve::{ServeError, serve_local};
+pub use settings::Settings;

@@ -1,0 +1,281 @@
+//! Reports as JSON: the objects `Response`.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::control::{Change, CheckReport, Reloaded, Report, ScrapeReport, Server, Setting};
+use super::document::{Object, Refusal, errors};
+
+/// Of a status: names, and whether each answers. The C program's `status`.
+pub(super) fn status(servers: &[Server]) -> Object {
+    listed(
+        servers,
+        |server| json!({ "Server": server.name, "Active": server.active }),
+    )
+}
+
+/// All that is known of each. The C program's `status details`, and more.
+pub(super) fn details(servers: &[Server]) -> Object {
+    listed(servers, |server| Value::Object(server.object()))
+}
+
+fn listed(servers: &[Server], one: impl Fn(&Server) -> Value) -> Object {
+    let list: Vec<Value> = servers.iter().map(one).collect();
+    object(json!({ "NumberOfServers": list.len(), "Servers": list }))
+}
+
+impl Report for Server {
+    fn object(&self) -> Object {
+        let mut all = object(json!({
+            "Server": self.name,
+            "Active": self.active,
+            "Address": self.address,
+            "Origin": self.origin,
+            "Owner": self.owner,
+            "Samples": self.samples,
+            "Connections": self.connections,
+            "Pooled": self.pooled,
+            "Denied": self.denied,
+        }));
+        let mut put = |name: &str, value: Option<Value>| {
+            all.insert(name.to_owned(), value.unwrap_or(Value::Null));
+        };
+        put(
+            "Version",
+            self.version.map(|version| json!(version.to_string())),
+        );
+        put(
+            "MajorVersion",
+            self.version.map(|version| json!(version.major())),
+        );
+        put(
+            "MinorVersion",
+            self.version.map(|version| json!(version.minor())),
+        );
+        put("Role", self.role.map(|role| json!(role.as_str())));
+        put("LastScrape", self.last_scrape.map(timestamp));
+        put("Duration", self.last_scrape.map(|_| seconds(self.duration)));
+        put("Trouble", self.trouble.as_ref().map(trouble));
+        put(
+            "LastError",
+            self.last_error.as_ref().map(|error| {
+                json!({
+                    "Reason": error.reason,
+                    "Message": error.message,
+                    "Time": timestamp(error.at),
+                    "Count": error.count,
+                })
+            }),
+        );
+        all
+    }
+}
+
+impl Report for Reloaded {
+    fn object(&self) -> Object {
+        object(json!({
+            "Restart": !self.restart.is_empty(),
+            "RestartKeys": self.restart,
+            "Changes": self.changes,
+        }))
+    }
+}
+
+/// Of all settings: the C program's flat object, with those of servers below their names.
+pub(super) fn settings(settings: &[Setting], one: bool) -> Object {
+    if let (true, [setting]) = (one, settings) {
+        let mut all = object(json!({ setting.key.as_str(): shown(setting) }));
+        if let Some(file) = &setting.file {
+            all.insert("File".to_owned(), json!(file));
+        }
+        return all;
+    }
+    let mut all = Object::new();
+    let mut servers = Object::new();
+    let mut differ = Object::new();
+    for setting in settings {
+        if let Some(file) = &setting.file {
+            differ.insert(
+                setting.key.clone(),
+                json!({ "Running": setting.running, "File": file }),
+            );
+        }
+        let server = setting.key.strip_prefix("server.");
+        match server.and_then(|rest| rest.rsplit_once('.')) {
+            None => {
+                all.insert(setting.key.clone(), shown(setting));
+            }
+            Some((server, key)) => {
+                let keys = servers.entry(server).or_insert_with(|| json!({}));
+                if let Value::Object(keys) = keys {
+                    keys.insert(key.to_owned(), shown(setting));
+                }
+            }
+        }
+    }
+    all.insert("server".to_owned(), Value::Object(servers));
+    if !differ.is_empty() {
+        all.insert("Differences".to_owned(), Value::Object(differ));
+    }
+    all
+}
+
+/// A word that has a number shows both.
+fn shown(setting: &Setting) -> Value {
+    match setting.number {
+        Some(number) => json!({ "string_value": setting.running, "value": number }),
+        None => json!(setting.running),
+    }
+}
+
+/// Of `conf set` and `log level`, in the C program's words.
+pub(super) fn change(key: &str, value: &str, change: Change) -> Result<Object, Refusal> {
+    let mut response = object(json!({ "config_key": key, "requested_value": value }));
+    let mut put = |name: &str, value: Value| {
+        response.insert(name.to_owned(), value);
+    };
+    let refused = |error, message: String, response| {
+        Err(Refusal {
+            error,
+            message,
+            response,
+        })
+    };
+    match change {
+        Change::Applied { old, new, notices } => {
+            if !notices.is_empty() {
+                put("notices", json!(notices));
+            }
+            put("status", json!("success"));
+            put("message", json!("Configuration change applied"));
+            put("old_value", json!(old));
+            put("new_value", json!(new));
+            put("restart_required", json!(false));
+            Ok(response)
+        }
+        Change::Same { current } => {
+            put("status", json!("no_change"));
+            put(
+                "message",
+                json!(format!("No change: {key} is already {current}")),
+            );
+            put("old_value", json!(current));
+            put("new_value", json!(current));
+            put("restart_required", json!(false));
+            Ok(response)
+        }
+        Change::Restart { current } => {
+            let message = "Configuration change requires restart. Current values preserved.";
+            put("status", json!("success_restart_required"));
+            put("message", json!(message));
+            put("current_value", json!(current));
+            put("restart_required", json!(true));
+            refused(errors::CONF_SET_RESTART, message.to_owned(), response)
+        }
+        Change::Invalid(reason) => {
+            put("status", json!("invalid_value"));
+            put("reason", json!(reason));
+            let message = format!("Invalid value for configuration key '{key}'");
+            refused(errors::CONF_SET_INVALID, message, response)
+        }
+        Change::UnknownKey(reason) => {
+            put("status", json!("unknown_key"));
+            put("reason", json!(reason));
+            let message = format!("Unknown configuration key '{key}'");
+            refused(errors::CONF_SET_UNKNOWN_KEY, message, response)
+        }
+        Change::UnknownServer(server) => {
+            put("status", json!("unknown_server"));
+            put(
+                "reason",
+                json!(format!("there is no server '{server}' in the file")),
+            );
+            let message = format!("Unknown server '{server}'");
+            refused(errors::CONF_SET_UNKNOWN_SERVER, message, response)
+        }
+        Change::Failed(problems) => {
+            put("status", json!("failed"));
+            put("reason", json!(problems.join("\n")));
+            let message = "Nothing was changed".to_owned();
+            refused(errors::CONF_SET_FAILED, message, response)
+        }
+    }
+}
+
+impl Report for ScrapeReport {
+    fn object(&self) -> Object {
+        let collectors: Vec<Value> = self
+            .collectors
+            .iter()
+            .map(|one| {
+                json!({
+                    "Collector": one.name,
+                    "Duration": one.duration.map(seconds),
+                    "Queries": one.queries,
+                    "Samples": one.samples,
+                    "State": one.state,
+                })
+            })
+            .collect();
+        object(json!({
+            "Duration": seconds(self.duration),
+            "Samples": self.samples,
+            "Collectors": collectors,
+            "Trouble": self.trouble.as_ref().map(trouble),
+        }))
+    }
+}
+
+impl Report for CheckReport {
+    fn object(&self) -> Object {
+        let servers: Vec<Value> = self
+            .servers
+            .iter()
+            .map(|one| {
+                let failed: Vec<Value> = one
+                    .failed
+                    .iter()
+                    .map(|(name, message)| json!({ "Collector": name, "Message": message }))
+                    .collect();
+                json!({
+                    "Server": one.name,
+                    "Trouble": one.trouble.as_ref().map(trouble),
+                    "Denied": one.denied,
+                    "Failed": failed,
+                })
+            })
+            .collect();
+        object(json!({
+            "Problems": self.problems,
+            "Notices": self.notices,
+            "Changes": self.changes,
+            "Servers": servers,
+        }))
+    }
+}
+
+fn trouble((reason, message): &(&'static str, String)) -> Value {
+    json!({ "Reason": reason, "Message": message })
+}
+
+/// Seconds, to the microsecond.
+fn seconds(duration: Duration) -> Value {
+    json!((duration.as_secs_f64() * 1e6).round() / 1e6)
+}
+
+/// RFC 3339, in UTC.
+fn timestamp(time: SystemTime) -> Value {
+    match jiff::Timestamp::try_from(time) {
+        Ok(time) => json!(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+        Err(_) => Value::Null,
+    }
+}
+
+/// The object that `json!` made.
+fn object(value: Value) -> Object {
+    match value {
+        Value::Object(object) => object,
+        _ => Object::new(),
+    }
+}

@@ -1,0 +1,172 @@
+//! The listeners: they take connections, and few of them at once.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::connection::Exchange;
+use super::control::Control;
+use super::crowd::Crowd;
+use super::dispatch::Peer;
+use super::local::LocalSocket;
+use super::settings::Settings;
+use crate::security::Vault;
+use crate::shutdown::Shutdown;
+
+/// Connections of a listener that may not have asked yet.
+const HALF_OPEN: usize = 100;
+/// Connections of a listener.
+const CONNECTIONS: usize = 256;
+/// How long answers that are under way may take once the program is asked to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// Pause after the process or the system has run out of something.
+const BACKOFF: Duration = Duration::from_millis(200);
+
+/// Why a listener cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot watch the {listener}: {source}; raise 'ulimit -n' if files ran out")]
+pub struct ServeError {
+    listener: &'static str,
+    source: io::Error,
+}
+
+/// What all connections of a listener share.
+struct Shared<C> {
+    control: C,
+    vault: Arc<Vault>,
+    settings: watch::Receiver<Arc<Settings>>,
+    stop: Shutdown,
+}
+
+/// Answers on the Unix socket until the shutdown begins, in a task that it waits for.
+///
+/// # Errors
+/// The socket cannot be watched.
+pub fn serve_local<C: Control>(
+    socket: LocalSocket,
+    control: C,
+    vault: Arc<Vault>,
+    settings: watch::Receiver<Arc<Settings>>,
+    shutdown: &Shutdown,
+) -> Result<(), ServeError> {
+    let watched = socket
+        .listener
+        .try_clone()
+        .and_then(UnixListener::from_std)
+        .map_err(|source| ServeError {
+            listener: "management socket",
+            source,
+        })?;
+    let shared = Arc::new(Shared {
+        control,
+        vault,
+        settings,
+        stop: shutdown.clone(),
+    });
+    let stop = shutdown.clone();
+    shutdown.spawn("management socket", async move {
+        let mut accept =
+            |cx: &mut Context<'_>| watched.poll_accept(cx).map_ok(|(stream, _)| stream);
+        let mut tasks = Tasks::new();
+        while let Some(stream) = tasks.next(&mut accept, &stop).await {
+            let shared = Arc::clone(&shared);
+            let crowd = Arc::clone(&tasks.crowd);
+            let Some(place) = tasks.place(&stop).await else {
+                break;
+            };
+            tasks.set.spawn(async move {
+                let _place = place;
+                let waiting = crowd.enter().await;
+                let settings = shared.settings.borrow().clone();
+                let credentials = stream.peer_cred().ok();
+                let peer = Peer::Local {
+                    uid: credentials.map(|one| one.uid()),
+                    pid: credentials.and_then(|one| one.pid()),
+                };
+                let exchange = Exchange {
+                    control: &shared.control,
+                    vault: &shared.vault,
+                    settings: &settings,
+                    stop: &shared.stop,
+                    peer,
+                };
+                exchange.run(stream, waiting).await;
+            });
+        }
+        // Gone before the answers are, so that nobody comes in vain.
+        drop(watched);
+        drop(socket);
+        tasks.end("management socket").await;
+    });
+    Ok(())
+}
+
+/// The connections of a listener.
+struct Tasks {
+    set: JoinSet<()>,
+    places: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self {
+            set: JoinSet::new(),
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            crowd: Crowd::new(HALF_OPEN),
+        }
+    }
+
+    /// The next connection; `None` when the shutdown begins.
+    async fn next<T>(
+        &mut self,
+        accept: &mut (impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>> + Send),
+        stop: &Shutdown,
+    ) -> Option<T> {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.begun() => return None,
+                Some(_) = self.set.join_next() => {}
+                accepted = poll_fn(&mut *accept) => match accepted {
+                    Ok(stream) => return Some(stream),
+                    // A peer that went away before it was taken is nobody's trouble.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        warn!("management: cannot accept a connection: {error}");
+                        tokio::time::sleep(BACKOFF).await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// A place among all connections; `None` when the shutdown begins.
+    async fn place(&mut self, stop: &Shutdown) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = stop.begun() => None,
+            place = Arc::clone(&self.places).acquire_owned() => place.ok(),
+        }
+    }
+
+    /// Lets answers that are under way be sent.
+    async fn end(mut self, listener: &'static str) {
+        let all = async { while self.set.join_next().await.is_some() {} };
+        if timeout(GRACE, all).await.is_err() {
+            warn!(
+                connections = self.set.len(),
+                "{listener}: requests did not finish in time; closing them"
+            );
+            self.set.shutdown().await;
+        }
+    }
+}
