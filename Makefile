@@ -12,6 +12,10 @@ demo: ## See the metrics of a real PostgreSQL 18 until Ctrl-C (ONCE=1: show them
 	$(CARGO) build --locked --bin pgexporter --example demo
 	@ONCE=$(ONCE) $(CARGO) run --quiet --locked --example demo
 
+demo-operator: ## See PostgresTargets of a real Kubernetes API server become metrics (ONCE=1: show them and end)
+	$(CARGO) build --locked --bin pgexporter --example demo_operator
+	@ONCE=$(ONCE) $(CARGO) run --quiet --locked --example demo_operator
+
 test: ## Run all tests, against real PostgreSQL 13 to 18 and a real Kubernetes API server
 	$(CARGO) run --locked --example testbeds
 	$(CARGO) test --locked

@@ -5,14 +5,16 @@
 //! (see `keeper`).
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used)]
 
+#[path = "stage.rs"]
+mod stage;
 #[path = "mod.rs"]
 mod support;
 
 use std::process::ExitCode;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use support::{Exporter, Postgres, Samples, Workload, exporter, within};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Shown after the first scrape, where the scrape has them.
 const SHOWN: [&str; 8] = [
@@ -27,66 +29,15 @@ const SHOWN: [&str; 8] = [
 ];
 
 fn main() -> ExitCode {
-    let once = std::env::var("ONCE").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
     if let Err(error) = support::downloads::postgres(18) {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;
     }
-    // From here on a signal ends the demo in order; before, it just ends the process.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime starts");
-    let (mut interrupt, mut terminate, mut hangup) = {
-        let _inside = runtime.enter();
-        let on = |kind| signal(kind).expect("signals can be caught");
-        (
-            on(SignalKind::interrupt()),
-            on(SignalKind::terminate()),
-            on(SignalKind::hangup()),
-        )
-    };
-    let ended = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    };
-    let (shown, seen) = tokio::sync::oneshot::channel();
-    let (over, stop) = std::sync::mpsc::channel();
-    let demo = std::thread::spawn(move || {
-        let outcome = demonstrate(once, &stop);
-        support::postgres::release();
-        // Nobody listens any more after a signal.
-        let _ = shown.send(());
-        outcome
-    });
-    runtime.block_on(async {
-        tokio::select! {
-            () = ended => {
-                println!("\nstopping");
-                // The demo may have ended by itself.
-                let _ = over.send(());
-            }
-            _ = seen => {}
-        }
-    });
-    match demo.join() {
-        Ok(Ok(())) => {
-            println!("everything is stopped and removed");
-            ExitCode::SUCCESS
-        }
-        Ok(Err(error)) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-        Err(_) => ExitCode::FAILURE,
-    }
+    stage::run(demonstrate)
 }
 
 /// The demo; whatever way it ends, what it started is gone.
-fn demonstrate(once: bool, stop: &std::sync::mpsc::Receiver<()>) -> Result<(), String> {
+fn demonstrate(once: bool, stop: &Receiver<()>) -> Result<(), String> {
     let begin = Instant::now();
     println!("PostgreSQL 18: starting");
     let server = Postgres::builder(18)
