@@ -2,10 +2,11 @@
 //! answer what it was asked. Neither is given up lightly, for the server counts both.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::model::Reason;
@@ -15,9 +16,53 @@ use crate::targets::{Target, Trouble};
 /// How long an order waits for a session that a scrape before it left at work.
 pub(super) const MOMENT: Duration = Duration::from_secs(1);
 
+/// Targets that connect at once while nobody waits for them. When a thousand arrive together, each
+/// has a server or a proxy that works for it, and who reads the list is not to be the last of them.
+const TURNS: usize = 8;
+/// A server that hangs takes nobody else's turn for longer.
+const TURN: Duration = Duration::from_secs(1);
+
+/// Turns to connect, for those whom nobody waits for. Cloning shares them.
+#[derive(Clone, Debug)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+/// A turn, given back when dropped.
+pub(super) type Turn = Option<OwnedSemaphorePermit>;
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(TURNS)))
+    }
+}
+
+impl Turns {
+    /// A turn, or none as soon as somebody is in a `hurry`.
+    pub(super) async fn next(&self, hurry: &Notify) -> Turn {
+        tokio::select! {
+            turn = Arc::clone(&self.0).acquire_owned() => turn.ok(),
+            () = hurry.notified() => None,
+        }
+    }
+}
+
+/// Works in a turn, and goes on without it when that takes long.
+pub(super) async fn in_turn<T>(mut turn: Turn, work: impl Future<Output = T>) -> (T, Turn) {
+    let mut work = pin!(work);
+    let done = tokio::time::timeout(TURN, &mut work).await;
+    match done {
+        Ok(done) => (done, turn),
+        Err(_) => {
+            turn = None;
+            (work.await, turn)
+        }
+    }
+}
+
 /// An attempt to connect, which goes on beside the scrapes.
 pub(super) struct Attempt {
-    pub(super) result: Pin<Box<dyn Future<Output = Result<Session, Trouble>> + Send>>,
+    pub(super) result: Pin<Box<dyn Future<Output = (Result<Session, Trouble>, Turn)> + Send>>,
+    /// Told when somebody begins to wait for it.
+    pub(super) hurry: Arc<Notify>,
     /// When it had its place among the connections.
     pub(super) began: watch::Receiver<Option<Instant>>,
     /// It was told that it takes too long.
@@ -44,7 +89,7 @@ pub(super) fn no_session(target: &Target) -> Trouble {
 pub(super) async fn attempted(
     connecting: &mut Option<Attempt>,
     limit: Duration,
-) -> Option<Result<Session, Trouble>> {
+) -> Option<(Result<Session, Trouble>, Turn)> {
     let Some(attempt) = connecting else {
         return std::future::pending().await;
     };

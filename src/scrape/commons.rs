@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::beside::Turns;
 use super::counters::Counters;
 use super::places::Places;
 use super::settings::ScrapeSettings;
@@ -18,6 +19,8 @@ pub(super) struct Commons {
     pub settings: watch::Receiver<ScrapeSettings>,
     /// The limit of connections of the whole process.
     pub places: Places,
+    /// Turns to connect while nobody waits.
+    pub turns: Turns,
     /// When collections have to be over, once the end of the program is known.
     pub end: End,
 }

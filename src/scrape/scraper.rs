@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::beside::Turns;
 use super::collected::Collected;
 use super::commons::{Commons, End};
 use super::counters::TargetCounters;
@@ -86,6 +87,7 @@ impl Scraper {
             catalog,
             settings,
             places: Places::new(connections),
+            turns: Turns::default(),
             end: End(known_end),
         };
         Self(Arc::new(Inner {

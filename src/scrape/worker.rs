@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::beside::{Attempt, MOMENT, Settled, Settling, attempted, no_session, patience, settled};
+use super::beside::{
+    Attempt, MOMENT, Settled, Settling, attempted, in_turn, no_session, patience, settled,
+};
 use super::collected::Collected;
 use super::collector::Collector;
 use super::commons::Commons;
@@ -122,11 +124,17 @@ impl Worker {
                 biased;
                 () = cancelled.cancelled() => break,
                 Ok(()) = self.changes.changed() => self.retarget(),
-                Some(order) = orders.recv() => waiting = Some(order),
+                Some(order) = orders.recv() => {
+                    waiting = Some(order);
+                    if let Some(attempt) = &connecting {
+                        attempt.hurry.notify_one();
+                    }
+                }
                 step = attempted(&mut connecting, self.target.timeouts.connect) => match step {
-                    Some(result) => {
+                    Some((result, turn)) => {
                         connecting = None;
                         self.connected(result).await;
+                        drop(turn);
                     }
                     None => {
                         self.down(no_session(&self.target));
@@ -264,22 +272,32 @@ impl Worker {
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
         let counters = Arc::clone(&self.counters);
         let (begun, began) = watch::channel(None);
+        let (turns, hurry) = (self.commons.turns.clone(), Arc::new(Notify::new()));
+        let told = Arc::clone(&hurry);
         let result = Box::pin(async move {
-            let permits = match (free, until) {
-                (Some(permits), _) => permits,
-                (None, until) => {
-                    let until = until.unwrap_or_else(Instant::now);
-                    let permits = timeout_at(until, places.for_session()).await;
-                    permits.ok().flatten().ok_or_else(no_connection_left)?
-                }
+            let turn = match until {
+                Some(_) => None,
+                None => turns.next(&told).await,
             };
-            begun.send_replace(Some(Instant::now()));
-            counters.connections.add(1);
-            let database = &connector.target.database;
-            Session::open(&connector, database, id, Mode::Kept, permits).await
+            let open = async move {
+                let permits = match (free, until) {
+                    (Some(permits), _) => permits,
+                    (None, until) => {
+                        let until = until.unwrap_or_else(Instant::now);
+                        let permits = timeout_at(until, places.for_session()).await;
+                        permits.ok().flatten().ok_or_else(no_connection_left)?
+                    }
+                };
+                begun.send_replace(Some(Instant::now()));
+                counters.connections.add(1);
+                let database = &connector.target.database;
+                Session::open(&connector, database, id, Mode::Kept, permits).await
+            };
+            in_turn(turn, open).await
         });
         Some(Attempt {
             result,
+            hurry,
             began,
             late: false,
         })
