@@ -9,6 +9,8 @@ mod support;
 mod commands;
 #[path = "management/local.rs"]
 mod local;
+#[path = "management/remote.rs"]
+mod remote;
 #[path = "management/wire.rs"]
 mod wire;
 

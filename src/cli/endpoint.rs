@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use super::arguments::Options;
 use super::error::Failure;
+use super::password::ask_once;
+use super::remote::Remote;
 use crate::config;
 use crate::management::SOCKET_NAME;
+use crate::security::Secret;
 
 /// How long an exporter may keep us waiting. Scrapes and checks take as long as their servers.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection to an exporter, ready for a frame.
 pub(super) trait Stream: Read + Write {}
@@ -23,14 +26,19 @@ impl<T: Read + Write> Stream for T {}
 pub(super) enum Endpoint {
     /// On this machine.
     Local(PathBuf),
+    /// Elsewhere.
+    Remote(Remote),
 }
 
 impl Endpoint {
     /// As the options say.
     ///
     /// # Errors
-    /// There is no configuration that names a socket.
+    /// There is no configuration that names a socket, or what a login needs is missing.
     pub(super) fn of(options: &Options) -> Result<Self, Failure> {
+        if options.host.is_some() || options.port.is_some() {
+            return remote(options).map(Endpoint::Remote);
+        }
         let environment = |name: &str| std::env::var_os(name);
         let folder = config::find(options.config.as_deref(), None, environment)
             .and_then(|path| config::socket_folder(&path))
@@ -49,8 +57,37 @@ impl Endpoint {
     pub(super) fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
         match self {
             Endpoint::Local(path) => local(path),
+            Endpoint::Remote(remote) => remote.connect(),
         }
     }
+}
+
+fn remote(options: &Options) -> Result<Remote, Failure> {
+    let host = options
+        .host
+        .clone()
+        .unwrap_or_else(|| "localhost".to_owned());
+    let port = options.port.ok_or_else(|| {
+        Failure::Usage("-h needs the management port of the exporter too: -p PORT".to_owned())
+    })?;
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = options.user.clone().or_else(|| variable("PGUSER"));
+    let user = user.ok_or_else(|| {
+        Failure::Usage("who logs in? Give the admin's name with -U NAME".to_owned())
+    })?;
+    let password = options.password.clone().or_else(|| variable("PGPASSWORD"));
+    let password = match password {
+        Some(password) => Secret::new(password),
+        None => ask_once(&format!("Password for {user}: ")).map_err(|error| {
+            Failure::NoAccess(format!("no password: {error}; give it with PGPASSWORD"))
+        })?,
+    };
+    Ok(Remote {
+        host,
+        port,
+        user,
+        password,
+    })
 }
 
 fn local(path: &Path) -> Result<Box<dyn Stream>, Failure> {

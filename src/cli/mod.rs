@@ -15,4 +15,5 @@ mod error;
 mod exchange;
 mod password;
 mod print;
+mod remote;
 mod say;

@@ -29,6 +29,13 @@ pub(super) enum PasswordError {
     NoRandomness(getrandom::Error),
 }
 
+/// Asks on the terminal, without echo.
+pub(super) fn ask_once(prompt: &str) -> Result<Secret, PasswordError> {
+    let mut terminal = Silent::new().map_err(PasswordError::Terminal)?;
+    let mut password = terminal.ask(prompt)?;
+    Ok(Secret::new(std::mem::take(&mut *password)))
+}
+
 /// Asks on the terminal, without echo, until two answers are the same.
 pub(super) fn ask_twice(prompt: &str) -> Result<String, PasswordError> {
     let width = prompt.len().max("Verify".len());

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::configuration::{Main, Server, ServerTls, TlsFiles};
+use super::configuration::{Main, ManagementTls, Server, ServerTls, TlsFiles};
 use super::errors::Report;
 use super::keys::main_keys;
 use super::read::Given;
@@ -54,15 +54,19 @@ pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
             message,
         );
     }
-    if main.management.is_some() {
-        let message = "has no effect yet, nor have the keys of TLS and logins on that port";
-        report.notice(given.line("management"), "management", message);
-    }
     let in_use = main.tls && main.management.is_some();
     tls_files("tls_", &main.tls_files, in_use, given, report);
     if main.tls && main.management.is_none() {
         let message = "on has no effect: it is about the management port, which is off";
         report.notice(given.line("tls"), "tls", message);
+    }
+    if main.management_tls == ManagementTls::Require && main.management.is_some() && !main.tls {
+        let message = "require lets nobody in while tls is off; set tls = on";
+        report.problem(
+            given.line("management_tls"),
+            Some("management_tls"),
+            message,
+        );
     }
     if in_use && main.tls_files.cert.is_none() && main.tls_files.key.is_none() {
         let message = "on needs tls_cert_file and tls_key_file";

@@ -61,6 +61,8 @@ pub struct Main {
     pub blocking_timeout: Duration,
     /// How long an exchange of passwords may take.
     pub authentication_timeout: Duration,
+    /// Whether a login over the management port may come without TLS.
+    pub management_tls: ManagementTls,
     /// TLS on the management port.
     pub tls: bool,
     /// Certificate, key and CA of the management port.
@@ -181,6 +183,15 @@ pub enum Shards {
     Off,
     /// Each one is scraped by one of the pods that hold a Lease.
     Lease,
+}
+
+/// `management_tls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManagementTls {
+    /// With TLS or without.
+    Allow,
+    /// With TLS alone.
+    Require,
 }
 
 /// `kubernetes_discover`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::configuration::{
-    Discover, HugePage, KubernetesMode, ProcessTitle, ServerKind, ServerTls, Shards,
+    Discover, HugePage, KubernetesMode, ManagementTls, ProcessTitle, ServerKind, ServerTls, Shards,
 };
 use super::value::Value;
 use crate::telemetry::{LogFormat, LogLevel, LogMode, LogType};
@@ -199,6 +199,7 @@ word_fields! {
     LogFormat { "text" => Text, "json" => Json }
     KubernetesMode { "auto" => Auto, "on" => On, "off" => Off }
     Shards { "off" => Off, "lease" => Lease }
+    ManagementTls { "allow" => Allow, "require" => Require }
     Discover { "off" => Off, "services" => Services }
     HugePage { "off" => Off, "try" => Try, "on" => On }
     ProcessTitle {

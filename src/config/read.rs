@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::check;
 use super::configuration::{
-    Configuration, Discover, HugePage, KubernetesMode, Main, ProcessTitle, Server, ServerKind,
-    ServerTls, Shards, TlsFiles,
+    Configuration, Discover, HugePage, KubernetesMode, Main, ManagementTls, ProcessTitle, Server,
+    ServerKind, ServerTls, Shards, TlsFiles,
 };
 use super::errors::{ConfigErrors, Report};
 use super::ini::{self, Entry, Section};
@@ -296,6 +296,7 @@ pub(super) fn blank_main() -> Main {
         metrics: 0,
         health: None,
         management: None,
+        management_tls: ManagementTls::Allow,
         metrics_path: None,
         metrics_cache_max_age: Duration::ZERO,
         metrics_cache_max_size: 0,

@@ -225,7 +225,7 @@ type = prometheus
             .iter()
             .any(|line| line.contains("[node] of type prometheus"))
     );
-    assert_eq!(notices.len(), 15, "{notices:#?}");
+    assert_eq!(notices.len(), 14, "{notices:#?}");
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
     published.http.send_replace(settings::http(main, tls));
     published
         .management
-        .send_replace(settings::management(main));
+        .send_replace(settings::management(loaded));
     published.targets.set_file(Arc::clone(&loaded.targets));
     // After the list: a server of the file may have taken the name of one of the cluster.
     published.cluster.send_replace(settings::kubernetes(main));

@@ -33,6 +33,8 @@ pub(super) struct Running {
     pub metrics: Vec<TcpListener>,
     pub health: Vec<TcpListener>,
     pub local: LocalSocket,
+    /// Of the remote port; none when it is off.
+    pub management: Vec<TcpListener>,
     pub child: Option<Child>,
 }
 
@@ -52,6 +54,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         metrics,
         health,
         local,
+        management: remote,
         child,
     } = running;
     for notice in &loaded.notices {
@@ -63,11 +66,12 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     let (scrape, scrape_reader) = watch::channel(settings::scrape(main));
     let (http, http_reader) = watch::channel(settings::http(main, loaded.metrics_tls.clone()));
     let (cluster, cluster_reader) = watch::channel(settings::kubernetes(main));
-    let (management, management_reader) = watch::channel(settings::management(main));
+    let (management, management_reader) = watch::channel(settings::management(&loaded));
     let targets = Publisher::new(Arc::clone(&loaded.targets));
     let listeners = metrics
         .iter()
         .chain(&health)
+        .chain(&remote)
         .map(TcpListener::try_clone)
         .collect::<Result<_, _>>()?;
     let published = Published {
@@ -124,9 +128,13 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         local,
         Arc::clone(&steward),
         vault(),
-        management_reader,
+        management_reader.clone(),
         &ports,
     )?;
+    if !remote.is_empty() {
+        let (control, vault) = (Arc::clone(&steward), vault());
+        management::serve_remote(remote, control, vault, management_reader, &ports)?;
+    }
     let mut changes = Changes::default();
     changes.follow(steward.files_to_follow());
     readiness.send_replace(ready(&mut progress));

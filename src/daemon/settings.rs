@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::config::Main;
+use crate::config::{Main, ManagementTls};
 use crate::http;
 use crate::kubernetes;
 use crate::management;
 use crate::scrape::ScrapeSettings;
 use crate::security::tls::ListenerTls;
-use crate::targets::{self, CollectorChoice, SocketOptions};
+use crate::targets::{self, CollectorChoice, Loaded, SocketOptions};
 use crate::telemetry::LogSettings;
 
 /// Settings of the log.
@@ -48,10 +48,14 @@ pub(super) fn http(main: &Main, tls: Option<Arc<ListenerTls>>) -> Arc<http::Sett
 }
 
 /// Settings of the management listeners.
-pub(super) fn management(main: &Main) -> Arc<management::Settings> {
+pub(super) fn management(loaded: &Loaded) -> Arc<management::Settings> {
+    let main = &loaded.configuration.main;
     Arc::new(management::Settings {
         authentication_timeout: main.authentication_timeout,
         blocking_timeout: main.blocking_timeout,
+        roster: Arc::clone(&loaded.roster),
+        tls: loaded.management_tls.clone(),
+        require_tls: main.management_tls == ManagementTls::Require,
     })
 }
 

@@ -129,6 +129,11 @@ fn serve(
         .map(|port| http::bind(&main.host, port, main.backlog))
         .transpose()?
         .unwrap_or_default();
+    let management = main
+        .management
+        .map(|port| http::bind(&main.host, port, main.backlog))
+        .transpose()?
+        .unwrap_or_default();
     let local = LocalSocket::bind(&main.unix_socket_dir, main.unix_socket_group.as_deref())?;
     runtime.block_on(run::run(run::Running {
         sources,
@@ -138,6 +143,7 @@ fn serve(
         metrics,
         health,
         local,
+        management,
         child: child.take(),
     }))
 }

@@ -20,11 +20,15 @@ mod control;
 mod crowd;
 mod dispatch;
 pub mod document;
+mod doorman;
 pub mod frame;
 mod local;
+mod remote;
 mod report;
+mod scram;
 mod serve;
 mod settings;
+mod startup;
 
 pub use codec::{CodecError, Compression, Encryption};
 pub use command::{Command, Verb};
@@ -34,5 +38,5 @@ pub use control::{
 };
 pub use dispatch::Peer;
 pub use local::{LocalError, LocalSocket, SOCKET_NAME};
-pub use serve::{ServeError, serve_local};
+pub use serve::{ServeError, serve_local, serve_remote};
 pub use settings::Settings;

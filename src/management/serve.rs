@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use super::connection::Exchange;
 use super::control::Control;
 use super::crowd::Crowd;
 use super::dispatch::Peer;
+use super::doorman::Doorman;
 use super::local::LocalSocket;
+use super::remote::{self, Guest, LoginError};
 use super::settings::Settings;
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
@@ -105,6 +107,97 @@ pub fn serve_local<C: Control>(
         drop(watched);
         drop(socket);
         tasks.end("management socket").await;
+    });
+    Ok(())
+}
+
+/// Answers on the remote port until the shutdown begins, in a task that it waits for.
+///
+/// # Errors
+/// A socket cannot be watched.
+pub fn serve_remote<C: Control>(
+    listeners: Vec<std::net::TcpListener>,
+    control: C,
+    vault: Arc<Vault>,
+    settings: watch::Receiver<Arc<Settings>>,
+    shutdown: &Shutdown,
+) -> Result<(), ServeError> {
+    const NAME: &str = "management port";
+    let watched = listeners
+        .into_iter()
+        .map(TcpListener::from_std)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| ServeError {
+            listener: NAME,
+            source,
+        })?;
+    let shared = Arc::new(Shared {
+        control,
+        vault,
+        settings,
+        stop: shutdown.clone(),
+    });
+    let doorman = Arc::new(Doorman::default());
+    let stop = shutdown.clone();
+    shutdown.spawn(NAME, async move {
+        let mut first = 0;
+        let mut accept = |cx: &mut Context<'_>| {
+            // In turn, so that one family does not starve the other.
+            first = (first + 1) % watched.len();
+            let turn = (0..watched.len()).map(|at| &watched[(first + at) % watched.len()]);
+            for listener in turn {
+                if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        };
+        let mut tasks = Tasks::new();
+        while let Some((stream, address)) = tasks.next(&mut accept, &stop).await {
+            let (shared, doorman) = (Arc::clone(&shared), Arc::clone(&doorman));
+            let crowd = Arc::clone(&tasks.crowd);
+            let Some(place) = tasks.place(&stop).await else {
+                break;
+            };
+            tasks.set.spawn(async move {
+                let _place = place;
+                let waiting = crowd.enter().await;
+                let settings = shared.settings.borrow().clone();
+                let _ = stream.set_nodelay(true);
+                let login = remote::login(stream, address, &settings, &doorman);
+                let guest = tokio::select! {
+                    guest = login => guest,
+                    () = shared.stop.begun() => return,
+                    () = waiting.out() => {
+                        warn!(peer = %address, "dropped: it did not log in, and others wait");
+                        return;
+                    }
+                };
+                let Guest { stream, user } = match guest {
+                    Ok(guest) => guest,
+                    Err(error @ LoginError::Left) => {
+                        debug!(peer = %address, "{error}");
+                        return;
+                    }
+                    Err(error) => {
+                        warn!(peer = %address, "login refused: {error}");
+                        return;
+                    }
+                };
+                let peer = Peer::Remote { user, address };
+                info!(%peer, "logged in");
+                let exchange = Exchange {
+                    control: &shared.control,
+                    vault: &shared.vault,
+                    settings: &settings,
+                    stop: &shared.stop,
+                    peer,
+                };
+                exchange.run(stream, waiting).await;
+            });
+        }
+        drop(watched);
+        tasks.end(NAME).await;
     });
     Ok(())
 }

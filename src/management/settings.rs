@@ -1,6 +1,10 @@
 //! What of management may change while it runs.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::security::Roster;
+use crate::security::tls::ListenerTls;
 
 /// Settings of the listeners. New connections take them from a watch channel.
 #[derive(Clone, Debug)]
@@ -9,4 +13,10 @@ pub struct Settings {
     pub authentication_timeout: Duration,
     /// How long a peer may take none of its answer.
     pub blocking_timeout: Duration,
+    /// Who may log in from afar.
+    pub roster: Arc<Roster>,
+    /// TLS of the remote port; `None` is without.
+    pub tls: Option<Arc<ListenerTls>>,
+    /// Whether nobody is let in without TLS.
+    pub require_tls: bool,
 }

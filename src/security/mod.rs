@@ -3,22 +3,28 @@
 //! In go paths, PEM and the environment; out come passwords as [`Secret`] and configurations of
 //! rustls. No error, log line or `Debug` here shows a secret.
 
+mod admins;
 mod blob;
 mod environment;
 mod mode;
 mod passwords;
 mod pgpass;
 mod replace;
+mod roster;
+mod scram;
 mod secret;
 mod secret_file;
 pub mod tls;
 mod users;
 mod vault;
 
+pub use admins::{AdminSource, AdminStamp};
 pub use blob::{FileKey, KeySize};
 pub use environment::Environment;
 pub use passwords::PasswordSources;
 pub use pgpass::{Login, PasswordFile, PasswordFileError};
+pub use roster::Roster;
+pub use scram::{KEY as SCRAM_KEY, ScramVerifier, hmac};
 pub use secret::Secret;
 pub use secret_file::{SecretFileError, read_secret};
 pub use users::{UsersFile, check_name};

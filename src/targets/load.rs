@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file;
+use super::ports;
 use super::{ClientTls, TargetList};
 use crate::catalog::{self, Catalog, SETTINGS};
 use crate::config::{self, ConfigErrors, Configuration, Main, Server};
-use crate::security::tls::{ListenerFiles, ListenerTls};
-use crate::security::{Environment, PasswordSources, UsersFile, Vault};
+use crate::security::tls::ListenerTls;
+use crate::security::{Environment, PasswordSources, Roster, Vault};
 
 /// The users file where none is named: as the C program finds it.
 const USERS_FILE: &str = "pgexporter_users.conf";
@@ -24,7 +25,7 @@ pub struct Sources {
     pub directory: Option<PathBuf>,
     /// The users file, of `-u`; without it the one beside `pgexporter.conf`, if there is one.
     pub users: Option<PathBuf>,
-    /// The admins file, of `-A`.
+    /// The admins file or folder, of `-A`; without it the one beside `pgexporter.conf`.
     pub admins: Option<PathBuf>,
     /// More metrics, of `-Y` and `-J`: files or folders.
     pub metrics: Vec<PathBuf>,
@@ -45,6 +46,10 @@ pub struct Loaded {
     pub passwords: Arc<PasswordSources>,
     /// TLS of the metrics port; `None` is plain HTTP.
     pub metrics_tls: Option<Arc<ListenerTls>>,
+    /// TLS of the management port; `None` is without.
+    pub management_tls: Option<Arc<ListenerTls>>,
+    /// Who may log in over the management port.
+    pub roster: Arc<Roster>,
     /// What a person should know, one line each.
     pub notices: Vec<String>,
 }
@@ -124,17 +129,17 @@ impl Sources {
         if problems.is_empty() {
             notices.extend(unknown_collectors(&catalog, main));
         }
-        if before.is_none()
-            && let Some(path) = &self.admins
-        {
-            match UsersFile::read(path) {
-                Ok(_) => notices.push(format!(
-                    "the admins file {} has no effect yet: remote management is to come",
-                    path.display()
-                )),
-                Err(error) => problems.push(error.to_string()),
-            }
-        }
+        let roster = match before {
+            Some(before) => Some(Arc::clone(&before.roster)),
+            None => ports::roster(
+                self.admins.as_deref(),
+                &configuration.path,
+                main,
+                &mut notices,
+            )
+            .map_err(|error| problems.push(error.to_string()))
+            .ok(),
+        };
         let passwords = match before {
             Some(before) => Ok(Arc::clone(&before.passwords)),
             None => self.passwords(&configuration.path).map(Arc::new),
@@ -162,20 +167,31 @@ impl Sources {
         let metrics_tls = match before_if(|old, new| old.metrics_tls_files == new.metrics_tls_files)
         {
             Some(before) => before.metrics_tls.clone(),
-            None => listener(main).unwrap_or_else(|problem| {
+            None => ports::metrics(main).unwrap_or_else(|problem| {
                 problems.push(problem);
                 None
             }),
         };
-        if !problems.is_empty() {
-            return Err(LoadErrors { problems });
-        }
+        let same = |old: &Main, new: &Main| old.tls_files == new.tls_files && old.tls == new.tls;
+        let management_tls = match before_if(same) {
+            Some(before) => before.management_tls.clone(),
+            None => ports::management(main).unwrap_or_else(|problem| {
+                problems.push(problem);
+                None
+            }),
+        };
+        let roster = match roster {
+            Some(roster) if problems.is_empty() => roster,
+            _ => return Err(LoadErrors { problems }),
+        };
         Ok(Loaded {
             configuration,
             catalog,
             targets: Arc::new(targets),
             passwords,
             metrics_tls,
+            management_tls,
+            roster,
             notices,
         })
     }
@@ -199,7 +215,10 @@ impl Sources {
         let mut files = vec![configuration.path.clone()];
         files.extend(self.users_file_or_its_place(&configuration.path));
         files.extend(environment.libpq_password_file());
-        files.extend(self.admins.clone());
+        files.push(ports::admins_place(
+            self.admins.as_deref(),
+            &configuration.path,
+        ));
         files.extend(main.metrics_path.iter().chain(&self.metrics).cloned());
         let tls = configuration.servers.iter().map(|server| &server.tls_files);
         for tls in tls.chain([&main.metrics_tls_files, &main.tls_files]) {
@@ -249,21 +268,6 @@ impl Loaded {
         let target = self.targets.iter().find(|known| known.name == server.name);
         target.filter(|_| same).map(|target| target.tls.clone())
     }
-}
-
-fn listener(main: &Main) -> Result<Option<Arc<ListenerTls>>, String> {
-    let files = &main.metrics_tls_files;
-    let (Some(certificate), Some(key)) = (&files.cert, &files.key) else {
-        return Ok(None);
-    };
-    let files = ListenerFiles {
-        certificate: certificate.clone(),
-        key: key.clone(),
-        client_ca: files.ca.clone(),
-    };
-    let tls = ListenerTls::load(files, &["http/1.1"])
-        .map_err(|error| format!("TLS of the metrics port: {error}"))?;
-    Ok(Some(Arc::new(tls)))
 }
 
 /// A name that no metric has runs nothing or excludes nothing, which nobody means.

@@ -8,6 +8,7 @@
 mod file;
 mod health;
 mod load;
+mod ports;
 mod publisher;
 mod target;
 mod tenure;

@@ -186,7 +186,6 @@ fn connections_are_kept_alive_or_not() {
 fn keys_without_an_effect_yet_are_told_once_at_start() {
     let server = Postgres::start(17);
     let exporter = Exporter::builder()
-        .set("management = {management}")
         .set("libev = io_uring")
         .set("non_blocking = off")
         .section(&format!(
@@ -196,11 +195,9 @@ fn keys_without_an_effect_yet_are_told_once_at_start() {
         ))
         .start();
     eventually_active(&exporter, "one");
-    for key in ["management", "data_dir", "wal_dir", "libev", "non_blocking"] {
+    for key in ["data_dir", "wal_dir", "libev", "non_blocking"] {
         let line = format!(" {key}: ");
         let told = |text: &&str| text.contains("WARN") && text.contains(&line);
         assert_eq!(exporter.log().lines().filter(told).count(), 1, "{key}");
     }
-    let port = exporter.port("management");
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }

@@ -173,11 +173,55 @@ pub fn pgbouncer() -> Result<Tool> {
         }
         Ok(())
     })?;
-    let libraries = place.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
     Ok(Tool {
         program: place.join("usr/sbin/pgbouncer"),
-        libraries: Some(libraries),
+        libraries: Some(place.join(libraries())),
     })
+}
+
+/// `psql`: the one on `PATH`, else Debian's with libpq and the libraries that the system lacks.
+///
+/// # Errors
+/// When it cannot be downloaded.
+pub fn psql() -> Result<Tool> {
+    if let Some(program) = on_path("psql") {
+        return Ok(Tool {
+            program,
+            libraries: None,
+        });
+    }
+    let place = entry(&format!("psql-{}", system()?), |folder| {
+        apt_download(&["postgresql-client-15", "libpq5"], folder)?;
+        let program = folder.join("usr/lib/postgresql/15/bin/psql");
+        let libraries = folder.join(libraries());
+        let libpq = libraries.join("libpq.so.5");
+        let mut lacking = missing_libraries(&program)?;
+        lacking.extend(missing_libraries(&libpq)?);
+        for library in lacking {
+            let package = match library.split(".so").next() {
+                Some("libpq") => continue,
+                Some("libreadline") => "libreadline8",
+                Some("libedit") => "libedit2",
+                Some("liblz4") => "liblz4-1",
+                Some("libldap-2.5" | "liblber-2.5") => "libldap-2.5-0",
+                Some("libsasl2") => "libsasl2-2",
+                Some("libgssapi_krb5") => "libgssapi-krb5-2",
+                _ => bail!("psql needs {library}: install it, or psql itself"),
+            };
+            apt_download(&[package], folder)?;
+        }
+        std::fs::copy(&program, folder.join("psql"))?;
+        Ok(())
+    })?;
+    Ok(Tool {
+        program: place.join("psql"),
+        libraries: Some(place.join(libraries())),
+    })
+}
+
+/// Where Debian has its libraries.
+fn libraries() -> String {
+    format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH)
 }
 
 /// Everything that the tests need, one line a download or build.
@@ -198,6 +242,7 @@ pub fn everything() -> Result<()> {
     wanted.push(("promtool".into(), Box::new(|| promtool().map(drop))));
     wanted.push(("prometheus".into(), Box::new(|| prometheus().map(drop))));
     wanted.push(("pgbouncer".into(), Box::new(|| pgbouncer().map(drop))));
+    wanted.push(("psql".into(), Box::new(|| psql().map(drop))));
     wanted.push((
         "the Kubernetes API server".into(),
         Box::new(|| super::kubernetes::assets().map(drop)),

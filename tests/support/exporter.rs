@@ -188,6 +188,8 @@ impl ExporterBuilder {
         )
         .expect("the configuration is written");
         for (name, text) in &self.files {
+            let parent = folder.join(name);
+            fs::create_dir_all(parent.parent().unwrap_or(&folder)).expect("its folder is made");
             fs::write(folder.join(name), filled(text, &folder, &ports)).expect("it is written");
         }
         let passwords = folder.join("pgpass");

@@ -78,7 +78,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "0",
         Restart,
         place!(Main: management),
-        "Port of remote management; read, and without an effect yet.",
+        "Port of remote management.",
     ),
     Key::new(
         "metrics_path",
@@ -239,6 +239,14 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Restart,
         place!(Main: tls),
         "TLS on the management port.",
+    ),
+    Key::new(
+        "management_tls",
+        Kind::Word(&["allow", "require"], &[]),
+        "allow",
+        Reload,
+        place!(Main: management_tls),
+        "Whether a login over the management port may come without TLS.",
     ),
     Key::new(
         "tls_cert_file",

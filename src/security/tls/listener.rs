@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::super::mode::open_mode;
-use super::{TlsError, in_file, pem, provider, read};
+use super::{TlsError, in_file, pem, provider, read, server_end_point};
 
 /// How often the files are looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -40,12 +40,17 @@ pub struct ListenerTls {
 #[derive(Debug)]
 struct State {
     config: Arc<ServerConfig>,
+    /// The channel binding of the certificate that `config` shows.
+    binding: Option<Arc<[u8]>>,
     /// What the files looked like when `config` was made of them.
     seen: Vec<Stamp>,
     /// What they looked like when they were last found wrong, so that one change warns once.
     refused: Option<Vec<Stamp>>,
     looked: Instant,
 }
+
+/// A configuration, and the channel binding of its certificate.
+type Made = (Arc<ServerConfig>, Option<Arc<[u8]>>);
 
 /// Tells one version of a file from another. `None` for a file that is not there.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
@@ -59,13 +64,14 @@ impl ListenerTls {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         // Before they are read, so that a change in between is seen at the next look.
         let seen = files.stamps();
-        let config = files.config(&alpn)?;
+        let (config, binding) = files.config(&alpn)?;
         files.warn_of_open_key();
         Ok(Self {
             files,
             alpn,
             state: Mutex::new(State {
                 config,
+                binding,
                 seen,
                 refused: None,
                 looked: Instant::now(),
@@ -85,13 +91,20 @@ impl ListenerTls {
     /// warning is logged.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
+        self.config_and_binding().0
+    }
+
+    /// The same, with the channel binding of the certificate that is shown; `None` for a
+    /// certificate that has none, see [`super::server_end_point`].
+    #[must_use]
+    pub fn config_and_binding(&self) -> (Arc<ServerConfig>, Option<Arc<[u8]>>) {
         let mut state = self.state();
         if state.looked.elapsed() >= self.look_every {
             state.looked = Instant::now();
             let now = self.files.stamps();
             if now != state.seen {
                 match self.files.config(&self.alpn) {
-                    Ok(config) => self.take(&mut state, config, now),
+                    Ok(made) => self.take(&mut state, made, now),
                     Err(error) => {
                         // A renewal writes one file after the other: this may be its middle.
                         if state.refused.as_ref() != Some(&now) {
@@ -104,7 +117,7 @@ impl ListenerTls {
                 }
             }
         }
-        Arc::clone(&state.config)
+        (Arc::clone(&state.config), state.binding.clone())
     }
 
     /// Reads the files now, changed or not.
@@ -113,14 +126,14 @@ impl ListenerTls {
     /// As [`Self::load`]; then the old ones serve on.
     pub fn reload(&self) -> Result<(), TlsError> {
         let now = self.files.stamps();
-        let config = self.files.config(&self.alpn)?;
+        let made = self.files.config(&self.alpn)?;
         let mut state = self.state();
         state.looked = Instant::now();
-        self.take(&mut state, config, now);
+        self.take(&mut state, made, now);
         Ok(())
     }
 
-    fn take(&self, state: &mut State, config: Arc<ServerConfig>, seen: Vec<Stamp>) {
+    fn take(&self, state: &mut State, made: Made, seen: Vec<Stamp>) {
         if state.seen != seen {
             tracing::info!(
                 "the certificate in {} was renewed",
@@ -128,7 +141,7 @@ impl ListenerTls {
             );
             self.files.warn_of_open_key();
         }
-        state.config = config;
+        (state.config, state.binding) = made;
         state.seen = seen;
         state.refused = None;
     }
@@ -162,12 +175,13 @@ impl ListenerFiles {
             .collect()
     }
 
-    fn config(&self, alpn: &[Vec<u8>]) -> Result<Arc<ServerConfig>, TlsError> {
+    fn config(&self, alpn: &[Vec<u8>]) -> Result<Made, TlsError> {
         let provider = provider();
         let chain = read(&self.certificate)?;
         in_file(&self.certificate, pem::certificates(&chain).map(|_| ()))?;
         let key = Zeroizing::new(read(&self.key)?);
         let certified = in_file(&self.key, pem::certified_key(&chain, &key, &provider))?;
+        let binding = certified.cert.first().and_then(server_end_point);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|e| TlsError::Refused(e.to_string()))?;
@@ -183,7 +197,7 @@ impl ListenerFiles {
         };
         let mut config = builder.with_cert_resolver(Arc::new(Always(Arc::new(certified))));
         config.alpn_protocols = alpn.to_vec();
-        Ok(Arc::new(config))
+        Ok((Arc::new(config), binding.map(Into::into)))
     }
 
     fn warn_of_open_key(&self) {

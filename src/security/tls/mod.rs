@@ -4,6 +4,7 @@
 //! people when a handshake fails. The crypto provider is named at each configuration, so nothing
 //! depends on a default of the process. TLS 1.2 and 1.3.
 
+mod binding;
 mod client;
 mod explain;
 mod listener;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
+pub use binding::server_end_point;
 pub use client::{ClientTls, TlsMode};
 pub use explain::explain_tls;
 pub use listener::{ListenerFiles, ListenerTls};

@@ -1,0 +1,119 @@
+//! Failed logins: who fails often from one address waits longer each time.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// So many failures cost nothing: people mistype.
+const FREE: u32 = 5;
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(8);
+/// After so long without a failure an address is as good as new.
+const FORGET: Duration = Duration::from_secs(300);
+/// Addresses that are remembered; of more, those with the oldest failure are forgotten.
+const ADDRESSES: usize = 4096;
+
+/// Remembers failures by address. Neighbours in an IPv6 network count as one: whoever has one
+/// address has all of its /64.
+#[derive(Debug, Default)]
+pub(super) struct Doorman(Mutex<HashMap<IpAddr, (u32, Instant)>>);
+
+impl Doorman {
+    /// How long a login from there has to wait.
+    pub(super) fn wait(&self, from: IpAddr) -> Duration {
+        let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match failures.get(&network(from)) {
+            Some((count, last)) if *count >= FREE && last.elapsed() < FORGET => {
+                let doubled = 1_u64.checked_shl(count - FREE).unwrap_or(u64::MAX);
+                Duration::from_secs(doubled).min(LONGEST)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// A login failed. Returns how many did.
+    pub(super) fn failed(&self, from: IpAddr) -> u32 {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= ADDRESSES && !failures.contains_key(&network(from)) {
+            failures.retain(|_, (_, last)| last.elapsed() < FORGET);
+            let oldest = failures.iter().min_by_key(|(_, (_, last))| *last);
+            if failures.len() >= ADDRESSES
+                && let Some(oldest) = oldest.map(|(address, _)| *address)
+            {
+                failures.remove(&oldest);
+            }
+        }
+        let now = Instant::now();
+        let (count, last) = failures.entry(network(from)).or_insert((0, now));
+        if last.elapsed() >= FORGET {
+            *count = 0;
+        }
+        (*count, *last) = (count.saturating_add(1), now);
+        *count
+    }
+
+    /// A login succeeded.
+    pub(super) fn welcomed(&self, from: IpAddr) {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.remove(&network(from));
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn five_failures_are_free_and_more_cost_more_until_they_are_forgotten() {
+        let doorman = Doorman::default();
+        let [bad, good] = ["203.0.113.7", "203.0.113.8"].map(|one| one.parse().unwrap());
+        for _ in 0..FREE - 1 {
+            doorman.failed(bad);
+        }
+        assert_eq!(doorman.wait(bad), Duration::ZERO);
+        let mut waits = Vec::new();
+        for _ in 0..40 {
+            doorman.failed(bad);
+            waits.push(doorman.wait(bad).as_secs());
+        }
+        assert_eq!(waits[..5], [1, 2, 4, 8, 8]);
+        assert_eq!(waits.last(), Some(&8));
+        assert_eq!(doorman.wait(good), Duration::ZERO);
+        doorman.welcomed(bad);
+        assert_eq!(doorman.wait(bad), Duration::ZERO);
+        for _ in 0..6 {
+            doorman.failed(bad);
+        }
+        assert_eq!(doorman.wait(bad), Duration::from_secs(2));
+        tokio::time::advance(FORGET).await;
+        assert_eq!(doorman.wait(bad), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_network_is_one_and_many_of_them_are_bounded() {
+        let doorman = Doorman::default();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        for last in 1..=6 {
+            doorman.failed(address(&format!("2001:db8::{last}")));
+        }
+        assert!(doorman.wait(address("2001:db8::ffff")) > Duration::ZERO);
+        assert_eq!(doorman.wait(address("2001:db8:0:1::1")), Duration::ZERO);
+        for number in 0..10_000_u32 {
+            doorman.failed(IpAddr::from(number.to_be_bytes()));
+        }
+        assert!(doorman.0.lock().unwrap().len() <= ADDRESSES);
+    }
+}

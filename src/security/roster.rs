@@ -1,0 +1,198 @@
+//! The admins as a login needs them: what proves a password, for everybody who may come and, just
+//! alike, for everybody who may not.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::admins::{AdminSource, AdminStamp};
+use super::scram::{KEY, ScramVerifier, hmac};
+use super::vault::{Vault, VaultError};
+
+/// How often the files are looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// As PostgreSQL has it.
+const ITERATIONS: u32 = 4096;
+/// Bytes of a salt, as PostgreSQL has it.
+const SALT: usize = 16;
+
+/// Who may manage the exporter from afar. A changed file counts without a reload.
+pub struct Roster {
+    source: AdminSource,
+    vault: Arc<Vault>,
+    /// Salts are made of it: a stranger's cannot be told from an admin's.
+    secret: Zeroizing<[u8; KEY]>,
+    state: Mutex<State>,
+    look_every: Duration,
+}
+
+struct State {
+    admins: HashMap<String, ScramVerifier>,
+    seen: AdminStamp,
+    /// What was last found wrong, so that one change warns once.
+    refused: Option<AdminStamp>,
+    looked: Instant,
+}
+
+impl fmt::Debug for Roster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Roster")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Roster {
+    /// Reads the admins. Takes some milliseconds for each.
+    ///
+    /// # Errors
+    /// [`AdminSource::read`]; the system gave no random bytes.
+    pub fn load(source: AdminSource, vault: Arc<Vault>) -> Result<Self, VaultError> {
+        Self::with(source, vault, Self::read)
+    }
+
+    fn with(
+        source: AdminSource,
+        vault: Arc<Vault>,
+        read: fn(&Self) -> Result<HashMap<String, ScramVerifier>, VaultError>,
+    ) -> Result<Self, VaultError> {
+        let mut secret = Zeroizing::new([0; KEY]);
+        getrandom::fill(secret.as_mut_slice())
+            .map_err(|e| VaultError::NoRandomness(e.to_string()))?;
+        let seen = source.stamp();
+        let roster = Self {
+            source,
+            vault,
+            secret,
+            state: Mutex::new(State {
+                admins: HashMap::new(),
+                seen,
+                refused: None,
+                looked: Instant::now(),
+            }),
+            look_every: LOOK_EVERY,
+        };
+        let admins = read(&roster)?;
+        roster.state().admins = admins;
+        Ok(roster)
+    }
+
+    /// Nobody, until there is something to read.
+    ///
+    /// # Errors
+    /// The system gave no random bytes.
+    pub fn nobody(source: AdminSource, vault: Arc<Vault>) -> Result<Self, VaultError> {
+        match source.path().exists() {
+            true => Self::load(source, vault),
+            false => Self::with(source, vault, |_| Ok(HashMap::new())),
+        }
+    }
+
+    /// Where they come from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state().admins.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What proves who somebody is; for a stranger one that nothing fits. May read files.
+    #[must_use]
+    pub fn verifier(&self, user: &str) -> ScramVerifier {
+        let mut state = self.state();
+        if state.looked.elapsed() >= self.look_every {
+            state.looked = Instant::now();
+            self.look(&mut state);
+        }
+        // Made for an admin as well, so that both take as long.
+        let mut keys = Zeroizing::new([0; KEY]);
+        keys.copy_from_slice(&hmac(&*self.secret, &[b"keys ", user.as_bytes()]));
+        let stranger = ScramVerifier::nobody(self.salt(user), ITERATIONS, *keys);
+        match state.admins.get(user) {
+            Some(verifier) => verifier.clone(),
+            None => stranger,
+        }
+    }
+
+    fn look(&self, state: &mut State) {
+        let now = self.source.stamp();
+        if now == state.seen || state.refused.as_ref() == Some(&now) {
+            return;
+        }
+        match self.read() {
+            Ok(admins) => {
+                tracing::info!(
+                    admins = admins.len(),
+                    "{} has changed",
+                    self.path().display()
+                );
+                (state.admins, state.seen, state.refused) = (admins, now, None);
+            }
+            Err(error) => {
+                tracing::warn!("the admins stay as they were: {error}");
+                state.refused = Some(now);
+            }
+        }
+    }
+
+    fn read(&self) -> Result<HashMap<String, ScramVerifier>, VaultError> {
+        let passwords = self.source.read(&self.vault)?;
+        let verifier = |(name, password): (String, super::Secret)| {
+            let verifier = ScramVerifier::new(&password, self.salt(&name), ITERATIONS);
+            (name, verifier)
+        };
+        Ok(passwords.into_iter().map(verifier).collect())
+    }
+
+    fn salt(&self, user: &str) -> Vec<u8> {
+        hmac(&*self.secret, &[b"salt ", user.as_bytes()])[..SALT].to_vec()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_stranger_has_a_salt_that_stays_and_a_renewed_password_counts_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("anna"), "first").unwrap();
+        let source = AdminSource::new(folder.path());
+        let mut roster = Roster::load(source, Arc::new(Vault::new(None))).unwrap();
+        roster.look_every = Duration::ZERO;
+        let salt = |user: &str| roster.verifier(user).salt().to_vec();
+        assert_eq!(salt("stranger"), salt("stranger"));
+        assert_eq!(salt("anna"), salt("anna"));
+        assert_ne!(salt("anna"), salt("stranger"));
+        assert_eq!(salt("anna").len(), salt("stranger").len());
+        let signature = || roster.verifier("anna").server_signature(b"x");
+        let before = signature();
+        fs::write(folder.path().join("anna"), "second one").unwrap();
+        assert_ne!(signature(), before);
+        // What is wrong takes nobody's place.
+        let now = signature();
+        fs::write(folder.path().join("anna"), "").unwrap();
+        assert_eq!(signature(), now);
+        assert!(!format!("{roster:?}").contains("second"));
+    }
+}
