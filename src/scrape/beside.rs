@@ -58,9 +58,12 @@ pub(super) async fn in_turn<T>(mut turn: Turn, work: impl Future<Output = T>) ->
     }
 }
 
+/// What came of an attempt, and the turn that it was made in.
+pub(super) type Attempted = (Result<Session, Trouble>, Turn);
+
 /// An attempt to connect, which goes on beside the scrapes.
 pub(super) struct Attempt {
-    pub(super) result: Pin<Box<dyn Future<Output = (Result<Session, Trouble>, Turn)> + Send>>,
+    pub(super) result: Pin<Box<dyn Future<Output = Attempted> + Send>>,
     /// Told when somebody begins to wait for it.
     pub(super) hurry: Arc<Notify>,
     /// When it had its place among the connections.
@@ -89,7 +92,7 @@ pub(super) fn no_session(target: &Target) -> Trouble {
 pub(super) async fn attempted(
     connecting: &mut Option<Attempt>,
     limit: Duration,
-) -> Option<(Result<Session, Trouble>, Turn)> {
+) -> Option<Attempted> {
     let Some(attempt) = connecting else {
         return std::future::pending().await;
     };
