@@ -142,7 +142,7 @@ fn wrong_usage_is_status_2_and_help_and_version_are_status_0() {
         (&["-?"], 0, "check"),
         (&["check", "-?"], 0, "--offline"),
         (&[], 2, "check"),
-        (&["check"], 2, "--offline"),
+        (&["-c", "none.conf", "check"], 3, "none.conf"),
         (&["chekc"], 2, "check"),
         (&["--nonsense"], 2, "--nonsense"),
         (

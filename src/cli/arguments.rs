@@ -172,7 +172,27 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: Clear,
     },
-    /// Check the configuration and all files that it names
+    /// List the servers with their state, as a table
+    #[command(disable_help_flag = true)]
+    Targets,
+    /// Change the level of the log until the next reload
+    #[command(
+        disable_help_flag = true,
+        disable_help_subcommand = true,
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    Log {
+        #[command(subcommand)]
+        verb: Log,
+    },
+    /// Encrypt a file with the master key
+    #[command(disable_help_flag = true)]
+    Encrypt(Files),
+    /// Decrypt a file that `encrypt` wrote
+    #[command(disable_help_flag = true)]
+    Decrypt(Files),
+    /// Check what a reload would bring, and what the role may see; with --offline files alone
     #[command(disable_help_flag = true)]
     Check(Check),
 }
@@ -221,10 +241,28 @@ pub(super) enum Clear {
     Prometheus,
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum Log {
+    /// debug5 to debug1, info, warn, error or fatal
+    #[command(disable_help_flag = true)]
+    Level {
+        /// As `log_level` takes it
+        level: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Files {
+    /// The file to read
+    pub input: PathBuf,
+    /// The file to write; without it the same name with .aes, or without it again
+    pub output: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Check {
     /// Ask no exporter and no server: only files are read
-    #[arg(long, required = true)]
+    #[arg(long)]
     pub offline: bool,
     /// The folder of pgexporter.conf, as `pgexporter -D`
     #[arg(short = 'D', long, value_name = "DIR")]
@@ -268,7 +306,14 @@ impl Verb {
             Verb::Clear {
                 verb: Clear::Prometheus,
             } => Command::ClearPrometheus,
-            Verb::Check(_) => return None,
+            Verb::Targets => Command::Targets,
+            Verb::Log {
+                verb: Log::Level { level },
+            } => Command::LogLevel {
+                level: level.clone(),
+            },
+            Verb::Check(check) if !check.offline => Command::Check,
+            Verb::Check(_) | Verb::Encrypt(_) | Verb::Decrypt(_) => return None,
         })
     }
 }

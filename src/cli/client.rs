@@ -13,7 +13,7 @@ use clap::Parser;
 use super::arguments::{Arguments, Format, Options, Verb};
 use super::endpoint::Endpoint;
 use super::error::Failure;
-use super::{check, exchange, print, say};
+use super::{check, crypt, exchange, print, say};
 use crate::management::Command;
 
 /// Runs the program with the arguments, the first of which is its own name.
@@ -48,6 +48,8 @@ fn carry_out(options: &Options, verb: &Verb) -> Result<(), Failure> {
     match (verb, verb.command()) {
         (_, Some(command)) => ask(options, &command),
         (Verb::Check(files), None) => check::offline(options, files),
+        (Verb::Encrypt(files), None) => crypt::encrypt(options, files),
+        (Verb::Decrypt(files), None) => crypt::decrypt(options, files),
         // All others are commands.
         (_, None) => Ok(()),
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::exchange::Answer;
-use super::print;
+use super::{print, table};
 use crate::management::document::Object;
 use crate::management::{Command, Verb};
 
@@ -28,6 +28,18 @@ pub(super) fn text(answer: &Answer, command: &Command) -> Said {
             ..Said::default()
         },
         Verb::ConfGet if answer.is_good() => setting(response, command),
+        Verb::Targets if answer.is_good() => Said {
+            out: table::servers(response),
+            ..Said::default()
+        },
+        Verb::Check => Said {
+            out: table::check(response),
+            err: match answer.is_good() {
+                true => Vec::new(),
+                false if response.contains_key("Problems") => lines(response, "Problems"),
+                false => vec![answer.message()],
+            },
+        },
         _ if answer.is_good() => Said {
             out: print::as_text(answer, command),
             ..Said::default()

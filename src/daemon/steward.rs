@@ -10,7 +10,7 @@ use tracing::info;
 use super::reload::State;
 use crate::config::{self, SetError};
 use crate::management::{
-    Change, CheckReport, Control, LastError, Reloaded, ScrapeReport, Server, Setting,
+    Change, CheckReport, CheckedServer, Control, LastError, Reloaded, Server, Setting,
 };
 use crate::scrape::{Scraper, ServerOverview};
 
@@ -170,12 +170,31 @@ impl Control for Arc<Steward> {
         self.scraper.clear();
     }
 
-    async fn scrape(&self, _server: &str) -> Option<ScrapeReport> {
-        None
-    }
-
     async fn check(&self) -> CheckReport {
-        CheckReport::default()
+        let mut report = CheckReport::default();
+        // Read as a reload would, and not published.
+        let read = self.work(|state| match state.read() {
+            Ok((loaded, changes)) => Ok((state.report(&changes, &loaded), loaded.notices)),
+            Err(problems) => Err(problems),
+        });
+        match read.await {
+            Some(Ok((changes, notices))) => (report.changes, report.notices) = (changes, notices),
+            Some(Err(problems)) => report.problems = problems,
+            None => report.problems.push(ENDING.to_owned()),
+        }
+        for server in self.servers() {
+            if let Some((_, message)) = &server.trouble {
+                report
+                    .problems
+                    .push(format!("server {}: {message}", server.name));
+            }
+            report.servers.push(CheckedServer {
+                name: server.name,
+                trouble: server.trouble,
+                denied: server.denied,
+            });
+        }
+        report
     }
 }
 

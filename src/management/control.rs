@@ -39,9 +39,6 @@ pub trait Control: Send + Sync + 'static {
     /// Forgets the metrics that are served again.
     fn clear(&self);
 
-    /// Scrapes one server now. `None`: there is none of that name.
-    fn scrape(&self, server: &str) -> impl Future<Output = Option<ScrapeReport>> + Send;
-
     /// Whether a reload would be good, and what the role may see at each server.
     fn check(&self) -> impl Future<Output = CheckReport> + Send;
 }
@@ -148,34 +145,6 @@ pub enum Change {
     Failed(Vec<String>),
 }
 
-/// One scrape of one server.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScrapeReport {
-    /// Why it brought nothing.
-    pub trouble: Option<(&'static str, String)>,
-    /// How long it took.
-    pub duration: Duration,
-    /// Samples that it brought.
-    pub samples: usize,
-    /// What each collector took, the longest first.
-    pub collectors: Vec<CollectorReport>,
-}
-
-/// One collector in a scrape, over all its queries and databases.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CollectorReport {
-    /// Its name.
-    pub name: String,
-    /// How long its queries took on the server, together; `None` when they did not run.
-    pub duration: Option<Duration>,
-    /// Its queries in all databases.
-    pub queries: usize,
-    /// Samples that it brought.
-    pub samples: usize,
-    /// `ok`, or what is wrong.
-    pub state: String,
-}
-
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CheckReport {
@@ -198,8 +167,6 @@ pub struct CheckedServer {
     pub trouble: Option<(&'static str, String)>,
     /// Collectors that the role has no right to.
     pub denied: Vec<String>,
-    /// Queries that failed: the collector, and what the server said.
-    pub failed: Vec<(String, String)>,
 }
 
 /// A report as the object `Response`.

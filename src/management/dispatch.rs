@@ -152,21 +152,6 @@ async fn carry_out<C: Control>(
             control.clear();
             Ok(Object::new())
         }
-        Command::Scrape { server } => match control.scrape(&server).await {
-            None => Err(Refusal {
-                error: errors::SCRAPE_UNKNOWN_SERVER,
-                message: format!("there is no server '{server}'; `targets` lists them"),
-                response: Object::new(),
-            }),
-            Some(found) => match &found.trouble {
-                None => Ok(found.object()),
-                Some((_, message)) => Err(Refusal {
-                    error: errors::SCRAPE_FAILED,
-                    message: message.clone(),
-                    response: found.object(),
-                }),
-            },
-        },
         Command::Check => {
             let found = control.check().await;
             match found.problems.len() {

@@ -44,10 +44,6 @@ pub mod errors {
     pub const CONF_SET_INVALID: u32 = 1109;
     /// `conf reload`: something is wrong with the files.
     pub const RELOAD: u32 = 1200;
-    /// `scrape`: there is no such server.
-    pub const SCRAPE_UNKNOWN_SERVER: u32 = 1300;
-    /// `scrape`: it brought nothing.
-    pub const SCRAPE_FAILED: u32 = 1301;
     /// `check`: something is wrong.
     pub const CHECK: u32 = 1400;
 }
@@ -292,7 +288,7 @@ mod tests {
             (Framing::Id(200), b"", 2, "id 200"),
             (Framing::Id(22), b"{", 1, "no JSON"),
             (Framing::Id(23), b"{}", 1102, "ConfigKey"),
-            (Framing::Id(26), b"{}", 1, "Server"),
+            (Framing::Id(28), b"{}", 1, "Level"),
         ] {
             let bad = request(framing, document).unwrap_err();
             assert_eq!(bad.error, error, "{document:?}");

@@ -33,8 +33,7 @@ mod startup;
 pub use codec::{CodecError, Compression, Encryption};
 pub use command::{Command, Verb};
 pub use control::{
-    Change, CheckReport, CheckedServer, CollectorReport, Control, LastError, Reloaded,
-    ScrapeReport, Server, Setting,
+    Change, CheckReport, CheckedServer, Control, LastError, Reloaded, Server, Setting,
 };
 pub use dispatch::Peer;
 pub use local::{LocalError, LocalSocket, SOCKET_NAME};

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::control::{Change, CheckReport, Reloaded, Report, ScrapeReport, Server, Setting};
+use super::control::{Change, CheckReport, Reloaded, Report, Server, Setting};
 use super::document::{Object, Refusal, errors};
 
 /// Of a status: names, and whether each answers. The C program's `status`.
@@ -203,46 +203,16 @@ pub(super) fn change(key: &str, value: &str, change: Change) -> Result<Object, R
     }
 }
 
-impl Report for ScrapeReport {
-    fn object(&self) -> Object {
-        let collectors: Vec<Value> = self
-            .collectors
-            .iter()
-            .map(|one| {
-                json!({
-                    "Collector": one.name,
-                    "Duration": one.duration.map(seconds),
-                    "Queries": one.queries,
-                    "Samples": one.samples,
-                    "State": one.state,
-                })
-            })
-            .collect();
-        object(json!({
-            "Duration": seconds(self.duration),
-            "Samples": self.samples,
-            "Collectors": collectors,
-            "Trouble": self.trouble.as_ref().map(trouble),
-        }))
-    }
-}
-
 impl Report for CheckReport {
     fn object(&self) -> Object {
         let servers: Vec<Value> = self
             .servers
             .iter()
             .map(|one| {
-                let failed: Vec<Value> = one
-                    .failed
-                    .iter()
-                    .map(|(name, message)| json!({ "Collector": name, "Message": message }))
-                    .collect();
                 json!({
                     "Server": one.name,
                     "Trouble": one.trouble.as_ref().map(trouble),
                     "Denied": one.denied,
-                    "Failed": failed,
                 })
             })
             .collect();

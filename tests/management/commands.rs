@@ -378,3 +378,104 @@ fn wrong_usage_is_status_2_and_no_exporter_is_status_3() {
     assert!(err.contains("none.conf: there is no such file"), "{err}");
     assert!(fs::read_to_string(log).unwrap().contains("none.conf"));
 }
+
+#[test]
+fn targets_are_a_table_and_log_level_is_changed() {
+    let server = Postgres::start(17);
+    let exporter = Exporter::builder()
+        .server("good", &server)
+        .section("[nobody]\nhost = 127.0.0.1\nport = 1\nuser = u\n")
+        .start();
+    eventually("both were asked", || {
+        exporter.metrics();
+        let (status, out, _) = said(&cli(&exporter, &["targets"]));
+        let line = |start: &str| out.lines().find(|line| line.starts_with(start));
+        status == 0
+            && line("SERVER  ACTIVE  VERSION").is_some()
+            && line("good").is_some_and(|line| line.contains("  yes  ") && line.contains("primary"))
+            && line("nobody")
+                .is_some_and(|line| line.contains("  no  ") && line.contains("refused"))
+    });
+    let (status, document) = json(&exporter, &["targets"]);
+    assert_eq!(
+        (status, &document["Header"]["Command"]),
+        (0, &json!("targets"))
+    );
+
+    let (status, out, _) = said(&cli(&exporter, &["log", "level", "debug"]));
+    assert_eq!(status, 0);
+    assert_eq!(out, "Configuration change applied\n   New value: debug\n");
+    let (status, out, _) = said(&cli(&exporter, &["log", "level", "loud"]));
+    assert_eq!(status, 1);
+    assert!(out.contains("Invalid value"), "{out}");
+    assert_eq!(
+        said(&cli(&exporter, &["conf", "get", "log_level"])).1,
+        "debug\n"
+    );
+}
+
+#[test]
+fn a_check_tells_what_a_reload_would_bring_and_changes_nothing() {
+    let server = Postgres::start(17);
+    server.execute("CREATE ROLE plain LOGIN");
+    let exporter = Exporter::builder()
+        .server_as("good", &server, "plain", None)
+        .start();
+    eventually("the server was asked", || {
+        exporter.metrics();
+        let (status, out, _) = said(&cli(&exporter, &["check"]));
+        status == 0 && out.contains("server good: good; the role may not see: ")
+    });
+    let text = exporter.config_text();
+    exporter.write_config(&format!(
+        "{text}\n[more]\nhost = 127.0.0.1\nport = 1\nuser = u\n"
+    ));
+    let (status, out, err) = said(&cli(&exporter, &["check"]));
+    assert_eq!(status, 0, "{err}");
+    assert!(out.contains("a reload: ") && out.contains("more"), "{out}");
+    let (_, document) = json(&exporter, &["status"]);
+    assert_eq!(document["Response"]["NumberOfServers"], 1);
+
+    exporter.write_config(&format!("{text}\nnonsense = 1\n"));
+    let (status, _, err) = said(&cli(&exporter, &["check"]));
+    assert_eq!(status, 1);
+    assert!(err.contains("nonsense: is not a known key"), "{err}");
+    assert_alive(&exporter);
+}
+
+#[test]
+fn files_are_encrypted_with_the_master_key_and_come_back() {
+    let exporter = lonely().start();
+    let admin = std::process::Command::new(env!("CARGO_BIN_EXE_pgexporter-admin"))
+        .env("HOME", exporter.folder())
+        .args(["-P", "Sup3r-s3cret master!", "master-key"])
+        .output()
+        .unwrap();
+    assert!(admin.status.success(), "{admin:?}");
+    let plain = exporter.folder().join("plain");
+    fs::write(&plain, b"a secret\0of bytes").unwrap();
+    for size in ["none", "aes256", "aes192", "aes128"] {
+        let packed = format!("{size}.aes");
+        let (status, _, err) = said(&cli(&exporter, &["-E", size, "encrypt", "plain", &packed]));
+        assert_eq!(status, 0, "{err}");
+        let bytes = fs::read(exporter.folder().join(&packed)).unwrap();
+        assert_eq!(bytes.len(), 16 + 12 + 17 + 16);
+        let (status, _, err) = said(&cli(&exporter, &["-E", size, "decrypt", &packed]));
+        assert_eq!(status, 0, "{err}");
+        assert_eq!(
+            fs::read(exporter.folder().join(size)).unwrap(),
+            b"a secret\0of bytes"
+        );
+    }
+    // Nothing is overwritten, and what was touched is refused.
+    let (status, _, err) = said(&cli(&exporter, &["encrypt", "plain", "none"]));
+    assert!(status == 1 && err.contains("none"), "{err}");
+    let mut bytes = fs::read(exporter.folder().join("none.aes")).unwrap();
+    bytes[30] ^= 1;
+    fs::write(exporter.folder().join("bent.aes"), bytes).unwrap();
+    let (status, _, err) = said(&cli(&exporter, &["decrypt", "bent.aes"]));
+    assert!(status == 1 && err.contains("bent.aes"), "{err}");
+    assert!(!exporter.folder().join("bent").exists());
+    let (status, _, err) = said(&cli(&exporter, &["decrypt", "plain"]));
+    assert!(status == 2 && err.contains("name the file"), "{err}");
+}
