@@ -28,6 +28,15 @@ const TURNS: usize = 5;
 
 /// Measures this exporter and the others in turns. Returns their part of the page.
 pub fn measure(bench: &Bench) -> String {
+    let port = bench.server().port();
+    let database = format!("postgresql://{ROLE}@127.0.0.1:{port}/postgres?sslmode=disable");
+    let mut missing = Vec::new();
+    let peers: [(&str, Get); 2] = [
+        ("prometheus-postgres-exporter of Debian", debian),
+        ("pg_exporter 0.22, all collectors", pg_exporter),
+    ];
+    // To get one takes minutes, and a connection of ours would be idle for too long meanwhile.
+    let peers = peers.map(|(name, get)| (name, get()));
     let mut racers = vec![
         Racer::new(
             "pgexporter as it comes, costly collectors once a minute",
@@ -38,15 +47,8 @@ pub fn measure(bench: &Bench) -> String {
             Running::Ours(full(bench).start()),
         ),
     ];
-    let port = bench.server().port();
-    let database = format!("postgresql://{ROLE}@127.0.0.1:{port}/postgres?sslmode=disable");
-    let mut missing = Vec::new();
-    let peers: [(&str, Get); 2] = [
-        ("prometheus-postgres-exporter of Debian", debian),
-        ("pg_exporter 0.22, all collectors", pg_exporter),
-    ];
     for (name, command) in peers {
-        match command().and_then(|command| start(command, &database)) {
+        match command.and_then(|command| start(command, &database)) {
             Ok(running) => racers.push(Racer::new(name, running)),
             Err(error) => missing.push(format!("{name} could not be had: {error:#}\n")),
         }
