@@ -82,6 +82,12 @@ pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.get(at).copied().unwrap_or_default()
 }
 
+/// The median of ratios.
+pub fn middle(mut ratios: Vec<f64>) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios.get(ratios.len() / 2).copied().unwrap_or_default()
+}
+
 /// How many times `a` is `b`.
 pub fn ratio(a: Duration, b: Duration) -> f64 {
     a.as_secs_f64() / b.as_secs_f64().max(1e-9)

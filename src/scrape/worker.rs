@@ -174,7 +174,13 @@ impl Worker {
                 waiting = Some(order);
             }
         }
-        drop(connecting);
+        // One that is under way is let in and says goodbye: a server is not to wonder.
+        if let Some(attempt) = connecting
+            && attempt.began.borrow().is_some()
+            && let Ok((Ok(session), _)) = timeout(GOODBYE, attempt.result).await
+        {
+            self.session = Some(session);
+        }
         if let Some((_, settling)) = self.settling.take()
             && let Ok(Ok(session)) = timeout(GOODBYE, settling).await
         {
