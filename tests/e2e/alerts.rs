@@ -10,16 +10,8 @@ use crate::scene::{HOME, Scene, TEAMS, scene};
 #[ignore = "takes a cluster: make e2e"]
 fn prometheus_finds_the_pods_and_an_alert_fires_and_resolves() {
     let Some(scene) = scene() else { return };
-    let active = || {
-        scene
-            .query("pgexporter_postgresql_active == 1")
-            .unwrap_or_default()
-    };
-    assert!(
-        Scene::before(Duration::from_secs(90), || active().len() == 2),
-        "{:?}",
-        scene.query("up")
-    );
+    scene.observe();
+    let active = || scene.query("pgexporter_postgresql_active == 1").unwrap();
     for (namespace, name, _) in TEAMS {
         let server = format!("{namespace}/{name}");
         let found = active();

@@ -9,6 +9,7 @@ use crate::scene::scene;
 #[ignore = "takes a cluster: make e2e"]
 fn scraping_goes_on_while_the_api_server_is_stopped_for_a_minute() {
     let Some(scene) = scene() else { return };
+    scene.observe();
     scene.is_whole();
     let Some(node) = scene.cluster.node() else {
         eprintln!("skipped: the API server of KUBECONFIG is not ours to stop");

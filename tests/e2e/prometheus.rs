@@ -30,7 +30,7 @@ pub(crate) fn define(cluster: &Cluster) {
 }
 
 /// Starts the operator, and has it run a Prometheus.
-pub(crate) fn install(cluster: &Cluster) {
+fn install(cluster: &Cluster) {
     let program = programs::operator().unwrap_or_else(|error| panic!("{error:#}"));
     if let Some(node) = cluster.node() {
         let archives = images::monitoring().unwrap_or_else(|error| panic!("{error:#}"));
@@ -55,6 +55,23 @@ pub(crate) fn install(cluster: &Cluster) {
 }
 
 impl Scene {
+    /// Has a Prometheus in the cluster, which scrapes both targets.
+    pub(crate) fn observe(&self) {
+        self.observed.get_or_init(|| {
+            eprintln!("e2e: starting Prometheus and its operator");
+            install(&self.cluster);
+        });
+        let active = || self.query("pgexporter_postgresql_active == 1");
+        assert!(
+            Self::before(Duration::from_secs(120), || {
+                active().is_ok_and(|series| series.len() == 2)
+            }),
+            "{:?} {:?}",
+            active(),
+            self.query("up")
+        );
+    }
+
     /// What Prometheus' API answers.
     pub(crate) fn prometheus(&self, path: &str) -> Result<String, String> {
         let service = "/api/v1/namespaces/observe/services/prometheus-operated:9090/proxy";

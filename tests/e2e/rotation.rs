@@ -9,6 +9,7 @@ use crate::scene::{Scene, scene};
 #[ignore = "takes a cluster: make e2e"]
 fn a_rotated_password_costs_at_most_one_scrape_and_no_restart() {
     let Some(scene) = scene() else { return };
+    scene.observe();
     scene.is_whole();
     let pods = scene.own_pods();
     let begin = std::time::Instant::now();

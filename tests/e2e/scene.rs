@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::ops::Deref;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::prometheus::{self, INTERVAL};
+use crate::prometheus::{INTERVAL, define};
 use crate::support::chart::folder;
 use crate::support::cluster::{Cluster, possible};
 use crate::support::{Authority, Samples, images, within};
@@ -28,6 +28,8 @@ pub(crate) struct Scene {
     pub(crate) cluster: Cluster,
     /// From `helm install` to a ready pod.
     pub(crate) installed_after: Duration,
+    /// Prometheus, from the first test on that asks it.
+    pub(crate) observed: OnceLock<()>,
 }
 
 /// A team's server: namespace, name, major version.
@@ -74,7 +76,7 @@ impl Scene {
             cluster.apply(&namespace_of(namespace));
         }
         cluster.apply(&management());
-        prometheus::define(&cluster);
+        define(&cluster);
         let mut targets = Vec::new();
         // The servers come up while the chart is installed.
         let authority = Authority::new("billing");
@@ -88,6 +90,7 @@ impl Scene {
         let mut scene = Self {
             cluster,
             installed_after: Duration::ZERO,
+            observed: OnceLock::new(),
         };
         eprintln!("e2e: installing the chart");
         scene
@@ -105,8 +108,7 @@ impl Scene {
                 panic!("{said}\n{}", scene.pods());
             }
         }
-        eprintln!("e2e: the databases are ready; starting Prometheus and its operator");
-        prometheus::install(&scene.cluster);
+        eprintln!("e2e: the databases are ready");
         scene
     }
 

@@ -53,6 +53,7 @@ fn longest_gap(scene: &Scene, server: &str, seconds: u64) -> (f64, Vec<f64>) {
 #[ignore = "takes a cluster: make e2e"]
 fn three_pods_share_the_targets_and_neither_a_kill_nor_an_upgrade_loses_one() {
     let Some(scene) = scene() else { return };
+    scene.observe();
     scene.is_whole();
     scene
         .upgrade(&["--set=replicas=3"])
