@@ -8,8 +8,6 @@
 
 #[path = "e2e/alerts.rs"]
 mod alerts;
-#[path = "e2e/away.rs"]
-mod away;
 #[path = "e2e/install.rs"]
 mod install;
 #[path = "e2e/locked_down.rs"]
@@ -31,3 +29,5 @@ mod support;
 mod targets;
 #[path = "e2e/uninstall.rs"]
 mod uninstall;
+#[path = "e2e/without_api_server.rs"]
+mod without_api_server;

@@ -53,6 +53,8 @@ pub(super) const CONTROLLERS: [(&str, &[&str]); 2] = [
             "--service-account-private-key-file=accounts.key",
             "--root-ca-file=ca.crt",
             "--allocate-node-cidrs=false",
+            // A node that finds back to an API server that was stopped is not given up meanwhile.
+            "--node-monitor-grace-period=10m",
             "--authentication-kubeconfig=admin.kubeconfig",
             "--authorization-kubeconfig=admin.kubeconfig",
         ],

@@ -1,4 +1,5 @@
-//! The API server is away; the databases are still looked at.
+//! The API server is away; the databases are still looked at. It stands last: all parts of the
+//! cluster take a minute to find back to it.
 
 use std::time::{Duration, Instant};
 
