@@ -133,13 +133,17 @@ impl Scene {
         self.cluster.helm(&arguments)
     }
 
-    /// The names of the pods of the release.
+    /// The pods of the release, as `pod/NAME`, without those that are ending.
     pub(crate) fn own_pods(&self) -> Vec<String> {
         let selector = "app.kubernetes.io/instance=pgexporter";
-        let listed = self
-            .cluster
-            .kubectl(&["get", "pods", "-n", HOME, "-l", selector, "-o", "name"]);
-        listed.lines().map(str::to_owned).collect()
+        let arguments = ["get", "pods", "-n", HOME, "-l", selector, "-o", "json"];
+        let listed: Value = serde_json::from_str(&self.cluster.kubectl(&arguments)).unwrap();
+        let pods = listed["items"].as_array().unwrap();
+        pods.iter()
+            .map(|pod| &pod["metadata"])
+            .filter(|about| about["deletionTimestamp"].is_null())
+            .map(|about| format!("pod/{}", about["name"].as_str().unwrap()))
+            .collect()
     }
 
     /// What the pods of the release serve together, through the Service of each.
