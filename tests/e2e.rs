@@ -6,8 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stderr)]
 
-#[path = "e2e/alerts.rs"]
-mod alerts;
 #[path = "e2e/install.rs"]
 mod install;
 #[path = "e2e/locked_down.rs"]
@@ -22,6 +20,8 @@ mod refused;
 mod rotation;
 #[path = "e2e/scene.rs"]
 mod scene;
+#[path = "e2e/scraped.rs"]
+mod scraped;
 #[path = "e2e/shards.rs"]
 mod shards;
 mod support;

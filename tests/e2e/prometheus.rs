@@ -58,12 +58,14 @@ fn install(cluster: &Cluster) {
 }
 
 impl Scene {
-    /// Has a Prometheus in the cluster, which scrapes both targets.
+    /// Has a Prometheus in the cluster, without waiting for it.
+    pub(crate) fn install_prometheus(&self) {
+        eprintln!("e2e: starting Prometheus and its operator");
+        install(&self.cluster);
+    }
+
+    /// Waits until Prometheus has both targets.
     pub(crate) fn observe(&self) {
-        self.observed.get_or_init(|| {
-            eprintln!("e2e: starting Prometheus and its operator");
-            install(&self.cluster);
-        });
         let active = || self.query("pgexporter_postgresql_active == 1");
         assert!(
             Self::before(Duration::from_secs(120), || {
