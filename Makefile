@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-operator test bench bench-operator fmt lint docs
+.PHONY: help demo demo-operator test bench bench-operator install install-files fmt lint docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,29 @@ bench-operator: ## Measure a thousand targets in Kubernetes and write docs/perfo
 	$(CARGO) run --locked --example testbeds
 	QUICK=$(QUICK) $(CARGO) bench --locked --bench operator
 
+# Where `make install` puts what it installs; DESTDIR goes before all of it.
+PREFIX ?= /usr/local
+TARGET ?= target/release
+
+install: ## Build the three programs and install them with man pages and completions (PREFIX, DESTDIR)
+	$(CARGO) build --release --locked --bins
+	$(MAKE) install-files
+
+install-files:
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	install -m 755 $(addprefix $(TARGET)/,pgexporter pgexporter-cli pgexporter-admin) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	for program in pgexporter pgexporter-cli pgexporter-admin; do \
+	  install -m 644 docs/completions/$$program.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program && \
+	  install -m 644 docs/completions/_$$program $(DESTDIR)$(PREFIX)/share/zsh/site-functions && \
+	  install -m 644 docs/completions/$$program.fish \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d || exit 1; \
+	done
+
 fmt: ## Format the code
 	$(CARGO) fmt
 
@@ -36,7 +59,7 @@ lint: ## Check the format, and let clippy look
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 docs: ## Generate crds/, the chart's parts and the pages of docs/, and build the documentation of the code
-	UPDATE_DOCS=1 $(CARGO) test --locked --test configuration_docs --test metrics_docs
+	UPDATE_DOCS=1 $(CARGO) test --locked --test configuration_docs --test metrics_docs --test command_lines
 	$(CARGO) run --quiet --locked --example crdgen
 	$(CARGO) run --quiet --locked --example chartgen
 	UPDATE_DOCS=1 $(CARGO) test --locked --test chart golden

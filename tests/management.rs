@@ -11,6 +11,10 @@ mod commands;
 mod local;
 #[path = "management/remote.rs"]
 mod remote;
+#[path = "management/scrape.rs"]
+mod scrape;
+#[path = "management/watching.rs"]
+mod watching;
 #[path = "management/wire.rs"]
 mod wire;
 

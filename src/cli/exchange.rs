@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::arguments::{Format, Options};
 use super::endpoint::{Endpoint, Stream};
 use super::error::Failure;
+use super::progress::Progress;
 use crate::management::codec::{pack, unpack_answer};
 use crate::management::document::{Object, VERSION, request_document};
 use crate::management::frame::{self, Framing, PLAIN};
@@ -79,7 +80,10 @@ pub(super) fn ask(
         frame::frame(Framing::Json(compression, encryption), &packed)
     };
     let mut stream = endpoint.connect()?;
-    let (framing, bytes) = exchange(&mut *stream, &request).map_err(|error| no_answer(&error))?;
+    let waiting = Progress::begin(command.verb().name());
+    let answer = exchange(&mut *stream, &request);
+    drop(waiting);
+    let (framing, bytes) = answer.map_err(|error| no_answer(&error))?;
     let raw = match framing {
         Framing::Json(compression, encryption) if framing != PLAIN => {
             unpack_answer(&bytes, compression, encryption, &vault, LONGEST)
