@@ -1,10 +1,11 @@
 //! The command line of `kubectl pgexporter`: kubectl's own options, and the commands of
 //! `pgexporter-cli`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 
 use super::super::arguments::{Format, Verb};
 
@@ -21,8 +22,6 @@ pub(super) const SELECTOR: &str = "app.kubernetes.io/name=pgexporter";
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    mut_subcommand("encrypt", |one| one.hide(true)),
-    mut_subcommand("decrypt", |one| one.hide(true)),
     after_help = "What changes an exporter (shutdown, conf set, conf reload, clear prometheus, log \
                   level) needs --pod unless there is one pod alone.\n\n\
                   Needed rights in the namespace: get and list of pods; get and create of \
@@ -35,6 +34,28 @@ pub(super) struct Arguments {
     pub options: Options,
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+impl Arguments {
+    /// Reads a command line, the first word of which is the name of the program.
+    ///
+    /// # Errors
+    /// It makes no sense, or asks for help or the version.
+    pub(super) fn read(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        // What reads files of this machine, and what is for one exporter alone, is refused with a
+        // reason when it is asked for, and not offered.
+        let mut command = Self::command();
+        for name in ["encrypt", "decrypt"] {
+            command = command.mut_subcommand(name, |one| one.hide(true));
+        }
+        for name in ["status", "targets"] {
+            command = command
+                .mut_subcommand(name, |one| one.mut_arg("watch", |option| option.hide(true)));
+        }
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
 }
 
 /// Which pods, and how they are reached.
@@ -101,7 +122,7 @@ mod tests {
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(["kubectl-pgexporter"].iter().chain(words))
+        Arguments::read(["kubectl-pgexporter"].iter().chain(words).copied())
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The way to the API server: a kubeconfig, as kubectl finds it.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
@@ -8,7 +9,6 @@ use kube::{Client, Config};
 use super::super::error::Failure;
 use super::arguments::Options;
 use crate::security::tls::provider;
-use std::sync::Arc;
 
 /// A cluster, and the namespace that is asked about.
 pub(super) struct Cluster {

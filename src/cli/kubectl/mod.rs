@@ -19,7 +19,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use futures_util::StreamExt;
 
 use super::client::show;
@@ -45,7 +44,7 @@ pub(super) fn is_called(arguments: &[OsString]) -> bool {
 
 /// Runs the program with the arguments, the first of which is its own name.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match Arguments::read(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
