@@ -42,6 +42,7 @@ install-files:
 	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	install -m 755 $(addprefix $(TARGET)/,pgexporter pgexporter-cli pgexporter-admin) $(DESTDIR)$(PREFIX)/bin
+	ln -sf pgexporter-cli $(DESTDIR)$(PREFIX)/bin/kubectl-pgexporter
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	for program in pgexporter pgexporter-cli pgexporter-admin; do \
 	  install -m 644 docs/completions/$$program.bash \

@@ -99,6 +99,13 @@ fn what_is_installed_is_found_by_the_shell_and_completes() {
         .output()
         .unwrap();
     assert!(version.status.success());
+    // The same program, as kubectl looks for it.
+    let plugin = Command::new(usr.join("bin/kubectl-pgexporter"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(plugin.stdout).unwrap();
+    assert!(help.contains("Usage: kubectl pgexporter"), "{help}");
 
     // What a person sees who presses the tabulator twice.
     let completed = |words: &[&str]| {

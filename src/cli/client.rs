@@ -14,11 +14,15 @@ use super::arguments::{Arguments, Format, Options, Verb};
 use super::endpoint::Endpoint;
 use super::error::Failure;
 use super::style::{Style, Tone};
-use super::{check, crypt, exchange, print, say, watch};
+use super::{check, crypt, exchange, kubectl, print, say, watch};
 use crate::management::Command;
 
 /// Runs the program with the arguments, the first of which is its own name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if kubectl::is_called(&arguments) {
+        return kubectl::run(arguments);
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! The command lines.
 //!
-//! `pgexporter-admin` is [`admin`]; `pgexporter-cli` is [`client`]:
+//! `pgexporter-admin` is [`admin`]; `pgexporter-cli` is [`client`], and under the name
+//! `kubectl-pgexporter` it is `kubectl`:
 //!
 //! ```text
 //! arguments ─► Command ─► exchange (endpoint: Unix socket or TCP) ─► Answer ─► say, print
@@ -14,6 +15,7 @@ mod crypt;
 mod endpoint;
 mod error;
 mod exchange;
+mod kubectl;
 mod password;
 mod print;
 mod progress;

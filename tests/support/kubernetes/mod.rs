@@ -18,6 +18,7 @@
 mod assets;
 mod connection;
 mod deploy;
+pub mod kubelet;
 
 use std::fs::{self, File};
 use std::io::Write;
