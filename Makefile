@@ -3,10 +3,10 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-operator test bench bench-operator install install-files fmt lint docs
+.PHONY: help demo demo-operator test bench bench-operator bench-management fuzz install install-files fmt lint docs
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## See the metrics of a real PostgreSQL 18 until Ctrl-C (ONCE=1: show them and end)
 	$(CARGO) build --locked --bin pgexporter --example demo
@@ -27,6 +27,13 @@ bench: ## Measure a scrape and write docs/performance.md (QUICK=1: a look; PEERS
 bench-operator: ## Measure a thousand targets in Kubernetes and write docs/performance-operator.md (QUICK=1: a look)
 	$(CARGO) run --locked --example testbeds
 	QUICK=$(QUICK) $(CARGO) bench --locked --bench operator
+
+bench-management: ## Measure management and write docs/performance-management.md (QUICK=1: a look)
+	$(CARGO) run --locked --example testbeds
+	QUICK=$(QUICK) $(CARGO) bench --locked --bench management
+
+fuzz: ## Send every reader of what comes from outside bytes that nobody should send, a minute each
+	fuzz/run 60
 
 # Where `make install` puts what it installs; DESTDIR goes before all of it.
 PREFIX ?= /usr/local
@@ -58,6 +65,8 @@ fmt: ## Format the code
 lint: ## Check the format, and let clippy look
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
 
 docs: ## Generate crds/, the chart's parts and the pages of docs/, and build the documentation of the code
 	UPDATE_DOCS=1 $(CARGO) test --locked --test configuration_docs --test metrics_docs --test command_lines

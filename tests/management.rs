@@ -7,6 +7,8 @@ mod support;
 
 #[path = "management/commands.rs"]
 mod commands;
+#[path = "management/hostile.rs"]
+mod hostile;
 #[path = "management/local.rs"]
 mod local;
 #[path = "management/remote.rs"]
