@@ -12,7 +12,10 @@ use super::downloads::{cache, lock, run};
 
 /// Downloads Debian packages and unpacks them into `folder`, without installing them.
 pub fn apt_download(packages: &[&str], folder: &Path) -> Result<()> {
-    let names = packages.join(" ");
+    let names = match packages {
+        [first, _, _, _, ..] => format!("{first} and {} more packages", packages.len() - 1),
+        few => few.join(" "),
+    };
     let begin = Instant::now();
     eprintln!("{names}: downloading from the system's package mirror");
     let private = cache()?.join("apt");
@@ -106,4 +109,24 @@ pub fn system() -> Result<String> {
         value("ID").unwrap_or_default(),
         value("VERSION_ID").unwrap_or_default()
     ))
+}
+
+/// Writes `file`, to be laid over `/etc/ld.so.cache`: with it the programs that were unpacked into
+/// `folder` find their libraries, also where they start others with an environment of their own.
+///
+/// # Errors
+/// `ldconfig` fails.
+pub fn library_cache(folder: &Path, file: &Path) -> Result<()> {
+    let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let list = file.with_extension("conf");
+    let folder = folder.display();
+    fs::write(
+        &list,
+        format!("include /etc/ld.so.conf\n{folder}/usr/lib/{triplet}\n{folder}/lib/{triplet}\n"),
+    )?;
+    run(Command::new("/sbin/ldconfig")
+        .args(["-X", "-C"])
+        .arg(file)
+        .arg("-f")
+        .arg(list))
 }

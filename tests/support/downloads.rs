@@ -261,6 +261,12 @@ pub fn everything() -> Result<()> {
         "resource definitions".into(),
         Box::new(|| super::definitions::definitions().map(drop)),
     ));
+    if super::cluster::possible().is_ok() {
+        wanted.push((
+            "a cluster of one node".into(),
+            Box::new(super::cluster::prepare),
+        ));
+    }
 
     let failed: Vec<String> = std::thread::scope(|scope| {
         let running: Vec<_> = wanted

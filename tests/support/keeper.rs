@@ -43,6 +43,8 @@ while [ -n "$(inside)" ] && [ $turn -lt 400 ]; do
     turn=$((turn + 1))
 done
 rm -rf "$folder"
+# Control groups of a node that worked in it.
+find /sys/fs/cgroup/*/"${folder##*/}" -depth -type d -exec rmdir {} \; 2>/dev/null
 "#;
 
 /// A temporary folder and the shell that watches over it.

@@ -11,7 +11,7 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use super::super::certificates::Identity;
 
 /// The admin's connection, which trusts the server's authority alone.
-pub(super) struct Connection {
+pub(in super::super) struct Connection {
     url: String,
     authority: String,
     identity: Identity,
@@ -19,7 +19,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(port: u16, authority: &str, identity: &Identity) -> Self {
+    pub(in super::super) fn new(port: u16, authority: &str, identity: &Identity) -> Self {
         let certificate = |pem: &str| Certificate::from_pem(pem.as_bytes()).expect("a certificate");
         let key = PrivateKey::from_pem(identity.key.as_bytes()).expect("a key");
         let tls = TlsConfig::builder()
@@ -47,7 +47,7 @@ impl Connection {
     }
 
     /// Status and body.
-    pub(super) fn get(&self, path: &str) -> Result<(u16, String), String> {
+    pub(in super::super) fn get(&self, path: &str) -> Result<(u16, String), String> {
         let mut answer = self
             .agent
             .get(format!("{}{path}", self.url))
@@ -63,7 +63,7 @@ impl Connection {
     }
 
     /// A kubeconfig of the admin.
-    pub(super) fn kubeconfig(&self) -> String {
+    pub(in super::super) fn kubeconfig(&self) -> String {
         let user = json!({
             "client-certificate-data": BASE64_STANDARD.encode(&self.identity.certificate),
             "client-key-data": BASE64_STANDARD.encode(&self.identity.key),
@@ -72,7 +72,7 @@ impl Connection {
     }
 
     /// A kubeconfig of whoever has the token.
-    pub(super) fn kubeconfig_with(&self, token: &str, namespace: &str) -> String {
+    pub(in super::super) fn kubeconfig_with(&self, token: &str, namespace: &str) -> String {
         self.kubeconfig_of(&json!({ "token": token }), namespace)
     }
 

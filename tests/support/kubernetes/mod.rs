@@ -15,8 +15,8 @@
 //! }
 //! ```
 
-mod assets;
-mod connection;
+pub(super) mod assets;
+pub(super) mod connection;
 mod deploy;
 pub mod kubelet;
 

@@ -2,6 +2,7 @@
 
 pub mod dashboards;
 mod grafana;
+pub mod programs;
 
 use std::collections::BTreeSet;
 

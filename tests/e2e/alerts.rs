@@ -1,0 +1,73 @@
+//! Prometheus finds the pods by the chart's ServiceMonitor, and its alerts by the PrometheusRule.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::scene::{HOME, Scene, TEAMS, scene};
+
+#[test]
+#[ignore = "takes a cluster: make e2e"]
+fn prometheus_finds_the_pods_and_an_alert_fires_and_resolves() {
+    let Some(scene) = scene() else { return };
+    scene.observe();
+    let active = || scene.query("pgexporter_postgresql_active == 1").unwrap();
+    for (namespace, name, _) in TEAMS {
+        let server = format!("{namespace}/{name}");
+        let found = active();
+        let labels = &found
+            .iter()
+            .find(|series| series.labels["server"] == server)
+            .unwrap_or_else(|| panic!("no {server}: {found:?}"))
+            .labels;
+        assert_eq!(labels["namespace"], HOME, "{labels:?}");
+        assert!(labels["pod"].starts_with("pgexporter-"), "{labels:?}");
+    }
+    // Each pod once.
+    assert_eq!(
+        scene.query("up{job=\"pgexporter\"}").unwrap().len(),
+        scene.own_pods().len()
+    );
+
+    let rules: Value = serde_json::from_str(&scene.prometheus("/api/v1/rules").unwrap()).unwrap();
+    let loaded: Vec<&Value> = rules["data"]["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+        .collect();
+    let shipped = crate::support::monitoring::alerts().unwrap();
+    assert_eq!(loaded.len(), shipped.len());
+    let healthy = |rules: &[&Value]| rules.iter().all(|rule| rule["lastError"].is_null());
+    assert!(healthy(&loaded), "{loaded:?}");
+
+    // The team takes its server away.
+    let down = || {
+        scene.alerts().into_iter().find(|alert| {
+            alert["labels"]["alertname"] == "PostgreSQLDown"
+                && alert["labels"]["server"] == "shop/orders"
+        })
+    };
+    assert!(down().is_none(), "{:?}", down());
+    let scale = |replicas: &str| {
+        let arguments = ["scale", "-n", "shop", "statefulset/orders", replicas];
+        scene.cluster.kubectl(&arguments);
+    };
+    scale("--replicas=0");
+    let fires = || down().is_some_and(|alert| alert["state"] == "firing");
+    let fired = Scene::before(Duration::from_secs(180), fires);
+    let seen = scene.alerts();
+    scale("--replicas=1");
+    assert!(fired, "{seen:?}");
+    let others = seen
+        .iter()
+        .filter(|alert| alert["state"] == "firing")
+        .all(|alert| alert["labels"]["server"] == "shop/orders");
+    assert!(others, "{seen:?}");
+    assert!(
+        Scene::before(Duration::from_secs(60), || down().is_none()),
+        "{:?}",
+        down()
+    );
+    scene.is_whole();
+}

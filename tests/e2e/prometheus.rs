@@ -1,0 +1,139 @@
+//! A Prometheus in the cluster, by its operator, and what it has seen.
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::scene::Scene;
+use crate::support::cluster::Cluster;
+use crate::support::definitions::definitions;
+use crate::support::images;
+use crate::support::monitoring::programs;
+use crate::support::prometheus::{Series, series};
+
+/// How often the release's pods are scraped here.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Installs what the chart makes objects of.
+pub(crate) fn define(cluster: &Cluster) {
+    let folder = definitions().unwrap_or_else(|error| panic!("{error:#}"));
+    for file in fs::read_dir(folder).unwrap().flatten() {
+        if file
+            .file_name()
+            .to_string_lossy()
+            .starts_with("monitoring.coreos.com")
+        {
+            cluster.apply(&fs::read_to_string(file.path()).unwrap());
+        }
+    }
+}
+
+/// Starts the operator, and has it run a Prometheus.
+fn install(cluster: &Cluster) {
+    let program = programs::operator().unwrap_or_else(|error| panic!("{error:#}"));
+    if let Some(node) = cluster.node() {
+        let archives = images::monitoring().unwrap_or_else(|error| panic!("{error:#}"));
+        node.import(&archives)
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        let reloader = format!("--prometheus-config-reloader={}", images::CONFIG_RELOADER);
+        let arguments = [
+            "--kubeconfig=admin.kubeconfig",
+            "--log-level=info",
+            "--web.listen-address=127.0.0.1:8081",
+            &reloader,
+        ];
+        node.beside(&program.join("operator"), &arguments)
+            .unwrap_or_else(|error| panic!("{error:#}"));
+    }
+    let text = fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/e2e/prometheus.yaml"
+    ))
+    .unwrap();
+    cluster.apply(&text.replace("IMAGE", images::PROMETHEUS));
+}
+
+impl Scene {
+    /// Has a Prometheus in the cluster, which scrapes both targets.
+    pub(crate) fn observe(&self) {
+        self.observed.get_or_init(|| {
+            eprintln!("e2e: starting Prometheus and its operator");
+            install(&self.cluster);
+        });
+        let active = || self.query("pgexporter_postgresql_active == 1");
+        assert!(
+            Self::before(Duration::from_secs(120), || {
+                active().is_ok_and(|series| series.len() == 2)
+            }),
+            "{:?} {:?}",
+            active(),
+            self.query("up")
+        );
+    }
+
+    /// What Prometheus' API answers.
+    pub(crate) fn prometheus(&self, path: &str) -> Result<String, String> {
+        let service = "/api/v1/namespaces/observe/services/prometheus-operated:9090/proxy";
+        self.cluster
+            .try_kubectl(&["get", "--raw", &format!("{service}{path}")])
+    }
+
+    /// The series that a query has now.
+    pub(crate) fn query(&self, expr: &str) -> Result<Vec<Series>, String> {
+        series(&self.prometheus(&format!("/api/v1/query?query={}", encoded(expr)))?)
+    }
+
+    /// The raw samples of a selector in a time that ends now: for each series its labels and the
+    /// values in turn.
+    pub(crate) fn samples(&self, selector: &str, seconds: u64) -> Vec<(Value, Vec<(f64, f64)>)> {
+        let path = format!(
+            "/api/v1/query?query={}",
+            encoded(&format!("{selector}[{seconds}s]"))
+        );
+        let answer = self.prometheus(&path).unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let all = answer["data"]["result"].as_array().unwrap().clone();
+        all.into_iter()
+            .map(|one| {
+                let values = one["values"].as_array().unwrap();
+                let pairs = values
+                    .iter()
+                    .map(|pair| {
+                        let value = pair[1].as_str().unwrap().parse().unwrap();
+                        (pair[0].as_f64().unwrap(), value)
+                    })
+                    .collect();
+                (one["metric"].clone(), pairs)
+            })
+            .collect()
+    }
+
+    /// The alerts that are pending or firing, as Prometheus lists them.
+    pub(crate) fn alerts(&self) -> Vec<Value> {
+        let answer = self.prometheus("/api/v1/alerts").unwrap_or_default();
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        answer["data"]["alerts"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64()
+}
+
+/// As a value in a URL.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => (byte as char).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

@@ -1,0 +1,123 @@
+//! Three pods share the targets. One dies; then all are replaced by an upgrade.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::prometheus::{INTERVAL, now};
+use crate::scene::{HOME, Scene, TEAMS, scene};
+
+/// Which pod scrapes which target, by what the pods serve.
+fn owners(scene: &Scene) -> BTreeMap<String, Vec<String>> {
+    let mut owners = BTreeMap::new();
+    for pod in scene.own_pods() {
+        let pod = pod.trim_start_matches("pod/");
+        let path = format!("/api/v1/namespaces/{HOME}/pods/{pod}:5002/proxy/metrics");
+        let text = scene.cluster.try_kubectl(&["get", "--raw", &path]);
+        let Ok(text) = text else { continue };
+        for sample in crate::support::Samples::parse(&text).all("pgexporter_postgresql_active") {
+            if sample.value > 0.0 {
+                let server = sample.labels["server"].clone();
+                owners
+                    .entry(server)
+                    .or_insert_with(Vec::new)
+                    .push(pod.to_owned());
+            }
+        }
+    }
+    owners
+}
+
+/// Whether each target is scraped, by one pod.
+fn shared(owners: &BTreeMap<String, Vec<String>>) -> bool {
+    owners.len() == TEAMS.len() && owners.values().all(|pods| pods.len() == 1)
+}
+
+/// The longest time without a good sample of a target, of all pods together.
+fn longest_gap(scene: &Scene, server: &str, seconds: u64) -> (f64, Vec<f64>) {
+    let selector = format!("pgexporter_postgresql_active{{server=\"{server}\"}}");
+    let mut times: Vec<f64> = scene
+        .samples(&selector, seconds)
+        .into_iter()
+        .flat_map(|(_, values)| values)
+        .filter(|(_, value)| *value > 0.0)
+        .map(|(time, _)| time)
+        .collect();
+    times.sort_by(f64::total_cmp);
+    assert!(times.len() > 2, "{server}: {times:?}");
+    let inner = times.windows(2).map(|pair| pair[1] - pair[0]);
+    let gap = inner.fold(now() - times[times.len() - 1], f64::max);
+    (gap, times)
+}
+
+#[test]
+#[ignore = "takes a cluster: make e2e"]
+fn three_pods_share_the_targets_and_neither_a_kill_nor_an_upgrade_loses_one() {
+    let Some(scene) = scene() else { return };
+    scene.observe();
+    scene.is_whole();
+    scene
+        .upgrade(&["--set=replicas=3"])
+        .unwrap_or_else(|said| panic!("{said}"));
+    assert_eq!(scene.own_pods().len(), 3);
+    assert!(
+        Scene::soon(|| shared(&owners(&scene))),
+        "{:?}",
+        owners(&scene)
+    );
+
+    let victim = owners(&scene)["shop/orders"][0].clone();
+    let begin = Instant::now();
+    scene.cluster.kubectl(&[
+        "delete",
+        "pod",
+        "-n",
+        HOME,
+        &victim,
+        "--grace-period=0",
+        "--force",
+    ]);
+    let whole = || {
+        let owners = owners(&scene);
+        shared(&owners) && !owners.values().flatten().any(|pod| *pod == victim)
+    };
+    assert!(Scene::soon(whole), "{:?}", owners(&scene));
+    assert!(
+        begin.elapsed() <= Duration::from_secs(30),
+        "{:?}",
+        begin.elapsed()
+    );
+    let ready = [
+        "rollout",
+        "status",
+        "-n",
+        HOME,
+        "deployment/pgexporter",
+        "--timeout=60s",
+    ];
+    scene.cluster.kubectl(&ready);
+
+    // All pods are replaced, one after the other.
+    std::thread::sleep(2 * INTERVAL);
+    let (begin, before) = (Instant::now(), scene.own_pods());
+    let values = ["--set=replicas=3", "--set=podAnnotations.upgraded=yes"];
+    scene
+        .upgrade(&values)
+        .unwrap_or_else(|said| panic!("{said}"));
+    assert!(
+        Scene::soon(|| {
+            let after = scene.own_pods();
+            after.len() == 3 && after.iter().all(|pod| !before.contains(pod))
+        }),
+        "{before:?} {:?}",
+        scene.own_pods()
+    );
+    std::thread::sleep(2 * INTERVAL);
+    let seconds = begin.elapsed().as_secs();
+    let gaps = TEAMS
+        .map(|(namespace, name, _)| longest_gap(&scene, &format!("{namespace}/{name}"), seconds));
+    scene.upgrade(&[]).unwrap_or_else(|said| panic!("{said}"));
+    // One that is missed is two intervals without a sample; half of one for the clock.
+    let limit = 2.5 * INTERVAL.as_secs_f64();
+    assert!(gaps.iter().all(|(gap, _)| *gap <= limit), "{gaps:?}");
+    scene.is_whole();
+}

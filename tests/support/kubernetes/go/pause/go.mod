@@ -1,0 +1,3 @@
+module pgexporter.test/pause
+
+go 1.24.0
