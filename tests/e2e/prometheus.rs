@@ -38,7 +38,10 @@ fn install(cluster: &Cluster) {
             .unwrap_or_else(|error| panic!("{error:#}"));
         let reloader = format!("--prometheus-config-reloader={}", images::CONFIG_RELOADER);
         let arguments = [
-            "--kubeconfig=admin.kubeconfig",
+            "--apiserver=https://127.0.0.1:6443",
+            "--ca-file=ca.crt",
+            "--cert-file=admin.crt",
+            "--key-file=admin.key",
             "--log-level=info",
             "--web.listen-address=127.0.0.1:8081",
             &reloader,
