@@ -31,7 +31,7 @@ pub struct Kubelet<'a> {
 /// # Errors
 /// It is not in the cache and cannot be built.
 pub fn program() -> anyhow::Result<PathBuf> {
-    let folder = entry(&format!("kubelet-exec-{KUBERNETES}"), |folder| {
+    let folder = entry(&format!("exec-of-kubelet-{KUBERNETES}"), |folder| {
         Build {
             what: &format!("the exec of a kubelet {KUBERNETES}"),
             duration: "1 minute or more",
