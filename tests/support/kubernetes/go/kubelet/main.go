@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	protocols "k8s.io/apimachinery/pkg/util/remotecommand"
 	"k8s.io/client-go/tools/remotecommand"
 	streaming "k8s.io/kubelet/pkg/cri/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
@@ -66,8 +67,7 @@ func main() {
 			return
 		}
 		one := container{environment: strings.Split(strings.TrimSpace(string(text)), "\n")}
-		protocols := []string{"v5.channel.k8s.io", "v4.channel.k8s.io"}
-		streaming.ServeExec(writer, request, one, pod, "", name, request.URL.Query()["command"], options, time.Hour, 30*time.Second, protocols)
+		streaming.ServeExec(writer, request, one, pod, "", name, request.URL.Query()["command"], options, time.Hour, 30*time.Second, protocols.SupportedStreamingProtocols)
 	})
 	log.Fatal(http.ListenAndServeTLS(address, certificate, key, handler))
 }
