@@ -181,7 +181,11 @@ fn a_kubeconfig_that_leads_nowhere_says_what_it_lacks() {
         path
     };
     let no_current = text.replace("\"current-context\":\"test\"", "\"current-context\":\"\"");
-    tell(&write(no_current), &[], &["it has: test"]);
+    tell(
+        &write(no_current),
+        &[],
+        &["no current context", "--context; it has: test"],
+    );
     // Nobody listens on port 1.
     let away = text.replace(&api().url(), "https://127.0.0.1:1");
     tell(

@@ -107,10 +107,10 @@ fn unusable(error: &KubeconfigError, names: &[String]) -> String {
         names => names.join(", "),
     };
     match error {
-        KubeconfigError::LoadContext(name) => {
+        KubeconfigError::LoadContext(name) if !name.is_empty() => {
             format!("the kubeconfig has no context {name}; it has: {names}")
         }
-        KubeconfigError::CurrentContextNotSet => format!(
+        KubeconfigError::LoadContext(_) | KubeconfigError::CurrentContextNotSet => format!(
             "the kubeconfig has no current context: choose one with --context; it has: {names}"
         ),
         error => format!("the kubeconfig cannot be used: {error}"),

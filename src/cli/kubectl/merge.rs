@@ -114,7 +114,7 @@ fn text(merged: &mut Merged, answers: &[(String, Answer)], pods: Vec<Value>, com
         let said = say::text(answer, command, Style::of_output());
         let lines = said.err.into_iter().map(|line| (pod.clone(), line));
         merged.err.extend(lines);
-        if alone {
+        if alone || said.out.is_empty() {
             merged.out.push_str(&said.out);
             continue;
         }

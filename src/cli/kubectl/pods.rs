@@ -85,7 +85,14 @@ pub(super) fn refused(error: &kube::Error, cluster: &Cluster) -> String {
             status.message
         ),
         kube::Error::Api(status) => format!("the API server says: {}", status.message),
-        error => format!("the API server {server} cannot be asked: {}", told(error)),
+        error => {
+            let why = match error {
+                // The library's own words for it say nothing.
+                kube::Error::Service(cause) => told(&**cause),
+                error => told(error),
+            };
+            format!("the API server {server} cannot be asked: {why}")
+        }
     }
 }
 

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::super::certificates::Authority;
 use super::super::downloads::entry;
@@ -31,7 +34,10 @@ pub struct Kubelet<'a> {
 /// # Errors
 /// It is not in the cache and cannot be built.
 pub fn program() -> anyhow::Result<PathBuf> {
-    let folder = entry(&format!("exec-of-kubelet-{KUBERNETES}"), |folder| {
+    // It is our own, and changes without its version.
+    let source = Sha256::digest(include_bytes!("go/kubelet/main.go"));
+    let source = BASE64_URL_SAFE_NO_PAD.encode(&source[..6]);
+    let folder = entry(&format!("kubelet-exec-{KUBERNETES}-{source}"), |folder| {
         Build {
             what: &format!("the exec of a kubelet {KUBERNETES}"),
             duration: "1 minute or more",
