@@ -3,10 +3,10 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-operator test e2e image sbom bench bench-operator fmt lint docs
+.PHONY: help demo demo-operator test e2e image sbom bench bench-operator bench-management fuzz install install-files fmt lint docs
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## See the metrics of a real PostgreSQL 18 until Ctrl-C (ONCE=1: show them and end)
 	$(CARGO) build --locked --bin pgexporter --example demo
@@ -35,15 +35,48 @@ bench-operator: ## Measure a thousand targets in Kubernetes and write docs/perfo
 	$(CARGO) run --locked --example testbeds
 	QUICK=$(QUICK) $(CARGO) bench --locked --bench operator
 
+bench-management: ## Measure management and write docs/performance-management.md (QUICK=1: a look)
+	$(CARGO) run --locked --example testbeds
+	QUICK=$(QUICK) $(CARGO) bench --locked --bench management
+
+fuzz: ## Send every reader of what comes from outside bytes that nobody should send, a minute each
+	fuzz/run 60
+
+# Where `make install` puts what it installs; DESTDIR goes before all of it.
+PREFIX ?= /usr/local
+TARGET ?= target/release
+
+install: ## Build the three programs and install them with man pages and completions (PREFIX, DESTDIR)
+	$(CARGO) build --release --locked --bins
+	$(MAKE) install-files
+
+install-files:
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	install -m 755 $(addprefix $(TARGET)/,pgexporter pgexporter-cli pgexporter-admin) $(DESTDIR)$(PREFIX)/bin
+	ln -sf pgexporter-cli $(DESTDIR)$(PREFIX)/bin/kubectl-pgexporter
+	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	for program in pgexporter pgexporter-cli pgexporter-admin; do \
+	  install -m 644 docs/completions/$$program.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program && \
+	  install -m 644 docs/completions/_$$program $(DESTDIR)$(PREFIX)/share/zsh/site-functions && \
+	  install -m 644 docs/completions/$$program.fish \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d || exit 1; \
+	done
+
 fmt: ## Format the code
 	$(CARGO) fmt
 
 lint: ## Check the format, and let clippy look
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
 
 docs: ## Generate crds/, the chart's parts and the pages of docs/, and build the documentation of the code
-	UPDATE_DOCS=1 $(CARGO) test --locked --test configuration_docs --test metrics_docs
+	UPDATE_DOCS=1 $(CARGO) test --locked --test configuration_docs --test metrics_docs --test command_lines
 	$(CARGO) run --quiet --locked --example crdgen
 	$(CARGO) run --quiet --locked --example chartgen
 	UPDATE_DOCS=1 $(CARGO) test --locked --test chart golden

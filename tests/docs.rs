@@ -206,23 +206,3 @@ fn the_examples_of_metrics_give_samples_on_real_servers() {
         exporter.log()
     );
 }
-
-#[test]
-fn every_reason_of_a_condition_has_its_place_on_the_page_of_troubleshooting() {
-    let page = fs::read_to_string(format!("{ROOT}/docs/troubleshooting.md")).unwrap();
-    let mut reasons = Vec::new();
-    for file in ["conditions", "refusal"] {
-        let source = fs::read_to_string(format!("{ROOT}/src/kubernetes/{file}.rs")).unwrap();
-        for line in source.lines().filter(|line| line.contains("Reason::")) {
-            let name = line
-                .split("=> \"")
-                .nth(1)
-                .and_then(|rest| rest.split('"').next());
-            reasons.extend(name.map(str::to_owned));
-        }
-    }
-    assert!(reasons.len() > 20, "{reasons:?}");
-    for reason in reasons {
-        assert!(page.contains(&format!("\n### {reason}\n\n")), "{reason}");
-    }
-}

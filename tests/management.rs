@@ -7,10 +7,16 @@ mod support;
 
 #[path = "management/commands.rs"]
 mod commands;
+#[path = "management/hostile.rs"]
+mod hostile;
 #[path = "management/local.rs"]
 mod local;
 #[path = "management/remote.rs"]
 mod remote;
+#[path = "management/scrape.rs"]
+mod scrape;
+#[path = "management/watching.rs"]
+mod watching;
 #[path = "management/wire.rs"]
 mod wire;
 

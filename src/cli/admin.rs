@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::password::{PasswordError, ask_twice, generate, read_line};
@@ -145,6 +145,12 @@ impl AdminError {
 struct Outcome {
     text: String,
     response: serde_json::Map<String, Value>,
+}
+
+/// Its command line.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the program with the arguments, the first of which is its own name.

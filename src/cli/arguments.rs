@@ -1,6 +1,7 @@
 //! The command line of `pgexporter-cli`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -174,7 +175,13 @@ pub(super) enum Verb {
     },
     /// List the servers with their state, as a table
     #[command(disable_help_flag = true)]
-    Targets,
+    Targets(Watch),
+    /// Scrape a server once, query by query, and tell what each takes
+    #[command(disable_help_flag = true)]
+    Scrape {
+        /// Its name, as `targets` lists it
+        server: String,
+    },
     /// Change the level of the log until the next reload
     #[command(
         disable_help_flag = true,
@@ -199,8 +206,25 @@ pub(super) enum Verb {
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
+    #[command(flatten)]
+    pub watch: Watch,
     #[command(subcommand)]
     pub more: Option<StatusMore>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// Show the table of the servers again every so many seconds, 2 without a number
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub watch: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -285,15 +309,25 @@ pub(super) struct Check {
 }
 
 impl Verb {
+    /// How often it is asked again; `None`: once.
+    pub(super) fn watch(&self) -> Option<Duration> {
+        let (Verb::Status(Status { watch, .. }) | Verb::Targets(watch)) = self else {
+            return None;
+        };
+        watch
+            .watch
+            .map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
     /// What the exporter is asked; `None` for what is done here.
     pub(super) fn command(&self) -> Option<Command> {
         Some(match self {
             Verb::Ping => Command::Ping,
             Verb::Shutdown => Command::Shutdown,
-            Verb::Status(Status { more: None }) => Command::Status,
-            Verb::Status(Status {
-                more: Some(StatusMore::Details),
-            }) => Command::StatusDetails,
+            Verb::Status(status) => match status.more {
+                None => Command::Status,
+                Some(StatusMore::Details) => Command::StatusDetails,
+            },
             Verb::Conf { verb } => match verb {
                 Conf::Reload => Command::Reload,
                 Conf::Ls => Command::ConfLs,
@@ -306,7 +340,10 @@ impl Verb {
             Verb::Clear {
                 verb: Clear::Prometheus,
             } => Command::ClearPrometheus,
-            Verb::Targets => Command::Targets,
+            Verb::Targets(_) => Command::Targets,
+            Verb::Scrape { server } => Command::Scrape {
+                server: server.clone(),
+            },
             Verb::Log {
                 verb: Log::Level { level },
             } => Command::LogLevel {

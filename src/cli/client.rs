@@ -8,16 +8,21 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 
 use super::arguments::{Arguments, Format, Options, Verb};
 use super::endpoint::Endpoint;
 use super::error::Failure;
-use super::{check, crypt, exchange, print, say};
+use super::style::{Style, Tone};
+use super::{check, crypt, exchange, kubectl, print, say, watch};
 use crate::management::Command;
 
 /// Runs the program with the arguments, the first of which is its own name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if kubectl::is_called(&arguments) {
+        return kubectl::run(arguments);
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -44,7 +49,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Its command line.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Arguments::command()
+}
+
 fn carry_out(options: &Options, verb: &Verb) -> Result<(), Failure> {
+    if let Some(every) = verb.watch() {
+        return watch::servers(options, every);
+    }
     match (verb, verb.command()) {
         (_, Some(command)) => ask(options, &command),
         (Verb::Check(files), None) => check::offline(options, files),
@@ -65,7 +79,7 @@ fn ask(options: &Options, command: &Command) -> Result<(), Failure> {
         Some(Format::Json) => print::as_json(&answer, command),
         Some(Format::Raw) => String::from_utf8_lossy(&answer.raw).into_owned() + "\n",
         Some(Format::Text) | None => {
-            let said = say::text(&answer, command);
+            let said = say::text(&answer, command, Style::of_output());
             reasons = said.err;
             said.out
         }
@@ -84,23 +98,23 @@ fn ask(options: &Options, command: &Command) -> Result<(), Failure> {
     Err(Failure::Refused(reasons))
 }
 
-/// Prints an answer. A reader that hung up has enough.
-fn show(text: &str) -> Result<(), Failure> {
+/// Prints an answer. A reader that hung up has enough: then it is false.
+pub(super) fn show(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Refused(vec![format!(
-                "the answer cannot be printed: {error}"
-            )]))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Refused(vec![format!(
+            "the answer cannot be printed: {error}"
+        )])),
     }
 }
 
 /// Says what is wrong, and writes it to the log file if there is to be one.
 fn complain(options: &Options, lines: &[&str]) {
+    let name = Style::of_errors().paint(Some(Tone::Bad), "pgexporter-cli:");
     for line in lines {
-        let _ = writeln!(io::stderr(), "pgexporter-cli: {line}");
+        let _ = writeln!(io::stderr(), "{name} {line}");
     }
     let Some(path) = &options.logfile else { return };
     if lines.is_empty() {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::arguments::{Format, Options};
 use super::endpoint::{Endpoint, Stream};
 use super::error::Failure;
+use super::progress::Progress;
 use crate::management::codec::{pack, unpack_answer};
 use crate::management::document::{Object, VERSION, request_document};
 use crate::management::frame::{self, Framing, PLAIN};
@@ -14,7 +15,7 @@ use crate::management::{Command, Compression, Encryption};
 use crate::security::{Environment, Vault};
 
 /// Whatever is longer is no answer of an exporter: 10,000 servers have some 10 MB.
-const LONGEST: usize = 64 << 20;
+pub(super) const LONGEST: usize = 64 << 20;
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ pub(super) fn ask(
     command: &Command,
 ) -> Result<Answer, Failure> {
     let (compression, encryption) = (options.compress.method(), options.encrypt.method());
-    let header = header(options, command, compression, encryption);
+    let header = header(options.format, command, compression, encryption);
     let vault = Vault::new(Environment::of_process().home.as_deref());
     let plain = (compression, encryption) == (Compression::None, Encryption::None);
     let request = if plain {
@@ -79,7 +80,10 @@ pub(super) fn ask(
         frame::frame(Framing::Json(compression, encryption), &packed)
     };
     let mut stream = endpoint.connect()?;
-    let (framing, bytes) = exchange(&mut *stream, &request).map_err(|error| no_answer(&error))?;
+    let waiting = Progress::begin(command.verb().name());
+    let answer = exchange(&mut *stream, &request);
+    drop(waiting);
+    let (framing, bytes) = answer.map_err(|error| no_answer(&error))?;
     let raw = match framing {
         Framing::Json(compression, encryption) if framing != PLAIN => {
             unpack_answer(&bytes, compression, encryption, &vault, LONGEST)
@@ -87,6 +91,23 @@ pub(super) fn ask(
         }
         _ => bytes,
     };
+    read(raw, header)
+}
+
+/// The answer that another command line printed with `-F raw`, with a header of our own.
+///
+/// # Errors
+/// It is none.
+pub(super) fn answer_of(
+    format: Option<Format>,
+    command: &Command,
+    raw: Vec<u8>,
+) -> Result<Answer, Failure> {
+    let header = header(format, command, Compression::None, Encryption::None);
+    read(raw, header)
+}
+
+fn read(raw: Vec<u8>, header: Object) -> Result<Answer, Failure> {
     match serde_json::from_slice(&raw) {
         Ok(Value::Object(mut document)) => {
             document.insert("Header".to_owned(), Value::Object(header));
@@ -99,7 +120,7 @@ pub(super) fn ask(
 }
 
 fn header(
-    options: &Options,
+    format: Option<Format>,
     command: &Command,
     compression: Compression,
     encryption: Encryption,
@@ -107,7 +128,7 @@ fn header(
     let now = jiff::ZonedDateTime::now()
         .strftime("%Y%m%d%H%M%S")
         .to_string();
-    let output = match options.format {
+    let output = match format {
         Some(Format::Json) => 1,
         Some(Format::Raw) => 2,
         _ => 0,

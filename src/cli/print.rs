@@ -24,7 +24,7 @@ pub(super) fn tree_of(object: &Object) -> String {
 }
 
 /// With the header's numbers by name, where the C program does so.
-fn named(answer: &Answer, command: &Command) -> Object {
+pub(super) fn named(answer: &Answer, command: &Command) -> Object {
     let mut document = answer.document.clone();
     let verb = command.verb();
     let by_name = match verb {

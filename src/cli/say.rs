@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::exchange::Answer;
+use super::style::Style;
 use super::{print, table};
 use crate::management::document::Object;
 use crate::management::{Command, Verb};
@@ -15,7 +16,7 @@ pub(super) struct Said {
 }
 
 /// The answer in text.
-pub(super) fn text(answer: &Answer, command: &Command) -> Said {
+pub(super) fn text(answer: &Answer, command: &Command, style: Style) -> Said {
     let response = answer.response();
     match command.verb() {
         Verb::ConfSet | Verb::LogLevel => change(answer, command),
@@ -29,11 +30,18 @@ pub(super) fn text(answer: &Answer, command: &Command) -> Said {
         },
         Verb::ConfGet if answer.is_good() => setting(response, command),
         Verb::Targets if answer.is_good() => Said {
-            out: table::servers(response),
+            out: table::servers(response, style),
             ..Said::default()
         },
+        Verb::Scrape if response.contains_key("Queries") => Said {
+            out: table::scrape(response, style),
+            err: match answer.is_good() {
+                true => Vec::new(),
+                false => vec![answer.message()],
+            },
+        },
         Verb::Check => Said {
-            out: table::check(response),
+            out: table::check(response, style),
             err: match answer.is_good() {
                 true => Vec::new(),
                 false if response.contains_key("Problems") => lines(response, "Problems"),

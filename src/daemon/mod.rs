@@ -13,6 +13,17 @@ mod steward;
 
 pub use start::main;
 
+/// The command lines of the three programs, for pages and completions that are made from them.
+#[must_use]
+pub fn command_lines() -> [clap::Command; 3] {
+    use clap::CommandFactory as _;
+    [
+        arguments::Arguments::command(),
+        crate::cli::client::command_line(),
+        crate::cli::admin::command_line(),
+    ]
+}
+
 /// Systemd may not listen any more; the program goes on without it.
 fn tell(result: std::io::Result<()>) {
     if let Err(error) = result {

@@ -3,16 +3,19 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::info;
 
 use super::reload::State;
 use crate::config::{self, SetError};
 use crate::management::{
-    Change, CheckReport, CheckedServer, Control, LastError, Reloaded, Server, Setting,
+    Change, CheckReport, CheckedServer, Control, LastError, Reloaded, ScrapeReport, ScrapedQuery,
+    Server, Setting,
 };
-use crate::scrape::{Scraper, ServerOverview};
+use crate::scrape::{Profile, ProfiledQuery, Scraper, ServerOverview};
 
 /// Handed to the signals and to the management listeners.
 pub(super) struct Steward {
@@ -23,6 +26,9 @@ pub(super) struct Steward {
     owner: String,
     shutdown: mpsc::UnboundedSender<()>,
 }
+
+/// How long a scrape that an administrator asks for may take; the command lines wait longer.
+const PROFILE: Duration = Duration::from_secs(60);
 
 /// What is said to whoever comes while the exporter ends.
 const ENDING: &str = "the exporter is shutting down";
@@ -145,6 +151,11 @@ impl Control for Arc<Steward> {
                 .users_file(&state.loaded.configuration.path)
                 .map(|path| ("UsersConfiguration", path)),
         );
+        files.extend(
+            sources
+                .admins_file(&state.loaded.configuration.path)
+                .map(|path| ("AdminsConfiguration", path)),
+        );
         let shown = |(what, path): (&'static str, std::path::PathBuf)| {
             let path = std::path::absolute(&path).unwrap_or(path);
             (what, path.display().to_string())
@@ -168,6 +179,16 @@ impl Control for Arc<Steward> {
 
     fn clear(&self) {
         self.scraper.clear();
+    }
+
+    async fn scrape(&self, server: &str) -> Result<ScrapeReport, String> {
+        let profile = self.scraper.profile(server, Instant::now() + PROFILE).await;
+        match profile {
+            Some(profile) => Ok(scraped(server, profile)),
+            None => Err(format!(
+                "Unknown server '{server}'; `targets` lists those of this exporter"
+            )),
+        }
     }
 
     async fn check(&self) -> CheckReport {
@@ -195,6 +216,29 @@ impl Control for Arc<Steward> {
             });
         }
         report
+    }
+}
+
+fn scraped(server: &str, profile: Profile) -> ScrapeReport {
+    let query = |one: ProfiledQuery| ScrapedQuery {
+        collector: one.collector,
+        tag: one.tag,
+        database: one.database,
+        interval: one.interval,
+        duration: one.duration,
+        samples: one.samples,
+        outcome: one.outcome,
+        message: one.message,
+    };
+    ScrapeReport {
+        name: server.to_owned(),
+        address: profile.address,
+        duration: profile.duration,
+        round_trip: profile.round_trip,
+        queries: profile.queries.into_iter().map(query).collect(),
+        trouble: profile
+            .trouble
+            .map(|trouble| (trouble.reason.as_str(), trouble.message)),
     }
 }
 

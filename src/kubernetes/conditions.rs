@@ -54,7 +54,7 @@ pub(super) fn wanted(
             type_: kind.to_owned(),
             status: status.to_owned(),
             reason: reason.to_owned(),
-            message,
+            message: explained(status, reason, message),
             observed_generation: generation,
             last_transition_time: since.map_or_else(
                 || Time(Timestamp::now()),
@@ -90,6 +90,19 @@ pub(super) fn wanted(
             condition("Accepted", accepted),
             condition("Ready", ready(verdict, health)),
         ],
+    }
+}
+
+/// The page that says what to do, with a heading a reason.
+const PAGE: &str = "https://pgexporter.io/docs/troubleshooting";
+
+/// With the way to what is written of the reason, where a person has to do something.
+fn explained(status: &str, reason: &str, message: String) -> String {
+    match (status, reason) {
+        ("False", reason) if reason != "Paused" => {
+            format!("{message}; see {PAGE}#{}", reason.to_lowercase())
+        }
+        _ => message,
     }
 }
 
@@ -177,4 +190,30 @@ pub(super) fn same(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> 
         ..status.clone()
     };
     bare(one) == bare(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::refusal::RefusalReason;
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_heading_on_the_page() {
+        let page = include_str!("../../docs/troubleshooting.md");
+        let headings: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("### "))
+            .collect();
+        let refusals = RefusalReason::ALL.iter().map(|one| one.as_str());
+        let states = Reason::ALL.iter().map(|one| reason(*one));
+        for wanted in refusals.chain(states).chain(["Paused", "NotAccepted"]) {
+            assert!(
+                headings.contains(&wanted),
+                "docs/troubleshooting.md: ### {wanted}"
+            );
+        }
+        let told = explained("False", "SecretNotFound", "gone".to_owned());
+        assert_eq!(told, format!("gone; see {PAGE}#secretnotfound"));
+        assert_eq!(explained("True", "Scraped", "good".to_owned()), "good");
+    }
 }

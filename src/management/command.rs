@@ -30,6 +30,11 @@ pub enum Command {
     ClearPrometheus,
     /// The list of servers with its state, for tables. Ours.
     Targets,
+    /// Ask a server everything once, and time each query. Ours.
+    Scrape {
+        /// Its name.
+        server: String,
+    },
     /// Whether a reload would be good, and what the role may see. Ours.
     Check,
     /// Change the log level until the next reload. Ours.
@@ -53,13 +58,14 @@ pub enum Verb {
     ConfSet,
     ClearPrometheus,
     Targets,
+    Scrape,
     Check,
     LogLevel,
 }
 
 /// Each verb with its id in the id framing, its number in the JSON framing, and its name. Numbers
 /// from 100 are ours.
-const VERBS: [(Verb, u8, u64, &str); 12] = [
+const VERBS: [(Verb, u8, u64, &str); 13] = [
     (Verb::Ping, 16, 5, "ping"),
     (Verb::Shutdown, 17, 2, "shutdown"),
     (Verb::Status, 18, 3, "status"),
@@ -70,6 +76,7 @@ const VERBS: [(Verb, u8, u64, &str); 12] = [
     (Verb::ConfSet, 23, 10, "conf set"),
     (Verb::ClearPrometheus, 24, 6, "clear prometheus"),
     (Verb::Targets, 25, 100, "targets"),
+    (Verb::Scrape, 26, 101, "scrape"),
     (Verb::Check, 27, 102, "check"),
     (Verb::LogLevel, 28, 103, "log level"),
 ];
@@ -146,6 +153,7 @@ impl Command {
             Command::ConfSet { .. } => Verb::ConfSet,
             Command::ClearPrometheus => Verb::ClearPrometheus,
             Command::Targets => Verb::Targets,
+            Command::Scrape { .. } => Verb::Scrape,
             Command::Check => Verb::Check,
             Command::LogLevel { .. } => Verb::LogLevel,
         }
@@ -178,6 +186,9 @@ impl Command {
             },
             Verb::ClearPrometheus => Command::ClearPrometheus,
             Verb::Targets => Command::Targets,
+            Verb::Scrape => Command::Scrape {
+                server: text(SERVER)?,
+            },
             Verb::Check => Command::Check,
             Verb::LogLevel => Command::LogLevel {
                 level: text(LEVEL)?,
@@ -191,6 +202,7 @@ impl Command {
         let pairs: Vec<(&str, &String)> = match self {
             Command::ConfGet(Some(key)) => vec![(KEY, key)],
             Command::ConfSet { key, value } => vec![(KEY, key), (VALUE, value)],
+            Command::Scrape { server } => vec![(SERVER, server)],
             Command::LogLevel { level } => vec![(LEVEL, level)],
             _ => Vec::new(),
         };
@@ -203,6 +215,7 @@ impl Command {
 
 const KEY: &str = "ConfigKey";
 const VALUE: &str = "ConfigValue";
+const SERVER: &str = "Server";
 const LEVEL: &str = "Level";
 
 #[cfg(test)]
@@ -232,6 +245,9 @@ mod tests {
             },
             Command::LogLevel {
                 level: text("debug"),
+            },
+            Command::Scrape {
+                server: text("primary"),
             },
         ] {
             let again = Command::new(command.verb(), &command.request());

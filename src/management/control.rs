@@ -39,6 +39,12 @@ pub trait Control: Send + Sync + 'static {
     /// Forgets the metrics that are served again.
     fn clear(&self);
 
+    /// Asks a server everything once, one query after the other, and times each.
+    ///
+    /// # Errors
+    /// There is no such server.
+    fn scrape(&self, server: &str) -> impl Future<Output = Result<ScrapeReport, String>> + Send;
+
     /// Whether a reload would be good, and what the role may see at each server.
     fn check(&self) -> impl Future<Output = CheckReport> + Send;
 }
@@ -143,6 +149,44 @@ pub enum Change {
     UnknownServer(String),
     /// The value is good and could not be used, for these reasons.
     Failed(Vec<String>),
+}
+
+/// What one scrape of one server took.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScrapeReport {
+    /// The value of the label `server`.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// Time of all queries and connections.
+    pub duration: Duration,
+    /// The first question there and back. `None`: no answer.
+    pub round_trip: Option<Duration>,
+    /// Each query in each database, as they ran.
+    pub queries: Vec<ScrapedQuery>,
+    /// Why it ended before its end: the reason's word, and words for people.
+    pub trouble: Option<(&'static str, String)>,
+}
+
+/// One query in one database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScrapedQuery {
+    /// Its collector; `connect` for connecting to another database.
+    pub collector: String,
+    /// Its tag in the catalogue.
+    pub tag: String,
+    /// Where it ran.
+    pub database: String,
+    /// How often it runs; `None`: in each scrape.
+    pub interval: Option<Duration>,
+    /// Until its last row was here.
+    pub duration: Duration,
+    /// Samples that it shows.
+    pub samples: usize,
+    /// `done`, `denied`, `late`, `left out`, `failed` or `not run`.
+    pub outcome: &'static str,
+    /// Why it shows none.
+    pub message: Option<String>,
 }
 
 /// What a check found.

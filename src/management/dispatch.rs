@@ -152,6 +152,21 @@ async fn carry_out<C: Control>(
             control.clear();
             Ok(Object::new())
         }
+        Command::Scrape { server } => match control.scrape(&server).await {
+            Err(message) => Err(Refusal {
+                error: errors::SCRAPE,
+                message,
+                response: Object::new(),
+            }),
+            Ok(report) => match &report.trouble {
+                None => Ok(report.object()),
+                Some((_, message)) => Err(Refusal {
+                    error: errors::SCRAPE,
+                    message: message.clone(),
+                    response: report.object(),
+                }),
+            },
+        },
         Command::Check => {
             let found = control.check().await;
             match found.problems.len() {

@@ -46,6 +46,8 @@ pub mod errors {
     pub const RELOAD: u32 = 1200;
     /// `check`: something is wrong.
     pub const CHECK: u32 = 1400;
+    /// `scrape`: there is no such server, or it did not answer everything.
+    pub const SCRAPE: u32 = 1500;
 }
 
 /// A request that could be read.

@@ -25,15 +25,19 @@ pub mod frame;
 mod local;
 mod remote;
 mod report;
-mod scram;
+// Hidden: for the fuzzer, which reads what comes in before anybody has logged in.
+#[doc(hidden)]
+pub mod scram;
 mod serve;
 mod settings;
-mod startup;
+#[doc(hidden)]
+pub mod startup;
 
 pub use codec::{CodecError, Compression, Encryption};
 pub use command::{Command, Verb};
 pub use control::{
-    Change, CheckReport, CheckedServer, Control, LastError, Reloaded, Server, Setting,
+    Change, CheckReport, CheckedServer, Control, LastError, Reloaded, ScrapeReport, ScrapedQuery,
+    Server, Setting,
 };
 pub use dispatch::Peer;
 pub use local::{LocalError, LocalSocket, SOCKET_NAME};

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::control::{Change, CheckReport, Reloaded, Report, Server, Setting};
+use super::control::{Change, CheckReport, Reloaded, Report, ScrapeReport, Server, Setting};
 use super::document::{Object, Refusal, errors};
 
 /// Of a status: names, and whether each answers. The C program's `status`.
@@ -200,6 +200,34 @@ pub(super) fn change(key: &str, value: &str, change: Change) -> Result<Object, R
             let message = "Nothing was changed".to_owned();
             refused(errors::CONF_SET_FAILED, message, response)
         }
+    }
+}
+
+impl Report for ScrapeReport {
+    fn object(&self) -> Object {
+        let query = |one: &super::control::ScrapedQuery| {
+            json!({
+                "Collector": one.collector,
+                "Tag": one.tag,
+                "Database": one.database,
+                "Interval": one.interval.map(seconds),
+                "Duration": seconds(one.duration),
+                "Samples": one.samples,
+                "Outcome": one.outcome,
+                "Message": one.message,
+            })
+        };
+        let queries: Vec<Value> = self.queries.iter().map(query).collect();
+        let samples: usize = self.queries.iter().map(|one| one.samples).sum();
+        object(json!({
+            "Server": self.name,
+            "Address": self.address,
+            "Duration": seconds(self.duration),
+            "RoundTrip": self.round_trip.map(seconds),
+            "Samples": samples,
+            "Queries": queries,
+            "Trouble": self.trouble.as_ref().map(trouble),
+        }))
     }
 }
 

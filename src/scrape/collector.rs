@@ -1,6 +1,8 @@
 //! One collection: all queries of the session's own database at once, then a walk through the
 //! others.
 
+mod profile;
+
 use std::sync::Arc;
 use std::time::Duration;
 

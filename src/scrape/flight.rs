@@ -78,6 +78,11 @@ impl Ticket {
 pub(super) struct Deadline(watch::Receiver<Instant>);
 
 impl Deadline {
+    /// One that does not move.
+    pub(super) fn fixed(at: Instant) -> Self {
+        Self(watch::channel(at).1)
+    }
+
     /// As it stands now.
     pub(super) fn at(&self) -> Instant {
         *self.0.borrow()

@@ -16,6 +16,7 @@ mod overview;
 mod own;
 mod places;
 mod plan;
+mod profile;
 mod scraper;
 mod settings;
 mod walk;
@@ -23,5 +24,6 @@ mod worker;
 
 pub use exposition::Exposition;
 pub use overview::{FamilyOverview, Overview, ServerOverview};
+pub use profile::{Profile, ProfiledQuery};
 pub use scraper::{Scrape, Scraper};
 pub use settings::ScrapeSettings;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -17,6 +17,7 @@ use super::counters::TargetCounters;
 use super::exposition::{Own, Sent};
 use super::flight::{Flights, Ticket};
 use super::places::Places;
+use super::profile::{Profile, ProfileRequest};
 use super::settings::ScrapeSettings;
 use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
@@ -56,6 +57,7 @@ struct Hired {
     health: Health,
     counters: Arc<TargetCounters>,
     flights: Flights,
+    profiles: mpsc::UnboundedSender<ProfileRequest>,
     target: watch::Sender<Arc<Target>>,
     cancel: CancellationToken,
     ended: CancellationToken,
@@ -191,6 +193,7 @@ impl Scraper {
             .unwrap_or_default();
         let health = Health::default();
         let (flights, orders) = Flights::new();
+        let (profiles, asked) = mpsc::unbounded_channel();
         let (changes, changed) = watch::channel(Arc::clone(target));
         let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
         let worker = Worker::new(
@@ -202,13 +205,14 @@ impl Scraper {
             before.map(|one| one.worker.ended.clone()),
             ended.clone(),
         );
-        shutdown.spawn("session", worker.run(orders));
+        shutdown.spawn("session", worker.run(orders, asked));
         Arc::new(Handle {
             target: Arc::clone(target),
             worker: Arc::new(Hired {
                 health,
                 counters,
                 flights,
+                profiles,
                 target: changes,
                 cancel,
                 ended,
@@ -249,6 +253,32 @@ impl Scraper {
             tickets,
             sent: None,
         }
+    }
+
+    /// Runs everything that a server is asked once, one query after the other, and times each.
+    /// Scrapes go on meanwhile. `None`: there is no such server here.
+    pub async fn profile(&self, server: &str, deadline: Instant) -> Option<Profile> {
+        let (reply, profile) = oneshot::channel();
+        let address = {
+            let workers = self.workers();
+            let named = |one: &&Arc<Handle>| one.target.name == server;
+            let ours = |one: &&Arc<Handle>| one.target.tenure.holds();
+            let handle = workers.iter().filter(ours).find(named)?;
+            // A worker that ends answers nobody.
+            let _ = handle
+                .worker
+                .profiles
+                .send(ProfileRequest { deadline, reply });
+            handle.target.address.to_string()
+        };
+        Some(profile.await.unwrap_or_else(|_| Profile {
+            trouble: Some(Trouble {
+                reason: Reason::Pending,
+                message: format!("{address}: it was changed or removed meanwhile; ask again"),
+            }),
+            address,
+            ..Profile::default()
+        }))
     }
 
     fn keep(&self, exposition: &Exposition) {

@@ -48,6 +48,15 @@ pub(super) struct Errand<'a> {
     pub deadline: &'a Deadline,
 }
 
+/// What a visit took, query by query: they run one after the other then.
+#[derive(Debug, Default)]
+pub(super) struct Stopwatch {
+    /// Until a new connection was there.
+    pub connect: Option<Duration>,
+    /// The queries that ran, by their place among the slots.
+    pub runs: BTreeMap<usize, Duration>,
+}
+
 /// Ids of these sessions; those of the target's own database count from 1.
 const FIRST_ID: u64 = 1 << 32;
 /// How long a server may take to close a connection that we closed.
@@ -84,7 +93,7 @@ impl Walker {
     pub(super) async fn walk(&mut self, plan: &mut Plan, errand: Errand<'_>, ledger: &mut Ledger) {
         if self.may_walk(errand.deadline).await {
             for (database, slots) in &mut plan.others {
-                if !self.visit(database, slots, errand, ledger).await {
+                if !self.visit(database, slots, errand, ledger, None).await {
                     break;
                 }
             }
@@ -109,6 +118,26 @@ impl Walker {
                 self.bid_goodbye(session, GOODBYE).await;
             }
         }
+    }
+
+    /// Runs everything in one other database, query by query. Returns whether others may follow.
+    pub(super) async fn profile(
+        &mut self,
+        database: &str,
+        slots: &mut [Slot],
+        errand: Errand<'_>,
+        ledger: &mut Ledger,
+    ) -> (bool, Stopwatch) {
+        let mut watch = Stopwatch::default();
+        let go_on = self.may_walk(errand.deadline).await
+            && self
+                .visit(database, slots, errand, ledger, Some(&mut watch))
+                .await;
+        for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+            slot.give_up("not asked in time");
+        }
+        ledger.enter(slots.iter_mut(), false);
+        (go_on, watch)
     }
 
     async fn may_walk(&mut self, deadline: &Deadline) -> bool {
@@ -140,6 +169,7 @@ impl Walker {
         slots: &mut [Slot],
         errand: Errand<'_>,
         ledger: &mut Ledger,
+        watch: Option<&mut Stopwatch>,
     ) -> bool {
         if errand.deadline.is_over() {
             return false;
@@ -147,6 +177,8 @@ impl Walker {
         if !slots.iter().any(|slot| is_due(slot, errand)) {
             return true;
         }
+        let known = self.kept.contains_key(database);
+        let begun = Instant::now();
         let mut session = match self.session_of(database, errand).await {
             Ok(session) => session,
             Err(trouble) => {
@@ -166,21 +198,15 @@ impl Walker {
             self.give_up(session);
             return false;
         }
-        let mut due: Vec<&mut Slot> = slots
-            .iter_mut()
-            .filter(|slot| is_due(slot, errand))
-            .collect();
-        let answer = session
-            .run(
-                &mut due,
-                Ask::default(),
-                errand.shared,
-                &mut |_| {},
-                errand.deadline.passed(),
-            )
-            .await;
+        let complete = match watch {
+            None => run(&mut session, slots, errand).await,
+            Some(watch) => {
+                watch.connect = (!known).then(|| begun.elapsed());
+                run_apart(&mut session, slots, errand, watch).await
+            }
+        };
         let lost = session.trouble().is_some();
-        if !answer.complete || lost {
+        if !complete || lost {
             self.give_up(session);
             return false;
         }
@@ -269,6 +295,44 @@ impl Walker {
             let _ = tokio::time::timeout(GOODBYE, leftover).await;
         }
     }
+}
+
+/// Runs all that is due at once. Returns whether everything answered.
+async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> bool {
+    let mut due: Vec<&mut Slot> = slots
+        .iter_mut()
+        .filter(|slot| is_due(slot, errand))
+        .collect();
+    ask(session, &mut due, errand).await
+}
+
+/// The same one after the other, timed.
+async fn run_apart(
+    session: &mut Session,
+    slots: &mut [Slot],
+    errand: Errand<'_>,
+    watch: &mut Stopwatch,
+) -> bool {
+    for (at, slot) in slots.iter_mut().enumerate() {
+        if !is_due(slot, errand) {
+            continue;
+        }
+        let begun = Instant::now();
+        let complete = ask(session, &mut [slot], errand).await;
+        watch.runs.insert(at, begun.elapsed());
+        if !complete {
+            return false;
+        }
+    }
+    true
+}
+
+async fn ask(session: &mut Session, slots: &mut [&mut Slot], errand: Errand<'_>) -> bool {
+    let late = errand.deadline.passed();
+    let answer = session
+        .run(slots, Ask::default(), errand.shared, &mut |_| {}, late)
+        .await;
+    answer.complete
 }
 
 fn is_due(slot: &Slot, errand: Errand<'_>) -> bool {

@@ -3,6 +3,8 @@
 //! Connecting goes on beside the scrapes, with jittered backoff; an order that finds the target
 //! known to be down is answered at once.
 
+mod profile;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::profile::over;
 use super::backoff::Backoff;
 use super::beside::{
     Attempt, MOMENT, Settled, Settling, attempted, in_turn, no_session, patience, settled,
@@ -20,6 +23,7 @@ use super::collector::Collector;
 use super::commons::Commons;
 use super::counters::TargetCounters;
 use super::flight::Order;
+use super::profile::{ProfileRequest, Profiling};
 use crate::model::Reason;
 use crate::postgres::{Connector, Mode, Orphan, Session};
 use crate::targets::{Health, Target, Trouble};
@@ -53,6 +57,8 @@ pub(super) struct Worker {
     next_session: u64,
     /// When the server is asked how it is, unless somebody asks it more before.
     check_at: Instant,
+    /// A profile that is under way.
+    profiling: Option<Profiling>,
 }
 
 /// How long a collection may go on after the shutdown began.
@@ -100,11 +106,16 @@ impl Worker {
             ended,
             next_session: 0,
             check_at: Instant::now() + CHECK,
+            profiling: None,
         }
     }
 
     /// Runs until cancelled, then says Terminate.
-    pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+    pub(super) async fn run(
+        mut self,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+        mut profiles: mpsc::UnboundedReceiver<ProfileRequest>,
+    ) {
         let cancelled = self.cancelled.clone();
         // Until the worker before it has closed its sessions, this one's would come on top.
         if let Some(before) = self.before.take() {
@@ -118,7 +129,9 @@ impl Worker {
         loop {
             let idle = self.session.is_none() && self.settling.is_none() && connecting.is_none();
             if idle && self.wants_session(&waiting) {
-                connecting = self.connect(waiting.as_ref().map(|order| order.deadline().at()));
+                let patience = waiting.as_ref().map(|order| order.deadline().at());
+                let profiled = self.profiling.as_ref().map(|one| one.request.deadline);
+                connecting = self.connect(patience.or(profiled));
             }
             tokio::select! {
                 biased;
@@ -145,20 +158,33 @@ impl Worker {
                     }
                 },
                 (keep, result) = settled(&mut self.settling) => self.settled(keep, result).await,
-                () = patience(&self.settling_since, waiting.is_some()) => {}
+                () = patience(
+                    &self.settling_since,
+                    waiting.is_some() || self.profiling.is_some(),
+                ) => {}
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
                 () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
                     self.check().await;
                 }
+                Some(request) = profiles.recv(), if self.profiling.is_none() => {
+                    self.begin_profile(request);
+                    if let Some(attempt) = &connecting {
+                        attempt.hurry.notify_one();
+                    }
+                }
+                () = over(&self.profiling), if self.session.is_none() => {}
+                // After all else: scrapes come before it.
+                () = std::future::ready(()), if self.can_profile() => self.profile_step().await,
             }
-            if waiting.is_none() && !self.keeps_session() {
+            let late = connecting.as_ref().is_some_and(|attempt| attempt.late);
+            self.end_profile_without_session(late);
+            if waiting.is_none() && !self.keeps_session() && self.profiling.is_none() {
                 self.put_down().await;
             }
             let Some(order) = waiting.take() else {
                 continue;
             };
-            let late = connecting.as_ref().is_some_and(|attempt| attempt.late);
             if order.deadline().is_over() {
                 // Nobody waits any more.
             } else if let Some(session) = self.session.take() {
@@ -194,7 +220,8 @@ impl Worker {
     }
 
     fn wants_session(&self, waiting: &Option<Order>) -> bool {
-        let wanted = self.keeps_session() || waiting.is_some() || self.check_at <= Instant::now();
+        let asked = waiting.is_some() || self.profiling.is_some();
+        let wanted = self.keeps_session() || asked || self.check_at <= Instant::now();
         wanted && self.backoff.is_over()
     }
 
@@ -416,7 +443,7 @@ impl Worker {
 
     async fn put_back(&mut self, session: Session) {
         self.crowded = self.commons.places.are_taken();
-        if self.keeps_session() {
+        if self.keeps_session() || self.profiling.is_some() {
             self.session = Some(session);
         } else {
             let _ = session.close(GOODBYE).await;

@@ -241,6 +241,14 @@ impl Sources {
             .filter(|path| self.users.is_some() || path.exists())
     }
 
+    /// The admins file or folder: the one that is named, else the one beside `pgexporter.conf`, if
+    /// it is there.
+    #[must_use]
+    pub fn admins_file(&self, configuration: &Path) -> Option<PathBuf> {
+        let place = ports::admins_place(self.admins.as_deref(), configuration);
+        (self.admins.is_some() || place.exists()).then_some(place)
+    }
+
     /// The users file that is named, else the one that would lie beside the configuration.
     fn users_file_or_its_place(&self, configuration: &Path) -> Option<PathBuf> {
         let beside = || configuration.parent().map(|folder| folder.join(USERS_FILE));

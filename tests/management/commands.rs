@@ -162,6 +162,14 @@ fn one_value_is_shown_bare_and_all_as_a_tree() {
         document["Response"]["MainConfiguration"],
         path.display().to_string()
     );
+    assert!(document["Response"].get("AdminsConfiguration").is_none());
+    let admins = exporter.folder().join("pgexporter_admins.conf");
+    fs::write(&admins, "").unwrap();
+    let (_, document) = json(&exporter, &["conf", "ls"]);
+    assert_eq!(
+        document["Response"]["AdminsConfiguration"],
+        admins.display().to_string()
+    );
 }
 
 #[test]

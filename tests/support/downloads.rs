@@ -245,7 +245,10 @@ pub fn everything() -> Result<()> {
     wanted.push(("psql".into(), Box::new(|| psql().map(drop))));
     wanted.push((
         "the Kubernetes API server".into(),
-        Box::new(|| super::kubernetes::assets().map(drop)),
+        Box::new(|| {
+            super::kubernetes::assets()?;
+            super::kubernetes::kubelet::program().map(drop)
+        }),
     ));
     wanted.push((
         "helm and kubeconform".into(),

@@ -18,6 +18,7 @@
 pub(super) mod assets;
 pub(super) mod connection;
 mod deploy;
+pub mod kubelet;
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,0 +1,133 @@
+//! The way to the API server: a kubeconfig, as kubectl finds it.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+
+use super::super::error::Failure;
+use super::arguments::Options;
+use crate::security::tls::provider;
+
+/// A cluster, and the namespace that is asked about.
+pub(super) struct Cluster {
+    /// Speaks with its API server.
+    pub client: Client,
+    /// The address of the API server.
+    pub server: String,
+    /// Where the pods are.
+    pub namespace: String,
+}
+
+impl Cluster {
+    /// As the options say; the server is not asked yet.
+    ///
+    /// # Errors
+    /// There is no kubeconfig, or it cannot be used.
+    pub(super) async fn of(options: &Options) -> Result<Self, Failure> {
+        // The library takes the process's default; another that came first is the same one.
+        let _ = Arc::unwrap_or_clone(provider()).install_default();
+        let mut config = configuration(options).await?;
+        // A retried `shutdown` might meet the exporter that came after.
+        config.default_retry = false;
+        let server = config.cluster_url.to_string();
+        let namespace = options
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| {
+            Failure::NoAccess(format!("the kubeconfig cannot be used: {}", told(&error)))
+        })?;
+        Ok(Self {
+            client,
+            server,
+            namespace,
+        })
+    }
+}
+
+async fn configuration(options: &Options) -> Result<Config, Failure> {
+    let read = match &options.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let kubeconfig = match read {
+        Ok(kubeconfig) => kubeconfig,
+        // In a pod, as kubectl does it.
+        Err(error) if options.kubeconfig.is_none() && options.context.is_none() => {
+            return Config::incluster().map_err(|_| Failure::NoAccess(unreadable(&error)));
+        }
+        Err(error) => return Err(Failure::NoAccess(unreadable(&error))),
+    };
+    let names: Vec<String> = kubeconfig
+        .contexts
+        .iter()
+        .map(|one| one.name.clone())
+        .collect();
+    let proxied = kubeconfig
+        .clusters
+        .iter()
+        .filter_map(|one| one.cluster.as_ref())
+        .any(|one| one.proxy_url.is_some());
+    let context = KubeConfigOptions {
+        context: options.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let made = Config::from_custom_kubeconfig(kubeconfig, &context).await;
+    let mut config = made.map_err(|error| Failure::NoAccess(unusable(&error, &names)))?;
+    if !proxied {
+        // From HTTPS_PROXY, which is not spoken.
+        config.proxy_url = None;
+    }
+    Ok(config)
+}
+
+fn unreadable(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::ReadConfig(source, path) if source.kind() == ErrorKind::NotFound => {
+            format!(
+                "there is no kubeconfig {}: name yours with --kubeconfig or KUBECONFIG",
+                path.display()
+            )
+        }
+        KubeconfigError::ReadConfig(source, path) => {
+            format!("the kubeconfig {} cannot be read: {source}", path.display())
+        }
+        KubeconfigError::FindPath => {
+            "there is no kubeconfig: name yours with --kubeconfig or KUBECONFIG".to_owned()
+        }
+        error => format!("the kubeconfig cannot be used: {error}"),
+    }
+}
+
+fn unusable(error: &KubeconfigError, names: &[String]) -> String {
+    let names = match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    match error {
+        KubeconfigError::LoadContext(name) if !name.is_empty() => {
+            format!("the kubeconfig has no context {name}; it has: {names}")
+        }
+        KubeconfigError::LoadContext(_) | KubeconfigError::CurrentContextNotSet => format!(
+            "the kubeconfig has no current context: choose one with --context; it has: {names}"
+        ),
+        error => format!("the kubeconfig cannot be used: {error}"),
+    }
+}
+
+/// An error with what is below it, each cause once.
+pub(super) fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        below = cause.source();
+    }
+    text
+}

@@ -1,0 +1,151 @@
+//! `kubectl pgexporter`: `pgexporter-cli` for exporters in a cluster.
+//!
+//! kubectl runs a program called `kubectl-pgexporter`, which is `pgexporter-cli` by another name.
+//! In go kubectl's options and a command; out comes what all pods say, as one. The only part of
+//! the command lines that knows Kubernetes.
+//!
+//! ```text
+//! arguments ─► cluster (kubeconfig) ─► pods (by label) ─► exec, in each ─► merge ─► print
+//! ```
+
+mod arguments;
+mod cluster;
+mod exec;
+mod merge;
+mod pods;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use futures_util::StreamExt;
+
+use super::client::show;
+use super::error::Failure;
+use super::progress::Progress;
+use super::style::{Style, Tone};
+use crate::management::Command;
+use arguments::{Arguments, Options};
+use cluster::Cluster;
+use merge::Merged;
+use pods::Asked;
+
+/// The name that kubectl looks for.
+const NAME: &str = "kubectl-pgexporter";
+/// How many pods are asked at once.
+const AT_ONCE: usize = 16;
+
+/// Whether the program was called as kubectl does it.
+pub(super) fn is_called(arguments: &[OsString]) -> bool {
+    let name = arguments.first().map(|name| Path::new(name).file_stem());
+    name.flatten().is_some_and(|name| name == NAME)
+}
+
+/// Runs the program with the arguments, the first of which is its own name.
+pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
+    let arguments = match Arguments::read(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let carried = carry_out(&arguments).and_then(|merged| {
+        show(&merged.out)?;
+        Ok(merged.status)
+    });
+    ExitCode::from(carried.unwrap_or_else(|failure| {
+        complain(&failure.lines());
+        failure.status()
+    }))
+}
+
+fn carry_out(arguments: &Arguments) -> Result<Merged, Failure> {
+    let command = arguments.verb.command().ok_or_else(|| {
+        Failure::Usage("this reads files of this machine: use pgexporter-cli".to_owned())
+    })?;
+    if arguments.verb.watch().is_some() {
+        return Err(Failure::Usage(
+            "--watch is for one exporter alone, by pgexporter-cli; here, `watch kubectl pgexporter \
+             targets` does it"
+                .to_owned(),
+        ));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Refused(vec![format!("no runtime: {error}")]))?;
+    let merged = runtime.block_on(ask(&arguments.options, command))?;
+    // A name of nobody that has gone on may still be looked up; nobody waits for it.
+    runtime.shutdown_background();
+    Ok(merged)
+}
+
+async fn ask(options: &Options, command: Command) -> Result<Merged, Failure> {
+    let waiting = Progress::begin(command.verb().name());
+    let cluster = Cluster::of(options).await?;
+    let pods = pods::find(&cluster, options).await?;
+    if command.verb().changes() && pods.len() > 1 {
+        return Err(Failure::Usage(choose(&pods, &command, &cluster.namespace)));
+    }
+    let asked = merge::asked(command.clone(), options.format);
+    let (cluster, asked) = (&cluster, &asked);
+    let told: Vec<merge::Told> = futures_util::stream::iter(&pods)
+        .map(|pod| async move {
+            let told = exec::ask(cluster, pod, asked, options.request_timeout).await;
+            (pod.name.clone(), told)
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    drop(waiting);
+    for (pod, (_, told)) in pods.iter().zip(&told) {
+        // Where the container does not run the reason is told already.
+        if let (Some(why), Ok(_)) = (&pod.unready, &pod.container) {
+            let what = match told {
+                Ok(_) => "it answers, and is not ready",
+                Err(_) => "it is not ready",
+            };
+            complain(&[&format!("pod {}: {what}: {why}", pod.name)]);
+        }
+    }
+    let merged = merge::merge(told, &command, options.format);
+    for (pod, line) in &merged.err {
+        complain(&[&format!("pod {pod}: {line}")]);
+    }
+    Ok(merged)
+}
+
+fn choose(pods: &[Asked], command: &Command, namespace: &str) -> String {
+    let name = command.verb().name();
+    let mut text = format!(
+        "`{name}` is for one exporter, and the namespace {namespace} has {}: choose with --pod",
+        pods.len()
+    );
+    for pod in pods {
+        text.push_str(&format!("\n  --pod {}", pod.name));
+    }
+    text
+}
+
+fn complain(lines: &[&str]) {
+    let name = Style::of_errors().paint(Some(Tone::Bad), &format!("{NAME}:"));
+    for line in lines {
+        let _ = writeln!(io::stderr(), "{name} {line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_that_it_is_called_by_decides() {
+        let called = |name: &str| is_called(&[OsString::from(name)]);
+        assert!(called("kubectl-pgexporter"));
+        assert!(called("/usr/local/bin/kubectl-pgexporter"));
+        assert!(!called("/usr/local/bin/pgexporter-cli"));
+        assert!(!is_called(&[]));
+    }
+}

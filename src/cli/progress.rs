@@ -1,0 +1,62 @@
+//! A line that counts the seconds of an answer that takes long, for a person who watches.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Shows itself from the second on; gone when dropped.
+#[derive(Debug)]
+pub(super) struct Progress {
+    end: Option<Sender<()>>,
+    shown: Option<JoinHandle<()>>,
+}
+
+/// Who waits a shorter time needs no company.
+const FIRST: Duration = Duration::from_millis(500);
+const EACH: Duration = Duration::from_millis(200);
+
+impl Progress {
+    /// Begins to count. Shows nothing where the standard error is no terminal.
+    pub(super) fn begin(what: &str) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self {
+                end: None,
+                shown: None,
+            };
+        }
+        let (end, ended) = mpsc::channel();
+        let what = what.to_owned();
+        let shown = std::thread::spawn(move || {
+            let begun = Instant::now();
+            let mut wait = FIRST;
+            let mut shown = false;
+            while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                (shown, wait) = (true, EACH);
+                let seconds = begun.elapsed().as_secs_f64();
+                line(&format!("\r\x1b[K{what}: {seconds:.1} s "));
+            }
+            if shown {
+                line("\r\x1b[K");
+            }
+        });
+        Self {
+            end: Some(end),
+            shown: Some(shown),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(shown) = self.shown.take() {
+            let _ = shown.join();
+        }
+    }
+}
+
+fn line(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}

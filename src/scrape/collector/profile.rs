@@ -1,0 +1,247 @@
+//! One step of a profile: what it runs is what a collection would, but alone, and timed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{Collector, basis};
+use crate::catalog::SETTINGS;
+use crate::postgres::{Ask, Room, Session, Shared};
+use crate::scrape::flight::Deadline;
+use crate::scrape::profile::{ProfiledQuery, Profiling, Step};
+use crate::scrape::walk::Errand;
+use crate::targets::Trouble;
+
+impl Collector {
+    /// Takes the next step. When [`Self::is_unsettled`] after it, the server did not answer.
+    ///
+    /// # Errors
+    /// Why the rest is not to be had.
+    pub(in crate::scrape) async fn profile_step(
+        &mut self,
+        session: &mut Session,
+        profiling: &mut Profiling,
+    ) -> Result<(), Trouble> {
+        let Some(step) = profiling.steps.pop_front() else {
+            return Ok(());
+        };
+        // What takes longer has failed: the server ends a query earlier.
+        let patience = Instant::now() + self.target.timeouts.query * 2;
+        let deadline = profiling.request.deadline.min(patience);
+        let begun = Instant::now();
+        let done = match step {
+            Step::Begin => self.profile_begin(session, profiling, deadline).await,
+            Step::Query(tag) => self.profile_query(session, profiling, &tag, deadline).await,
+            Step::Settings => self.profile_settings(session, profiling, deadline).await,
+            Step::Database(name) => {
+                self.profile_database(session, profiling, &name, deadline)
+                    .await;
+                Ok(())
+            }
+        };
+        profiling.found.duration += begun.elapsed();
+        if profiling.steps.is_empty()
+            && let Some(mut plan) = self.plan.take()
+        {
+            self.ledger.note_denied(&plan);
+            self.leave_out(&mut plan);
+            self.plan = Some(plan);
+        }
+        done
+    }
+
+    async fn profile_begin(
+        &mut self,
+        session: &mut Session,
+        profiling: &mut Profiling,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let walks = self.plan.as_ref().is_none_or(|plan| plan.walks());
+        let begun = Instant::now();
+        let facts = match session.ask_facts(walks, deadline).await {
+            Ok(facts) => facts.clone(),
+            Err(trouble) => {
+                self.unsettled = true;
+                return Err(trouble);
+            }
+        };
+        profiling.found.round_trip = Some(begun.elapsed());
+        let mut plan = self.plan_for(&facts);
+        if let Some(names) = &facts.databases {
+            plan.set_databases(names, &self.target.databases);
+        }
+        let prepared = session.prepare(&mut plan.own, deadline).await;
+        self.unsettled |= prepared.is_err();
+        let tags = plan.own.iter().map(|slot| slot.chosen.metric.tag.clone());
+        profiling.steps.extend(tags.map(Step::Query));
+        if self.wants_settings() {
+            profiling.steps.push_back(Step::Settings);
+        }
+        let databases = plan.others.keys().cloned();
+        profiling.steps.extend(databases.map(Step::Database));
+        self.plan = Some(plan);
+        prepared
+    }
+
+    async fn profile_query(
+        &mut self,
+        session: &mut Session,
+        profiling: &mut Profiling,
+        tag: &str,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let Some(mut plan) = self.plan.take() else {
+            return Ok(());
+        };
+        let room = self.room_for(plan.slots().filter(|slot| slot.chosen.metric.tag != tag));
+        let query_text = self.commons.settings.borrow().query_text;
+        let catalog = Arc::clone(plan.catalog());
+        let shared = Shared {
+            catalog: &catalog,
+            labels: &self.labels,
+            query_text,
+            room: &room,
+        };
+        // A scrape that came between may have found another plan to be right.
+        let slot = plan
+            .own
+            .iter_mut()
+            .find(|slot| slot.chosen.metric.tag == tag);
+        let mut done = Ok(());
+        if let Some(slot) = slot {
+            let mut took = Duration::ZERO;
+            if !slot.is_denied() {
+                let begun = Instant::now();
+                done = session.prepare(std::slice::from_mut(slot), deadline).await;
+                self.unsettled |= done.is_err();
+                if done.is_ok() && !slot.is_denied() {
+                    let answer = session
+                        .run(
+                            &mut [&mut *slot],
+                            Ask::default(),
+                            shared,
+                            &mut |_| {},
+                            sleep_until(deadline),
+                        )
+                        .await;
+                    self.unsettled |= !answer.complete;
+                }
+                took = begun.elapsed();
+                let lost = self.ledger.enter(std::iter::once(&mut *slot), false);
+                done = done.and(lost.map_or(Ok(()), Err));
+            }
+            profiling.found.queries.push(ProfiledQuery::of(slot, took));
+        }
+        self.plan = Some(plan);
+        done
+    }
+
+    async fn profile_settings(
+        &mut self,
+        session: &mut Session,
+        profiling: &mut Profiling,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let Some(plan) = &self.plan else {
+            return Ok(());
+        };
+        let room = self.room_for(plan.slots());
+        let catalog = Arc::clone(plan.catalog());
+        let shared = Shared {
+            catalog: &catalog,
+            labels: &self.labels,
+            query_text: 0,
+            room: &room,
+        };
+        let ask = Ask {
+            settings: true,
+            ..Ask::default()
+        };
+        let begun = Instant::now();
+        let answer = session
+            .run(&mut [], ask, shared, &mut |_| {}, sleep_until(deadline))
+            .await;
+        let took = begun.elapsed();
+        self.unsettled |= !answer.complete;
+        let mut line = ProfiledQuery {
+            collector: SETTINGS.to_owned(),
+            tag: SETTINGS.to_owned(),
+            database: self.target.database.clone(),
+            interval: None,
+            duration: took,
+            samples: 0,
+            outcome: "done",
+            message: None,
+        };
+        let samples = match answer.settings {
+            Some(Ok(samples)) => {
+                line.samples = samples.len();
+                Some(Arc::new(samples))
+            }
+            Some(Err(error)) => {
+                (line.outcome, line.message) = ("failed", Some(error.to_string()));
+                None
+            }
+            None => {
+                line.outcome = "late";
+                None
+            }
+        };
+        self.settings = basis(session).zip(samples);
+        profiling.found.queries.push(line);
+        Ok(())
+    }
+
+    async fn profile_database(
+        &mut self,
+        session: &Session,
+        profiling: &mut Profiling,
+        name: &str,
+        deadline: Instant,
+    ) {
+        let Some(mut plan) = self.plan.take() else {
+            return;
+        };
+        let other = |(database, _): &(&String, _)| *database != name;
+        let others = plan.others.iter().filter(other);
+        let others = others.flat_map(|(_, slots)| slots);
+        let room = self.room_for(plan.own.iter().chain(others));
+        let query_text = self.commons.settings.borrow().query_text;
+        let catalog = Arc::clone(plan.catalog());
+        let deadline = Deadline::fixed(deadline);
+        let errand = Errand {
+            mode: session.mode(),
+            interval: Some(Duration::ZERO),
+            shared: Shared {
+                catalog: &catalog,
+                labels: &self.labels,
+                query_text,
+                room: &room,
+            },
+            deadline: &deadline,
+        };
+        if let Some(slots) = plan.others.get_mut(name) {
+            let (_, watch) = self
+                .walker
+                .profile(name, slots, errand, &mut self.ledger)
+                .await;
+            let queries = &mut profiling.found.queries;
+            queries.extend(watch.connect.map(|took| ProfiledQuery::connect(name, took)));
+            queries.extend(slots.iter().enumerate().map(|(at, slot)| {
+                let took = watch.runs.get(&at).copied().unwrap_or_default();
+                ProfiledQuery::of(slot, took)
+            }));
+        }
+        self.plan = Some(plan);
+    }
+
+    /// What one query may bring beside what `others` show.
+    fn room_for<'a>(&self, others: impl Iterator<Item = &'a crate::postgres::Slot>) -> Room {
+        let others = others.filter_map(|slot| slot.samples());
+        let known: usize = others.map(|one| one.samples).sum();
+        let settings = self.settings.as_ref().map_or(0, |(_, all)| all.len());
+        let left = |limit: usize| limit.saturating_sub(known + settings);
+        Room::new(self.target.sample_limit.map(left))
+    }
+}

@@ -1,0 +1,152 @@
+//! A profile: one scrape of one target, query by query, so that the time of each is known.
+//!
+//! Who asks sends a [`ProfileRequest`] to the target's worker and hears a [`Profile`]. The worker
+//! takes one step at a time, and answers scrapes between them: nobody's scrape waits longer for a
+//! profile than for the one query that runs.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::postgres::{Outcome, QueryError, Slot};
+use crate::targets::Trouble;
+
+/// What a profile found.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    /// Where the server listens.
+    pub address: String,
+    /// Time of the queries and connections, without that of scrapes that came between.
+    pub duration: Duration,
+    /// Time of the questions that a scrape begins with: nearly all of it is the way there and
+    /// back. `None`: no answer.
+    pub round_trip: Option<Duration>,
+    /// Each query in each database, in the order in which they ran.
+    pub queries: Vec<ProfiledQuery>,
+    /// Why it ended before its end.
+    pub trouble: Option<Trouble>,
+}
+
+/// One query in one database.
+#[derive(Clone, Debug)]
+pub struct ProfiledQuery {
+    /// The collector it belongs to; [`CONNECT`] for connecting to another database.
+    pub collector: String,
+    /// Its tag in the catalogue.
+    pub tag: String,
+    /// Where it ran.
+    pub database: String,
+    /// How often it runs; `None`: in each scrape.
+    pub interval: Option<Duration>,
+    /// Until its last row was here.
+    pub duration: Duration,
+    /// Samples that it shows.
+    pub samples: usize,
+    /// How it ended: a word.
+    pub outcome: &'static str,
+    /// Why it shows none.
+    pub message: Option<String>,
+}
+
+/// The collector of lines that are no query: connecting to another database.
+pub(super) const CONNECT: &str = "connect";
+
+/// An order for a profile.
+#[derive(Debug)]
+pub(super) struct ProfileRequest {
+    /// When it is answered with what there is.
+    pub deadline: Instant,
+    pub reply: oneshot::Sender<Profile>,
+}
+
+/// A profile that is being made.
+#[derive(Debug)]
+pub(super) struct Profiling {
+    pub request: ProfileRequest,
+    pub steps: VecDeque<Step>,
+    pub found: Profile,
+}
+
+/// One thing that is done and timed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Ask what the server is, and plan the rest by it.
+    Begin,
+    /// Run the query with this tag in the target's own database.
+    Query(String),
+    /// Ask for the settings.
+    Settings,
+    /// Run all queries of this database.
+    Database(String),
+}
+
+impl Profiling {
+    pub(super) fn new(request: ProfileRequest, address: String) -> Self {
+        Self {
+            request,
+            steps: VecDeque::from([Step::Begin]),
+            found: Profile {
+                address,
+                ..Profile::default()
+            },
+        }
+    }
+
+    /// Answers with what was found. Nobody may wait any more: then nothing happens.
+    pub(super) fn answer(mut self, trouble: Option<Trouble>) {
+        self.found.trouble = trouble;
+        let _ = self.request.reply.send(self.found);
+    }
+
+    /// Whether nobody waits any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.request.reply.is_closed() || self.request.deadline <= Instant::now()
+    }
+}
+
+impl ProfiledQuery {
+    /// A query that ran for that long.
+    pub(super) fn of(slot: &Slot, duration: Duration) -> Self {
+        let metric = &slot.chosen.metric;
+        let (outcome, message) = match &slot.outcome {
+            Outcome::Done => ("done", None),
+            Outcome::Waiting => ("not run", None),
+            Outcome::Running => ("late", None),
+            Outcome::Failed(error) => (
+                match error {
+                    QueryError::Denied(_) => "denied",
+                    QueryError::Timeout(_) => "late",
+                    QueryError::TooMany => "left out",
+                    _ => "failed",
+                },
+                Some(error.to_string()),
+            ),
+        };
+        Self {
+            collector: metric.collector.clone(),
+            tag: metric.tag.clone(),
+            database: slot.database().to_owned(),
+            interval: metric.interval,
+            duration,
+            samples: slot.samples().map_or(0, |samples| samples.samples),
+            outcome,
+            message,
+        }
+    }
+
+    /// Connecting to another database.
+    pub(super) fn connect(database: &str, duration: Duration) -> Self {
+        Self {
+            collector: CONNECT.to_owned(),
+            tag: String::new(),
+            database: database.to_owned(),
+            interval: None,
+            duration,
+            samples: 0,
+            outcome: "done",
+            message: None,
+        }
+    }
+}
