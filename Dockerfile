@@ -1,4 +1,4 @@
-# The image: three programs on a base without shell and package manager.
+# The image: the programs on a base without shell and package manager.
 #
 #   docker build -t pgexporter .
 #
@@ -18,16 +18,17 @@ RUN sed -i '/^\[\[\(bench\|example\)\]\]$/,/^$/d' Cargo.toml \
     && for program in pgexporter pgexporter-admin pgexporter-cli; do \
         echo 'fn main() {}' >"src/bin/$program.rs"; \
     done \
-    && cargo build --locked --profile "$PROFILE" --bins
+    && cargo build --locked --profile "$PROFILE" --bin pgexporter
 
 # Files keep their times when they are copied, and would seem older than what stood in for them.
 COPY src src
+# One file is all three programs, by the name that it is called by.
 RUN find src -name '*.rs' -exec touch {} + \
-    && cargo build --locked --profile "$PROFILE" --bins \
-    && install -s -D -t /image/usr/local/bin \
-        "target/$PROFILE/pgexporter" \
-        "target/$PROFILE/pgexporter-admin" \
-        "target/$PROFILE/pgexporter-cli" \
+    && cargo build --locked --profile "$PROFILE" --bin pgexporter \
+    && install -s -D -t /image/usr/local/bin "target/$PROFILE/pgexporter" \
+    && for program in pgexporter-admin pgexporter-cli; do \
+        ln -s pgexporter "/image/usr/local/bin/$program"; \
+    done \
     && install -d -o 65532 -g 65532 /run-pgexporter
 COPY LICENSE /image/usr/share/doc/pgexporter/LICENSE
 

@@ -34,6 +34,10 @@ pub(super) async fn start(
         namespaces: main.kubernetes_namespaces.clone(),
         selector: main.kubernetes_selector.clone(),
         owner: owner(),
+        // The uid is that of the pod with that name.
+        owner_uid: std::env::var("POD_NAME")
+            .and_then(|_| std::env::var("POD_UID"))
+            .ok(),
         shards: main.kubernetes_shards == Shards::Lease,
         discover: main.kubernetes_discover == Discover::Services,
     };

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
@@ -71,6 +71,7 @@ pub(super) struct Keeper {
     leases: Api<Lease>,
     name: String,
     owner: String,
+    owner_uid: Option<String>,
     group: String,
     metrics: Arc<Metrics>,
     share: watch::Sender<Share>,
@@ -104,6 +105,7 @@ impl Keeper {
             leases: Api::default_namespaced(client.clone()),
             name: lease_name(&options.owner),
             owner: options.owner.clone(),
+            owner_uid: options.owner_uid.clone(),
             group: group(options),
             metrics,
             share,
@@ -201,6 +203,7 @@ impl Keeper {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 labels: Some(labels),
+                owner_references: self.pod().map(|pod| vec![pod]),
                 ..ObjectMeta::default()
             },
             spec: Some(spec),
@@ -219,6 +222,18 @@ impl Keeper {
             }
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// The pod, as who owns the Lease: one that is killed, or that lost its rights with the rest of
+    /// the release, leaves none behind.
+    fn pod(&self) -> Option<OwnerReference> {
+        Some(OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: self.owner.clone(),
+            uid: self.owner_uid.clone()?,
+            ..OwnerReference::default()
+        })
     }
 
     /// Asks who else is there. Only what the API server says now makes anybody dead.

@@ -32,6 +32,8 @@ pub struct Options {
     pub selector: String,
     /// This pod's name, for the status and the Lease.
     pub owner: String,
+    /// The pod's uid, where it is known: the pod's Lease goes away with the pod then.
+    pub owner_uid: Option<String>,
     /// Whether the targets are shared among the pods that hold a Lease.
     pub shards: bool,
     /// Whether annotated Services are targets as well.

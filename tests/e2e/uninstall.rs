@@ -42,11 +42,17 @@ fn uninstalled_nothing_is_left_but_targets_and_installed_again_they_are_scraped(
         "{}",
         left("app.kubernetes.io/instance=pgexporter")
     );
-    // What the program itself makes, and helm.
-    let listed = ["get", "secrets,leases", "-n", HOME, "-o", "name"];
-    let listed = scene.cluster.kubectl(&listed);
+    // What helm makes, and the program itself: Leases, which go with their pods.
+    let listed = || {
+        let listed = ["get", "secrets,leases", "-n", HOME, "-o", "name"];
+        scene.cluster.kubectl(&listed)
+    };
     let theirs = SECRETS.map(|name| format!("secret/{name}"));
-    assert_eq!(listed.lines().collect::<Vec<_>>(), theirs);
+    assert!(
+        Scene::soon(|| listed().lines().collect::<Vec<_>>() == theirs),
+        "{}",
+        listed()
+    );
     assert_eq!(ids(), before);
 
     scene.install().unwrap();
