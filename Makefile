@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-operator test e2e image sbom bench bench-operator bench-management fuzz install install-files fmt lint docs
+.PHONY: help demo demo-operator test e2e image bench bench-operator bench-management fuzz install install-files fmt lint docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ test: ## Run all tests, against real PostgreSQL 13 to 18 and a real Kubernetes A
 	$(CARGO) test --locked
 
 e2e: ## Install it in a real cluster: one of one node made here (root on Linux), or that of KUBECONFIG
-	$(CARGO) run --locked --example testbeds
+	$(CARGO) run --locked --example testbeds -- cluster
 	$(CARGO) test --locked --test e2e -- --ignored --nocapture --test-threads=1
 
 image: ## Build the image as it is shipped, and look into it (root on Linux; else: docker build .)

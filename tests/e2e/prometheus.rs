@@ -15,8 +15,11 @@ use crate::support::prometheus::{Series, series};
 /// How often the release's pods are scraped here.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Installs what the chart makes objects of.
+/// Installs what the chart makes objects of; a cluster of somebody else has it, and the operator.
 pub(crate) fn define(cluster: &Cluster) {
+    if cluster.node().is_none() {
+        return;
+    }
     let folder = definitions().unwrap_or_else(|error| panic!("{error:#}"));
     for file in fs::read_dir(folder).unwrap().flatten() {
         if file

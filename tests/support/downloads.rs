@@ -224,11 +224,12 @@ fn libraries() -> String {
     format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH)
 }
 
-/// Everything that the tests need, one line a download or build.
+/// Everything that the tests need, one line a download or build; also what a cluster takes, where
+/// there can be one of our own.
 ///
 /// # Errors
 /// All that failed.
-pub fn everything() -> Result<()> {
+pub fn everything(cluster: bool) -> Result<()> {
     type Fetch = (String, Box<dyn Fn() -> Result<()> + Send + Sync>);
     let mut wanted: Vec<Fetch> = MAJORS
         .iter()
@@ -261,7 +262,7 @@ pub fn everything() -> Result<()> {
         "resource definitions".into(),
         Box::new(|| super::definitions::definitions().map(drop)),
     ));
-    if super::cluster::possible().is_ok() {
+    if cluster && super::cluster::possible().is_ok() {
         wanted.push((
             "a cluster of one node".into(),
             Box::new(super::cluster::prepare),

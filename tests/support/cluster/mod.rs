@@ -57,6 +57,9 @@ fn theirs() -> Option<PathBuf> {
 /// # Errors
 /// What cannot be had.
 pub fn prepare() -> Result<()> {
+    if theirs().is_some() {
+        return Ok(());
+    }
     programs::runtime()?;
     programs::kubernetes()?;
     programs::coredns()?;
