@@ -34,6 +34,9 @@ pub use load::{
     DEFAULT_DIRECTORY, DIRECTORY_VARIABLE, FILE_NAME, find, load, parse, socket_folder,
 };
 pub use read::Loaded;
+/// Hidden: for the fuzzer, whose bytes are no text.
+#[doc(hidden)]
+pub use read::parse_bytes;
 pub use set::{SetError, set};
 pub use value::{Kind, Value};
 pub use values::{get, values};

@@ -53,7 +53,7 @@ impl Given {
 }
 
 /// Reads the bytes of the file at `path`.
-pub(super) fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Loaded, ConfigErrors> {
+pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Loaded, ConfigErrors> {
     let mut report = Report::new(path);
     let sections = ini::read(bytes, &mut report);
     read_sections(path, &sections, report)

@@ -25,10 +25,13 @@ pub mod frame;
 mod local;
 mod remote;
 mod report;
-mod scram;
+// Hidden: for the fuzzer, which reads what comes in before anybody has logged in.
+#[doc(hidden)]
+pub mod scram;
 mod serve;
 mod settings;
-mod startup;
+#[doc(hidden)]
+pub mod startup;
 
 pub use codec::{CodecError, Compression, Encryption};
 pub use command::{Command, Verb};

@@ -9,9 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use crate::security::{SCRAM_KEY, ScramVerifier};
 
 /// Without channel binding.
-pub(super) const PLAIN: &str = "SCRAM-SHA-256";
+pub const PLAIN: &str = "SCRAM-SHA-256";
 /// With it.
-pub(super) const PLUS: &str = "SCRAM-SHA-256-PLUS";
+pub const PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// The one kind of channel binding that there is for all versions of TLS.
 const BINDING: &str = "tls-server-end-point";
 /// No message of an honest client is longer, in bytes.
@@ -19,7 +19,7 @@ const LONGEST: usize = 4096;
 
 /// Why an exchange ends.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ScramError {
+pub enum ScramError {
     /// The client does not follow the standard.
     #[error("malformed SCRAM message: {0}")]
     Malformed(&'static str),
@@ -30,14 +30,14 @@ pub(super) enum ScramError {
 
 /// What is offered to a client.
 #[derive(Clone, Debug)]
-pub(super) struct Offer {
+pub struct Offer {
     /// The channel binding of the connection, where there is one.
     pub binding: Option<Arc<[u8]>>,
 }
 
 impl Offer {
     /// The mechanisms, the best first.
-    pub(super) fn mechanisms(&self) -> &'static [&'static str] {
+    pub fn mechanisms(&self) -> &'static [&'static str] {
         match self.binding {
             Some(_) => &[PLUS, PLAIN],
             None => &[PLAIN],
@@ -49,7 +49,7 @@ impl Offer {
     ///
     /// # Errors
     /// [`ScramError::Malformed`].
-    pub(super) fn begin(
+    pub fn begin(
         &self,
         mechanism: &str,
         message: &[u8],
@@ -126,7 +126,7 @@ impl Offer {
 
 /// An exchange that waits for the client's proof.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub struct Exchange {
     /// What was said, as far as it is proven.
     spoken: String,
     /// `c=` of the client's message.
@@ -140,7 +140,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`ScramError`].
-    pub(super) fn end(self, message: &[u8]) -> Result<String, ScramError> {
+    pub fn end(self, message: &[u8]) -> Result<String, ScramError> {
         let message = text(message)?;
         let (rest, proof) = message
             .rsplit_once(",p=")

@@ -15,7 +15,7 @@ const LONGEST_MESSAGE: u32 = 8 * 1024;
 
 /// The first packet of a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Startup {
+pub enum Startup {
     /// Asks for TLS.
     Tls,
     /// Asks for GSSAPI, which we have not.
@@ -34,7 +34,7 @@ pub(super) enum Startup {
 
 /// What is wrong with a packet.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PacketError {
+pub enum PacketError {
     #[error(
         "a startup packet has 8 to 10,000 bytes, and not {0}; what speaks PostgreSQL's protocol?"
     )]
@@ -55,7 +55,7 @@ pub(super) enum PacketError {
 ///
 /// # Errors
 /// [`PacketError::Length`].
-pub(super) fn packet_length(head: [u8; 4]) -> Result<usize, PacketError> {
+pub fn packet_length(head: [u8; 4]) -> Result<usize, PacketError> {
     let length = u32::from_be_bytes(head);
     match (SHORTEST_PACKET..=LONGEST_PACKET).contains(&length) {
         true => Ok(length as usize - 4),
@@ -67,7 +67,7 @@ pub(super) fn packet_length(head: [u8; 4]) -> Result<usize, PacketError> {
 ///
 /// # Errors
 /// [`PacketError`].
-pub(super) fn startup(body: &[u8]) -> Result<Startup, PacketError> {
+pub fn startup(body: &[u8]) -> Result<Startup, PacketError> {
     let (code, rest) = body
         .split_first_chunk::<4>()
         .ok_or(PacketError::Malformed)?;
@@ -123,7 +123,7 @@ pub(super) fn startup(body: &[u8]) -> Result<Startup, PacketError> {
 ///
 /// # Errors
 /// [`PacketError::Kind`], [`PacketError::MessageLength`].
-pub(super) fn message_length(head: [u8; 5]) -> Result<usize, PacketError> {
+pub fn message_length(head: [u8; 5]) -> Result<usize, PacketError> {
     let [kind, length @ ..] = head;
     if kind != b'p' {
         return Err(PacketError::Kind(char::from(kind)));
@@ -139,7 +139,7 @@ pub(super) fn message_length(head: [u8; 5]) -> Result<usize, PacketError> {
 ///
 /// # Errors
 /// [`PacketError::Malformed`].
-pub(super) fn sasl_initial(body: &[u8]) -> Result<(&str, &[u8]), PacketError> {
+pub fn sasl_initial(body: &[u8]) -> Result<(&str, &[u8]), PacketError> {
     let end = body
         .iter()
         .position(|&byte| byte == 0)
@@ -155,7 +155,7 @@ pub(super) fn sasl_initial(body: &[u8]) -> Result<(&str, &[u8]), PacketError> {
 }
 
 /// AuthenticationSASL with these mechanisms.
-pub(super) fn sasl(mechanisms: &[&str]) -> Vec<u8> {
+pub fn sasl(mechanisms: &[&str]) -> Vec<u8> {
     let mut body = 10_u32.to_be_bytes().to_vec();
     for mechanism in mechanisms {
         body.extend_from_slice(mechanism.as_bytes());
@@ -166,18 +166,18 @@ pub(super) fn sasl(mechanisms: &[&str]) -> Vec<u8> {
 }
 
 /// AuthenticationSASLContinue.
-pub(super) fn sasl_continue(data: &str) -> Vec<u8> {
+pub fn sasl_continue(data: &str) -> Vec<u8> {
     message(b'R', &[&11_u32.to_be_bytes(), data.as_bytes()].concat())
 }
 
 /// AuthenticationSASLFinal and AuthenticationOk.
-pub(super) fn welcome(data: &str) -> Vec<u8> {
+pub fn welcome(data: &str) -> Vec<u8> {
     let last = message(b'R', &[&12_u32.to_be_bytes(), data.as_bytes()].concat());
     [last, message(b'R', &0_u32.to_be_bytes())].concat()
 }
 
 /// NegotiateProtocolVersion: 3.0, and none of these options.
-pub(super) fn negotiate(unknown: &[String]) -> Vec<u8> {
+pub fn negotiate(unknown: &[String]) -> Vec<u8> {
     let mut body = 0_u32.to_be_bytes().to_vec();
     body.extend_from_slice(
         &u32::try_from(unknown.len())
@@ -192,7 +192,7 @@ pub(super) fn negotiate(unknown: &[String]) -> Vec<u8> {
 }
 
 /// ErrorResponse that ends the connection. `code` is a SQLSTATE.
-pub(super) fn fatal(code: &str, text: &str) -> Vec<u8> {
+pub fn fatal(code: &str, text: &str) -> Vec<u8> {
     let mut body = Vec::new();
     for (field, value) in [(b'S', "FATAL"), (b'V', "FATAL"), (b'C', code), (b'M', text)] {
         body.push(field);
