@@ -317,6 +317,8 @@ fn a_thousand_connections_at_once_keep_nobody_out() {
     let exporter = lonely()
         .set("management = {management}")
         .set("authentication_timeout = 50s")
+        // So that all of them come to the exporter, and none waits for the system to try again.
+        .set("backlog = 1024")
         .file("admins/anna", "correct horse battery\n")
         .argument("-A")
         .argument("{dir}/admins")
@@ -336,7 +338,7 @@ fn a_thousand_connections_at_once_keep_nobody_out() {
         let remote: Vec<Socket> = (0..1_000)
             .map(|_| {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-                // Whoever finds the queue full tries again; nobody waits for the one before.
+                // Nobody waits for the one before.
                 socket.set_nonblocking(true).unwrap();
                 let _ = socket.connect(&place.into());
                 socket
