@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use clap_complete::{Shell, generate_to};
+use clap_complete::{Shell, generate, generate_to};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -19,18 +19,32 @@ fn made() -> BTreeMap<PathBuf, Vec<u8>> {
     }
     for mut command in pgexporter::daemon::command_lines() {
         let name = command.get_name().to_owned();
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            generate_to(
-                shell,
-                &mut command,
-                &name,
-                folder.path().join("completions"),
-            )
-            .expect("it is written");
+        let completions = folder.path().join("completions");
+        // First: the others leave the name in the commands below.
+        let script = bash(&command, &name);
+        fs::write(completions.join(format!("{name}.bash")), script).expect("it is written");
+        for shell in [Shell::Zsh, Shell::Fish] {
+            generate_to(shell, &mut command, &name, &completions).expect("it is written");
         }
         clap_mangen::generate_to(command, folder.path().join("man")).expect("it is written");
     }
     files(folder.path())
+}
+
+/// The generator loses its way among commands below commands when the program's name has a dash.
+fn bash(command: &clap::Command, name: &str) -> String {
+    let word: &'static str = name.replace('-', "_").leak();
+    let mut script = Vec::new();
+    generate(
+        Shell::Bash,
+        &mut command.clone().name(word),
+        word,
+        &mut script,
+    );
+    let script = String::from_utf8(script).expect("text");
+    let called = format!("-o default {word}");
+    assert_eq!(script.matches(&called).count(), 2, "{name}");
+    script.replace(&called, &format!("-o default {name}"))
 }
 
 fn files(docs: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -112,7 +126,7 @@ fn what_is_installed_is_found_by_the_shell_and_completes() {
         let script = format!(
             ". {}/share/bash-completion/completions/pgexporter-cli\n\
              COMP_WORDS=({}); COMP_CWORD={}; \
-             _pgexporter__cli pgexporter-cli \"${{COMP_WORDS[COMP_CWORD]}}\"; echo \"${{COMPREPLY[@]}}\"",
+             _pgexporter_cli pgexporter-cli \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[@]}}\"",
             usr.display(),
             words
                 .iter()

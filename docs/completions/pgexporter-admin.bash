@@ -1,4 +1,4 @@
-_pgexporter__admin() {
+_pgexporter_admin() {
     local i cur prev opts cmd
     COMPREPLY=()
     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -14,25 +14,25 @@ _pgexporter__admin() {
     do
         case "${cmd},${i}" in
             ",$1")
-                cmd="pgexporter__admin"
+                cmd="pgexporter_admin"
                 ;;
-            pgexporter__admin,master-key)
-                cmd="pgexporter__admin__subcmd__master__subcmd__key"
+            pgexporter_admin,master-key)
+                cmd="pgexporter_admin__subcmd__master__subcmd__key"
                 ;;
-            pgexporter__admin,user)
-                cmd="pgexporter__admin__subcmd__user"
+            pgexporter_admin,user)
+                cmd="pgexporter_admin__subcmd__user"
                 ;;
-            pgexporter__admin__subcmd__user,add)
-                cmd="pgexporter__admin__subcmd__user__subcmd__add"
+            pgexporter_admin__subcmd__user,add)
+                cmd="pgexporter_admin__subcmd__user__subcmd__add"
                 ;;
-            pgexporter__admin__subcmd__user,del)
-                cmd="pgexporter__admin__subcmd__user__subcmd__del"
+            pgexporter_admin__subcmd__user,del)
+                cmd="pgexporter_admin__subcmd__user__subcmd__del"
                 ;;
-            pgexporter__admin__subcmd__user,edit)
-                cmd="pgexporter__admin__subcmd__user__subcmd__edit"
+            pgexporter_admin__subcmd__user,edit)
+                cmd="pgexporter_admin__subcmd__user__subcmd__edit"
                 ;;
-            pgexporter__admin__subcmd__user,ls)
-                cmd="pgexporter__admin__subcmd__user__subcmd__ls"
+            pgexporter_admin__subcmd__user,ls)
+                cmd="pgexporter_admin__subcmd__user__subcmd__ls"
                 ;;
             *)
                 ;;
@@ -40,7 +40,7 @@ _pgexporter__admin() {
     done
 
     case "${cmd}" in
-        pgexporter__admin)
+        pgexporter_admin)
             opts="-f -U -P -g -l -F -? -V --file --user --password --generate --length --format --help --version master-key user"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -94,7 +94,7 @@ _pgexporter__admin() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__admin__subcmd__master__subcmd__key)
+        pgexporter_admin__subcmd__master__subcmd__key)
             opts="-f -U -P -g -l -F -? --file --user --password --generate --length --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -148,7 +148,7 @@ _pgexporter__admin() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__admin__subcmd__user)
+        pgexporter_admin__subcmd__user)
             opts="-f -U -P -g -l -F -? --file --user --password --generate --length --format --help add edit del ls"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -202,7 +202,7 @@ _pgexporter__admin() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__admin__subcmd__user__subcmd__add)
+        pgexporter_admin__subcmd__user__subcmd__add)
             opts="-f -U -P -g -l -F -? --file --user --password --generate --length --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -256,7 +256,7 @@ _pgexporter__admin() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__admin__subcmd__user__subcmd__del)
+        pgexporter_admin__subcmd__user__subcmd__del)
             opts="-f -U -P -g -l -F -? --file --user --password --generate --length --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -310,7 +310,7 @@ _pgexporter__admin() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__admin__subcmd__user__subcmd__edit)
+        pgexporter_admin__subcmd__user__subcmd__edit)
             opts="-f -U -P -g -l -F -? --file --user --password --generate --length --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -364,7 +364,7 @@ _pgexporter__admin() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__admin__subcmd__user__subcmd__ls)
+        pgexporter_admin__subcmd__user__subcmd__ls)
             opts="-f -U -P -g -l -F -? --file --user --password --generate --length --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -422,7 +422,7 @@ _pgexporter__admin() {
 }
 
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _pgexporter__admin -o nosort -o bashdefault -o default pgexporter-admin
+    complete -F _pgexporter_admin -o nosort -o bashdefault -o default pgexporter-admin
 else
-    complete -F _pgexporter__admin -o bashdefault -o default pgexporter-admin
+    complete -F _pgexporter_admin -o bashdefault -o default pgexporter-admin
 fi

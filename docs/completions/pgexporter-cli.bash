@@ -1,4 +1,4 @@
-_pgexporter__cli() {
+_pgexporter_cli() {
     local i cur prev opts cmd
     COMPREPLY=()
     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -14,61 +14,61 @@ _pgexporter__cli() {
     do
         case "${cmd},${i}" in
             ",$1")
-                cmd="pgexporter__cli"
+                cmd="pgexporter_cli"
                 ;;
-            pgexporter__cli,check)
-                cmd="pgexporter__cli__subcmd__check"
+            pgexporter_cli,check)
+                cmd="pgexporter_cli__subcmd__check"
                 ;;
-            pgexporter__cli,clear)
-                cmd="pgexporter__cli__subcmd__clear"
+            pgexporter_cli,clear)
+                cmd="pgexporter_cli__subcmd__clear"
                 ;;
-            pgexporter__cli,conf)
-                cmd="pgexporter__cli__subcmd__conf"
+            pgexporter_cli,conf)
+                cmd="pgexporter_cli__subcmd__conf"
                 ;;
-            pgexporter__cli,decrypt)
-                cmd="pgexporter__cli__subcmd__decrypt"
+            pgexporter_cli,decrypt)
+                cmd="pgexporter_cli__subcmd__decrypt"
                 ;;
-            pgexporter__cli,encrypt)
-                cmd="pgexporter__cli__subcmd__encrypt"
+            pgexporter_cli,encrypt)
+                cmd="pgexporter_cli__subcmd__encrypt"
                 ;;
-            pgexporter__cli,log)
-                cmd="pgexporter__cli__subcmd__log"
+            pgexporter_cli,log)
+                cmd="pgexporter_cli__subcmd__log"
                 ;;
-            pgexporter__cli,ping)
-                cmd="pgexporter__cli__subcmd__ping"
+            pgexporter_cli,ping)
+                cmd="pgexporter_cli__subcmd__ping"
                 ;;
-            pgexporter__cli,scrape)
-                cmd="pgexporter__cli__subcmd__scrape"
+            pgexporter_cli,scrape)
+                cmd="pgexporter_cli__subcmd__scrape"
                 ;;
-            pgexporter__cli,shutdown)
-                cmd="pgexporter__cli__subcmd__shutdown"
+            pgexporter_cli,shutdown)
+                cmd="pgexporter_cli__subcmd__shutdown"
                 ;;
-            pgexporter__cli,status)
-                cmd="pgexporter__cli__subcmd__status"
+            pgexporter_cli,status)
+                cmd="pgexporter_cli__subcmd__status"
                 ;;
-            pgexporter__cli,targets)
-                cmd="pgexporter__cli__subcmd__targets"
+            pgexporter_cli,targets)
+                cmd="pgexporter_cli__subcmd__targets"
                 ;;
-            pgexporter__cli__subcmd__clear,prometheus)
-                cmd="pgexporter__cli__subcmd__clear__subcmd__prometheus"
+            pgexporter_cli__subcmd__clear,prometheus)
+                cmd="pgexporter_cli__subcmd__clear__subcmd__prometheus"
                 ;;
-            pgexporter__cli__subcmd__conf,get)
-                cmd="pgexporter__cli__subcmd__conf__subcmd__get"
+            pgexporter_cli__subcmd__conf,get)
+                cmd="pgexporter_cli__subcmd__conf__subcmd__get"
                 ;;
-            pgexporter__cli__subcmd__conf,ls)
-                cmd="pgexporter__cli__subcmd__conf__subcmd__ls"
+            pgexporter_cli__subcmd__conf,ls)
+                cmd="pgexporter_cli__subcmd__conf__subcmd__ls"
                 ;;
-            pgexporter__cli__subcmd__conf,reload)
-                cmd="pgexporter__cli__subcmd__conf__subcmd__reload"
+            pgexporter_cli__subcmd__conf,reload)
+                cmd="pgexporter_cli__subcmd__conf__subcmd__reload"
                 ;;
-            pgexporter__cli__subcmd__conf,set)
-                cmd="pgexporter__cli__subcmd__conf__subcmd__set"
+            pgexporter_cli__subcmd__conf,set)
+                cmd="pgexporter_cli__subcmd__conf__subcmd__set"
                 ;;
-            pgexporter__cli__subcmd__log,level)
-                cmd="pgexporter__cli__subcmd__log__subcmd__level"
+            pgexporter_cli__subcmd__log,level)
+                cmd="pgexporter_cli__subcmd__log__subcmd__level"
                 ;;
-            pgexporter__cli__subcmd__status,details)
-                cmd="pgexporter__cli__subcmd__status__subcmd__details"
+            pgexporter_cli__subcmd__status,details)
+                cmd="pgexporter_cli__subcmd__status__subcmd__details"
                 ;;
             *)
                 ;;
@@ -76,7 +76,7 @@ _pgexporter__cli() {
     done
 
     case "${cmd}" in
-        pgexporter__cli)
+        pgexporter_cli)
             opts="-c -h -p -U -P -L -v -F -C -E -? -V --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help --version ping shutdown status conf clear targets scrape log encrypt decrypt check"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -162,7 +162,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__check)
+        pgexporter_cli__subcmd__check)
             opts="-D -u -A -J -Y -c -h -p -U -P -L -v -F -C -E -? --offline --directory --users --admins --json --yaml --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -288,7 +288,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__clear)
+        pgexporter_cli__subcmd__clear)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help prometheus"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -374,7 +374,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__clear__subcmd__prometheus)
+        pgexporter_cli__subcmd__clear__subcmd__prometheus)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -460,7 +460,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__conf)
+        pgexporter_cli__subcmd__conf)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help reload ls get set"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -546,7 +546,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__conf__subcmd__get)
+        pgexporter_cli__subcmd__conf__subcmd__get)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -632,7 +632,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__conf__subcmd__ls)
+        pgexporter_cli__subcmd__conf__subcmd__ls)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -718,7 +718,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__conf__subcmd__reload)
+        pgexporter_cli__subcmd__conf__subcmd__reload)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -804,7 +804,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__conf__subcmd__set)
+        pgexporter_cli__subcmd__conf__subcmd__set)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -890,7 +890,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__decrypt)
+        pgexporter_cli__subcmd__decrypt)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -976,7 +976,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__encrypt)
+        pgexporter_cli__subcmd__encrypt)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1062,7 +1062,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__log)
+        pgexporter_cli__subcmd__log)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help level"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1148,7 +1148,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__log__subcmd__level)
+        pgexporter_cli__subcmd__log__subcmd__level)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1234,7 +1234,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__ping)
+        pgexporter_cli__subcmd__ping)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1320,7 +1320,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__scrape)
+        pgexporter_cli__subcmd__scrape)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1406,7 +1406,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__shutdown)
+        pgexporter_cli__subcmd__shutdown)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1492,7 +1492,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__status)
+        pgexporter_cli__subcmd__status)
             opts="-w -c -h -p -U -P -L -v -F -C -E -? --watch --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help details"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1586,7 +1586,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__status__subcmd__details)
+        pgexporter_cli__subcmd__status__subcmd__details)
             opts="-c -h -p -U -P -L -v -F -C -E -? --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1672,7 +1672,7 @@ _pgexporter__cli() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pgexporter__subcmd__cli__subcmd__targets)
+        pgexporter_cli__subcmd__targets)
             opts="-w -c -h -p -U -P -L -v -F -C -E -? --watch --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1770,7 +1770,7 @@ _pgexporter__cli() {
 }
 
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _pgexporter__cli -o nosort -o bashdefault -o default pgexporter-cli
+    complete -F _pgexporter_cli -o nosort -o bashdefault -o default pgexporter-cli
 else
-    complete -F _pgexporter__cli -o bashdefault -o default pgexporter-cli
+    complete -F _pgexporter_cli -o bashdefault -o default pgexporter-cli
 fi

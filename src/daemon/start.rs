@@ -123,6 +123,8 @@ fn serve(
 ) -> anyhow::Result<()> {
     let main = &loaded.configuration.main;
     make_folder(&main.unix_socket_dir)?;
+    // Before the ports: where they take connections, it is the one exporter of its folder.
+    let local = LocalSocket::bind(&main.unix_socket_dir, main.unix_socket_group.as_deref())?;
     let metrics = http::bind(&main.host, main.metrics, main.backlog)?;
     let health = main
         .health
@@ -134,7 +136,6 @@ fn serve(
         .map(|port| http::bind(&main.host, port, main.backlog))
         .transpose()?
         .unwrap_or_default();
-    let local = LocalSocket::bind(&main.unix_socket_dir, main.unix_socket_group.as_deref())?;
     runtime.block_on(run::run(run::Running {
         sources,
         loaded,
