@@ -10,9 +10,9 @@ use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 use socket2::{Domain, Socket, Type};
 
+use crate::Rounds;
 use crate::support::Exporter;
 use crate::table::{Table, ms, percentile};
-use crate::{Rounds, builder};
 
 /// Nobody can tell two kinds apart when a guess by their order is right this often, of one half.
 const CHANCE: f64 = 0.03;
@@ -22,7 +22,7 @@ const PARTS: usize = 20;
 /// Wrong passwords of an admin against those of strangers, each from an address of its own: who
 /// guesses from one address is slowed down.
 pub fn measure(table: &mut Table, rounds: Rounds) {
-    let exporter = builder()
+    let exporter = Exporter::builder()
         .set("management = {management}")
         .section("[nobody]\nhost = 127.0.0.1\nport = 1\nuser = nobody\n")
         .file("admins/anna", "correct horse battery\n")

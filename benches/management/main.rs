@@ -68,10 +68,10 @@ fn main() {
         },
         false => Rounds {
             pings: 1_000,
-            blocks: 60,
+            blocks: 30,
             servers: 1_000,
-            statuses: 100,
-            logins: 3_000,
+            statuses: 50,
+            logins: 1_000,
         },
     };
     let parts: Vec<String> = std::env::args()
