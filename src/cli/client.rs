@@ -14,7 +14,7 @@ use super::arguments::{Arguments, Format, Options, Verb};
 use super::endpoint::Endpoint;
 use super::error::Failure;
 use super::style::{Style, Tone};
-use super::{check, crypt, exchange, kubectl, print, say, watch};
+use super::{check, clock, crypt, exchange, kubectl, print, say, watch};
 use crate::management::Command;
 
 /// Runs the program with the arguments, the first of which is its own name.
@@ -120,9 +120,7 @@ fn complain(options: &Options, lines: &[&str]) {
     if lines.is_empty() {
         return;
     }
-    let now = jiff::ZonedDateTime::now()
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string();
+    let now = clock::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
     let text: String = lines
         .iter()
         .map(|line| format!("{now} ERROR pgexporter-cli: {line}\n"))

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use serde_json::{Value, json};
 
 use super::arguments::{Format, Options};
+use super::clock;
 use super::endpoint::{Endpoint, Stream};
 use super::error::Failure;
 use super::progress::Progress;
@@ -125,9 +126,7 @@ fn header(
     compression: Compression,
     encryption: Encryption,
 ) -> Object {
-    let now = jiff::ZonedDateTime::now()
-        .strftime("%Y%m%d%H%M%S")
-        .to_string();
+    let now = clock::now().strftime("%Y%m%d%H%M%S").to_string();
     let output = match format {
         Some(Format::Json) => 1,
         Some(Format::Raw) => 2,

@@ -11,6 +11,7 @@ pub mod admin;
 mod arguments;
 mod check;
 pub mod client;
+mod clock;
 mod crypt;
 mod endpoint;
 mod error;

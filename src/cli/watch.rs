@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::arguments::{Format, Options};
 use super::client::show;
+use super::clock;
 use super::endpoint::Endpoint;
 use super::error::Failure;
 use super::exchange::{self, Answer};
@@ -67,7 +68,7 @@ fn show_one(
 /// The table in place of what the terminal shows, no larger than it.
 fn drawn(answer: &Answer) -> String {
     let style = Style::of_output();
-    let now = jiff::ZonedDateTime::now().strftime("%H:%M:%S");
+    let now = clock::now().strftime("%H:%M:%S");
     let table = table::servers(answer.response(), Style::default());
     let (rows, columns) = match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_row > 2 && size.ws_col > 0 => {
