@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use support::Authority;
+use support::{Authority, Exporter, Postgres};
 
 const GOOD: &str = "\
 [pgexporter]
@@ -154,5 +154,73 @@ fn wrong_usage_is_status_2_and_help_and_version_are_status_0() {
         let (found, out, err) = said(&cli(home.path(), arguments));
         assert_eq!(found, status, "{arguments:?}: {out}{err}");
         assert!((out + &err).contains(part), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_address_is_scraped_and_what_is_wrong_there_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Postgres::start(18);
+    let exporter = Exporter::builder().server("one", &server).start();
+    let visit = |url: &str| said(&cli(home.path(), &["check", "--url", url]));
+    let url = exporter.url("/metrics");
+    let (status, out, err) = visit(&url);
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    assert!(out.ends_with("servers: 1, 1 up\n"), "{out}");
+    let samples = exporter.metrics().samples.len();
+    let told: usize = (out
+        .split(": ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next()))
+    .and_then(|count| count.parse().ok())
+    .expect("a number of samples");
+    // The exporter counts its own scrapes, and the server's sessions come and go.
+    assert!(
+        told > 500 && told.abs_diff(samples) < 50,
+        "{told}, {samples}"
+    );
+
+    server.stop_fast();
+    let (status, out, err) = visit(&url);
+    assert_eq!(status, 1, "{out}");
+    assert!(out.ends_with("servers: 1, 0 up\n"), "{out}");
+    assert!(err.contains("down: one;"), "{err}");
+
+    for (url, status, part) in [
+        (exporter.url("/elsewhere"), 1, "under /metrics"),
+        (exporter.url("/"), 1, "is no sample"),
+        ("http://localhost:1/metrics".to_owned(), 3, "refused"),
+        (url.replace("http://", "https://"), 3, "TLS"),
+        ("localhost:5002".to_owned(), 2, "such as http://"),
+        ("ftp://localhost/metrics".to_owned(), 2, "such as http://"),
+    ] {
+        let (found, out, err) = visit(&url);
+        assert_eq!(found, status, "{url}: {out}{err}");
+        assert!(err.contains(part), "{url}: {err}");
+    }
+}
+
+#[test]
+fn an_address_with_tls_is_trusted_by_its_authority_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Postgres::start(18);
+    let authority = Authority::new("ours");
+    let identity = authority.server(&["localhost"]);
+    let exporter = Exporter::builder()
+        .server("one", &server)
+        .file("tls.crt", &identity.certificate)
+        .file("tls.key", &identity.key)
+        .set("metrics_cert_file = {dir}/tls.crt")
+        .set("metrics_key_file = {dir}/tls.key")
+        .start();
+    let url = format!("https://localhost:{}/metrics", exporter.port("metrics"));
+    for (name, authority, status, part) in [
+        ("ours.crt", authority, 0, "servers: 1, 1 up"),
+        ("other.crt", Authority::new("other"), 3, "certificate"),
+    ] {
+        fs::write(home.path().join(name), authority.pem()).unwrap();
+        let (found, out, err) = said(&cli(home.path(), &["check", "--url", &url, "--ca", name]));
+        assert_eq!(found, status, "{name}: {out}{err}");
+        assert!((out + &err).contains(part), "{name}");
     }
 }

@@ -163,12 +163,20 @@ _pgexporter_cli() {
             return 0
             ;;
         pgexporter_cli__subcmd__check)
-            opts="-D -u -A -J -Y -c -h -p -U -P -L -v -F -C -E -? --offline --directory --users --admins --json --yaml --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
+            opts="-D -u -A -J -Y -c -h -p -U -P -L -v -F -C -E -? --offline --url --ca --directory --users --admins --json --yaml --config --host --port --user --password --logfile --verbose --format --compress --encrypt --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --directory)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -423,6 +423,8 @@ aes192\t''
 aes128\t''"
 complete -c pgexporter-cli -n "__fish_pgexporter_cli_using_subcommand decrypt" -s v -l verbose -d 'Say whether it worked'
 complete -c pgexporter-cli -n "__fish_pgexporter_cli_using_subcommand decrypt" -s ? -l help -d 'Show this help'
+complete -c pgexporter-cli -n "__fish_pgexporter_cli_using_subcommand check" -l url -d 'Scrape this address once, as Prometheus does, and check what comes' -r
+complete -c pgexporter-cli -n "__fish_pgexporter_cli_using_subcommand check" -l ca -d 'The authorities to trust at an https:// address, in place of the system\'s' -r -F
 complete -c pgexporter-cli -n "__fish_pgexporter_cli_using_subcommand check" -s D -l directory -d 'The folder of pgexporter.conf, as `pgexporter -D`' -r -F
 complete -c pgexporter-cli -n "__fish_pgexporter_cli_using_subcommand check" -s u -l users -d 'The users file, as `pgexporter -u`' -r -F
 complete -c pgexporter-cli -n "__fish_pgexporter_cli_using_subcommand check" -s A -l admins -d 'The admins file, as `pgexporter -A`' -r -F

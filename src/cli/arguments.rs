@@ -288,6 +288,16 @@ pub(super) struct Check {
     /// Ask no exporter and no server: only files are read
     #[arg(long)]
     pub offline: bool,
+    /// Scrape this address once, as Prometheus does, and check what comes
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with_all = ["offline", "directory", "users", "admins", "metrics", "config", "host", "port"]
+    )]
+    pub url: Option<String>,
+    /// The authorities to trust at an https:// address, in place of the system's
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub ca: Option<PathBuf>,
     /// The folder of pgexporter.conf, as `pgexporter -D`
     #[arg(short = 'D', long, value_name = "DIR")]
     pub directory: Option<PathBuf>,
@@ -349,7 +359,7 @@ impl Verb {
             } => Command::LogLevel {
                 level: level.clone(),
             },
-            Verb::Check(check) if !check.offline => Command::Check,
+            Verb::Check(check) if !check.offline && check.url.is_none() => Command::Check,
             Verb::Check(_) | Verb::Encrypt(_) | Verb::Decrypt(_) => return None,
         })
     }

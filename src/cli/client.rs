@@ -14,7 +14,7 @@ use super::arguments::{Arguments, Format, Options, Verb};
 use super::endpoint::Endpoint;
 use super::error::Failure;
 use super::style::{Style, Tone};
-use super::{check, clock, crypt, exchange, kubectl, print, say, watch};
+use super::{check, clock, crypt, exchange, kubectl, print, say, visit, watch};
 use crate::management::Command;
 
 /// Runs the program with the arguments, the first of which is its own name.
@@ -61,7 +61,10 @@ fn carry_out(options: &Options, verb: &Verb) -> Result<(), Failure> {
     }
     match (verb, verb.command()) {
         (_, Some(command)) => ask(options, &command),
-        (Verb::Check(files), None) => check::offline(options, files),
+        (Verb::Check(wanted), None) => match &wanted.url {
+            Some(url) => visit::check(url, wanted.ca.as_deref()),
+            None => check::offline(options, wanted),
+        },
         (Verb::Encrypt(files), None) => crypt::encrypt(options, files),
         (Verb::Decrypt(files), None) => crypt::decrypt(options, files),
         // All others are commands.

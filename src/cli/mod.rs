@@ -24,4 +24,5 @@ mod remote;
 mod say;
 mod style;
 mod table;
+mod visit;
 mod watch;

@@ -243,6 +243,7 @@ fn the_notes_say_what_to_do_next_with_the_names_of_the_release() {
     for part in [
         "kubectl -n shop rollout status deployment/metrics-pgexporter",
         "one of shop",
+        "helm test -n shop metrics",
         "port-forward service/metrics-pgexporter 5002",
         "metrics-pgexporter.shop.svc:5002",
         "--set serviceMonitor.enabled=true",

@@ -12,6 +12,9 @@ fn the_chart_is_ready_within_half_a_minute_in_a_namespace_of_restricted_pods() {
         scene.installed_after
     );
     assert_eq!(scene.own_pods().len(), 1);
+    // One server is away, and `helm test` names it.
+    let said = scene.helm_test().unwrap_err();
+    assert!(said.contains("down: shop/archive;"), "{said}");
     // That the namespace enforces it: a pod that asks for nothing special is refused.
     let pod = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: careless, namespace: {HOME}}}\n\

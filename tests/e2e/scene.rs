@@ -150,6 +150,19 @@ impl Scene {
         self.cluster.helm(&arguments)
     }
 
+    /// `helm test`; what its pod printed, when it failed.
+    pub(crate) fn helm_test(&self) -> Result<(), String> {
+        let arguments = ["test", "pgexporter", "--namespace", HOME, "--timeout=60s"];
+        let Err(why) = self.cluster.helm(&arguments) else {
+            return Ok(());
+        };
+        // A pod that failed stays, for whoever wants to know.
+        let pod = "pod/pgexporter-test";
+        let said = self.cluster.try_kubectl(&["logs", "-n", HOME, pod]);
+        self.cluster.kubectl(&["delete", "-n", HOME, pod]);
+        Err(why + &said.unwrap_or_else(|why| why))
+    }
+
     /// The pods of the release, as `pod/NAME`, without those that are ending.
     pub(crate) fn own_pods(&self) -> Vec<String> {
         let selector = "app.kubernetes.io/instance=pgexporter";

@@ -78,4 +78,5 @@ fn prometheus_finds_the_pods_and_an_alert_fires_and_resolves() {
         &format!("secret/{name}-monitor"),
     ]);
     scene.is_whole();
+    assert_eq!(scene.helm_test(), Ok(()));
 }

@@ -21,6 +21,12 @@ app.kubernetes.io/name: {{ include "pgexporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- /* Of the pod of `helm test`, which no Service is to find. */}}
+{{- define "pgexporter.testLabels" -}}
+app.kubernetes.io/name: {{ include "pgexporter.name" . | trunc 58 | trimSuffix "-" }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- define "pgexporter.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "pgexporter.selectorLabels" . }}

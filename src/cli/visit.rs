@@ -1,0 +1,315 @@
+//! `pgexporter-cli check --url`: whether `/metrics` at an address is as Prometheus wants it.
+//!
+//! In goes an address; out comes a line of what was found, or what is wrong. Needs no files and no
+//! rights, so that it runs wherever the address can be reached.
+
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{ACCEPT, HOST, USER_AGENT};
+use http::uri::Scheme;
+use http::{Request, Response, StatusCode, Uri};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::error::Failure;
+use crate::security::tls::{ClientTls, TlsMode, explain_tls};
+
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// What the exporter is told that it may take, as Prometheus does by default.
+const SCRAPE_TIMEOUT: &str = "10";
+/// A line of more bytes is no sample.
+const LONGEST: usize = 1 << 20;
+
+/// Scrapes the address once.
+///
+/// # Errors
+/// Nobody answers there, the answer is none of an exporter, or a server is down.
+pub(super) fn check(url: &str, ca: Option<&Path>) -> Result<(), Failure> {
+    let place = Place::read(url, ca)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Refused(vec![format!("no runtime: {error}")]))?;
+    let begun = Instant::now();
+    let found = runtime.block_on(async {
+        match tokio::time::timeout(PATIENCE, place.scrape()).await {
+            Ok(found) => found,
+            Err(_) => Err(place.no_access(format!("no whole answer within {PATIENCE:?}"))),
+        }
+    });
+    // A name that nobody has may still be looked up; nobody waits for it.
+    runtime.shutdown_background();
+    let found = found?;
+    let seconds = begun.elapsed().as_secs_f64();
+    // A reader that hung up is no reason to fail: the exit status says it all.
+    let _ = writeln!(
+        io::stdout(),
+        "{url}: {} samples of {} families in {seconds:.2} s; servers: {}, {} up",
+        found.samples,
+        found.families,
+        found.up + found.down.len(),
+        found.up,
+    );
+    if found.down.is_empty() {
+        return Ok(());
+    }
+    Err(place.refused(&format!(
+        "down: {}; the page / there, and `pgexporter-cli status details`, say why",
+        found.down.join(", ")
+    )))
+}
+
+/// Where it is, and how it is spoken with.
+struct Place {
+    url: String,
+    uri: Uri,
+    host: String,
+    port: u16,
+    tls: Option<ClientTls>,
+}
+
+impl Place {
+    fn read(url: &str, ca: Option<&Path>) -> Result<Self, Failure> {
+        let usage = |why: String| Failure::Usage(format!("--url {url}: {why}"));
+        let wanted = "wanted is an address such as http://localhost:5002/metrics";
+        let uri: Uri = url
+            .parse()
+            .map_err(|error| usage(format!("{error}; {wanted}")))?;
+        let host = uri.host().ok_or_else(|| usage(wanted.to_owned()))?;
+        let tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP && ca.is_some() => {
+                return Err(usage("--ca is for https://".to_owned()));
+            }
+            Some(scheme) if *scheme == Scheme::HTTP => None,
+            Some(scheme) if *scheme == Scheme::HTTPS => Some(
+                ClientTls::from_files(TlsMode::VerifyFull, ca, None, None)
+                    .map_err(|error| Failure::Usage(error.to_string()))?,
+            ),
+            _ => return Err(usage(wanted.to_owned())),
+        };
+        let usual = if tls.is_some() { 443 } else { 80 };
+        Ok(Self {
+            url: url.to_owned(),
+            // An address of IPv6 stands in brackets there.
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: uri.port_u16().unwrap_or(usual),
+            uri,
+            tls,
+        })
+    }
+
+    fn refused(&self, why: &str) -> Failure {
+        Failure::Refused(vec![format!("{}: {why}", self.url)])
+    }
+
+    fn no_access(&self, why: String) -> Failure {
+        Failure::NoAccess(format!("{}: {why}", self.url))
+    }
+
+    async fn scrape(&self) -> Result<Found, Failure> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| self.no_access(error.to_string()))?;
+        let Some(tls) = &self.tls else {
+            return self.ask(stream).await;
+        };
+        let no = |why: String| self.no_access(why);
+        let config = tls.config().map_err(|error| no(error.to_string()))?;
+        let config = config.ok_or_else(|| no("TLS is switched off".to_owned()))?;
+        let mut config = Arc::unwrap_or_clone(config);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = tls
+            .name(&self.host)
+            .map_err(|error| no(error.to_string()))?;
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .map_err(|error| no(explain_tls(&error).unwrap_or_else(|| error.to_string())))?;
+        self.ask(stream).await
+    }
+
+    async fn ask<S>(&self, stream: S) -> Result<Found, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let broke = |error: hyper::Error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            self.no_access(format!(
+                "the connection broke: {}",
+                cause.unwrap_or_else(|| error.to_string())
+            ))
+        };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broke)?;
+        // Ends with the runtime.
+        tokio::spawn(connection);
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let authority = self.uri.authority().map_or("", |whole| whole.as_str());
+        let request = Request::get(path)
+            .header(HOST, authority.rsplit('@').next().unwrap_or(authority))
+            .header(
+                USER_AGENT,
+                concat!("pgexporter-cli/", env!("CARGO_PKG_VERSION")),
+            )
+            .header(ACCEPT, "text/plain;version=0.0.4")
+            .header("X-Prometheus-Scrape-Timeout-Seconds", SCRAPE_TIMEOUT)
+            .body(String::new())
+            .map_err(|error| self.refused(&error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(broke)?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::FORBIDDEN => {
+                return Err(self.refused("403: an exporter has its metrics under /metrics"));
+            }
+            status => return Err(self.refused(&format!("the answer is {status}"))),
+        }
+        self.collect(response).await
+    }
+
+    async fn collect(&self, response: Response<Incoming>) -> Result<Found, Failure> {
+        let mut body = response.into_body();
+        let mut found = Found::default();
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let frame =
+                frame.map_err(|error| self.refused(&format!("the answer broke off: {error}")))?;
+            if let Ok(data) = frame.into_data() {
+                found.take(&data).map_err(|why| self.refused(&why))?;
+            }
+        }
+        found.end().map_err(|why| self.refused(&why))
+    }
+}
+
+/// What stands in the text (Prometheus, "Exposition formats", 0.0.4). It is read as it comes: that
+/// of a thousand servers is larger than what a pod has.
+#[derive(Debug, Default)]
+struct Found {
+    samples: usize,
+    families: usize,
+    up: usize,
+    /// Names of the servers that do not answer.
+    down: Vec<String>,
+    /// It is an exporter of ours.
+    own: bool,
+    lines: usize,
+    /// The line that has begun.
+    begun: Vec<u8>,
+}
+
+impl Found {
+    /// # Errors
+    /// It is no such text.
+    fn take(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let mut line = std::mem::take(&mut self.begun);
+            line.extend_from_slice(&bytes[..end]);
+            self.line(&line)?;
+            line.clear();
+            self.begun = line;
+            bytes = &bytes[end + 1..];
+        }
+        self.begun.extend_from_slice(bytes);
+        if self.begun.len() > LONGEST {
+            return Err("a line has no end; is it an exporter?".to_owned());
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// It broke off, or is none of pgexporter.
+    fn end(self) -> Result<Self, String> {
+        if !self.begun.is_empty() {
+            return Err("the last line has no end".to_owned());
+        }
+        if !self.own {
+            return Err("the answer is none of pgexporter; is the address right?".to_owned());
+        }
+        Ok(self)
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), String> {
+        self.lines += 1;
+        let wrong = || {
+            let text = String::from_utf8_lossy(line);
+            format!("line {} is no sample: {text:.100}", self.lines)
+        };
+        let line = std::str::from_utf8(line).map_err(|_| wrong())?;
+        if line.starts_with("# TYPE ") {
+            self.families += 1;
+        }
+        if line.is_empty() || line.starts_with('#') {
+            return Ok(());
+        }
+        let (series, value) = line.rsplit_once(' ').ok_or_else(wrong)?;
+        let value: f64 = value.parse().map_err(|_| wrong())?;
+        self.samples += 1;
+        self.own |= series.starts_with("pgexporter_state");
+        if let Some(labels) = series.strip_prefix("pgexporter_postgresql_active{") {
+            if value > 0.0 {
+                self.up += 1;
+            } else {
+                self.down.push(server(labels));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The label `server`. The names of servers hold nothing that is escaped.
+fn server(labels: &str) -> String {
+    let name = labels
+        .split_once("server=\"")
+        .and_then(|(_, rest)| rest.split_once('"'));
+    name.map_or(labels, |(name, _)| name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn read(body: &[u8], piece: usize) -> Result<Found, String> {
+        let mut found = Found::default();
+        body.chunks(piece).try_for_each(|bytes| found.take(bytes))?;
+        found.end()
+    }
+
+    #[test]
+    fn what_is_down_is_named_and_what_is_no_metrics_is_refused() {
+        let text =
+            b"# HELP pgexporter_state x\n# TYPE pgexporter_state gauge\npgexporter_state 1\n\
+                     pgexporter_postgresql_active{server=\"a\"} 1\n\
+                     pgexporter_postgresql_active{namespace=\"n\",server=\"n/b\"} 0\n\
+                     x{a=\"b c\"} NaN\ny +Inf\n";
+        for piece in [1, 7, text.len()] {
+            let found = read(text, piece).unwrap();
+            assert_eq!((found.samples, found.families, found.up), (5, 1, 1));
+            assert_eq!(found.down, ["n/b"]);
+        }
+        let endless = vec![b'a'; LONGEST + 1];
+        for (body, why) in [
+            (&b"<html> x\n"[..], "line 1 is no sample"),
+            (b"pgexporter_state 1\nx{} 1,5\n", "line 2 is no sample"),
+            (b"pgexporter_state 1", "has no end"),
+            (b"up 1\n", "none of pgexporter"),
+            (b"", "none of pgexporter"),
+            (b"\xff\n", "line 1 is no sample"),
+            (&endless, "a line has no end"),
+        ] {
+            assert!(read(body, 64 * 1024).unwrap_err().contains(why), "{why}");
+        }
+    }
+}
