@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-operator test e2e image bench bench-operator bench-management fuzz install install-files fmt lint docs
+.PHONY: help demo demo-operator test e2e image sbom bench bench-operator bench-management fuzz install install-files fmt lint docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,14 @@ e2e: ## Install it in a real cluster: one of one node made here (root on Linux),
 	$(CARGO) run --locked --example testbeds -- cluster
 	$(CARGO) test --locked --test e2e -- --ignored --nocapture --test-threads=1
 
-image: ## Build the image as it is shipped, and look into it (root on Linux; else: docker build .)
+image: sbom ## Build the image as it is shipped, and look into it (root on Linux; else: docker build .)
 	$(CARGO) test --locked --test image -- --ignored --nocapture
+
+sbom: ## List every crate in the programs, with its licence: target/pgexporter.cdx.json (CycloneDX)
+	$(CARGO) install --quiet --locked --root target/tools cargo-cyclonedx@0.5.9
+	target/tools/bin/cargo-cyclonedx cyclonedx --quiet \
+	  --format json --spec-version 1.5 --no-build-deps --override-filename pgexporter.cdx
+	mv pgexporter.cdx.json target/
 
 bench: ## Measure a scrape and write docs/performance.md (QUICK=1: a look; PEERS=1: others beside)
 	$(CARGO) run --locked --example testbeds

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -72,6 +73,43 @@ fn the_image_is_small_and_has_the_three_programs_and_nothing_that_can_be_written
         "usr/bin/dpkg",
     ] {
         assert!(!root.join(shell).exists(), "{shell}");
+    }
+}
+
+#[test]
+#[ignore = "takes the list that `make sbom` writes: make image"]
+fn the_list_of_what_is_in_it_names_every_crate_with_its_licence() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let listed = fs::read(format!("{root}/target/pgexporter.cdx.json")).expect("`make sbom`");
+    let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+    assert_eq!(listed["bomFormat"], "CycloneDX");
+    let licences: BTreeMap<String, bool> = listed["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let part = |name: &str| one[name].as_str().unwrap_or_default();
+            let licence = &one["licenses"][0];
+            let known = licence["expression"].is_string() || licence["license"].is_object();
+            (format!("{} v{}", part("name"), part("version")), known)
+        })
+        .collect();
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--prefix=none", "--format={p}"])
+        .args(["--edges=normal,no-proc-macro"])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{tree:?}");
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let linked: BTreeSet<&str> = tree
+        .lines()
+        .map(|line| line.split(" (").next().unwrap_or(line))
+        .filter(|line| !line.starts_with("pgexporter v"))
+        .collect();
+    assert!(linked.len() > 100, "{linked:?}");
+    for one in linked {
+        assert_eq!(licences.get(one), Some(&true), "{one}");
     }
 }
 
