@@ -182,9 +182,11 @@ impl Collector {
             return self.nothing(unasked());
         };
         let mut plan = self.plan_for(&known);
-        let walk = plan.walk_is_due(Instant::now(), settings.interval);
-        let room = self.room(&plan, session, &settings);
-        let mut early = Some(self.early(&plan, walk, session, &settings));
+        // What is due is decided once: what comes to be due meanwhile was told as what stays.
+        let now = Instant::now();
+        let walk = plan.walk_is_due(now, settings.interval);
+        let room = self.room(&plan, now, session, &settings);
+        let mut early = Some(self.early(&plan, now, walk, session, &settings));
         let mut found = Found::default();
         // The second turn is for a server that was promoted, demoted, configured anew, or got an
         // extension since the last scrape: what it runs now, it runs at once.
@@ -208,7 +210,7 @@ impl Collector {
                     session,
                     &mut plan,
                     ask,
-                    (&settings, &room),
+                    (now, &settings, &room),
                     &mut begin,
                     deadline,
                 )
@@ -243,6 +245,7 @@ impl Collector {
             let catalog = Arc::clone(plan.catalog());
             let errand = Errand {
                 mode: session.mode(),
+                now,
                 interval: settings.interval,
                 shared: Shared {
                     catalog: &catalog,
@@ -264,11 +267,11 @@ impl Collector {
     fn early(
         &self,
         plan: &Plan,
+        now: Instant,
         walk: bool,
         session: &Session,
         settings: &ScrapeSettings,
     ) -> Early {
-        let now = Instant::now();
         let mut early = Early {
             catalog: Some(Arc::clone(plan.catalog())),
             ..Early::default()
@@ -296,11 +299,10 @@ impl Collector {
         session: &mut Session,
         plan: &mut Plan,
         ask: Ask,
-        (settings, room): (&ScrapeSettings, &Room),
+        (now, settings, room): (Instant, &ScrapeSettings, &Room),
         begin: &mut (dyn FnMut(&Facts) + Send),
         deadline: &Deadline,
     ) -> Answer {
-        let now = Instant::now();
         let catalog = Arc::clone(plan.catalog());
         let shared = Shared {
             catalog: &catalog,
@@ -353,11 +355,16 @@ impl Collector {
     }
 
     /// What the samples that will be collected may not exceed: the limit, less what stays.
-    fn room(&self, plan: &Plan, session: &Session, settings: &ScrapeSettings) -> Room {
+    fn room(
+        &self,
+        plan: &Plan,
+        now: Instant,
+        session: &Session,
+        settings: &ScrapeSettings,
+    ) -> Room {
         let Some(limit) = self.target.sample_limit else {
             return Room::new(None);
         };
-        let now = Instant::now();
         let stay = plan
             .slots()
             .filter(|slot| !slot.is_due(now, settings.interval));

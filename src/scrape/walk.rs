@@ -42,6 +42,8 @@ pub(super) struct Walker {
 pub(super) struct Errand<'a> {
     /// How the target's own session sends its queries.
     pub mode: &'a Mode,
+    /// When it was decided what is due.
+    pub now: Instant,
     /// Overrides the catalogue's intervals.
     pub interval: Option<Duration>,
     pub shared: Shared<'a>,
@@ -336,5 +338,5 @@ async fn ask(session: &mut Session, slots: &mut [&mut Slot], errand: Errand<'_>)
 }
 
 fn is_due(slot: &Slot, errand: Errand<'_>) -> bool {
-    !slot.is_denied() && !slot.is_fresh() && slot.is_due(Instant::now(), errand.interval)
+    !slot.is_denied() && !slot.is_fresh() && slot.is_due(errand.now, errand.interval)
 }

@@ -34,8 +34,8 @@ pub(crate) fn define(cluster: &Cluster) {
 
 /// Starts the operator, and has it run a Prometheus.
 fn install(cluster: &Cluster) {
-    let program = programs::operator().unwrap_or_else(|error| panic!("{error:#}"));
     if let Some(node) = cluster.node() {
+        let program = programs::operator().unwrap_or_else(|error| panic!("{error:#}"));
         let archives = images::monitoring().unwrap_or_else(|error| panic!("{error:#}"));
         node.import(&archives)
             .unwrap_or_else(|error| panic!("{error:#}"));

@@ -212,6 +212,7 @@ impl Collector {
         let deadline = Deadline::fixed(deadline);
         let errand = Errand {
             mode: session.mode(),
+            now: Instant::now(),
             interval: Some(Duration::ZERO),
             shared: Shared {
                 catalog: &catalog,
