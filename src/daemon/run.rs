@@ -104,6 +104,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         catalog: catalog_reader,
         publisher: published.targets.clone(),
         health: scraper.health(),
+        asked: scraper.asked(),
     };
     let (steward, mut asked) = Steward::new(
         State {

@@ -49,6 +49,8 @@ pub struct Control {
     pub publisher: Publisher,
     /// How they are.
     pub health: HealthBoard,
+    /// Whether somebody has asked for the metrics.
+    pub asked: watch::Receiver<bool>,
 }
 
 /// How far the controller is, for `/readyz`.

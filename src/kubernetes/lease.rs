@@ -7,6 +7,9 @@
 //! * Another's Lease is dead when the API server shows it without renewal for as long as it says.
 //!   The time counts from when a renewal was seen, by the clock of who looks, so clocks need not
 //!   agree; and who cannot reach the API server declares nobody dead.
+//! * A pod that joins takes its share once it is asked for its metrics: until Prometheus has found
+//!   it, nobody would have what it scrapes. Its Lease says so ([`ASKED`]). One that nobody asks
+//!   takes its share after [`UNASKED`]; and where none is asked, all that live are the members.
 //! * Joining and leaving is seen at once by a watch. A list with each renewal does not trust it:
 //!   a watch may hang.
 
@@ -52,6 +55,10 @@ const ANSWER: Duration = Duration::from_secs(4);
 const FORGET: Duration = Duration::from_secs(600);
 /// How far the clocks of pods may be apart.
 const SKEW: Duration = Duration::from_secs(60);
+/// How long a pod that nobody asks waits for its share: longer than most wait between two scrapes.
+const UNASKED: Duration = Duration::from_secs(70);
+/// Tells in a Lease whether its pod was asked for its metrics.
+const ASKED: &str = "pgexporter.io/asked";
 /// Marks the Leases of those who share the same targets.
 const GROUP: &str = "pgexporter.io/shards";
 
@@ -60,7 +67,7 @@ const GROUP: &str = "pgexporter.io/shards";
 pub(super) enum Share {
     /// This pod serves everything.
     Alone,
-    /// Those members share it, in this term. This pod is one of them.
+    /// Those members share it, in this term. This pod is one of them unless it waits for its share.
     With(BTreeSet<String>, Tenure),
     /// This pod serves nothing: it has no Lease yet, or has lost it.
     Nothing,
@@ -80,6 +87,11 @@ pub(super) struct Keeper {
     /// Other pods by the names of their Leases.
     others: BTreeMap<String, Other>,
     failing: bool,
+    asked: watch::Receiver<bool>,
+    /// When this pod came.
+    began: Instant,
+    /// Its Lease says that it was asked.
+    known: bool,
 }
 
 /// Another pod's Lease.
@@ -91,6 +103,8 @@ struct Other {
     seen: Instant,
     lives: Duration,
     alive: bool,
+    /// It was asked for its metrics.
+    asked: bool,
 }
 
 impl Keeper {
@@ -99,6 +113,7 @@ impl Keeper {
         client: &Client,
         options: &Options,
         metrics: Arc<Metrics>,
+        asked: watch::Receiver<bool>,
     ) -> (Self, watch::Receiver<Share>) {
         let (share, shared) = watch::channel(Share::Nothing);
         let keeper = Self {
@@ -113,13 +128,16 @@ impl Keeper {
             acquired: Timestamp::now(),
             others: BTreeMap::new(),
             failing: false,
+            asked,
+            began: Instant::now(),
+            known: false,
         };
         (keeper, shared)
     }
 
     /// Keeps it until the shutdown begins, and gives it up then.
     pub(super) async fn run(mut self, shutdown: Shutdown) {
-        let mut watched = self.watch();
+        let (mut watched, mut asked) = (self.watch(), self.asked.clone());
         let mut due = Instant::now();
         loop {
             tokio::select! {
@@ -139,6 +157,10 @@ impl Keeper {
                     due = Instant::now() + if done { RENEW } else { RETRY };
                 }
                 Some(event) = watched.next() => self.see(event),
+                // All others are to know it at once.
+                () = heard(&mut asked), if !self.known && !self.failing => {
+                    due = Instant::now();
+                }
             }
         }
         self.give_up().await;
@@ -155,9 +177,11 @@ impl Keeper {
             self.metrics.set_members(0);
         }
         let began = Instant::now();
-        let renewed = self.renew().await;
+        let known = self.known || *self.asked.borrow() || self.began.elapsed() >= UNASKED;
+        let renewed = self.renew(known).await;
         let done = match renewed {
             Ok(()) => {
+                self.known = known;
                 let end = began + LEASE - MARGIN;
                 match &self.tenure {
                     Some(tenure) => tenure.extend(end),
@@ -184,7 +208,7 @@ impl Keeper {
         }
     }
 
-    async fn renew(&self) -> Result<(), String> {
+    async fn renew(&self, known: bool) -> Result<(), String> {
         let spec = LeaseSpec {
             holder_identity: Some(self.owner.clone()),
             lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
@@ -199,8 +223,10 @@ impl Keeper {
                 MANAGER.to_owned(),
             ),
         ]);
+        let asked = BTreeMap::from([(ASKED.to_owned(), known.to_string())]);
         let lease = Lease {
             metadata: ObjectMeta {
+                annotations: Some(asked),
                 name: Some(self.name.clone()),
                 labels: Some(labels),
                 owner_references: self.pod().map(|pod| vec![pod]),
@@ -286,6 +312,9 @@ impl Keeper {
             .lease_duration_seconds
             .and_then(|one| one.try_into().ok());
         let holder = spec.holder_identity.unwrap_or_else(|| name.clone());
+        let asked =
+            |told: &BTreeMap<String, String>| told.get(ASKED).is_none_or(|one| one == "true");
+        let asked = lease.metadata.annotations.as_ref().is_none_or(asked);
         let known = self.others.get(&name);
         if known.is_some_and(|known| known.renewed == spec.renew_time) {
             return;
@@ -302,6 +331,7 @@ impl Keeper {
             renewed: spec.renew_time,
             seen: Instant::now(),
             lives,
+            asked,
         };
         self.others.insert(name, other);
     }
@@ -326,13 +356,7 @@ impl Keeper {
     /// Says who the members are.
     fn publish(&self) {
         let Some(tenure) = &self.tenure else { return };
-        let mut members: BTreeSet<String> = self
-            .others
-            .values()
-            .filter(|other| other.alive)
-            .map(|other| other.holder.clone())
-            .collect();
-        members.insert(self.owner.clone());
+        let members = self.members();
         self.metrics.set_members(members.len());
         let share = Share::With(members, tenure.clone());
         self.share.send_if_modified(|known| {
@@ -346,6 +370,19 @@ impl Keeper {
             }
             changed
         });
+    }
+
+    fn members(&self) -> BTreeSet<String> {
+        let others = self.others.values().filter(|other| other.alive);
+        let all: Vec<(&String, bool)> = others
+            .map(|other| (&other.holder, other.asked))
+            .chain([(&self.owner, self.known)])
+            .collect();
+        let none = !all.iter().any(|(_, asked)| *asked);
+        all.into_iter()
+            .filter(|(_, asked)| none || *asked)
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     fn watch(&self) -> BoxStream<'static, Result<Event<Lease>, watcher::Error>> {
@@ -385,6 +422,14 @@ async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Resu
         }
         Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
         Err(_) => Err(Unanswered::Late),
+    }
+}
+
+/// Completes once somebody has asked for the metrics.
+async fn heard(asked: &mut watch::Receiver<bool>) {
+    let gone = asked.wait_for(|asked| *asked).await.is_err();
+    if gone {
+        std::future::pending().await
     }
 }
 

@@ -67,7 +67,12 @@ pub async fn start(
         client(config, &book).map_err(|error| KubernetesError::Unusable(error.to_string()))?;
     let metrics = Arc::new(Metrics::new(Arc::clone(&book), options.shards));
     let share = if options.shards {
-        let (keeper, share) = Keeper::new(&client, &options, Arc::clone(&metrics));
+        let (keeper, share) = Keeper::new(
+            &client,
+            &options,
+            Arc::clone(&metrics),
+            control.asked.clone(),
+        );
         shutdown.spawn("lease", keeper.run(shutdown.clone()));
         share
     } else {

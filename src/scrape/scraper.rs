@@ -40,6 +40,8 @@ struct Inner {
     workers: Mutex<Vec<Arc<Handle>>>,
     board: HealthBoard,
     cached: Mutex<Option<(Instant, Exposition)>>,
+    /// Somebody has asked for the metrics.
+    asked: watch::Sender<bool>,
     /// Families of a room that scraping knows nothing of.
     more: OnceLock<Arc<dyn OwnFamilies>>,
 }
@@ -99,8 +101,15 @@ impl Scraper {
             workers: Mutex::default(),
             board: HealthBoard::default(),
             cached: Mutex::default(),
+            asked: watch::Sender::new(false),
             more: OnceLock::new(),
         }))
+    }
+
+    /// Whether somebody has asked for the metrics.
+    #[must_use]
+    pub fn asked(&self) -> watch::Receiver<bool> {
+        self.0.asked.subscribe()
     }
 
     /// Serves these families beside the exporter's own. Only the first call counts.
@@ -232,6 +241,9 @@ impl Scraper {
     /// server that could not be asked is in the answer as `pgexporter_postgresql_active 0`.
     #[must_use]
     pub fn scrape(&self, deadline: Instant) -> Scrape {
+        self.0
+            .asked
+            .send_if_modified(|asked| !std::mem::replace(asked, true));
         let settings = self.0.commons.settings.borrow().clone();
         let cached = self.cached(settings.cache_age);
         let tickets = if cached.is_some() {

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use crate::prometheus::{INTERVAL, now};
 use crate::scene::{HOME, Scene, TEAMS, scene};
 
+/// For Prometheus to find a new pod and scrape it: it looks every 5 s, as it scrapes here.
+const FOUND: &str = "--set=minReadySeconds=12";
+
 /// Which pod scrapes which target, by what the pods serve.
 fn owners(scene: &Scene) -> BTreeMap<String, Vec<String>> {
     let mut owners = BTreeMap::new();
@@ -56,7 +59,7 @@ fn three_pods_share_the_targets_and_neither_a_kill_nor_an_upgrade_loses_one() {
     scene.observe();
     scene.is_whole();
     scene
-        .upgrade(&["--set=replicas=3"])
+        .upgrade(&["--set=replicas=3", FOUND])
         .unwrap_or_else(|said| panic!("{said}"));
     assert_eq!(scene.own_pods().len(), 3);
     assert!(
@@ -99,7 +102,11 @@ fn three_pods_share_the_targets_and_neither_a_kill_nor_an_upgrade_loses_one() {
     // All pods are replaced, one after the other.
     std::thread::sleep(2 * INTERVAL);
     let (begin, before) = (Instant::now(), scene.own_pods());
-    let values = ["--set=replicas=3", "--set=podAnnotations.upgraded=yes"];
+    let values = [
+        "--set=replicas=3",
+        FOUND,
+        "--set=podAnnotations.upgraded=yes",
+    ];
     scene
         .upgrade(&values)
         .unwrap_or_else(|said| panic!("{said}"));

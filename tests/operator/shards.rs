@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
@@ -124,6 +124,41 @@ fn a_pod_that_joins_takes_its_share_and_one_that_leaves_or_dies_is_replaced() {
     // Its Lease had to run out first: nobody takes what somebody may still serve.
     let after = Timestamp::now().duration_since(renewed);
     assert!(after >= lives, "{after:#}");
+}
+
+#[test]
+fn a_pod_that_joins_takes_nothing_before_somebody_asks_it() {
+    let namespace = api().namespace("joins");
+    let _server = many(&namespace);
+    let first = pod(&namespace, 0).start();
+    eventually("the first has all", || listed(&first).len() == TARGETS);
+    let second = pod(&namespace, 1).start();
+    let asked = || {
+        let name = format!("pgexporter-{namespace}-1");
+        let path = "jsonpath={.metadata.annotations.pgexporter\\.io/asked}";
+        api().kubectl(&[
+            "get",
+            "lease",
+            &name,
+            "-n",
+            HOME,
+            "--ignore-not-found",
+            "-o",
+            path,
+        ])
+    };
+    eventually("it has a Lease", || asked() == "false");
+    // Longer than the Lease of the first takes to be renewed.
+    let until = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < until {
+        assert_eq!(listed(&first).len(), TARGETS);
+    }
+    assert_eq!(metric(&first, "members"), Some(1.0));
+    // Prometheus finds it.
+    second.metrics();
+    let handed_over = within(Duration::from_secs(5), || asked() == "true");
+    assert!(handed_over, "{}", second.log());
+    eventually_shared(&[&first, &second]);
 }
 
 /// When the Lease of a pod was renewed, and how long it lives from then.
