@@ -136,7 +136,11 @@ impl Scene {
 
     /// Upgrades it with more values, and waits until all pods are the new ones.
     pub(crate) fn upgrade(&self, more: &[&str]) -> Result<String, String> {
-        self.chart("upgrade", Duration::from_secs(120), more)
+        self.chart("upgrade", Duration::from_secs(120), more)?;
+        // Helm waits until enough pods are ready, be they old or new.
+        let set = "deployment/pgexporter";
+        let arguments = ["rollout", "status", "-n", HOME, "--timeout=120s", set];
+        self.cluster.try_kubectl(&arguments)
     }
 
     fn chart(&self, verb: &str, limit: Duration, more: &[&str]) -> Result<String, String> {
