@@ -7,9 +7,10 @@
 //! * Another's Lease is dead when the API server shows it without renewal for as long as it says.
 //!   The time counts from when a renewal was seen, by the clock of who looks, so clocks need not
 //!   agree; and who cannot reach the API server declares nobody dead.
-//! * A pod that joins takes its share once it is asked for its metrics: until Prometheus has found
-//!   it, nobody would have what it scrapes. Its Lease says so ([`ASKED`]). One that nobody asks
-//!   takes its share after [`UNASKED`]; and where none is asked, all that live are the members.
+//! * A pod that joins others takes its share once it is asked for its metrics: until Prometheus has
+//!   found it, nobody would have what it scrapes. Its Lease says so ([`ASKED`]). One that nobody
+//!   asks takes its share after [`UNASKED`]; and where none has been asked and is there for
+//!   [`SETTLED`], as when all begin at once, nobody waits.
 //! * Joining and leaving is seen at once by a watch. A list with each renewal does not trust it:
 //!   a watch may hang.
 
@@ -57,6 +58,8 @@ const FORGET: Duration = Duration::from_secs(600);
 const SKEW: Duration = Duration::from_secs(60);
 /// How long a pod that nobody asks waits for its share: longer than most wait between two scrapes.
 const UNASKED: Duration = Duration::from_secs(70);
+/// How long a pod that is asked has been there when others wait for their shares.
+const SETTLED: SignedDuration = SignedDuration::from_secs(30);
 /// Tells in a Lease whether its pod was asked for its metrics.
 const ASKED: &str = "pgexporter.io/asked";
 /// Marks the Leases of those who share the same targets.
@@ -92,6 +95,8 @@ pub(super) struct Keeper {
     began: Instant,
     /// Its Lease says that it was asked.
     known: bool,
+    /// Its Lease says that it is settled.
+    settled: bool,
 }
 
 /// Another pod's Lease.
@@ -105,6 +110,7 @@ struct Other {
     alive: bool,
     /// It was asked for its metrics.
     asked: bool,
+    settled: bool,
 }
 
 impl Keeper {
@@ -131,6 +137,7 @@ impl Keeper {
             asked,
             began: Instant::now(),
             known: false,
+            settled: false,
         };
         (keeper, shared)
     }
@@ -178,10 +185,12 @@ impl Keeper {
         }
         let began = Instant::now();
         let known = self.known || *self.asked.borrow() || self.began.elapsed() >= UNASKED;
-        let renewed = self.renew(known).await;
+        let now = Timestamp::now();
+        let renewed = self.renew(now, known).await;
         let done = match renewed {
             Ok(()) => {
                 self.known = known;
+                self.settled = known && settled(self.acquired, now);
                 let end = began + LEASE - MARGIN;
                 match &self.tenure {
                     Some(tenure) => tenure.extend(end),
@@ -208,12 +217,12 @@ impl Keeper {
         }
     }
 
-    async fn renew(&self, known: bool) -> Result<(), String> {
+    async fn renew(&self, now: Timestamp, known: bool) -> Result<(), String> {
         let spec = LeaseSpec {
             holder_identity: Some(self.owner.clone()),
             lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
             acquire_time: Some(MicroTime(self.acquired)),
-            renew_time: Some(MicroTime(Timestamp::now())),
+            renew_time: Some(MicroTime(now)),
             ..LeaseSpec::default()
         };
         let labels = BTreeMap::from([
@@ -315,6 +324,9 @@ impl Keeper {
         let asked =
             |told: &BTreeMap<String, String>| told.get(ASKED).is_none_or(|one| one == "true");
         let asked = lease.metadata.annotations.as_ref().is_none_or(asked);
+        // Both by the clock of who holds it.
+        let times = spec.acquire_time.as_ref().zip(spec.renew_time.as_ref());
+        let settled = asked && times.is_some_and(|(began, now)| settled(began.0, now.0));
         let known = self.others.get(&name);
         if known.is_some_and(|known| known.renewed == spec.renew_time) {
             return;
@@ -332,6 +344,7 @@ impl Keeper {
             seen: Instant::now(),
             lives,
             asked,
+            settled,
         };
         self.others.insert(name, other);
     }
@@ -373,14 +386,12 @@ impl Keeper {
     }
 
     fn members(&self) -> BTreeSet<String> {
-        let others = self.others.values().filter(|other| other.alive);
-        let all: Vec<(&String, bool)> = others
+        let others = || self.others.values().filter(|other| other.alive);
+        let wait = self.settled || others().any(|other| other.settled);
+        others()
             .map(|other| (&other.holder, other.asked))
             .chain([(&self.owner, self.known)])
-            .collect();
-        let none = !all.iter().any(|(_, asked)| *asked);
-        all.into_iter()
-            .filter(|(_, asked)| none || *asked)
+            .filter(|(_, asked)| *asked || !wait)
             .map(|(name, _)| name.clone())
             .collect()
     }
@@ -423,6 +434,11 @@ async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Resu
         Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
         Err(_) => Err(Unanswered::Late),
     }
+}
+
+/// Whether who was there from then on is no beginner now.
+fn settled(began: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(began) >= SETTLED
 }
 
 /// Completes once somebody has asked for the metrics.

@@ -132,6 +132,8 @@ fn a_pod_that_joins_takes_nothing_before_somebody_asks_it() {
     let _server = many(&namespace);
     let first = pod(&namespace, 0).start();
     eventually("the first has all", || listed(&first).len() == TARGETS);
+    // It is no beginner, whom nobody waits for.
+    std::thread::sleep(Duration::from_secs(36));
     let second = pod(&namespace, 1).start();
     let asked = || {
         let name = format!("pgexporter-{namespace}-1");
