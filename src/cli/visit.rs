@@ -120,7 +120,7 @@ impl Place {
     async fn scrape(&self) -> Result<Found, Failure> {
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
-            .map_err(|error| self.no_access(error.to_string()))?;
+            .map_err(|error| self.no_access(format!("{error}; does an exporter listen there?")))?;
         let Some(tls) = &self.tls else {
             return self.ask(stream).await;
         };

@@ -10,7 +10,7 @@
 //! * A pod that joins others takes its share once it is asked for its metrics: until Prometheus has
 //!   found it, nobody would have what it scrapes. Its Lease says so ([`ASKED`]). One that nobody
 //!   asks takes its share after [`UNASKED`]; and where none has been asked and is there for
-//!   [`SETTLED`], as when all begin at once, nobody waits.
+//!   half a minute, as when all begin at once, nobody waits (`members`).
 //! * Joining and leaving is seen at once by a watch. A list with each renewal does not trust it:
 //!   a watch may hang.
 
@@ -23,7 +23,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::runtime::WatchStreamExt as _;
@@ -35,6 +35,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::client::Kind;
+use super::members::{ASKED, LEASE, Others, Standing};
 use super::metrics::Metrics;
 use super::settings::Options;
 use super::status::MANAGER;
@@ -42,8 +43,6 @@ use super::watches;
 use crate::shutdown::Shutdown;
 use crate::targets::Tenure;
 
-/// How long a Lease lives.
-const LEASE: Duration = Duration::from_secs(15);
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(5);
 /// How soon it is tried again when that failed.
@@ -52,16 +51,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_secs(3);
 /// How long an answer of the API server may take.
 const ANSWER: Duration = Duration::from_secs(4);
-/// A Lease that is dead for so long is that of a pod that will not come back.
-const FORGET: Duration = Duration::from_secs(600);
-/// How far the clocks of pods may be apart.
-const SKEW: Duration = Duration::from_secs(60);
 /// How long a pod that nobody asks waits for its share: longer than most wait between two scrapes.
 const UNASKED: Duration = Duration::from_secs(70);
-/// How long a pod that is asked has been there when others wait for their shares.
-const SETTLED: SignedDuration = SignedDuration::from_secs(30);
-/// Tells in a Lease whether its pod was asked for its metrics.
-const ASKED: &str = "pgexporter.io/asked";
 /// Marks the Leases of those who share the same targets.
 const GROUP: &str = "pgexporter.io/shards";
 
@@ -87,30 +78,13 @@ pub(super) struct Keeper {
     share: watch::Sender<Share>,
     tenure: Option<Tenure>,
     acquired: Timestamp,
-    /// Other pods by the names of their Leases.
-    others: BTreeMap<String, Other>,
+    others: Others,
     failing: bool,
     asked: watch::Receiver<bool>,
     /// When this pod came.
     began: Instant,
-    /// Its Lease says that it was asked.
-    known: bool,
-    /// Its Lease says that it is settled.
-    settled: bool,
-}
-
-/// Another pod's Lease.
-#[derive(Debug)]
-struct Other {
-    holder: String,
-    renewed: Option<MicroTime>,
-    /// When that renewal was seen.
-    seen: Instant,
-    lives: Duration,
-    alive: bool,
-    /// It was asked for its metrics.
-    asked: bool,
-    settled: bool,
+    /// As this pod's Lease has it.
+    standing: Standing,
 }
 
 impl Keeper {
@@ -124,6 +98,7 @@ impl Keeper {
         let (share, shared) = watch::channel(Share::Nothing);
         let keeper = Self {
             leases: Api::default_namespaced(client.clone()),
+            others: Others::beside(&lease_name(&options.owner)),
             name: lease_name(&options.owner),
             owner: options.owner.clone(),
             owner_uid: options.owner_uid.clone(),
@@ -132,12 +107,10 @@ impl Keeper {
             share,
             tenure: None,
             acquired: Timestamp::now(),
-            others: BTreeMap::new(),
             failing: false,
             asked,
             began: Instant::now(),
-            known: false,
-            settled: false,
+            standing: Standing::default(),
         };
         (keeper, shared)
     }
@@ -165,7 +138,7 @@ impl Keeper {
                 }
                 Some(event) = watched.next() => self.see(event),
                 // All others are to know it at once.
-                () = heard(&mut asked), if !self.known && !self.failing => {
+                () = heard(&mut asked), if !self.standing.asked && !self.failing => {
                     due = Instant::now();
                 }
             }
@@ -184,13 +157,10 @@ impl Keeper {
             self.metrics.set_members(0);
         }
         let began = Instant::now();
-        let known = self.known || *self.asked.borrow() || self.began.elapsed() >= UNASKED;
-        let now = Timestamp::now();
-        let renewed = self.renew(now, known).await;
+        let renewed = self.renew().await;
         let done = match renewed {
-            Ok(()) => {
-                self.known = known;
-                self.settled = known && settled(self.acquired, now);
+            Ok(standing) => {
+                self.standing = standing;
                 let end = began + LEASE - MARGIN;
                 match &self.tenure {
                     Some(tenure) => tenure.extend(end),
@@ -217,12 +187,12 @@ impl Keeper {
         }
     }
 
-    async fn renew(&self, now: Timestamp, known: bool) -> Result<(), String> {
+    async fn renew(&self) -> Result<Standing, String> {
         let spec = LeaseSpec {
             holder_identity: Some(self.owner.clone()),
             lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
             acquire_time: Some(MicroTime(self.acquired)),
-            renew_time: Some(MicroTime(now)),
+            renew_time: Some(MicroTime(Timestamp::now())),
             ..LeaseSpec::default()
         };
         let labels = BTreeMap::from([
@@ -232,10 +202,11 @@ impl Keeper {
                 MANAGER.to_owned(),
             ),
         ]);
-        let asked = BTreeMap::from([(ASKED.to_owned(), known.to_string())]);
+        let asked = self.standing.asked || *self.asked.borrow() || self.began.elapsed() >= UNASKED;
+        let told = BTreeMap::from([(ASKED.to_owned(), asked.to_string())]);
         let lease = Lease {
             metadata: ObjectMeta {
-                annotations: Some(asked),
+                annotations: Some(told),
                 name: Some(self.name.clone()),
                 labels: Some(labels),
                 owner_references: self.pod().map(|pod| vec![pod]),
@@ -246,14 +217,16 @@ impl Keeper {
         let (parameters, body) = (PatchParams::default(), Patch::Merge(&lease));
         let patched = self.leases.patch(&self.name, &parameters, &body);
         match within(patched).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Standing::of(&lease)),
             Err(Unanswered::Refused(404, _)) => {
                 let parameters = PostParams {
                     field_manager: Some(MANAGER.to_owned()),
                     ..PostParams::default()
                 };
                 let created = within(self.leases.create(&parameters, &lease)).await;
-                created.map(|_| ()).map_err(|error| error.to_string())
+                created
+                    .map(|_| Standing::of(&lease))
+                    .map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         }
@@ -276,31 +249,14 @@ impl Keeper {
         let selector = ListParams::default().labels(&format!("{GROUP}={}", self.group));
         let list = within(self.leases.list(&selector)).await;
         let list = list.map_err(|error| error.to_string())?;
-        let names: BTreeSet<String> = list
-            .iter()
-            .filter_map(|lease| lease.metadata.name.clone())
-            .collect();
-        self.others.retain(|name, _| names.contains(name));
-        for lease in list {
-            self.note(lease);
-        }
-        for other in self.others.values_mut() {
-            other.alive &= other.seen.elapsed() < other.lives;
-        }
+        self.others.look(list);
         self.forget().await;
         Ok(())
     }
 
     /// Deletes the Leases of pods that are gone for good. They do no harm, but they add up.
     async fn forget(&mut self) {
-        let gone = |other: &Other| other.seen.elapsed() > other.lives + FORGET;
-        let gone: Vec<String> = self
-            .others
-            .iter()
-            .filter(|(_, other)| gone(other))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in gone {
+        for name in self.others.gone() {
             if within(self.leases.delete(&name, &DeleteParams::default()))
                 .await
                 .is_ok()
@@ -310,48 +266,9 @@ impl Keeper {
         }
     }
 
-    fn note(&mut self, lease: Lease) {
-        let (Some(name), Some(spec)) = (lease.metadata.name, lease.spec) else {
-            return;
-        };
-        if name == self.name {
-            return;
-        }
-        let lives = spec
-            .lease_duration_seconds
-            .and_then(|one| one.try_into().ok());
-        let holder = spec.holder_identity.unwrap_or_else(|| name.clone());
-        let asked =
-            |told: &BTreeMap<String, String>| told.get(ASKED).is_none_or(|one| one == "true");
-        let asked = lease.metadata.annotations.as_ref().is_none_or(asked);
-        // Both by the clock of who holds it.
-        let times = spec.acquire_time.as_ref().zip(spec.renew_time.as_ref());
-        let settled = asked && times.is_some_and(|(began, now)| settled(began.0, now.0));
-        let known = self.others.get(&name);
-        if known.is_some_and(|known| known.renewed == spec.renew_time) {
-            return;
-        }
-        let lives = lives.map_or(LEASE, Duration::from_secs);
-        // What was left behind long before we came is not waited for.
-        let old = |renewed: &MicroTime| {
-            let age = Timestamp::now().duration_since(renewed.0);
-            age > SignedDuration::try_from(lives + SKEW).unwrap_or(SignedDuration::MAX)
-        };
-        let other = Other {
-            holder,
-            alive: known.is_some() || !spec.renew_time.as_ref().is_some_and(old),
-            renewed: spec.renew_time,
-            seen: Instant::now(),
-            lives,
-            asked,
-            settled,
-        };
-        self.others.insert(name, other);
-    }
-
     fn see(&mut self, event: Result<Event<Lease>, watcher::Error>) {
         match event {
-            Ok(Event::Apply(lease) | Event::InitApply(lease)) => self.note(lease),
+            Ok(Event::Apply(lease) | Event::InitApply(lease)) => self.others.note(lease),
             Ok(Event::Delete(lease)) => {
                 if let Some(name) = lease.metadata.name {
                     self.others.remove(&name);
@@ -369,7 +286,7 @@ impl Keeper {
     /// Says who the members are.
     fn publish(&self) {
         let Some(tenure) = &self.tenure else { return };
-        let members = self.members();
+        let members = self.others.with(&self.owner, self.standing);
         self.metrics.set_members(members.len());
         let share = Share::With(members, tenure.clone());
         self.share.send_if_modified(|known| {
@@ -383,17 +300,6 @@ impl Keeper {
             }
             changed
         });
-    }
-
-    fn members(&self) -> BTreeSet<String> {
-        let others = || self.others.values().filter(|other| other.alive);
-        let wait = self.settled || others().any(|other| other.settled);
-        others()
-            .map(|other| (&other.holder, other.asked))
-            .chain([(&self.owner, self.known)])
-            .filter(|(_, asked)| *asked || !wait)
-            .map(|(name, _)| name.clone())
-            .collect()
     }
 
     fn watch(&self) -> BoxStream<'static, Result<Event<Lease>, watcher::Error>> {
@@ -434,11 +340,6 @@ async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Resu
         Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
         Err(_) => Err(Unanswered::Late),
     }
-}
-
-/// Whether who was there from then on is no beginner now.
-fn settled(began: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(began) >= SETTLED
 }
 
 /// Completes once somebody has asked for the metrics.

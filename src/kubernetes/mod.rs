@@ -20,6 +20,7 @@ mod discover;
 mod divide;
 mod entry;
 mod lease;
+mod members;
 mod metrics;
 mod places;
 mod record;
