@@ -50,6 +50,14 @@ pub(super) struct Group {
     pub after: Option<String>,
 }
 
+/// The first jobs of a list, sent before the others under a Sync of their own: how the columns of
+/// each come.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    pub(super) databases: bool,
+    pub(super) jobs: Vec<Arc<[Encoding]>>,
+}
+
 /// What the server was sent and has to answer, in that order.
 #[derive(Debug)]
 enum Part {
@@ -63,16 +71,23 @@ enum Part {
 }
 
 impl Session {
-    /// Runs all jobs. Returns those that were skipped because one before them failed.
+    /// Runs all jobs in `groups`, after those that were sent `ahead`. Returns those that were
+    /// skipped because one before them failed.
     ///
     /// # Errors
     /// The session broke. Every job has ended then.
     pub(super) async fn exchange(
         &mut self,
+        ahead: Option<Ahead>,
         jobs: &mut [&mut dyn Job],
         groups: &[Group],
     ) -> Result<Vec<usize>, QueryError> {
         let mut parts = Vec::new();
+        if let Some(Ahead { jobs, .. }) = ahead {
+            let job = |(at, encodings)| Part::Job(at, encodings);
+            parts.extend(jobs.into_iter().enumerate().map(job));
+            parts.push(Part::Sync);
+        }
         if let Some(greeting) = self.greeting.take() {
             self.set(&greeting, &mut parts);
         }

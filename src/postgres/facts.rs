@@ -59,6 +59,14 @@ impl Default for Questions {
     }
 }
 
+impl Questions {
+    /// Those for [`Facts`], in the order in which they are asked.
+    pub(super) fn of_facts(&self, databases: bool) -> impl Iterator<Item = &Prepared> {
+        let databases = databases.then_some(&self.databases);
+        [&self.probe, &self.extensions].into_iter().chain(databases)
+    }
+}
+
 /// One row: in recovery, `server_version_num`, seconds since the start, the backend's process, when
 /// the configuration was read.
 pub const PROBE: &str = "\

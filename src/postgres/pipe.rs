@@ -7,7 +7,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
@@ -115,15 +115,25 @@ impl Pipe {
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
-            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
-                // The server may have said why before it closed.
-                self.deaf = Some(error);
-                self.outbox.clear();
-            }
+            self.send(cx);
             if let Some(length) = self.complete()? {
                 return Poll::Ready(Ok(length));
             }
             ready!(self.poll_fill(cx))?;
+        }
+    }
+
+    /// Sends what is there to be sent, as far as the connection takes it without waiting. The rest
+    /// goes out with the next read, which also tells of an error.
+    pub(super) fn send_now(&mut self) {
+        self.send(&mut Context::from_waker(Waker::noop()));
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) {
+        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+            // The server may have said why before it closed.
+            self.deaf = Some(error);
+            self.outbox.clear();
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
-use super::exchange::{Group, Job};
+use super::exchange::{Ahead, Group, Job};
 use super::facts::{About, Facts, Told, no_answer};
 use super::query::{Outcome, Run, Shared, Slot};
 use super::question::{Question, Word};
@@ -77,11 +77,9 @@ impl Session {
             return Ok(());
         }
         for own in [true, false] {
-            let missing = |slot: &&mut Slot| {
-                slot.chosen.metric.builtin == own
-                    && !slot.is_denied()
-                    && slot.prepared.is_new_to(self.id)
-            };
+            let id = self.id;
+            let missing =
+                |slot: &&mut Slot| slot.chosen.metric.builtin == own && is_missing(slot, id);
             let mut slots: Vec<&mut Slot> = slots.iter_mut().filter(missing).collect();
             if slots.is_empty() {
                 continue;
@@ -104,6 +102,33 @@ impl Session {
         Ok(())
     }
 
+    /// Sends the questions for [`Facts`], with `databases` that for their list, before it is known
+    /// what follows: the server works on them while that is made ready. The next
+    /// [`Session::run`], which must follow without a wait, hears the answers. Nothing is sent where
+    /// something else must go before.
+    pub fn ask_ahead(&mut self, slots: &[Slot], databases: bool) {
+        let ready = self.mode == Mode::Kept
+            && !self.careful
+            && self.trouble().is_none()
+            && self.pipe.owed() == 0
+            && !slots.iter().any(|slot| is_missing(slot, self.id));
+        if !ready {
+            return;
+        }
+        let questions = Arc::clone(&self.questions);
+        let mut jobs = Vec::new();
+        for question in questions.of_facts(databases) {
+            // For a zero byte alone it would be refused, and these texts are ours.
+            let Ok(encodings) = question.put(self.id, self.pipe.outbox()) else {
+                return;
+            };
+            jobs.push(encodings);
+        }
+        self.ahead = Some(Ahead { databases, jobs });
+        self.pipe.sync();
+        self.pipe.send_now();
+    }
+
     /// Sends all of `slots` at once, with the questions for [`Facts`] and for the settings before
     /// them, and waits no longer than until `late` completes. What did not answer is left in
     /// [`Outcome::Running`]. `known` hears the facts as soon as they are there.
@@ -116,10 +141,12 @@ impl Session {
         late: impl Future<Output = ()>,
     ) -> Answer {
         let questions = Arc::clone(&self.questions);
+        let ahead = self.ahead.take();
+        let ask_facts = ahead.as_ref().map(|sent| sent.databases).or(ask.facts);
         let before = self.facts.clone();
         let mut settings = SettingsSamples::default();
         let (mut facts, mut set) = (None, None);
-        let told = Mutex::new((Told::new(ask.facts == Some(true)), &mut facts, known));
+        let told = Mutex::new((Told::new(ask_facts == Some(true)), &mut facts, known));
         let hear = |about: About| {
             let (told, before) = (&told, before.as_ref());
             move |word: Word<'_>| {
@@ -151,7 +178,7 @@ impl Session {
         let mut asked = Question::new(&questions.settings, &mut on_settings);
 
         let mut jobs: Vec<&mut dyn Job> = Vec::with_capacity(slots.len() + 4);
-        if let Some(databases) = ask.facts {
+        if let Some(databases) = ask_facts {
             jobs.push(&mut probe);
             jobs.push(&mut listed);
             if databases {
@@ -175,7 +202,7 @@ impl Session {
         let complete = tokio::select! {
             biased;
             // A session that broke has told each of them.
-            _ = self.run_in(&mut jobs, &company) => true,
+            _ = self.run_in(ahead, &mut jobs, &company) => true,
             () = late => false,
         };
         drop(jobs);
@@ -213,18 +240,21 @@ impl Session {
     /// The session broke.
     pub(super) async fn run_all(&mut self, jobs: &mut [&mut dyn Job]) -> Result<(), QueryError> {
         let company = vec![Company::default(); jobs.len()];
-        self.run_in(jobs, &company).await
+        self.run_in(None, jobs, &company).await
     }
 
+    /// Runs all, of which the first were sent `ahead`.
     async fn run_in(
         &mut self,
+        mut ahead: Option<Ahead>,
         jobs: &mut [&mut dyn Job],
         company: &[Company],
     ) -> Result<(), QueryError> {
-        let mut left: Vec<usize> = (0..jobs.len()).collect();
-        while !left.is_empty() {
+        let sent = ahead.as_ref().map_or(0, |ahead| ahead.jobs.len());
+        let mut left: Vec<usize> = (sent..jobs.len()).collect();
+        while ahead.is_some() || !left.is_empty() {
             let groups = self.groups(&left, company);
-            left = self.exchange(jobs, &groups).await?;
+            left = self.exchange(ahead.take(), jobs, &groups).await?;
         }
         Ok(())
     }
@@ -290,4 +320,9 @@ impl Session {
         }
         groups
     }
+}
+
+/// Whether that session has to prepare it before it is run.
+fn is_missing(slot: &Slot, session: u64) -> bool {
+    !slot.is_denied() && slot.prepared.is_new_to(session)
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect::Connector;
 use super::error::{QueryError, ServerError};
-use super::exchange::Scratch;
+use super::exchange::{Ahead, Scratch};
 use super::facts::{Facts, Questions};
 use super::login::{CancelKey, Login, PATIENCE, cancel, log_in};
 use super::pipe::Pipe;
@@ -48,6 +48,8 @@ pub struct Session {
     pub(super) statements: Vec<(String, Weak<()>)>,
     pub(super) next_statement: u64,
     pub(super) facts: Option<Facts>,
+    /// Questions for the facts that were sent already.
+    pub(super) ahead: Option<Ahead>,
     pub(super) questions: Arc<Questions>,
     pub(super) connector: Arc<Connector>,
     permits: Permits,
@@ -95,6 +97,7 @@ impl Session {
             statements: Vec::new(),
             next_statement: 0,
             facts: None,
+            ahead: None,
             questions: Arc::default(),
             connector: Arc::clone(connector),
             permits,

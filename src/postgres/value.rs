@@ -88,15 +88,30 @@ fn of_text(raw: &[u8]) -> Number<'_> {
         b"-Infinity" => return Number::Float(f64::NEG_INFINITY),
         _ => {}
     }
-    let digits =
-        |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
-    let number = raw.iter().all(digits)
-        && std::str::from_utf8(raw).is_ok_and(|text| text.parse::<f64>().is_ok());
-    if number {
+    if is_decimal(raw) {
         Number::Digits(raw)
     } else {
         Number::Integer(1)
     }
+}
+
+/// Whether it is a number in digits that both formats, and `f64`, read. Its value is not needed:
+/// to read it would take longer than all else that is done with it.
+fn is_decimal(raw: &[u8]) -> bool {
+    let unsigned = |text: &[u8]| usize::from(matches!(text.first(), Some(b'+' | b'-')));
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let raw = &raw[unsigned(raw)..];
+    let whole = digits(raw);
+    let (mut any, mut rest) = (whole, &raw[whole..]);
+    if let [b'.', fraction @ ..] = rest {
+        let count = digits(fraction);
+        (any, rest) = (any + count, &fraction[count..]);
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = &exponent[unsigned(exponent)..];
+        return any > 0 && !exponent.is_empty() && digits(exponent) == exponent.len();
+    }
+    any > 0 && rest.is_empty()
 }
 
 /// A number as a float, to its nearest.
@@ -186,6 +201,14 @@ mod tests {
             );
         }
         assert!(matches!(number(Encoding::Text, b"NaN"), Number::Float(v) if v.is_nan()));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn digits_are_a_number_where_a_float_can_be_read(text in "[0-9+.eE-]{0,9}") {
+            let read = text.parse::<f64>().is_ok();
+            proptest::prop_assert_eq!(is_decimal(text.as_bytes()), read);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! others.
 
 mod profile;
+mod stays;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::collected::{Collected, Early};
+use super::collected::Collected;
 use super::commons::Commons;
 use super::counters::TargetCounters;
 use super::flight::{Deadline, Order};
@@ -21,7 +22,7 @@ use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
-    Answer, Ask, Connector, Facts, Mode, Room, Session, SettingsSamples, Shared, Slot,
+    Answer, Ask, Connector, Facts, Room, Session, SettingsSamples, Shared, Slot,
 };
 use crate::targets::{Target, Trouble};
 
@@ -185,6 +186,7 @@ impl Collector {
         // What is due is decided once: what comes to be due meanwhile was told as what stays.
         let now = Instant::now();
         let walk = plan.walk_is_due(now, settings.interval);
+        session.ask_ahead(&plan.own, walk);
         let room = self.room(&plan, now, session, &settings);
         let mut early = Some(self.early(&plan, now, walk, session, &settings));
         let mut found = Found::default();
@@ -263,37 +265,6 @@ impl Collector {
         collected
     }
 
-    /// What a collection that begins now will not change, if the server is as it was.
-    fn early(
-        &self,
-        plan: &Plan,
-        now: Instant,
-        walk: bool,
-        session: &Session,
-        settings: &ScrapeSettings,
-    ) -> Early {
-        let mut early = Early {
-            catalog: Some(Arc::clone(plan.catalog())),
-            ..Early::default()
-        };
-        for slot in plan.slots().filter(|slot| !slot.is_denied()) {
-            if slot.is_due(now, settings.interval) {
-                early.open.extend(slot.families());
-            } else {
-                early.queries.extend(slot.samples().cloned());
-            }
-        }
-        if walk {
-            // It may find a new database.
-            early.open.extend(plan.families_everywhere());
-        }
-        match self.has_settings(session) {
-            true => early.settings = self.shown_settings(),
-            false => early.settings_open = true,
-        }
-        early
-    }
-
     async fn run(
         &self,
         session: &mut Session,
@@ -319,62 +290,6 @@ impl Collector {
             .collect();
         let late = deadline.passed();
         session.run(&mut due, ask, shared, begin, late).await
-    }
-
-    /// Whether the settings at hand are this session's as they are now, or none are wanted. Behind
-    /// a pooler each query may meet another session.
-    fn has_settings(&self, session: &Session) -> bool {
-        if !self.wants_settings() {
-            return true;
-        }
-        *session.mode() != Mode::Pooled
-            && self
-                .settings
-                .as_ref()
-                .is_some_and(|(of, _)| Some(*of) == basis(session))
-    }
-
-    /// They stand in no catalogue, but are left out by name like any collector.
-    fn wants_settings(&self) -> bool {
-        !self
-            .target
-            .collectors
-            .exclude
-            .iter()
-            .any(|name| name == SETTINGS)
-    }
-
-    /// The settings, unless they alone are more than the target may show.
-    fn shown_settings(&self) -> Option<Arc<SettingsSamples>> {
-        let (_, samples) = self.settings.as_ref().filter(|_| self.wants_settings())?;
-        let fits = self
-            .target
-            .sample_limit
-            .is_none_or(|limit| samples.len() <= limit);
-        fits.then(|| Arc::clone(samples))
-    }
-
-    /// What the samples that will be collected may not exceed: the limit, less what stays.
-    fn room(
-        &self,
-        plan: &Plan,
-        now: Instant,
-        session: &Session,
-        settings: &ScrapeSettings,
-    ) -> Room {
-        let Some(limit) = self.target.sample_limit else {
-            return Room::new(None);
-        };
-        let stay = plan
-            .slots()
-            .filter(|slot| !slot.is_due(now, settings.interval));
-        let stay = stay
-            .filter_map(|slot| slot.samples())
-            .map(|one| one.samples);
-        // Those that are asked for take theirs as they come.
-        let known = self.shown_settings().filter(|_| self.has_settings(session));
-        let known = known.map_or(0, |settings| settings.len());
-        Room::new(Some(limit.saturating_sub(stay.sum::<usize>() + known)))
     }
 
     fn gather(&mut self, plan: &mut Plan, found: Found) -> Collected {
