@@ -20,10 +20,10 @@ mod refused;
 mod rotation;
 #[path = "e2e/scene.rs"]
 mod scene;
-#[path = "e2e/scraped.rs"]
-mod scraped;
 #[path = "e2e/shards.rs"]
 mod shards;
+#[path = "e2e/shown.rs"]
+mod shown;
 mod support;
 #[path = "e2e/targets.rs"]
 mod targets;

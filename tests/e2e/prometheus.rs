@@ -32,13 +32,18 @@ pub(crate) fn define(cluster: &Cluster) {
     }
 }
 
+/// Loads the images; a cluster of somebody else has them.
+pub(crate) fn load(cluster: &Cluster) {
+    let Some(node) = cluster.node() else { return };
+    let archives = images::monitoring().unwrap_or_else(|error| panic!("{error:#}"));
+    node.import(&archives)
+        .unwrap_or_else(|error| panic!("{error:#}"));
+}
+
 /// Starts the operator, and has it run a Prometheus.
 fn install(cluster: &Cluster) {
     if let Some(node) = cluster.node() {
         let program = programs::operator().unwrap_or_else(|error| panic!("{error:#}"));
-        let archives = images::monitoring().unwrap_or_else(|error| panic!("{error:#}"));
-        node.import(&archives)
-            .unwrap_or_else(|error| panic!("{error:#}"));
         let reloader = format!("--prometheus-config-reloader={}", images::CONFIG_RELOADER);
         let arguments = [
             "--apiserver=https://127.0.0.1:6443",

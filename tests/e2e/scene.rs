@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::prometheus::{INTERVAL, define};
+use crate::prometheus::{INTERVAL, define, load};
 use crate::support::chart::folder;
 use crate::support::cluster::{Cluster, possible};
 use crate::support::{Authority, Samples, images, within};
@@ -78,7 +78,11 @@ impl Scene {
             cluster.apply(&namespace_of(namespace));
         }
         cluster.apply(&management());
-        define(&cluster);
+        // The images of Prometheus are loaded while all that is made ready.
+        std::thread::scope(|scope| {
+            scope.spawn(|| load(&cluster));
+            define(&cluster);
+        });
         let mut targets = Vec::new();
         // The servers come up while the chart is installed.
         let authority = Authority::new("billing");
