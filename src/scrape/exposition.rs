@@ -320,6 +320,13 @@ struct Chunks {
     next: Option<Bytes>,
 }
 
+/// Room for a whole chunk at once: to grow step by step would copy it again and again.
+fn make_room(out: &mut Vec<u8>) {
+    if out.capacity() == 0 {
+        out.reserve(CHUNK + LONG);
+    }
+}
+
 impl Iterator for Chunks {
     type Item = Bytes;
 
@@ -373,9 +380,7 @@ impl Chunks {
         let Some(piece) = inner.pieces.get(self.at) else {
             return false;
         };
-        if out.capacity() == 0 {
-            out.reserve(CHUNK + LONG);
-        }
+        make_room(out);
         if self.at == 0 || inner.pieces[self.at - 1].family != piece.family {
             let family = inner.family(piece.family);
             let head = FamilyHead {
@@ -406,6 +411,7 @@ impl Chunks {
         let Some(setting) = find(self.at) else {
             return false;
         };
+        make_room(out);
         let first = self
             .at
             .checked_sub(1)
