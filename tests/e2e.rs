@@ -27,6 +27,8 @@ mod shown;
 mod support;
 #[path = "e2e/targets.rs"]
 mod targets;
+#[path = "e2e/theirs.rs"]
+mod theirs;
 #[path = "e2e/uninstall.rs"]
 mod uninstall;
 #[path = "e2e/without_api_server.rs"]

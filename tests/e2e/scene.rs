@@ -11,6 +11,7 @@ use crate::prometheus::{INTERVAL, define, load};
 use crate::support::chart::folder;
 use crate::support::cluster::{Cluster, possible};
 use crate::support::{Authority, Samples, images, within};
+use crate::theirs::{MADE, make_room};
 
 /// The namespace of the release.
 pub(crate) const HOME: &str = "monitoring";
@@ -74,6 +75,7 @@ pub(crate) fn scene() -> Option<Turn> {
 impl Scene {
     fn start() -> Self {
         let cluster = Cluster::start().unwrap_or_else(|error| panic!("{error:#}"));
+        make_room(&cluster);
         for namespace in [HOME, TEAMS[0].0, TEAMS[1].0] {
             cluster.apply(&namespace_of(namespace));
         }
@@ -321,7 +323,7 @@ fn namespace_of(name: &str) -> String {
 kind: Namespace
 metadata:
   name: {name}
-  labels: {{pod-security.kubernetes.io/enforce: restricted}}
+  labels: {{pod-security.kubernetes.io/enforce: restricted, {MADE}: made}}
 "
     )
 }

@@ -101,7 +101,6 @@ fn three_pods_share_the_targets_and_neither_a_kill_nor_an_upgrade_loses_one() {
     scene.cluster.kubectl(&ready);
 
     // All pods are replaced, one after the other.
-    std::thread::sleep(2 * INTERVAL);
     let (begin, before) = (Instant::now(), scene.own_pods());
     let values = [
         "--set=replicas=3",
