@@ -118,9 +118,9 @@ impl Session {
         let questions = Arc::clone(&self.questions);
         let mut jobs = Vec::new();
         for question in questions.of_facts(databases) {
-            // For a zero byte alone it would be refused, and these texts are ours.
+            // One that cannot be put, and those after it, go with the others, which tells why.
             let Ok(encodings) = question.put(self.id, self.pipe.outbox()) else {
-                return;
+                break;
             };
             jobs.push(encodings);
         }

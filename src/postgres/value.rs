@@ -98,9 +98,9 @@ fn of_text(raw: &[u8]) -> Number<'_> {
 /// Whether it is a number in digits that both formats, and `f64`, read. Its value is not needed:
 /// to read it would take longer than all else that is done with it.
 fn is_decimal(raw: &[u8]) -> bool {
-    let unsigned = |text: &[u8]| usize::from(matches!(text.first(), Some(b'+' | b'-')));
+    let sign = |text: &[u8]| usize::from(matches!(text.first(), Some(b'+' | b'-')));
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let raw = &raw[unsigned(raw)..];
+    let raw = &raw[sign(raw)..];
     let whole = digits(raw);
     let (mut any, mut rest) = (whole, &raw[whole..]);
     if let [b'.', fraction @ ..] = rest {
@@ -108,7 +108,7 @@ fn is_decimal(raw: &[u8]) -> bool {
         (any, rest) = (any + count, &fraction[count..]);
     }
     if let [b'e' | b'E', exponent @ ..] = rest {
-        let exponent = &exponent[unsigned(exponent)..];
+        let exponent = &exponent[sign(exponent)..];
         return any > 0 && !exponent.is_empty() && digits(exponent) == exponent.len();
     }
     any > 0 && rest.is_empty()

@@ -34,7 +34,7 @@ pub(crate) fn make_room(cluster: &Cluster) {
 pub(crate) fn remove(cluster: &Cluster) {
     let made = format!("--selector={MADE}");
     let ours = cluster.kubectl(&["get", "namespaces", "-o", "name", &made]);
-    if cluster.node().is_some() || ours.trim().is_empty() {
+    if ours.trim().is_empty() {
         return;
     }
     eprintln!("e2e: removing {}", ours.trim().replace('\n', ", "));
