@@ -1,7 +1,7 @@
 //! A Prometheus in the cluster, by its operator, and what it has seen.
 
 use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -72,17 +72,40 @@ impl Scene {
         install(&self.cluster);
     }
 
-    /// Waits until Prometheus has both targets.
+    /// Waits until Prometheus has both targets, from pods that are there now: what it no longer
+    /// scrapes it goes on to show for two intervals.
     pub(crate) fn observe(&self) {
-        let active = || self.query("pgexporter_postgresql_active == 1");
+        let active = || {
+            let pods = self.own_pods().join("|").replace("pod/", "");
+            self.query(&format!(
+                "count_over_time((pgexporter_postgresql_active{{pod=~\"{pods}\"}} == 1)[12s:1s]) > 6"
+            ))
+        };
+        let mut hurried = Instant::now();
+        self.hurry_prometheus();
         assert!(
             Self::before(Duration::from_secs(120), || {
+                if hurried.elapsed() > Duration::from_secs(5) {
+                    hurried = Instant::now();
+                    self.hurry_prometheus();
+                }
                 active().is_ok_and(|series| series.len() == 2)
             }),
             "{:?} {:?}",
             active(),
             self.query("up")
         );
+    }
+
+    /// Has Prometheus take the configuration of now: its kubelet looks for another Secret once a
+    /// minute only, but also whenever the pod is changed.
+    fn hurry_prometheus(&self) {
+        let mark = format!("pgexporter.io/hurried={}", now());
+        let pod = ["pod", "prometheus-e2e-0", &mark, "--overwrite"];
+        // It may not be there yet.
+        let _ = self
+            .cluster
+            .try_kubectl(&[&["annotate", "-n", "observe"], &pod[..]].concat());
     }
 
     /// What Prometheus' API answers.

@@ -137,23 +137,30 @@ impl Scene {
 
     /// Installs the chart, and waits until it is ready.
     pub(crate) fn install(&self) -> Result<String, String> {
-        self.chart("install", READY, &[])
+        self.chart("install", Some(READY), &[])
+    }
+
+    /// Goes back to what was installed at first, without waiting for the pods.
+    pub(crate) fn begin_to_go_back(&self) -> Result<String, String> {
+        self.chart("upgrade", None, &[])
     }
 
     /// Upgrades it with more values, and waits until all pods are the new ones.
     pub(crate) fn upgrade(&self, more: &[&str]) -> Result<String, String> {
-        self.chart("upgrade", Duration::from_secs(120), more)?;
+        self.chart("upgrade", Some(Duration::from_secs(120)), more)?;
         // Helm waits until enough pods are ready, be they old or new.
         let set = "deployment/pgexporter";
         let arguments = ["rollout", "status", "-n", HOME, "--timeout=120s", set];
         self.cluster.try_kubectl(&arguments)
     }
 
-    fn chart(&self, verb: &str, limit: Duration, more: &[&str]) -> Result<String, String> {
+    /// Waits for its pods for at most `limit`, if one is given.
+    fn chart(&self, verb: &str, limit: Option<Duration>, more: &[&str]) -> Result<String, String> {
         let chart = folder();
-        let limit = format!("--timeout={}s", limit.as_secs());
+        let limit = limit.map(|limit| format!("--timeout={}s", limit.as_secs()));
         let mut arguments = vec![verb, "pgexporter", chart.to_str().unwrap()];
-        arguments.extend(["--namespace", HOME, "--wait", &limit]);
+        arguments.extend(["--namespace", HOME]);
+        arguments.extend(limit.iter().flat_map(|limit| ["--wait", limit]));
         let values = values();
         arguments.extend(values.iter().map(String::as_str));
         arguments.extend(more);
