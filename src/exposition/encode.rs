@@ -70,20 +70,41 @@ pub fn write_head(out: &mut Vec<u8>, head: FamilyHead<'_>, format: Format) {
 #[derive(Debug)]
 pub struct SampleWriter<'a> {
     out: &'a mut Vec<u8>,
-    any: bool,
+    labels: Labels,
 }
+
+/// What a line has of its labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Labels {
+    None,
+    Some,
+    /// All, and the space before the value.
+    All,
+}
+
+/// No number is longer in bytes, with the end of its line.
+const NUMBER: usize = 32;
 
 impl<'a> SampleWriter<'a> {
     /// Begins a line with the sample's name (a family's name, or with `_bucket`, `_sum`, `_count`).
     pub fn begin(out: &'a mut Vec<u8>, name: &str) -> Self {
         out.extend_from_slice(name.as_bytes());
-        Self { out, any: false }
+        let labels = Labels::None;
+        Self { out, labels }
+    }
+
+    /// A line up to its value, of a name and labels by [`Self::without_value`].
+    pub fn resume(out: &'a mut Vec<u8>, name: &str, labels: &[u8]) -> Self {
+        out.reserve(name.len() + labels.len() + NUMBER);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(labels);
+        let labels = Labels::All;
+        Self { out, labels }
     }
 
     /// Adds a label. Bytes that are not UTF-8 become U+FFFD, one for each bad sequence.
     pub fn label(&mut self, name: &str, value: &[u8]) {
-        self.out.push(if self.any { b',' } else { b'{' });
-        self.any = true;
+        self.separate();
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"=\"");
         escape(self.out, value, true);
@@ -95,9 +116,20 @@ impl<'a> SampleWriter<'a> {
         if labels.is_empty() {
             return;
         }
-        self.out.push(if self.any { b',' } else { b'{' });
-        self.any = true;
+        self.separate();
         self.out.extend_from_slice(labels);
+    }
+
+    fn separate(&mut self) {
+        let first = self.labels == Labels::None;
+        self.out.push(if first { b'{' } else { b',' });
+        self.labels = Labels::Some;
+    }
+
+    /// Ends the line before its value. What was begun without a name goes with any name by
+    /// [`Self::resume`].
+    pub fn without_value(mut self) {
+        self.close();
     }
 
     /// Ends the line with a floating-point value.
@@ -123,8 +155,11 @@ impl<'a> SampleWriter<'a> {
     }
 
     fn close(&mut self) {
-        self.out
-            .extend_from_slice(if self.any { b"} " } else { b" " });
+        self.out.extend_from_slice(match self.labels {
+            Labels::None => b" ",
+            Labels::Some => b"} ",
+            Labels::All => b"",
+        });
     }
 }
 

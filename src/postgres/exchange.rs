@@ -26,17 +26,10 @@ pub(super) trait Job: Send {
     fn is_builtin(&self) -> bool {
         true
     }
-    /// Takes one row. After an error it gets no more.
-    fn row(&mut self, fields: Fields<'_>, scratch: &mut Scratch) -> Result<(), QueryError>;
+    /// Takes one row; `scratch` is used again for the next. After an error it gets no more.
+    fn row(&mut self, fields: Fields<'_>, scratch: &mut Vec<u8>) -> Result<(), QueryError>;
     /// It ended, so or so; called once.
     fn end(&mut self, result: Result<(), QueryError>);
-}
-
-/// Room for what is made of a row; used again for the next.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    pub labels: Vec<u8>,
-    pub text: Vec<u8>,
 }
 
 /// Jobs, by their places in a list, that share settings.

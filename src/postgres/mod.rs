@@ -1,7 +1,7 @@
-//! Sessions with PostgreSQL: connect, send all queries at once, turn rows into exposition text.
+//! Sessions with PostgreSQL: connect, send all queries at once, turn rows into samples.
 //!
-//! In go a target and the queries chosen for it; out come [`QuerySamples`], the text of each family,
-//! or a [`Trouble`](crate::targets::Trouble).
+//! In go a target and the queries chosen for it; out come [`QuerySamples`], which write the lines of
+//! each family, or a [`Trouble`](crate::targets::Trouble).
 
 mod connect;
 mod error;

@@ -220,8 +220,9 @@ impl Pipe {
     pub(super) async fn goodbye(mut self) {
         frontend::terminate(&mut self.outbox);
         let sent = poll_fn(|cx| self.poll_send(cx)).await;
-        // A peer that is gone already has nothing to be told.
-        if sent.is_ok() && self.deaf.is_none() {
+        // A peer that is gone already has nothing to be told. One that is there closes when it has
+        // read the message, and needs no second word; but TLS has an end of its own.
+        if sent.is_ok() && self.deaf.is_none() && matches!(self.wire, Wire::Tls(_)) {
             self.wire.shutdown().await.ok();
         }
         (self.from, self.to) = (0, 0);

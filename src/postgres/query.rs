@@ -1,4 +1,4 @@
-//! A chosen query with what it gave last: rows go in, lines of samples come out.
+//! A chosen query with what it gave last: rows go in, samples come out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::QueryError;
-use super::exchange::{Job, Scratch};
+use super::exchange::Job;
 use super::row::Fields;
-use super::samples::{Buffer, Draft, QuerySamples, Room};
+use super::samples::{Buffer, QuerySamples, Room};
 use super::statement::Prepared;
 use super::value;
 use crate::catalog::{Catalog, Chosen, ColumnKind};
@@ -208,7 +208,7 @@ pub(super) struct Run<'a> {
     slot: &'a mut Slot,
     shared: Shared<'a>,
     /// What it gives; `None` once it has ended.
-    samples: Option<Draft>,
+    samples: Option<QuerySamples>,
 }
 
 impl<'a> Run<'a> {
@@ -244,7 +244,7 @@ impl Job for Run<'_> {
         self.slot.chosen.metric.builtin
     }
 
-    fn row(&mut self, fields: Fields<'_>, scratch: &mut Scratch) -> Result<(), QueryError> {
+    fn row(&mut self, fields: Fields<'_>, scratch: &mut Vec<u8>) -> Result<(), QueryError> {
         let columns = &self.slot.chosen.query().columns;
         if fields.len() != columns.len() {
             return Err(QueryError::Shape {
@@ -255,31 +255,22 @@ impl Job for Run<'_> {
         let Some(out) = &mut self.samples else {
             return Ok(());
         };
-        render_labels(self.slot, self.shared, fields, scratch);
-        let labels = &scratch.labels;
-        let mut family = 0;
+        render_labels(out.labels(), self.slot, self.shared, fields, scratch);
+        out.end_labels();
         for (at, column) in columns.iter().enumerate() {
             match column.kind {
-                ColumnKind::Value(index) => {
-                    if let Some(raw) = fields.get(at) {
-                        let name = &self.shared.catalog.families[index].name;
-                        let mut sample = SampleWriter::begin(&mut out.families[family].1, name);
-                        sample.rendered(labels);
-                        value::number(fields.encoding(at), raw).write(sample);
-                        out.samples += 1;
-                    }
-                    family += 1;
+                ColumnKind::Value(_) => {
+                    let raw = fields.get(at);
+                    out.put(raw.map(|raw| value::number(fields.encoding(at), raw)));
                 }
                 ColumnKind::HistogramBounds(index) => {
                     let name = &self.shared.catalog.families[index].name;
-                    let lines = &mut out.families[family].1;
-                    out.samples += histogram(lines, name, labels, fields, at);
-                    family += 1;
+                    out.put_lines(|lines, labels| histogram(lines, name, labels, fields, at));
                 }
                 _ => {}
             }
         }
-        if out.samples > self.shared.room.left() {
+        if out.samples() > self.shared.room.left() {
             return Err(QueryError::TooMany);
         }
         Ok(())
@@ -293,7 +284,7 @@ impl Job for Run<'_> {
         let slot = &mut *self.slot;
         match result {
             Ok(()) => {
-                self.shared.room.take(samples.samples);
+                self.shared.room.take(samples.samples());
                 slot.buffer.show(samples);
                 slot.ran_at = Some(Instant::now());
                 slot.slow = false;
@@ -310,32 +301,36 @@ impl Job for Run<'_> {
 }
 
 /// Renders the labels of a row: the target's, the query's, the database.
-fn render_labels(slot: &Slot, shared: Shared<'_>, fields: Fields<'_>, scratch: &mut Scratch) {
-    let Scratch { labels, text } = scratch;
-    labels.clear();
-    labels.extend_from_slice(shared.labels);
+fn render_labels(
+    out: &mut Vec<u8>,
+    slot: &Slot,
+    shared: Shared<'_>,
+    fields: Fields<'_>,
+    scratch: &mut Vec<u8>,
+) {
+    let mut labels = SampleWriter::begin(out, "");
+    labels.rendered(shared.labels);
     for (at, column) in slot.chosen.query().columns.iter().enumerate() {
         if column.kind == ColumnKind::Label {
             let raw = fields.get(at).unwrap_or_default();
-            let mut value = value::label(fields.encoding(at), raw, text);
+            let mut value = value::label(fields.encoding(at), raw, scratch);
             if slot.cut[at] {
                 value = value::cut(value, shared.query_text);
             }
-            render_label(labels, &column.name, value);
+            labels.label(&column.name, value);
         }
     }
-    if !slot.database.is_empty() {
-        if !labels.is_empty() {
-            labels.push(b',');
-        }
-        labels.extend_from_slice(&slot.database);
-    }
+    labels.rendered(&slot.database);
+    labels.without_value();
 }
 
 /// Writes one histogram from four columns: bounds, cumulative counts, sum, count. Whatever they
 /// hold, what is written is a valid one: bounds rise, counts rise with them, and `+Inf` equals the
 /// count (Prometheus, "Histograms and summaries").
 fn histogram(out: &mut Vec<u8>, name: &str, labels: &[u8], fields: Fields<'_>, at: usize) -> usize {
+    let bare = labels
+        .strip_prefix(b"{")
+        .and_then(|labels| labels.strip_suffix(b"} "));
     let list = |at: usize| array(fields.get(at).unwrap_or_default());
     let single = |at: usize| {
         fields
@@ -372,14 +367,12 @@ fn histogram(out: &mut Vec<u8>, name: &str, labels: &[u8], fields: Fields<'_>, a
         bound.clear();
         crate::exposition::write_float(&mut bound, le);
         let mut sample = SampleWriter::begin(out, &bucket);
-        sample.rendered(labels);
+        sample.rendered(bare.unwrap_or_default());
         sample.label("le", &bound);
         sample.float(value);
     }
     for (suffix, value) in [("_sum", sum), ("_count", count)] {
-        let mut sample = SampleWriter::begin(out, &format!("{name}{suffix}"));
-        sample.rendered(labels);
-        sample.float(value);
+        SampleWriter::resume(out, &format!("{name}{suffix}"), labels).float(value);
     }
     buckets.len() + 3
 }

@@ -1,7 +1,7 @@
 //! A question of our own: what comes back goes to a closure.
 
 use super::error::QueryError;
-use super::exchange::{Job, Scratch};
+use super::exchange::Job;
 use super::row::Fields;
 use super::statement::Prepared;
 
@@ -28,7 +28,7 @@ impl Job for Question<'_> {
         self.statement
     }
 
-    fn row(&mut self, fields: Fields<'_>, _: &mut Scratch) -> Result<(), QueryError> {
+    fn row(&mut self, fields: Fields<'_>, _: &mut Vec<u8>) -> Result<(), QueryError> {
         (self.hear)(Word::Row(fields));
         Ok(())
     }

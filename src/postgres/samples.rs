@@ -1,116 +1,236 @@
-//! The text that one query gave, family by family. What is shown is shared with those who still
-//! send it; buffers that come back are used again.
+//! What one query gave: a table of numbers with the labels of each row. It becomes text when it is
+//! sent, family by family, a piece at a time: the numbers are a tenth of their text, and stay near
+//! the processor until they are written. What is shown is shared with those who still send it;
+//! buffers that come back are used again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
+use super::value::Number;
+use crate::exposition::SampleWriter;
 
-/// Samples of one query in one database: for each family the lines, ready to be sent.
+/// Samples of one query in one database.
 #[derive(Debug, Default)]
 pub struct QuerySamples {
-    /// Index of the family in the catalogue, and its lines.
-    pub families: Vec<(usize, Bytes)>,
-    /// Families that have any.
-    pub filled: usize,
-    /// Lines in all of them.
-    pub samples: usize,
+    columns: Vec<Column>,
+    /// The labels of all rows, as they stand between name and value.
+    labels: Vec<u8>,
+    /// Where those of each row end.
+    rows: Vec<usize>,
+    /// Row by row, one for each column.
+    cells: Vec<Cell>,
+    /// Numbers that came in digits.
+    digits: Vec<u8>,
+    samples: usize,
 }
 
-/// The same while it is written.
+/// A family that a query fills.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
-    pub(super) families: Vec<(usize, Vec<u8>)>,
-    pub(super) samples: usize,
+struct Column {
+    /// Its index in the catalogue.
+    family: usize,
+    /// It has a sample.
+    filled: bool,
+    /// Lines that are text already: histograms.
+    lines: Vec<u8>,
+}
+
+/// What a row has for a column.
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    Nothing,
+    Integer(i64),
+    Float(f64),
+    /// So many bytes of the digits, from there.
+    Digits(usize, u32),
 }
 
 /// Buffers are not made smaller for the sake of fewer bytes than these.
 const SLACK: usize = 64;
 
-impl Draft {
+impl QuerySamples {
     fn of(families: impl Iterator<Item = usize>) -> Self {
+        let column = |family| Column {
+            family,
+            ..Column::default()
+        };
         Self {
-            families: families.map(|family| (family, Vec::new())).collect(),
-            samples: 0,
+            columns: families.map(column).collect(),
+            ..Self::default()
         }
     }
 
+    /// Each family it may fill, by index in the catalogue, and whether it has any samples of it.
+    pub fn families(&self) -> impl Iterator<Item = (usize, bool)> {
+        self.columns
+            .iter()
+            .map(|column| (column.family, column.filled))
+    }
+
+    /// How many families have samples.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.columns.iter().filter(|column| column.filled).count()
+    }
+
+    /// How many samples there are.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// What is kept of them, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let lines = self.columns.iter().map(|column| column.lines.len());
+        self.labels.len()
+            + self.digits.len()
+            + size_of_val(&*self.rows)
+            + size_of_val(&*self.cells)
+            + lines.sum::<usize>()
+    }
+
+    /// Writes the lines of a column's family, of that name, from the row `from` on: one, and others
+    /// until `out` holds `enough` bytes. Returns the row that comes next; `None` when that was all.
+    pub fn write(
+        &self,
+        column: usize,
+        name: &str,
+        from: usize,
+        enough: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let width = self.columns.len();
+        let lines = &self.columns.get(column)?.lines;
+        if !lines.is_empty() {
+            out.extend_from_slice(lines);
+            return None;
+        }
+        let mut begin = from.checked_sub(1).map_or(0, |before| self.rows[before]);
+        for (row, end) in self.rows.iter().enumerate().skip(from) {
+            let labels = &self.labels[begin..*end];
+            begin = *end;
+            let number = match self.cells[row * width + column] {
+                Cell::Nothing => continue,
+                Cell::Integer(value) => Number::Integer(value),
+                Cell::Float(value) => Number::Float(value),
+                Cell::Digits(at, length) => Number::Digits(&self.digits[at..at + length as usize]),
+            };
+            number.write(SampleWriter::resume(out, name, labels));
+            if out.len() >= enough {
+                return (row + 1 < self.rows.len()).then_some(row + 1);
+            }
+        }
+        None
+    }
+
+    /// Begins a row: its labels are put here.
+    pub(super) fn labels(&mut self) -> &mut Vec<u8> {
+        &mut self.labels
+    }
+
+    /// Ends the labels of the row, whose cells follow.
+    pub(super) fn end_labels(&mut self) {
+        self.rows.push(self.labels.len());
+    }
+
+    /// Puts the next cell of the row.
+    pub(super) fn put(&mut self, number: Option<Number<'_>>) {
+        let column = self.cells.len() % self.columns.len();
+        let cell = match number {
+            None => Cell::Nothing,
+            Some(Number::Integer(value)) => Cell::Integer(value),
+            Some(Number::Float(value)) => Cell::Float(value),
+            Some(Number::Digits(text)) => {
+                let at = self.digits.len();
+                self.digits.extend_from_slice(text);
+                // A column holds a gigabyte at most (PostgreSQL, "Limits").
+                Cell::Digits(at, u32::try_from(text.len()).unwrap_or(0))
+            }
+        };
+        if number.is_some() {
+            self.columns[column].filled = true;
+            self.samples += 1;
+        }
+        self.cells.push(cell);
+    }
+
+    /// Puts lines in place of the next cell of the row; `write` is told the row's labels, and
+    /// returns how many lines it wrote.
+    pub(super) fn put_lines(&mut self, write: impl FnOnce(&mut Vec<u8>, &[u8]) -> usize) {
+        let column = self.cells.len() % self.columns.len();
+        let begin = self.rows.iter().rev().nth(1).copied().unwrap_or(0);
+        let column = &mut self.columns[column];
+        self.samples += write(&mut column.lines, &self.labels[begin..]);
+        column.filled = true;
+        self.cells.push(Cell::Nothing);
+    }
+
     fn emptied(mut self) -> Self {
-        self.families
-            .iter_mut()
-            .for_each(|(_, lines)| lines.clear());
+        for column in &mut self.columns {
+            column.filled = false;
+            column.lines.clear();
+        }
+        self.labels.clear();
+        self.rows.clear();
+        self.cells.clear();
+        self.digits.clear();
         self.samples = 0;
         self
     }
 
-    /// What is not needed is given back, but for a sixteenth: the next numbers may have more
-    /// digits.
-    fn finish(self) -> QuerySamples {
-        let finish = |(family, mut lines): (usize, Vec<u8>)| {
-            let wanted = lines.len() + lines.len() / 16;
-            if lines.capacity() > wanted + SLACK {
-                lines.shrink_to(wanted);
-            }
-            (family, Bytes::from(lines))
-        };
-        let filled = |(_, lines): &&(usize, Vec<u8>)| !lines.is_empty();
-        QuerySamples {
-            filled: self.families.iter().filter(filled).count(),
-            families: self.families.into_iter().map(finish).collect(),
-            samples: self.samples,
+    /// Gives back what is not needed.
+    fn fitted(mut self) -> Self {
+        for column in &mut self.columns {
+            fit(&mut column.lines);
         }
+        fit(&mut self.labels);
+        fit(&mut self.rows);
+        fit(&mut self.cells);
+        fit(&mut self.digits);
+        self
     }
 }
 
-impl QuerySamples {
-    /// Its buffers, emptied; `None` while somebody still sends them.
-    fn reuse(old: Arc<Self>) -> Option<Draft> {
-        let old = Arc::try_unwrap(old).ok()?;
-        let reuse = |(family, lines): (usize, Bytes)| {
-            let lines = if lines.is_unique() {
-                Vec::from(lines)
-            } else {
-                Vec::new()
-            };
-            (family, lines)
-        };
-        let draft = Draft {
-            families: old.families.into_iter().map(reuse).collect(),
-            samples: 0,
-        };
-        Some(draft.emptied())
+/// All but a sixteenth: the next time there may be a little more.
+fn fit<T>(buffer: &mut Vec<T>) {
+    let wanted = buffer.len() + buffer.len() / 16;
+    if (buffer.capacity() - buffer.len()) * size_of::<T>() > SLACK && buffer.capacity() > wanted {
+        buffer.shrink_to(wanted);
     }
 }
 
-/// What one query shows, or the buffers to write it in. The text is written where the text before it
+/// What one query shows, or the buffers to collect it in. It is collected where what was before it
 /// stood, unless a slow client still reads that.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     shown: Option<Arc<QuerySamples>>,
-    spare: Option<Draft>,
+    spare: Option<QuerySamples>,
 }
 
 impl Buffer {
-    /// An empty draft for these families. Nothing is shown meanwhile.
-    pub(super) fn take(&mut self, families: impl Iterator<Item = usize>) -> Draft {
+    /// An empty table for these families. Nothing is shown meanwhile.
+    pub(super) fn take(&mut self, families: impl Iterator<Item = usize>) -> QuerySamples {
         self.hide();
-        self.spare.take().unwrap_or_else(|| Draft::of(families))
+        self.spare
+            .take()
+            .unwrap_or_else(|| QuerySamples::of(families))
     }
 
-    /// Shows what was written.
-    pub(super) fn show(&mut self, draft: Draft) {
-        self.shown = Some(Arc::new(draft.finish()));
+    /// Shows what was collected.
+    pub(super) fn show(&mut self, samples: QuerySamples) {
+        self.shown = Some(Arc::new(samples.fitted()));
     }
 
     /// Shows nothing; keeps the buffers.
     pub(super) fn hide(&mut self) {
         if let Some(old) = self.shown.take() {
-            self.spare = QuerySamples::reuse(old);
+            self.spare = Arc::try_unwrap(old).ok().map(QuerySamples::emptied);
         }
     }
 
-    /// Gives a draft back that is not shown.
-    pub(super) fn put_back(&mut self, unused: Draft) {
+    /// Gives a table back that is not shown.
+    pub(super) fn put_back(&mut self, unused: QuerySamples) {
         self.spare = Some(unused.emptied());
     }
 
@@ -146,5 +266,86 @@ impl Room {
         // One session at a time takes; nobody comes between.
         self.0
             .store(self.left().saturating_sub(samples), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two families, three rows; the first has nothing in the last row, the second in the first.
+    fn table() -> QuerySamples {
+        let mut samples = QuerySamples::of([4, 7].into_iter());
+        let rows = [
+            ("{r=\"a\"} ", Some(Number::Integer(-1)), None),
+            (
+                "{r=\"b\"} ",
+                Some(Number::Digits(b"12345678901234567890")),
+                Some(Number::Float(0.5)),
+            ),
+            ("{r=\"c\"} ", None, Some(Number::Float(f64::INFINITY))),
+        ];
+        for (labels, one, two) in rows {
+            samples.labels().extend_from_slice(labels.as_bytes());
+            samples.end_labels();
+            samples.put(one);
+            samples.put(two);
+        }
+        samples
+    }
+
+    const ONE: &str = "one{r=\"a\"} -1\none{r=\"b\"} 12345678901234567890\n";
+    const TWO: &str = "two{r=\"b\"} 0.5\ntwo{r=\"c\"} +Inf\n";
+
+    #[test]
+    fn each_column_is_written_with_the_labels_of_the_rows_that_have_it() {
+        let samples = table();
+        assert_eq!((samples.samples(), samples.filled()), (4, 2));
+        let families: Vec<_> = samples.families().collect();
+        assert_eq!(families, [(4, true), (7, true)]);
+        for (column, name, text) in [(0, "one", ONE), (1, "two", TWO)] {
+            let mut out = Vec::new();
+            assert_eq!(samples.write(column, name, 0, usize::MAX, &mut out), None);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_size_make_the_same_text() {
+        let samples = table();
+        for enough in 0..=ONE.len() {
+            let (mut row, mut text, mut pieces) = (Some(0), Vec::new(), 0);
+            while let Some(from) = row {
+                let mut out = Vec::new();
+                row = samples.write(0, "one", from, enough, &mut out);
+                text.extend(out);
+                pieces += 1;
+            }
+            assert_eq!(String::from_utf8(text).unwrap(), ONE, "{enough}");
+            assert!(pieces <= 3, "{enough}: {pieces}");
+        }
+    }
+
+    #[test]
+    fn buffers_that_come_back_begin_empty() {
+        let mut buffer = Buffer::default();
+        buffer.show(table());
+        let mut samples = buffer.take([4, 7].into_iter());
+        assert!(samples.families().all(|(_, filled)| !filled));
+        samples.labels().extend_from_slice(b"{r=\"d\"} ");
+        samples.end_labels();
+        samples.put_lines(|out, labels| {
+            out.extend_from_slice(labels);
+            1
+        });
+        samples.put(Some(Number::Integer(3)));
+        assert_eq!(samples.samples(), 2);
+        let mut out = Vec::new();
+        assert_eq!(samples.write(0, "one", 0, 0, &mut out), None);
+        assert_eq!(samples.write(1, "two", 0, 0, &mut out), None);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{r=\"d\"} two{r=\"d\"} 3\n"
+        );
     }
 }

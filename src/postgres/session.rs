@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect::Connector;
 use super::error::{QueryError, ServerError};
-use super::exchange::{Ahead, Scratch};
+use super::exchange::Ahead;
 use super::facts::{Facts, Questions};
 use super::login::{CancelKey, Login, PATIENCE, cancel, log_in};
 use super::pipe::Pipe;
@@ -33,7 +33,7 @@ pub struct Session {
     pub(super) id: u64,
     pub(super) pipe: Pipe,
     pub(super) places: Places,
-    pub(super) scratch: Scratch,
+    pub(super) scratch: Vec<u8>,
     key: CancelKey,
     /// Why the connection ended, once it did.
     ended: Option<Trouble>,
@@ -87,7 +87,7 @@ impl Session {
             id,
             pipe,
             places: Places::default(),
-            scratch: Scratch::default(),
+            scratch: Vec::new(),
             key,
             ended: None,
             mode,

@@ -49,10 +49,9 @@ impl Collected {
         self.trouble.is_none()
     }
 
-    /// Size of its samples in bytes.
+    /// What is kept of its samples, in bytes.
     pub(super) fn size(&self) -> usize {
-        let queries = self.queries.iter().flat_map(|query| &query.families);
-        queries.map(|(_, lines)| lines.len()).sum::<usize>()
+        self.queries.iter().map(|query| query.size()).sum::<usize>()
             + self.settings.as_ref().map_or(0, |settings| settings.size())
     }
 }

@@ -1,6 +1,6 @@
-//! The answer to one scrape. Holds what the targets collected and lays it together family by
-//! family while it is sent, so that a slow reader costs no copy of it. What no target will change
-//! is an answer of its own, which is sent while the servers still work.
+//! The answer to one scrape. Holds what the targets collected and writes it out family by family
+//! while it is sent, so that a slow reader costs no copy of it. What no target will change is an
+//! answer of its own, which is sent while the servers still work.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,13 +113,13 @@ struct Piece {
     family: u32,
     server: u32,
     query: u32,
-    buffer: u32,
+    column: u32,
 }
 
-/// Short pieces are sent together, up to this many bytes.
+/// What is sent at once, in bytes; a line more, or what stands before it.
 const CHUNK: usize = 16 * 1024;
-/// Lines of at least this many bytes are sent from where they stand.
-const LONG: usize = 4 * 1024;
+/// Room for the last line.
+const LINE: usize = 2 * 1024;
 
 impl Exposition {
     /// All that the servers brought, but what was sent.
@@ -187,11 +187,11 @@ impl Exposition {
             format,
             stage: Stage::Own,
             at: 0,
-            next: None,
+            row: 0,
         }
     }
 
-    /// Size of all samples in bytes.
+    /// What is kept of all samples, in bytes.
     pub(super) fn size(&self) -> usize {
         let size = |source: &Source| match source {
             Source::Early(_) => 0,
@@ -211,12 +211,12 @@ impl Inner {
                 continue;
             };
             for (query, samples) in source.queries().iter().enumerate() {
-                for (buffer, (family, lines)) in samples.families.iter().enumerate() {
-                    if lines.is_empty() {
+                for (column, (family, filled)) in samples.families().enumerate() {
+                    if !filled {
                         continue;
                     }
-                    let index = own.index_in(catalog, *family).or_else(|| {
-                        let family = &own.families[*family];
+                    let index = own.index_in(catalog, family).or_else(|| {
+                        let family = &own.families[family];
                         let at = extras
                             .binary_search_by(|one| one.name.cmp(&family.name))
                             .ok()?;
@@ -228,7 +228,7 @@ impl Inner {
                         family: narrow(family),
                         server: narrow(server),
                         query: narrow(query),
-                        buffer: narrow(buffer),
+                        column: narrow(column),
                     }));
                 }
             }
@@ -250,10 +250,11 @@ impl Inner {
             if Arc::ptr_eq(own, &self.catalog) {
                 continue;
             }
-            let pieces = source.queries().iter().flat_map(|query| &query.families);
-            for (family, _) in pieces.filter(|(_, lines)| !lines.is_empty()) {
-                if own.index_in(&self.catalog, *family).is_none() {
-                    let family = &own.families[*family];
+            let queries = source.queries().iter();
+            let families = queries.flat_map(|query| query.families());
+            for (family, _) in families.filter(|(_, filled)| *filled) {
+                if own.index_in(&self.catalog, family).is_none() {
+                    let family = &own.families[family];
                     extras.entry(&family.name).or_insert(family);
                 }
             }
@@ -316,14 +317,14 @@ struct Chunks {
     format: Format,
     stage: Stage,
     at: usize,
-    /// Lines that follow what was gathered last.
-    next: Option<Bytes>,
+    /// The row of the piece that comes next.
+    row: usize,
 }
 
 /// Room for a whole chunk at once: to grow step by step would copy it again and again.
 fn make_room(out: &mut Vec<u8>) {
     if out.capacity() == 0 {
-        out.reserve(CHUNK + LONG);
+        out.reserve(CHUNK + LINE);
     }
 }
 
@@ -331,11 +332,8 @@ impl Iterator for Chunks {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        if let Some(lines) = self.next.take() {
-            return Some(lines);
-        }
         let mut out = Vec::new();
-        while out.len() < CHUNK && self.next.is_none() {
+        while out.len() < CHUNK {
             match self.stage {
                 Stage::Own => {
                     self.stage = Stage::Families;
@@ -366,23 +364,21 @@ impl Iterator for Chunks {
                 Stage::End => break,
             }
         }
-        if out.is_empty() {
-            return self.next.take();
-        }
-        Some(Bytes::from(out))
+        (!out.is_empty()).then(|| out.into())
     }
 }
 
 impl Chunks {
-    /// Writes the next piece, after its family's head when it is the first of it.
+    /// Writes what comes next of a piece, after its family's head when it is the first of it.
     fn family(&mut self, out: &mut Vec<u8>) -> bool {
         let inner = &*self.inner;
         let Some(piece) = inner.pieces.get(self.at) else {
             return false;
         };
         make_room(out);
-        if self.at == 0 || inner.pieces[self.at - 1].family != piece.family {
-            let family = inner.family(piece.family);
+        let family = inner.family(piece.family);
+        let first = self.at == 0 || inner.pieces[self.at - 1].family != piece.family;
+        if first && self.row == 0 {
             let head = FamilyHead {
                 name: &family.name,
                 kind: family.kind,
@@ -391,13 +387,11 @@ impl Chunks {
             write_head(out, head, self.format);
         }
         let samples = &inner.servers[piece.server as usize].queries()[piece.query as usize];
-        let lines = &samples.families[piece.buffer as usize].1;
-        if lines.len() < LONG {
-            out.extend_from_slice(lines);
-        } else {
-            self.next = Some(lines.clone());
+        let column = piece.column as usize;
+        match samples.write(column, &family.name, self.row, CHUNK, out) {
+            Some(row) => self.row = row,
+            None => (self.at, self.row) = (self.at + 1, 0),
         }
-        self.at += 1;
         true
     }
 

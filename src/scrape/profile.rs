@@ -130,7 +130,7 @@ impl ProfiledQuery {
             database: slot.database().to_owned(),
             interval: metric.interval,
             duration,
-            samples: slot.samples().map_or(0, |samples| samples.samples),
+            samples: slot.samples().map_or(0, |samples| samples.samples()),
             outcome,
             message,
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::warn;
@@ -250,19 +251,13 @@ impl Walker {
         self.counters.connections.add(1);
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
         let database = database.to_owned();
-        let mut opening =
-            tokio::spawn(
-                async move { Session::open(&connector, &database, id, mode, permits).await },
-            );
+        let mut opening = Opening(Some(Box::pin(async move {
+            Session::open(&connector, &database, id, mode, permits).await
+        })));
         tokio::select! {
-            opened = &mut opening => opened.unwrap_or_else(|_| Err(late())),
-            // A connection that is given up half-way still counts at the server.
+            opened = opening.ended() => opened,
             () = errand.deadline.passed() => {
-                self.leftover = Some(tokio::spawn(async move {
-                    if let Ok(Ok(session)) = opening.await {
-                        let _ = session.close(GONE).await;
-                    }
-                }));
+                self.leftover = opening.give_up();
                 Err(late())
             }
         }
@@ -295,6 +290,39 @@ impl Walker {
         if let Some(leftover) = self.leftover.take() {
             // Whoever takes the target over now begins with the server as it is.
             let _ = tokio::time::timeout(GOODBYE, leftover).await;
+        }
+    }
+}
+
+/// A session that is being opened. Given up half-way it still counts at the server: so it is let in,
+/// and says goodbye.
+struct Opening(Option<BoxFuture<'static, Result<Session, Trouble>>>);
+
+impl Opening {
+    async fn ended(&mut self) -> Result<Session, Trouble> {
+        let Some(opening) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        let opened = opening.await;
+        self.0 = None;
+        opened
+    }
+
+    fn give_up(&mut self) -> Option<JoinHandle<()>> {
+        let opening = self.0.take()?;
+        Some(tokio::spawn(async move {
+            if let Ok(session) = opening.await {
+                let _ = session.close(GONE).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        // A runtime that ends drops it for good.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.give_up();
         }
     }
 }

@@ -508,13 +508,13 @@ impl Worker {
         let samples = collected
             .queries
             .iter()
-            .map(|query| query.samples)
+            .map(|query| query.samples())
             .sum::<usize>()
             + collected
                 .settings
                 .as_ref()
                 .map_or(0, |settings| settings.len());
-        let families = collected.queries.iter().map(|query| query.filled).sum();
+        let families = collected.queries.iter().map(|query| query.filled()).sum();
         self.health.update(|health| {
             health.active = collected.active();
             health.trouble.clone_from(&collected.trouble);

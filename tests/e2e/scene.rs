@@ -140,9 +140,9 @@ impl Scene {
         self.chart("install", Some(READY), &[])
     }
 
-    /// Goes back to what was installed at first, without waiting for the pods.
-    pub(crate) fn begin_to_go_back(&self) -> Result<String, String> {
-        self.chart("upgrade", None, &[])
+    /// Goes back to what was installed at first but for these values, without waiting for the pods.
+    pub(crate) fn begin_to_go_back(&self, but: &[&str]) -> Result<String, String> {
+        self.chart("upgrade", None, but)
     }
 
     /// Upgrades it with more values, and waits until all pods are the new ones.

@@ -240,7 +240,7 @@ impl Collector {
     /// What one query may bring beside what `others` show.
     fn room_for<'a>(&self, others: impl Iterator<Item = &'a crate::postgres::Slot>) -> Room {
         let others = others.filter_map(|slot| slot.samples());
-        let known: usize = others.map(|one| one.samples).sum();
+        let known: usize = others.map(|one| one.samples()).sum();
         let settings = self.settings.as_ref().map_or(0, |(_, all)| all.len());
         let left = |limit: usize| limit.saturating_sub(known + settings);
         Room::new(self.target.sample_limit.map(left))

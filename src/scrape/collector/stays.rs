@@ -92,7 +92,7 @@ impl Collector {
             .filter(|slot| !slot.is_due(now, settings.interval));
         let stay = stay
             .filter_map(|slot| slot.samples())
-            .map(|one| one.samples);
+            .map(|one| one.samples());
         // Those that are asked for take theirs as they come.
         let known = self.shown_settings().filter(|_| self.has_settings(session));
         let known = known.map_or(0, |settings| settings.len());
