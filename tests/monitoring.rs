@@ -133,6 +133,31 @@ const CASES: &[Case] = &[
         )],
     ),
     (
+        "PostgreSQLReplicationSlotInactive",
+        40,
+        // Another pod asks from the twenty-first minute on.
+        &[
+            (
+                r#"pgexporter_pg_replication_slots_active{server="a",slot_name="s",pod="x"}"#,
+                "0x19 stale",
+            ),
+            (
+                r#"pgexporter_pg_replication_slots_active{server="a",slot_name="s",pod="y"}"#,
+                "_x21 0x19",
+            ),
+        ],
+        &[
+            (
+                r#"pgexporter_pg_replication_slots_active{server="a",slot_name="s",pod="x"}"#,
+                "0x19 stale",
+            ),
+            (
+                r#"pgexporter_pg_replication_slots_active{server="a",slot_name="s",pod="y"}"#,
+                "_x21 1x19",
+            ),
+        ],
+    ),
+    (
         "PostgreSQLTransactionIdAge",
         20,
         &[(
@@ -375,6 +400,11 @@ fn each_alert_has_a_summary_a_severity_and_a_page_that_says_what_to_do() {
         );
         assert!(alert.annotations["summary"].len() > 20, "{name}");
         assert!(!alert.wait.is_empty(), "{name}");
+        if alert.annotations["summary"].contains("$labels.server") {
+            // Else one that fires would end, and begin anew, when a server changes its pod.
+            let pods = "pod, instance, container, endpoint)";
+            assert!(alert.expr.contains(pods), "{name}: {}", alert.expr);
+        }
         let anchor = name.to_lowercase();
         let url = &alert.annotations["runbook_url"];
         assert!(
