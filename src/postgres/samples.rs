@@ -166,7 +166,7 @@ impl QuerySamples {
         self.cells.push(Cell::Nothing);
     }
 
-    fn emptied(mut self) -> Self {
+    fn clear(&mut self) {
         for column in &mut self.columns {
             column.filled = false;
             column.lines.clear();
@@ -176,7 +176,6 @@ impl QuerySamples {
         self.cells.clear();
         self.digits.clear();
         self.samples = 0;
-        self
     }
 
     /// Gives back what is not needed.
@@ -201,20 +200,19 @@ fn fit<T>(buffer: &mut Vec<T>) {
 }
 
 /// What one query shows, or the buffers to collect it in. It is collected where what was before it
-/// stood, unless a slow client still reads that.
+/// stood, unless a slow client still reads that. There are many of these, and few hold a spare one.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     shown: Option<Arc<QuerySamples>>,
-    spare: Option<QuerySamples>,
+    spare: Option<Arc<QuerySamples>>,
 }
 
 impl Buffer {
     /// An empty table for these families. Nothing is shown meanwhile.
     pub(super) fn take(&mut self, families: impl Iterator<Item = usize>) -> QuerySamples {
         self.hide();
-        self.spare
-            .take()
-            .unwrap_or_else(|| QuerySamples::of(families))
+        let spare = self.spare.take().and_then(Arc::into_inner);
+        spare.unwrap_or_else(|| QuerySamples::of(families))
     }
 
     /// Shows what was collected.
@@ -224,14 +222,19 @@ impl Buffer {
 
     /// Shows nothing; keeps the buffers.
     pub(super) fn hide(&mut self) {
-        if let Some(old) = self.shown.take() {
-            self.spare = Arc::try_unwrap(old).ok().map(QuerySamples::emptied);
+        let Some(mut old) = self.shown.take() else {
+            return;
+        };
+        if let Some(samples) = Arc::get_mut(&mut old) {
+            samples.clear();
+            self.spare = Some(old);
         }
     }
 
     /// Gives a table back that is not shown.
-    pub(super) fn put_back(&mut self, unused: QuerySamples) {
-        self.spare = Some(unused.emptied());
+    pub(super) fn put_back(&mut self, mut unused: QuerySamples) {
+        unused.clear();
+        self.spare = Some(Arc::new(unused));
     }
 
     /// Shows nothing, and gives the buffers back.

@@ -102,7 +102,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "256k",
         Restart,
         place!(Main: metrics_cache_max_size),
-        "A collection larger than this is not kept.",
+        "A collection that takes more memory than this is not kept. Its text is ten times as long.",
     ),
     Key::new(
         "metrics_query_timeout",
