@@ -82,7 +82,7 @@ enum Labels {
     All,
 }
 
-/// No number is longer in bytes, with the end of its line.
+/// Room for a number and the end of its line, in bytes. A longer one, of type `numeric`, takes more.
 const NUMBER: usize = 32;
 
 impl<'a> SampleWriter<'a> {

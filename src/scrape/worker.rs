@@ -3,29 +3,27 @@
 //! Connecting goes on beside the scrapes, with jittered backoff; an order that finds the target
 //! known to be down is answered at once.
 
+mod connecting;
+mod health;
 mod profile;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
 use self::profile::over;
 use super::backoff::Backoff;
-use super::beside::{
-    Attempt, MOMENT, Settled, Settling, attempted, in_turn, no_session, patience, settled,
-};
-use super::collected::Collected;
+use super::beside::{Attempt, MOMENT, Settled, Settling, attempted, no_session, patience, settled};
 use super::collector::Collector;
 use super::commons::Commons;
 use super::counters::TargetCounters;
 use super::flight::Order;
 use super::profile::{ProfileRequest, Profiling};
 use crate::model::Reason;
-use crate::postgres::{Connector, Mode, Orphan, Session};
+use crate::postgres::{Connector, Orphan, Session};
 use crate::targets::{Health, Target, Trouble};
 
 /// The task of one target.
@@ -291,93 +289,6 @@ impl Worker {
         self.trouble.clone().filter(|_| beside)
     }
 
-    /// Begins to connect. Without an order that waits nobody queues for a connection: `None` then
-    /// when there is none.
-    fn connect(&mut self, until: Option<Instant>) -> Option<Attempt> {
-        let places = self.commons.places.clone();
-        let free = places.free();
-        if free.is_none() && until.is_none() {
-            self.crowded = true;
-            self.check_at = Instant::now() + CHECK;
-            return None;
-        }
-        self.next_session += 1;
-        let (connector, id) = (Arc::clone(&self.connector), self.next_session);
-        let counters = Arc::clone(&self.counters);
-        let (begun, began) = watch::channel(None);
-        let (turns, hurry) = (self.commons.turns.clone(), Arc::new(Notify::new()));
-        let told = Arc::clone(&hurry);
-        let result = Box::pin(async move {
-            let turn = match until {
-                Some(_) => None,
-                None => turns.next(&told).await,
-            };
-            let open = async move {
-                let permits = match (free, until) {
-                    (Some(permits), _) => permits,
-                    (None, until) => {
-                        let until = until.unwrap_or_else(Instant::now);
-                        let permits = timeout_at(until, places.for_session()).await;
-                        permits.ok().flatten().ok_or_else(no_connection_left)?
-                    }
-                };
-                begun.send_replace(Some(Instant::now()));
-                counters.connections.add(1);
-                let database = &connector.target.database;
-                Session::open(&connector, database, id, Mode::Kept, permits).await
-            };
-            in_turn(turn, open).await
-        });
-        Some(Attempt {
-            result,
-            hurry,
-            began,
-            late: false,
-        })
-    }
-
-    /// Looks the new session over, so that the first scrape finds everything prepared.
-    async fn connected(&mut self, result: Result<Session, Trouble>) {
-        self.check_at = Instant::now() + CHECK;
-        let ready = match result {
-            Ok(mut session) => {
-                let deadline = Instant::now() + self.target.timeouts.connect;
-                if let Some(orphan) = self.orphan.take() {
-                    let alive = session.end_orphan(orphan, deadline).await;
-                    self.collector.hold_walk(alive);
-                }
-                match self.collector.ready(&mut session, deadline).await {
-                    Ok(()) => Ok(session),
-                    Err(trouble) => {
-                        self.settle(session, false);
-                        Err(trouble)
-                    }
-                }
-            }
-            Err(trouble) => Err(trouble),
-        };
-        match ready {
-            Ok(session) => {
-                self.well(&session);
-                self.session = Some(session);
-            }
-            Err(trouble) => self.down(trouble),
-        }
-    }
-
-    fn lost(&mut self) {
-        let trouble = self
-            .session
-            .take()
-            .and_then(|session| session.trouble().cloned());
-        self.down(trouble.unwrap_or_else(|| Trouble {
-            reason: Reason::ConnectionLost,
-            message: "the session ended".to_owned(),
-        }));
-        // A server that restarts is back soon, and one that is not costs one attempt.
-        self.backoff.begin_again();
-    }
-
     async fn collect(&mut self, session: Session, order: Order) {
         let started = Instant::now();
         let mut session = session;
@@ -449,94 +360,6 @@ impl Worker {
             let _ = session.close(GOODBYE).await;
             self.collector.close().await;
         }
-    }
-
-    fn refuse(&mut self, order: Order, trouble: Trouble) {
-        self.counters.fail(trouble.reason);
-        self.health.update(|health| {
-            health.active = false;
-            health.trouble = Some(trouble.clone());
-        });
-        order.answer(self.collector.nothing(trouble));
-    }
-
-    fn well(&mut self, session: &Session) {
-        if !std::mem::replace(&mut self.greeted, true) && self.trouble.is_none() {
-            info!(server = %self.target.name, address = %self.target.address, "connected");
-        }
-        self.tell(None);
-        self.backoff.reset();
-        let facts = session.facts();
-        self.health.update(|health| {
-            health.active = true;
-            health.trouble = None;
-            health.version = facts.map(|facts| facts.version);
-            health.role = facts.map(|facts| facts.role);
-            health.pooled = *session.mode() == Mode::Pooled;
-        });
-    }
-
-    fn down(&mut self, trouble: Trouble) {
-        self.backoff.next();
-        self.health.update(|health| {
-            health.active = false;
-            health.trouble = Some(trouble.clone());
-        });
-        self.tell(Some(trouble));
-    }
-
-    /// Remembers how the target is, and logs it when it is not as it was.
-    fn tell(&mut self, trouble: Option<Trouble>) {
-        let reason = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.reason);
-        if reason(&self.trouble) != reason(&trouble) {
-            match (&self.trouble, &trouble) {
-                (_, Some(new)) => warn!(
-                    server = %self.target.name,
-                    reason = new.reason.as_str(),
-                    "down: {}", new.message
-                ),
-                (Some(old), None) => {
-                    info!(server = %self.target.name, "up again after: {}", old.message);
-                }
-                (None, None) => {}
-            }
-        }
-        self.trouble = trouble;
-    }
-
-    fn report(&self, collected: &Collected, session: &Session) {
-        let samples = collected
-            .queries
-            .iter()
-            .map(|query| query.samples())
-            .sum::<usize>()
-            + collected
-                .settings
-                .as_ref()
-                .map_or(0, |settings| settings.len());
-        let families = collected.queries.iter().map(|query| query.filled()).sum();
-        self.health.update(|health| {
-            health.active = collected.active();
-            health.trouble.clone_from(&collected.trouble);
-            if let Some(facts) = &collected.facts {
-                health.version = Some(facts.version);
-                health.role = Some(facts.role);
-            }
-            health.last_scrape = Some(SystemTime::now());
-            health.duration = collected.duration;
-            health.families = families;
-            health.samples = samples;
-            health.pooled = *session.mode() == Mode::Pooled;
-            health.denied.clone_from(&collected.denied);
-            health.left_out.clone_from(&collected.left_out);
-        });
-    }
-}
-
-fn no_connection_left() -> Trouble {
-    Trouble {
-        reason: Reason::TooManyConnections,
-        message: "max_connections of the exporter is used up; raise it".to_owned(),
     }
 }
 
