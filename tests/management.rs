@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "management/afar.rs"]
+mod afar;
 #[path = "management/commands.rs"]
 mod commands;
 #[path = "management/hostile.rs"]
