@@ -13,6 +13,8 @@ mod commands;
 mod hostile;
 #[path = "management/local.rs"]
 mod local;
+#[path = "management/marker.rs"]
+mod marker;
 #[path = "management/remote.rs"]
 mod remote;
 #[path = "management/scrape.rs"]

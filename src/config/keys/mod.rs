@@ -165,6 +165,11 @@ pub fn server_keys() -> impl Iterator<Item = &'static Key<Server>> + Clone {
     server::KEYS.iter()
 }
 
+/// Whether a key of any section is called so.
+pub(super) fn is_key(name: &str) -> bool {
+    main_keys().any(|key| key.name == name) || server_keys().any(|key| key.name == name)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
