@@ -4,6 +4,7 @@
 mod builtin;
 mod choose;
 pub mod docs;
+mod explain;
 mod files;
 mod metric;
 mod own;

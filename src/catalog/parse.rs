@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::CatalogError;
+use super::explain::{explain_json, explain_yaml};
 use super::metric::{Column, ColumnKind, Family, Metric, Query, Scope, Side, Source, Version};
 use super::raw::{RawColumn, RawFile, RawKind, RawMetric, RawQuery, RawScope, RawSide, RawVersion};
 use crate::model::{Kind, OLDEST_MAJOR};
@@ -54,15 +55,18 @@ fn read(file: &str, text: &str) -> Result<RawFile, CatalogError> {
         } else {
             serde_json::from_str(text)
         };
-        return read.map_err(|error| invalid(error.to_string()));
+        return read.map_err(|error| invalid(explain_json(&error)));
     }
     let read = if bare {
         serde_yaml::from_str(text).map(whole)
     } else {
         serde_yaml::from_str(text)
     };
-    read.map_err(|error| invalid(error.to_string()))
+    read.map_err(|error| invalid(explain_yaml(&error)))
 }
+
+/// Longer tags are not repeated in messages.
+const LONGEST_TAG: usize = 100;
 
 /// Where a metric stands, for messages.
 struct Place<'a> {
@@ -85,9 +89,14 @@ impl Place<'_> {
             })
             .map(|at| format!("line {}: ", at + 1))
             .unwrap_or_default();
+        // What cannot be a tag may be anything, and is not shown.
+        let tag = match is_name(&self.tag) && self.tag.len() <= LONGEST_TAG {
+            true => format!("tag {}: ", self.tag),
+            false => String::new(),
+        };
         CatalogError::Invalid {
             file: self.file.to_owned(),
-            message: format!("{line}tag {}: {message}", self.tag),
+            message: format!("{line}{tag}{message}"),
         }
     }
 }
@@ -132,11 +141,8 @@ fn checked(
             .as_ref()
             .or(default)
             .map_or_else(|| OLDEST_MAJOR.to_string(), RawVersion::text);
-        let version = Version::parse(&version).ok_or_else(|| {
-            place.invalid(&format!(
-                "version: \"{version}\" is none; allowed are 13 or \"1.4\""
-            ))
-        })?;
+        let version = Version::parse(&version)
+            .ok_or_else(|| place.invalid("version: allowed are 13 or \"1.4\""))?;
         let sql = query.query.trim().trim_end_matches(';').trim_end();
         if sql.is_empty() {
             return Err(place.invalid("query is empty"));
@@ -199,11 +205,12 @@ impl Families<'_> {
     ) -> Result<Vec<Column>, CatalogError> {
         let mut columns: Vec<Column> = Vec::with_capacity(raw.len());
         let mut any = false;
-        for column in raw {
+        for (index, column) in raw.iter().enumerate() {
             let name = column.name.clone().unwrap_or_default();
             if !name.is_empty() && !is_name(&name) {
                 return Err(place.invalid(&format!(
-                    "column {name}: letters, digits and _ are allowed, and no digit first"
+                    "column {}: letters, digits and _ are allowed, and no digit first",
+                    index + 1
                 )));
             }
             let kind = match column.kind {
@@ -334,9 +341,7 @@ fn duration(
         (Ok(number), Some(seconds)) if number <= 1_000_000 => {
             Ok(Some(Duration::from_secs(number * seconds)))
         }
-        _ => Err(place.invalid(&format!(
-            "{key}: \"{text}\" is none; allowed are 10s, 5m, 2h, 1d"
-        ))),
+        _ => Err(place.invalid(&format!("{key}: allowed are 10s, 5m, 2h, 1d"))),
     }
 }
 
@@ -417,7 +422,7 @@ metrics:
             ),
             (
                 metric("    queries: [{query: x, columns: [{name: a, type: summary}]}]\n"),
-                "unknown variant `summary`, expected one of `label`, `gauge`, `counter`, `histogram`",
+                "unknown variant, expected one of `label`, `gauge`, `counter`, `histogram`",
             ),
             (
                 metric(
@@ -429,7 +434,7 @@ metrics:
                 metric(
                     "    interval: 5 min\n    queries: [{query: x, columns: [{type: gauge}]}]\n",
                 ),
-                "interval: \"5 min\" is none; allowed are 10s, 5m, 2h, 1d",
+                "interval: allowed are 10s, 5m, 2h, 1d",
             ),
             (
                 metric(

@@ -37,6 +37,6 @@ pub use read::Loaded;
 /// Hidden: for the fuzzer, whose bytes are no text.
 #[doc(hidden)]
 pub use read::parse_bytes;
-pub use set::{SetError, set};
+pub use set::{SetError, changed_from, set};
 pub use value::{Kind, Value};
 pub use values::{get, values};

@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::client::Kind;
+use super::client::{Kind, explain_api};
 use super::members::{ASKED, LEASE, Others, Standing};
 use super::metrics::Metrics;
 use super::settings::Options;
@@ -337,7 +337,7 @@ async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Resu
         Ok(Err(kube::Error::Api(status))) => {
             Err(Unanswered::Refused(status.code, status.message.clone()))
         }
-        Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
+        Ok(Err(error)) => Err(Unanswered::Failed(explain_api(&error))),
         Err(_) => Err(Unanswered::Late),
     }
 }

@@ -38,6 +38,7 @@ mod validate;
 mod verdict;
 mod watches;
 
+pub use client::{explain_api, explain_chain, explain_kubeconfig};
 pub use controller::{Control, Progress};
 pub use metrics::FAMILIES;
 pub use resource::{

@@ -6,6 +6,7 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tracing::debug;
 
+use super::client::explain_api;
 use super::conditions::{is, of};
 use super::resource::{PostgresTarget, PostgresTargetStatus};
 
@@ -97,7 +98,8 @@ impl Chronicle {
             secondary: None,
         };
         if let Err(error) = self.0.publish(&event, of).await {
-            debug!(resource = of.name, "an event is not written: {error}");
+            let why = explain_api(&error);
+            debug!(resource = of.name, "an event is not written: {why}");
         }
     }
 }

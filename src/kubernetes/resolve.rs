@@ -11,6 +11,7 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::client::explain_api;
 use super::refusal::{Refusal, RefusalReason as Reason};
 use super::resource::{CaKind, PostgresTarget};
 use crate::security::Secret;
@@ -257,7 +258,7 @@ impl Objects<'_> {
                 )
                 .into());
             }
-            Err(error) => return Err(unavailable(error.to_string())),
+            Err(error) => return Err(unavailable(explain_api(&error))),
         };
         serde_json::from_str(&text)
             .map(Some)

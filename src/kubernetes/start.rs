@@ -7,7 +7,7 @@ use kube::Config;
 use tokio::sync::watch;
 use tracing::info;
 
-use super::client::{Book, client};
+use super::client::{Book, client, explain_api, explain_infer};
 use super::controller::{Control, Controller, Found, Progress, WatchState};
 use super::lease::{Keeper, Share};
 use super::metrics::Metrics;
@@ -60,11 +60,11 @@ pub async fn start(
     let _ = Arc::unwrap_or_clone(provider()).install_default();
     let config = Config::infer()
         .await
-        .map_err(|error| KubernetesError::NoCluster(error.to_string()))?;
+        .map_err(|error| KubernetesError::NoCluster(explain_infer(&error)))?;
     info!(server = %config.cluster_url, "reading PostgresTargets");
     let book = Arc::new(Book::default());
     let client =
-        client(config, &book).map_err(|error| KubernetesError::Unusable(error.to_string()))?;
+        client(config, &book).map_err(|error| KubernetesError::Unusable(explain_api(&error)))?;
     let metrics = Arc::new(Metrics::new(Arc::clone(&book), options.shards));
     let share = if options.shards {
         let (keeper, share) = Keeper::new(

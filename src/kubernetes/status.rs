@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
+use super::client::explain_api;
 use super::conditions::{is_pending, same, state, wanted};
 use super::metrics::Metrics;
 use super::record::{Chronicle, Notice, notices, reference};
@@ -201,7 +202,8 @@ async fn patch(client: &Client, order: &Order) -> bool {
         // That the right is missing is told once for all.
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => false,
         Ok(Err(error)) => {
-            warn!(resource = name, "the status cannot be written: {error}");
+            let why = explain_api(&error);
+            warn!(resource = name, "the status cannot be written: {why}");
             false
         }
         Err(_) => {

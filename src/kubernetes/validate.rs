@@ -256,7 +256,7 @@ fn timeouts(resource: &PostgresTarget, limits: Timeouts) -> Result<Timeouts, Ref
     let capped = |name: &str, given: &Option<String>, limit: Duration| match given {
         None => Ok(limit),
         Some(text) => duration(text).map(|one| one.min(limit)).ok_or_else(|| {
-            let message = format!("timeouts.{name} = {text}: give a number with ms, s or m");
+            let message = format!("timeouts.{name}: give a number with ms, s or m");
             Refusal::new(Reason::InvalidSpec, message)
         }),
     };

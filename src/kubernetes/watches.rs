@@ -14,7 +14,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
 
-use super::client::Kind;
+use super::client::{Kind, explain_api};
 use super::entry::{Key, Source};
 use super::resolve::{Named, NamedKind};
 use super::resource::PostgresTarget;
@@ -239,10 +239,7 @@ pub(super) fn say(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(inner)
         | watcher::Error::WatchStartFailed(inner)
-        | watcher::Error::WatchFailed(inner) => match inner {
-            kube::Error::Api(status) => status.message.clone(),
-            other => other.to_string(),
-        },
+        | watcher::Error::WatchFailed(inner) => explain_api(inner),
         watcher::Error::WatchError(status) => status.message.clone(),
         watcher::Error::NoResourceVersion => error.to_string(),
     }

@@ -95,7 +95,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: metrics_cache_max_age),
         "How long a collection is served again; 0 collects at each scrape.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "metrics_cache_max_size",
         Kind::Size,
@@ -111,7 +112,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: metrics_query_timeout),
         "`statement_timeout` of the queries sent to a server; 0 leaves it to the exporter, which never goes without one.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "metrics_cert_file",
         Kind::Path,
@@ -143,7 +145,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: openmetrics),
         "Answer in OpenMetrics 1.0 when a client asks for it.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "collectors",
         Kind::List,
@@ -151,7 +154,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: collectors),
         "Only these collectors run; without it all do.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "exclude_collectors",
         Kind::List,
@@ -159,7 +163,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: exclude_collectors),
         "These collectors do not run.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "collector_interval",
         Kind::AutoOrDuration,
@@ -167,7 +172,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: collector_interval),
         "How old the result of a costly collector may be before it runs again; `auto` takes each collector's own interval, `0` runs all at every scrape.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "query_text_length",
         Kind::Number(0, 1_000),
@@ -183,7 +189,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: extensions),
         "Extensions to scrape, for every server; without it all that are found.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "cache",
         Kind::Bool,
@@ -191,7 +198,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: cache),
         "Keep one session for each server between scrapes.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "max_connections",
         Kind::Number(1, 100_000),
@@ -215,7 +223,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: lock_timeout),
         "`lock_timeout` of the queries sent to a server.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "blocking_timeout",
         ANY_DURATION,
@@ -223,7 +232,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: blocking_timeout),
         "How long a client or a server may keep the exporter waiting; the exporter never waits forever, so 0 takes the default.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "authentication_timeout",
         ANY_DURATION,
@@ -231,7 +241,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: authentication_timeout),
         "How long a login may take, at a server and at the management port; 0 takes the default.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "tls",
         Kind::Bool,
@@ -287,7 +298,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: log_level),
         "Lines below this level are left out.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "log_path",
         Kind::Path,
@@ -343,7 +355,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: keep_alive),
         "`SO_KEEPALIVE` on connections.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "nodelay",
         Kind::Bool,
@@ -351,7 +364,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: nodelay),
         "`TCP_NODELAY` on connections.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "non_blocking",
         Kind::Bool,
@@ -359,7 +373,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: non_blocking),
         "Read for the sake of older files; connections never block.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "backlog",
         Kind::Number(1, 65_535),
@@ -367,7 +382,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: backlog),
         "Length of the queue of connections that are not accepted yet.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "hugepage",
         Kind::Word(&["off", "try", "on"], &[]),
@@ -394,7 +410,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: update_process_title),
         "How much the title of the process tells.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "ev_backend",
         EVENT_LOOP,

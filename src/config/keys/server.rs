@@ -123,5 +123,6 @@ pub(super) const KEYS: &[Key<Server>] = &[
         Reload,
         place!(Server: extensions),
         "Extensions to scrape; without it those of the main section.",
-    ),
+    )
+    .from_anywhere(),
 ];
