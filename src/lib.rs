@@ -10,7 +10,7 @@
 //! 3  postgres/  kubernetes/  sessions: connect, pipeline, rows to text; the controller
 //! 2  targets/   management/  the shared server list and health of each; frames, SCRAM exchange
 //! 1  config/    catalog/  security/
-//! 0  exposition/  model  telemetry  shutdown
+//! 0  exposition/  model  telemetry  shutdown  blocking
 //! ```
 //!
 //! A scrape, from left to right:
@@ -25,6 +25,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod blocking;
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -9,6 +9,8 @@ mod support;
 mod command_line;
 #[path = "daemon/detach.rs"]
 mod detach;
+#[path = "daemon/disks.rs"]
+mod disks;
 #[path = "daemon/keys.rs"]
 mod keys;
 #[path = "daemon/logging.rs"]

@@ -7,8 +7,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
+
+use crate::blocking::BlockingPool;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -16,24 +18,58 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Tells one version of a file from another; `None` for one that is not there.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
+/// How long a look may take before the files are read again without it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The files of a running program, as they were.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Changes {
     files: Vec<PathBuf>,
-    seen: Vec<Stamp>,
+    /// `None` until they were looked at.
+    seen: Option<Vec<Stamp>>,
+    /// A disk that does not answer keeps its thread, and nobody but the next look.
+    disk: BlockingPool,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            seen: None,
+            disk: BlockingPool::new("files", 1, 1),
+        }
+    }
+}
+
+/// Files as they were at one moment.
+#[derive(Debug)]
+pub(super) struct Look {
+    files: Vec<PathBuf>,
+    seen: Option<Vec<Stamp>>,
 }
 
 impl Changes {
-    /// From now on these files count, as they are now.
-    pub(super) fn follow(&mut self, files: Vec<PathBuf>) {
-        self.seen = look(&files);
-        self.files = files;
+    /// These files as they are now, for [`Self::follow`].
+    pub(super) fn look_at(&self, files: Vec<PathBuf>) -> impl Future<Output = Look> + use<> {
+        let disk = self.disk.clone();
+        async move {
+            let looked = timeout(PATIENCE, look(&disk, files.clone())).await;
+            let seen = looked.ok().flatten();
+            Look { files, seen }
+        }
+    }
+
+    /// From now on these files count, as they were then.
+    pub(super) fn follow(&mut self, look: Look) {
+        self.files = look.files;
+        self.seen = look.seen;
     }
 
     /// Other files count from now on, if they are others.
     pub(super) fn rename(&mut self, files: Vec<PathBuf>) {
         if files != self.files {
-            self.follow(files);
+            self.files = files;
+            self.seen = None;
         }
     }
 
@@ -41,27 +77,38 @@ impl Changes {
     /// the middle of being written is left in peace. Waits forever when there is nothing to follow.
     /// May be dropped without loss.
     pub(super) async fn next(&mut self) {
-        let mut now = self.seen.clone();
+        let mut now = loop {
+            match &self.seen {
+                Some(seen) => break seen.clone(),
+                None => self.seen = look(&self.disk, self.files.clone()).await,
+            }
+            if self.seen.is_none() {
+                sleep(LOOK).await;
+            }
+        };
         loop {
             sleep(LOOK).await;
-            let files = self.files.clone();
             // The disk may be slow.
-            let Ok(found) = tokio::task::spawn_blocking(move || look(&files)).await else {
+            let Some(found) = look(&self.disk, self.files.clone()).await else {
                 continue;
             };
             if found != now {
                 debug!("a file of the configuration has changed");
                 now = found;
-            } else if now != self.seen {
-                self.seen = now;
+            } else if self.seen.as_ref() != Some(&now) {
+                self.seen = Some(now);
                 return;
             }
         }
     }
 }
 
+async fn look(disk: &BlockingPool, files: Vec<PathBuf>) -> Option<Vec<Stamp>> {
+    disk.run(move || stamps(&files)).await.ok()
+}
+
 /// The files and, for folders, what lies in them.
-fn look(files: &[PathBuf]) -> Vec<Stamp> {
+fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     let mut stamps = Vec::with_capacity(files.len());
     for path in files {
         stamps.push(stamp(path));
@@ -104,7 +151,9 @@ mod tests {
         symlink("..1", at("..data")).unwrap();
         symlink("..data/conf", at("conf")).unwrap();
         let mut changes = Changes::default();
-        changes.follow(vec![at("conf"), at("metrics"), at("none")]);
+        let look = changes.look_at(vec![at("conf"), at("metrics"), at("none")]);
+        let look = look.await;
+        changes.follow(look);
         let seen = async |changes: &mut Changes| {
             tokio::time::timeout(Duration::from_secs(20), changes.next())
                 .await

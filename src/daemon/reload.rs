@@ -1,7 +1,8 @@
 //! Reload: everything is read again, and published at once or not at all.
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -17,6 +18,9 @@ use crate::scrape::ScrapeSettings;
 use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
 
+/// Sockets that are let go of without waiting for a reload that hangs.
+pub(super) type Listeners = Arc<Mutex<Vec<TcpListener>>>;
+
 /// Where what was read is published. One writer, and readers of snapshots.
 pub(super) struct Published {
     pub catalog: watch::Sender<Arc<Catalog>>,
@@ -25,9 +29,12 @@ pub(super) struct Published {
     pub targets: Publisher,
     pub cluster: SettingsSender,
     pub management: watch::Sender<Arc<management::Settings>>,
-    /// The listening sockets once more, for `backlog`.
-    pub listeners: Vec<TcpListener>,
+    /// The listening sockets once more, for `backlog`. None once the shutdown has begun.
+    pub listeners: Listeners,
 }
+
+/// What is said of a reload that was given up, once its files were read after all.
+const GIVEN_UP: &str = "the files of a reload that was given up were read at last; reload again";
 
 /// What is running, and where it came from: the one owner of the configuration.
 pub(super) struct State {
@@ -39,12 +46,16 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Reads everything again, and takes it over whole or not at all.
+    /// Reads everything again, and takes it over whole or not at all. Not at all, too, when it is no
+    /// longer `wanted` once everything was read.
     ///
     /// # Errors
     /// All that is wrong, one line each; it is in the log too.
-    pub(super) fn reload(&mut self) -> Result<Reloaded, Vec<String>> {
+    pub(super) fn reload(&mut self, wanted: &AtomicBool) -> Result<Reloaded, Vec<String>> {
         let done = self.read().and_then(|(loaded, changes)| {
+            if !wanted.load(Ordering::Acquire) {
+                return Err(vec![GIVEN_UP.to_owned()]);
+            }
             let notices = loaded.notices.clone();
             let reloaded = self.take_over(loaded, &changes)?;
             for notice in notices {
@@ -152,7 +163,8 @@ fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
     published.cluster.send_replace(settings::kubernetes(main));
     tell(title::apply(main.update_process_title, main.metrics));
     if main.backlog != old.main.backlog {
-        for listener in &published.listeners {
+        let listeners = published.listeners.lock();
+        for listener in listeners.unwrap_or_else(PoisonError::into_inner).iter() {
             // Asked again, listen(2) takes the new length over.
             let length = i32::try_from(main.backlog).unwrap_or(i32::MAX);
             tell(rustix::net::listen(listener, length).map_err(Into::into));

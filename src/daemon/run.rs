@@ -1,14 +1,15 @@
 //! While it runs: publishes what was read, serves, reloads on SIGHUP, and ends in order.
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::changes::Changes;
+use super::changes::{Changes, Look};
 use super::process::detach::Child;
 use super::process::notify;
 use super::process::signals::{Signal, Signals};
@@ -73,7 +74,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         .chain(&health)
         .chain(&remote)
         .map(TcpListener::try_clone)
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     let published = Published {
         catalog,
         scrape,
@@ -81,7 +82,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         targets,
         cluster,
         management,
-        listeners,
+        listeners: Arc::new(Mutex::new(listeners)),
     };
     let (readiness, readiness_reader) = watch::channel(Readiness::default());
 
@@ -137,7 +138,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         management::serve_remote(remote, control, vault, management_reader, &ports)?;
     }
     let mut changes = Changes::default();
-    changes.follow(steward.files_to_follow());
+    changes.rename(steward.files_to_follow());
     readiness.send_replace(ready(&mut progress));
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -150,11 +151,23 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         child.ready();
     }
 
+    let mut reload: Option<ReloadTask> = None;
+    let mut again = false;
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             Some(()) = asked.recv() => Signal::Shutdown("asked to"),
-            () = changes.next(), if steward.reloads_on_change() => {
+            look = reloaded(&mut reload) => {
+                reload = None;
+                changes.follow(look);
+                changes.rename(steward.files_to_follow());
+                tell(notify::ready(&status(steward.servers_of_file())));
+                if !std::mem::take(&mut again) {
+                    continue;
+                }
+                Signal::Reload
+            }
+            () = changes.next(), if reload.is_none() && steward.reloads_on_change() => {
                 info!("files of the configuration have changed");
                 Signal::Reload
             }
@@ -168,17 +181,23 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
                 info!("{name}: shutting down");
                 break;
             }
+            // It reads what has changed since that one began.
+            Signal::Reload if reload.is_some() => again = true,
             Signal::Reload => {
                 tell(notify::reloading());
                 // Before they are read: what changes meanwhile is a change.
-                changes.follow(steward.files_to_follow());
-                // What is wrong is in the log.
-                let _ = steward.reload_now().await;
-                changes.rename(steward.files_to_follow());
-                tell(notify::ready(&status(steward.servers_of_file())));
+                let look = changes.look_at(steward.files_to_follow());
+                let steward = Arc::clone(&steward);
+                reload = Some(Box::pin(async move {
+                    let look = look.await;
+                    // What is wrong is in the log.
+                    let _ = steward.reload_now().await;
+                    look
+                }));
             }
         }
     }
+    drop(reload);
     tell(notify::stopping());
     readiness.send_replace(Readiness {
         ready: false,
@@ -191,6 +210,17 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     end(&sessions, SESSIONS).await;
     info!("pgexporter has ended");
     Ok(())
+}
+
+/// A reload that runs: ends with the files as they were before they were read.
+type ReloadTask = Pin<Box<dyn Future<Output = Look> + Send>>;
+
+/// The end of the reload that runs, if one does.
+async fn reloaded(reload: &mut Option<ReloadTask>) -> Look {
+    match reload {
+        Some(reload) => reload.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Whether the program can do its work: at once, where no cluster has to be read first.

@@ -2,14 +2,17 @@
 //! it whole or not at all.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
-use tracing::info;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
-use super::reload::State;
+use super::reload::{Listeners, State};
+use crate::blocking::BlockingPool;
 use crate::config::{self, SetError};
 use crate::management::{
     Change, CheckReport, CheckedServer, Control, LastError, Reloaded, ScrapeReport, ScrapedQuery,
@@ -19,8 +22,17 @@ use crate::scrape::{Profile, ProfiledQuery, Scraper, ServerOverview};
 
 /// Handed to the signals and to the management listeners.
 pub(super) struct Steward {
-    /// `None` once the shutdown has begun.
+    /// Held while files are read: only threads of `files` lock it. `None` once the shutdown has
+    /// begun.
     state: Mutex<Option<State>>,
+    /// What is asked without waiting for a disk.
+    summary: Mutex<Summary>,
+    listeners: Listeners,
+    /// Reads files, for one request after the other.
+    files: BlockingPool,
+    /// Since when the thread of `files` works on a request.
+    reading: Mutex<Option<Instant>>,
+    ending: CancellationToken,
     scraper: Scraper,
     /// Who scrapes: the pod, or the host.
     owner: String,
@@ -30,8 +42,50 @@ pub(super) struct Steward {
 /// How long a scrape that an administrator asks for may take; the command lines wait longer.
 const PROFILE: Duration = Duration::from_secs(60);
 
+/// How long a request that reads files may take, waiting for others included.
+const FILES: Duration = Duration::from_secs(30);
+/// Requests that read files and wait for each other.
+const WAITING: usize = 32;
+
 /// What is said to whoever comes while the exporter ends.
 const ENDING: &str = "the exporter is shutting down";
+
+/// What was read last, in short.
+#[derive(Clone, Debug, Default)]
+struct Summary {
+    servers: usize,
+    reloads_on_change: bool,
+    /// All that a reload reads.
+    files: Vec<PathBuf>,
+    /// Those that are shown, by what they are.
+    shown: Vec<(&'static str, String)>,
+}
+
+impl Summary {
+    /// May look for files.
+    fn of(state: &State) -> Self {
+        let (sources, configuration) = (&state.sources, &state.loaded.configuration);
+        let main = ("MainConfiguration", Some(configuration.path.clone()));
+        let users = sources.users_file(&configuration.path);
+        let admins = sources.admins_file(&configuration.path);
+        let all = [
+            main,
+            ("UsersConfiguration", users),
+            ("AdminsConfiguration", admins),
+        ];
+        let shown = all.into_iter().filter_map(|(what, path)| {
+            let path = path?;
+            let path = std::path::absolute(&path).unwrap_or(path);
+            Some((what, path.display().to_string()))
+        });
+        Self {
+            servers: configuration.servers.len(),
+            reloads_on_change: configuration.main.reload_on_change,
+            files: sources.files(configuration),
+            shown: shown.collect(),
+        }
+    }
+}
 
 impl Steward {
     /// Takes the state over. The receiver hears when a shutdown is asked for.
@@ -42,6 +96,11 @@ impl Steward {
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<()>) {
         let (shutdown, asked) = mpsc::unbounded_channel();
         let steward = Self {
+            summary: Mutex::new(Summary::of(&state)),
+            listeners: Arc::clone(&state.published.listeners),
+            files: BlockingPool::new("configuration", 1, WAITING),
+            reading: Mutex::default(),
+            ending: CancellationToken::new(),
             state: Mutex::new(Some(state)),
             scraper,
             owner,
@@ -50,50 +109,96 @@ impl Steward {
         (Arc::new(steward), asked)
     }
 
-    /// Lets go of all that is published: nothing changes any more.
+    /// Lets go of all that is published: nothing changes any more. Waits for no disk.
     pub(super) fn close(&self) {
-        *self.state() = None;
+        self.ending.cancel();
+        let listeners = self.listeners.lock();
+        listeners.unwrap_or_else(PoisonError::into_inner).clear();
+        if let Ok(mut state) = self.state.try_lock() {
+            *state = None;
+        }
     }
 
     /// How many servers the file has.
     pub(super) fn servers_of_file(&self) -> usize {
-        let state = self.state();
-        state
-            .as_ref()
-            .map_or(0, |state| state.loaded.configuration.servers.len())
+        self.summary().servers
     }
 
     /// The files that a reload reads.
     pub(super) fn files_to_follow(&self) -> Vec<PathBuf> {
-        let files = |state: &State| state.sources.files(&state.loaded.configuration);
-        self.state().as_ref().map_or_else(Vec::new, files)
+        self.summary().files.clone()
     }
 
     /// Whether a changed file is taken over without being told.
     pub(super) fn reloads_on_change(&self) -> bool {
-        let wanted = |state: &State| state.loaded.configuration.main.reload_on_change;
-        self.state().as_ref().is_some_and(wanted)
+        self.summary().reloads_on_change
     }
 
     /// Reads everything again; beside the other tasks, for it waits for disks.
     pub(super) async fn reload_now(self: &Arc<Self>) -> Result<Reloaded, Vec<String>> {
-        self.work(|state| state.reload())
-            .await
-            .unwrap_or_else(|| Err(vec![ENDING.to_owned()]))
+        let reloaded = self.work(|state, wanted| state.reload(wanted)).await;
+        let reloaded = reloaded.unwrap_or_else(|problem| {
+            error!("reload refused, nothing was changed: {problem}");
+            Err(vec![problem])
+        });
+        if reloaded.is_ok() {
+            // The names of the servers may lead elsewhere by now.
+            self.scraper.renew_sessions();
+        }
+        reloaded
     }
 
-    /// Runs work that may block. `None`: the exporter ends.
+    /// Runs work that may block, and hears whether it is still wanted: what comes too late must not
+    /// change what was refused in the meantime.
+    ///
+    /// # Errors
+    /// It took too long, or the exporter ends.
     async fn work<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&mut State) -> T + Send + 'static,
-    ) -> Option<T> {
+        work: impl FnOnce(&mut State, &AtomicBool) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        // Nobody queues behind a disk that does not answer.
+        if self.reading().is_some_and(|since| since.elapsed() >= FILES) {
+            return Err(too_long());
+        }
+        let wanted = Arc::new(AtomicBool::new(true));
+        let _until_dropped = Wanted(Arc::clone(&wanted));
         let this = Arc::clone(self);
-        let task = tokio::task::spawn_blocking(move || this.state().as_mut().map(work));
-        task.await.ok().flatten()
+        let done = self.files.run(move || {
+            *this.reading() = Some(Instant::now());
+            let mut state = this.state();
+            let done = match state.as_mut() {
+                Some(state) if wanted.load(Ordering::Acquire) => {
+                    let done = work(state, &wanted);
+                    let summary = Summary::of(state);
+                    *this.summary() = summary;
+                    Some(done)
+                }
+                _ => None,
+            };
+            *this.reading() = None;
+            done
+        });
+        tokio::select! {
+            done = timeout(FILES, done) => match done {
+                Ok(Ok(done)) => done.ok_or_else(|| ENDING.to_owned()),
+                Ok(Err(error)) => Err(format!("the files were not read: {error}")),
+                Err(_) => Err(too_long()),
+            },
+            () = self.ending.cancelled() => Err(ENDING.to_owned()),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, Option<State>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn summary(&self) -> MutexGuard<'_, Summary> {
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show(&self, server: ServerOverview) -> Server {
@@ -124,6 +229,22 @@ impl Steward {
     }
 }
 
+/// Says, when it is dropped, that nobody waits any more.
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+fn too_long() -> String {
+    format!(
+        "pgexporter.conf, or a file that it names, was not read within {FILES:?}; see that its disk \
+         answers and that none of them is a pipe, then try again"
+    )
+}
+
 impl Control for Arc<Steward> {
     fn servers(&self) -> Vec<Server> {
         let servers = self.scraper.servers().into_iter();
@@ -140,41 +261,20 @@ impl Control for Arc<Steward> {
     }
 
     fn files(&self) -> Vec<(&'static str, String)> {
-        let state = self.state();
-        let Some(state) = state.as_ref() else {
-            return Vec::new();
-        };
-        let sources = &state.sources;
-        let mut files = vec![("MainConfiguration", state.loaded.configuration.path.clone())];
-        files.extend(
-            sources
-                .users_file(&state.loaded.configuration.path)
-                .map(|path| ("UsersConfiguration", path)),
-        );
-        files.extend(
-            sources
-                .admins_file(&state.loaded.configuration.path)
-                .map(|path| ("AdminsConfiguration", path)),
-        );
-        let shown = |(what, path): (&'static str, std::path::PathBuf)| {
-            let path = std::path::absolute(&path).unwrap_or(path);
-            (what, path.display().to_string())
-        };
-        files.into_iter().map(shown).collect()
+        self.summary().shown.clone()
     }
 
     async fn settings(&self, key: Option<&str>) -> Result<Vec<Setting>, String> {
         let key = key.map(str::to_owned);
-        self.work(move |state| settings(state, key.as_deref()))
-            .await
-            .unwrap_or_else(|| Err(ENDING.to_owned()))
+        self.work(move |state, _| settings(state, key.as_deref()))
+            .await?
     }
 
     async fn set(&self, key: &str, value: &str) -> Change {
         let (key, value) = (key.to_owned(), value.to_owned());
-        self.work(move |state| set(state, &key, &value))
+        self.work(move |state, wanted| set(state, &key, &value, wanted))
             .await
-            .unwrap_or_else(|| Change::Failed(vec![ENDING.to_owned()]))
+            .unwrap_or_else(|problem| Change::Failed(vec![problem]))
     }
 
     fn clear(&self) {
@@ -194,14 +294,14 @@ impl Control for Arc<Steward> {
     async fn check(&self) -> CheckReport {
         let mut report = CheckReport::default();
         // Read as a reload would, and not published.
-        let read = self.work(|state| match state.read() {
+        let read = self.work(|state, _| match state.read() {
             Ok((loaded, changes)) => Ok((state.report(&changes, &loaded), loaded.notices)),
             Err(problems) => Err(problems),
         });
         match read.await {
-            Some(Ok((changes, notices))) => (report.changes, report.notices) = (changes, notices),
-            Some(Err(problems)) => report.problems = problems,
-            None => report.problems.push(ENDING.to_owned()),
+            Ok(Ok((changes, notices))) => (report.changes, report.notices) = (changes, notices),
+            Ok(Err(problems)) => report.problems = problems,
+            Err(problem) => report.problems.push(problem),
         }
         for server in self.servers() {
             if let Some((_, message)) = &server.trouble {
@@ -286,7 +386,7 @@ fn number(key: &str, value: &str) -> Option<u32> {
     u32::try_from(at).ok()
 }
 
-fn set(state: &mut State, key: &str, value: &str) -> Change {
+fn set(state: &mut State, key: &str, value: &str, wanted: &AtomicBool) -> Change {
     let old = &state.loaded.configuration;
     let read = match config::set(old, key, value) {
         Ok(read) => read,
@@ -312,6 +412,9 @@ fn set(state: &mut State, key: &str, value: &str) -> Change {
         .and_then(|loaded| {
             let of_key = |notice: &&String| notice.starts_with(&format!("{key}: "));
             notices = loaded.notices.iter().filter(of_key).cloned().collect();
+            if !wanted.load(Ordering::Acquire) {
+                return Err(vec![too_long()]);
+            }
             state.take_over(loaded, &changes)
         });
     match done {

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::frame::LONGEST;
+use crate::blocking::BlockingError;
 use crate::security::{KeySize, Vault, VaultError};
 
 /// Memory that a zstd stream may ask for, as a power of two: 8 MiB, which every decoder has
@@ -124,6 +125,9 @@ pub enum CodecError {
     /// Grows too large.
     #[error("the document unpacks to more than {0} bytes")]
     TooLong(usize),
+    /// Nobody was free to do it.
+    #[error("the document cannot be packed or unpacked now: {0}")]
+    NotRun(BlockingError),
 }
 
 /// Packs a document. The key is the vault's; a first use takes some 0.2 s of CPU.

@@ -16,6 +16,7 @@ use super::dispatch::{self, Peer};
 use super::document::{Object, errors};
 use super::frame::{self, FrameError, Framing, Head, PLAIN};
 use super::settings::Settings;
+use crate::blocking::BlockingPool;
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
 
@@ -90,6 +91,7 @@ type Code = fn(&[u8], Compression, Encryption, &Vault) -> Result<Vec<u8>, CodecE
 pub(super) struct Exchange<'a, C> {
     pub control: &'a C,
     pub vault: &'a Arc<Vault>,
+    pub codec: &'a BlockingPool,
     pub settings: &'a Settings,
     pub stop: &'a Shutdown,
     pub peer: Peer,
@@ -171,9 +173,10 @@ impl<C: Control> Exchange<'_, C> {
             return Ok(bytes);
         }
         let vault = Arc::clone(self.vault);
-        tokio::task::spawn_blocking(move || work(&bytes, compression, encryption, &vault))
+        self.codec
+            .run(move || work(&bytes, compression, encryption, &vault))
             .await
-            .unwrap_or(Err(CodecError::Base64))
+            .unwrap_or_else(|error| Err(CodecError::NotRun(error)))
     }
 }
 

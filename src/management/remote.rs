@@ -17,12 +17,15 @@ use super::doorman::Doorman;
 use super::scram::{Offer, ScramError};
 use super::settings::Settings;
 use super::startup::{self, PacketError, Startup};
+use crate::blocking::BlockingPool;
 use crate::security::ScramVerifier;
 
 /// Packets before the login: a request for GSSAPI, one for TLS, and one more for luck.
 const PACKETS: usize = 3;
 /// Random bytes of a nonce, as PostgreSQL has it.
 const NONCE: usize = 18;
+/// How long a login waits for changed files of admins to be read.
+const LOOK: Duration = Duration::from_secs(1);
 /// SQLSTATEs.
 const PROTOCOL: &str = "08P01";
 const NOT_ALLOWED: &str = "28000";
@@ -93,7 +96,7 @@ pub(super) async fn login(
     stream: TcpStream,
     address: SocketAddr,
     settings: &Settings,
-    doorman: &Doorman,
+    (doorman, logins): (&Doorman, &BlockingPool),
 ) -> Result<Guest, LoginError> {
     let limit = settings.authentication_timeout;
     let late = || LoginError::Late(limit);
@@ -107,7 +110,10 @@ pub(super) async fn login(
     // Beside the time that the login has; who only guesses is not worth more of ours.
     tokio::time::sleep(doorman.wait(address.ip())).await;
     let binding = secured.flatten();
-    let proven = within(limit, prove(&mut stream, &user, unknown, binding, settings));
+    let proven = within(
+        limit,
+        prove(&mut stream, &user, unknown, binding, (settings, logins)),
+    );
     match proven.await.unwrap_or_else(|| Err(late())) {
         Ok(()) => {
             doorman.welcomed(address.ip());
@@ -185,7 +191,7 @@ async fn prove(
     user: &str,
     unknown: Option<Vec<String>>,
     binding: Option<Arc<[u8]>>,
-    settings: &Settings,
+    (settings, logins): (&Settings, &BlockingPool),
 ) -> Result<(), LoginError> {
     let mut out = Vec::new();
     if let Some(unknown) = unknown {
@@ -196,7 +202,7 @@ async fn prove(
     send(stream, &out).await?;
 
     let scram = |error| LoginError::Scram(user.to_owned(), error);
-    let verifier = verifier(settings, user).await?;
+    let verifier = verifier(settings, logins, user).await;
     let mut nonce = [0; NONCE];
     getrandom::fill(&mut nonce).map_err(|_| LoginError::NoRandomness)?;
     let body = read(stream).await?;
@@ -211,12 +217,15 @@ async fn prove(
     Ok(())
 }
 
-/// Beside the other tasks: it may have to read changed files.
-async fn verifier(settings: &Settings, user: &str) -> Result<ScramVerifier, LoginError> {
-    let (roster, user) = (Arc::clone(&settings.roster), user.to_owned());
-    let task = tokio::task::spawn_blocking(move || roster.verifier(&user));
-    task.await
-        .map_err(|error| LoginError::Broken(io::Error::other(error)))
+/// What proves the user's password. It may have to read changed files; when that takes long, what
+/// was read last counts.
+async fn verifier(settings: &Settings, logins: &BlockingPool, user: &str) -> ScramVerifier {
+    let (roster, name) = (Arc::clone(&settings.roster), user.to_owned());
+    let looked = timeout(LOOK, logins.run(move || roster.verifier(&name)));
+    match looked.await {
+        Ok(Ok(verifier)) => verifier,
+        Ok(Err(_)) | Err(_) => settings.roster.known_verifier(user),
+    }
 }
 
 async fn read(stream: &mut Box<dyn Stream>) -> Result<Vec<u8>, LoginError> {

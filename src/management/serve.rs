@@ -20,6 +20,7 @@ use super::doorman::Doorman;
 use super::local::LocalSocket;
 use super::remote::{self, Guest, LoginError};
 use super::settings::Settings;
+use crate::blocking::BlockingPool;
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
 
@@ -27,6 +28,11 @@ use crate::shutdown::Shutdown;
 const HALF_OPEN: usize = 100;
 /// Connections of a listener.
 const CONNECTIONS: usize = 256;
+/// Logins of a listener that read files at once.
+const LOGIN_THREADS: usize = 4;
+/// Requests of a listener that are packed or encrypted at once: a key of 600,000 rounds takes a
+/// core for some tenths of a second.
+const CODEC_THREADS: usize = 2;
 /// How long answers that are under way may take once the program is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// Pause after the process or the system has run out of something.
@@ -45,6 +51,10 @@ struct Shared<C> {
     control: C,
     vault: Arc<Vault>,
     settings: watch::Receiver<Arc<Settings>>,
+    /// Reads the files of admins, for logins.
+    logins: BlockingPool,
+    /// Packs and encrypts, for those who are in.
+    codec: BlockingPool,
     stop: Shutdown,
 }
 
@@ -71,6 +81,8 @@ pub fn serve_local<C: Control>(
         control,
         vault,
         settings,
+        logins: BlockingPool::new("logins", LOGIN_THREADS, HALF_OPEN),
+        codec: BlockingPool::new("codec", CODEC_THREADS, CONNECTIONS),
         stop: shutdown.clone(),
     });
     let stop = shutdown.clone();
@@ -96,6 +108,7 @@ pub fn serve_local<C: Control>(
                 let exchange = Exchange {
                     control: &shared.control,
                     vault: &shared.vault,
+                    codec: &shared.codec,
                     settings: &settings,
                     stop: &shared.stop,
                     peer,
@@ -135,6 +148,8 @@ pub fn serve_remote<C: Control>(
         control,
         vault,
         settings,
+        logins: BlockingPool::new("logins", LOGIN_THREADS, HALF_OPEN),
+        codec: BlockingPool::new("codec", CODEC_THREADS, CONNECTIONS),
         stop: shutdown.clone(),
     });
     let doorman = Arc::new(Doorman::default());
@@ -164,7 +179,7 @@ pub fn serve_remote<C: Control>(
                 let waiting = crowd.enter().await;
                 let settings = shared.settings.borrow().clone();
                 let _ = stream.set_nodelay(true);
-                let login = remote::login(stream, address, &settings, &doorman);
+                let login = remote::login(stream, address, &settings, (&doorman, &shared.logins));
                 let guest = tokio::select! {
                     guest = login => guest,
                     () = shared.stop.begun() => return,
@@ -189,6 +204,7 @@ pub fn serve_remote<C: Control>(
                 let exchange = Exchange {
                     control: &shared.control,
                     vault: &shared.vault,
+                    codec: &shared.codec,
                     settings: &settings,
                     stop: &shared.stop,
                     peer,

@@ -13,16 +13,40 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::of_io;
+use super::resolver::NameResolver;
 use super::wire::{TlsOverTcp, Wire};
+use crate::blocking::BlockingPool;
 use crate::model::{Reason, is_local};
 use crate::security::tls::explain_tls;
 use crate::targets::{Address, SocketOptions, Target, TlsMode, Trouble};
+
+/// What the connections of all targets share. Cloning gives another handle on the same.
+#[derive(Clone, Debug)]
+pub struct ConnectContext {
+    /// Names to addresses.
+    resolver: NameResolver,
+    /// Reads the system's authorities, and parses certificates and keys.
+    tls: BlockingPool,
+}
+
+/// Handshakes that prepare their certificates at the same time.
+const TLS_THREADS: usize = 2;
+
+impl Default for ConnectContext {
+    fn default() -> Self {
+        Self {
+            resolver: NameResolver::default(),
+            tls: BlockingPool::new("tls", TLS_THREADS, usize::MAX),
+        }
+    }
+}
 
 /// A target and what is made once to reach it.
 #[derive(Debug)]
 pub struct Connector {
     /// The target.
     pub target: Arc<Target>,
+    context: ConnectContext,
     /// Made at the first handshake: it may read the system's authorities.
     tls: OnceLock<Arc<ClientConfig>>,
 }
@@ -30,20 +54,24 @@ pub struct Connector {
 impl Connector {
     /// For this target. Reads nothing yet.
     #[must_use]
-    pub fn new(target: Arc<Target>) -> Self {
+    pub fn new(target: Arc<Target>, context: ConnectContext) -> Self {
         Self {
             target,
+            context,
             tls: OnceLock::new(),
         }
     }
 
-    fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+    async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
         if let Some(config) = self.tls.get() {
             return Ok(Arc::clone(config));
         }
-        match self.target.tls.config() {
-            Ok(Some(config)) => Ok(Arc::clone(self.tls.get_or_init(|| config))),
-            Ok(None) => Err("TLS is switched off".to_owned()),
+        let target = Arc::clone(&self.target);
+        let made = self.context.tls.run(move || target.tls.config());
+        match made.await {
+            Ok(Ok(Some(config))) => Ok(Arc::clone(self.tls.get_or_init(|| config))),
+            Ok(Ok(None)) => Err("TLS is switched off".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -62,7 +90,7 @@ pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
         }
         Address::Tcp { host, port } => (host.as_str(), *port),
     };
-    let mut stream = dial(target, host, port).await?;
+    let mut stream = dial(connector, host, port).await?;
     if target.tls.mode == TlsMode::Disable {
         return Ok(Wire::Tcp(stream));
     }
@@ -85,22 +113,21 @@ pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
         Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
         // As libpq: who only prefers TLS goes on without it.
         Err(_) if target.tls.mode == TlsMode::Prefer => {
-            Ok(Wire::Tcp(dial(target, host, port).await?))
+            Ok(Wire::Tcp(dial(connector, host, port).await?))
         }
         Err(trouble) => Err(trouble),
     }
 }
 
-async fn dial(target: &Target, host: &str, port: u16) -> Result<TcpStream, Trouble> {
-    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host((host, port)).await {
-        Ok(addresses) => addresses.collect(),
-        Err(error) => {
-            return Err(Trouble {
-                reason: Reason::NameNotResolved,
-                message: format!("{host}: {error}; check the host's name and the resolver"),
-            });
-        }
-    };
+async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream, Trouble> {
+    let target = &connector.target;
+    // The other half is for the socket.
+    let limit = target.timeouts.connect / 2;
+    let resolved = connector.context.resolver.resolve(host, port, limit).await;
+    let addresses = resolved.map_err(|error| Trouble {
+        reason: Reason::NameNotResolved,
+        message: format!("{host}: {error}; check the host's name and the resolver"),
+    })?;
     let addresses = allowed(target, host, addresses)?;
     // An address that swallows packets must leave time for the next one.
     let share = target.timeouts.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
@@ -183,7 +210,7 @@ async fn handshake(
         reason: Reason::TlsFailed,
         message: format!("{}: {message}", target.address),
     };
-    let config = connector.tls().map_err(failed)?;
+    let config = connector.tls().await.map_err(failed)?;
     let name = target.tls.server_name.as_deref().unwrap_or(host);
     let mut make = MakeRustlsConnect::new(config.as_ref().clone());
     let connect = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut make, name)

@@ -12,6 +12,7 @@ mod login;
 mod pipe;
 mod query;
 mod question;
+mod resolver;
 mod row;
 mod run;
 mod samples;
@@ -21,7 +22,7 @@ mod statement;
 mod value;
 mod wire;
 
-pub use connect::Connector;
+pub use connect::{ConnectContext, Connector};
 pub use error::QueryError;
 pub use facts::Facts;
 pub use query::{Outcome, Shared, Slot};

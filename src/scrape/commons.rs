@@ -10,6 +10,7 @@ use super::counters::Counters;
 use super::places::Places;
 use super::settings::ScrapeSettings;
 use crate::catalog::Catalog;
+use crate::postgres::ConnectContext;
 
 /// Handles that every worker holds.
 #[derive(Clone, Debug)]
@@ -17,6 +18,10 @@ pub(super) struct Commons {
     pub counters: Arc<Counters>,
     pub catalog: watch::Receiver<Arc<Catalog>>,
     pub settings: watch::Receiver<ScrapeSettings>,
+    /// Counts up when all sessions are to be renewed.
+    pub renewals: watch::Receiver<u64>,
+    /// What connections share.
+    pub connect: ConnectContext,
     /// The limit of connections of the whole process.
     pub places: Places,
     /// Turns to connect while nobody waits.

@@ -24,6 +24,7 @@ use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
 use crate::exposition::OwnFamilies;
 use crate::model::Reason;
+use crate::postgres::ConnectContext;
 use crate::shutdown::Shutdown;
 use crate::targets::{Health, HealthBoard, Origin, Target, TargetList, Trouble};
 use crate::telemetry::LogCounters;
@@ -37,6 +38,8 @@ struct Inner {
     commons: Commons,
     logs: Arc<LogCounters>,
     end: watch::Sender<Option<Instant>>,
+    /// How often all sessions were to be renewed.
+    renewals: watch::Sender<u64>,
     workers: Mutex<Vec<Arc<Handle>>>,
     board: HealthBoard,
     cached: Mutex<Option<(Instant, Exposition)>>,
@@ -86,10 +89,13 @@ impl Scraper {
         logs: Arc<LogCounters>,
     ) -> Self {
         let (end, known_end) = watch::channel(None);
+        let (renewals, known_renewals) = watch::channel(0);
         let commons = Commons {
             counters: Arc::default(),
             catalog,
             settings,
+            connect: ConnectContext::default(),
+            renewals: known_renewals,
             places: Places::new(connections),
             turns: Turns::default(),
             end: End(known_end),
@@ -98,6 +104,7 @@ impl Scraper {
             commons,
             logs,
             end,
+            renewals,
             workers: Mutex::default(),
             board: HealthBoard::default(),
             cached: Mutex::default(),
@@ -140,6 +147,12 @@ impl Scraper {
     /// what the servers still work on is cancelled.
     pub fn end_by(&self, end: Instant) {
         self.0.end.send_replace(Some(end));
+    }
+
+    /// Lets every target renew its sessions, one by one and between scrapes: their names may lead
+    /// elsewhere by now.
+    pub fn renew_sessions(&self) {
+        self.0.renewals.send_modify(|count| *count += 1);
     }
 
     /// How each target is, for those that report it.

@@ -27,6 +27,8 @@ pub struct Roster {
     /// Salts are made of it: a stranger's cannot be told from an admin's.
     secret: Zeroizing<[u8; KEY]>,
     state: Mutex<State>,
+    /// Held while files are read, which a disk may make long; the state is not.
+    looking: Mutex<()>,
     look_every: Duration,
 }
 
@@ -74,6 +76,7 @@ impl Roster {
                 refused: None,
                 looked: Instant::now(),
             }),
+            looking: Mutex::new(()),
             look_every: LOOK_EVERY,
         };
         let admins = read(&roster)?;
@@ -110,27 +113,40 @@ impl Roster {
         self.len() == 0
     }
 
-    /// What proves who somebody is; for a stranger one that nothing fits. May read files.
+    /// What proves who somebody is; for a stranger one that nothing fits. May read files, and wait
+    /// for whoever reads them.
     #[must_use]
     pub fn verifier(&self, user: &str) -> ScramVerifier {
-        let mut state = self.state();
-        if state.looked.elapsed() >= self.look_every {
-            state.looked = Instant::now();
-            self.look(&mut state);
-        }
+        self.look();
+        self.known_verifier(user)
+    }
+
+    /// The same by what was read last. Reads no file and waits for nobody who does.
+    #[must_use]
+    pub fn known_verifier(&self, user: &str) -> ScramVerifier {
         // Made for an admin as well, so that both take as long.
         let mut keys = Zeroizing::new([0; KEY]);
         keys.copy_from_slice(&hmac(&*self.secret, &[b"keys ", user.as_bytes()]));
         let stranger = ScramVerifier::nobody(self.salt(user), ITERATIONS, *keys);
-        match state.admins.get(user) {
+        match self.state().admins.get(user) {
             Some(verifier) => verifier.clone(),
             None => stranger,
         }
     }
 
-    fn look(&self, state: &mut State) {
+    /// Reads changed files, if it is time to look at them.
+    fn look(&self) {
+        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.state().looked.elapsed() < self.look_every {
+            return;
+        }
         let now = self.source.stamp();
-        if now == state.seen || state.refused.as_ref() == Some(&now) {
+        let known = {
+            let mut state = self.state();
+            state.looked = Instant::now();
+            now == state.seen || state.refused.as_ref() == Some(&now)
+        };
+        if known {
             return;
         }
         match self.read() {
@@ -140,11 +156,12 @@ impl Roster {
                     "{} has changed",
                     self.path().display()
                 );
+                let mut state = self.state();
                 (state.admins, state.seen, state.refused) = (admins, now, None);
             }
             Err(error) => {
                 tracing::warn!("the admins stay as they were: {error}");
-                state.refused = Some(now);
+                self.state().refused = Some(now);
             }
         }
     }
