@@ -13,6 +13,7 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::of_io;
+use super::quirks::ServerQuirks;
 use super::resolver::NameResolver;
 use super::wire::{TlsOverTcp, Wire};
 use crate::blocking::BlockingPool;
@@ -49,6 +50,8 @@ pub struct Connector {
     context: ConnectContext,
     /// Made at the first handshake: it may read the system's authorities.
     tls: OnceLock<Arc<ClientConfig>>,
+    /// What earlier sessions found out.
+    pub(super) quirks: ServerQuirks,
 }
 
 impl Connector {
@@ -59,6 +62,7 @@ impl Connector {
             target,
             context,
             tls: OnceLock::new(),
+            quirks: ServerQuirks::default(),
         }
     }
 
@@ -77,8 +81,14 @@ impl Connector {
     }
 }
 
-/// The socket, with TLS on it where the target wants it and the server can.
+/// The socket, with TLS on it where the target wants it and the server can. Who prefers TLS goes
+/// without where the role is let in without it alone.
 pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
+    open_with(connector, !connector.quirks.refuses_tls()).await
+}
+
+/// The same. Without `tls`, who only prefers it does not ask for it.
+pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Wire, Trouble> {
     let target = &connector.target;
     let (host, port) = match &target.address {
         Address::Unix { directory, port } => {
@@ -91,14 +101,18 @@ pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
         Address::Tcp { host, port } => (host.as_str(), *port),
     };
     let mut stream = dial(connector, host, port).await?;
-    if target.tls.mode == TlsMode::Disable {
+    let prefers = target.tls.mode == TlsMode::Prefer;
+    if target.tls.mode == TlsMode::Disable || (prefers && !tls) {
         return Ok(Wire::Tcp(stream));
     }
-    if !offers_tls(&mut stream)
-        .await
-        .map_err(|error| lost(&target.address, &error))?
-    {
-        if target.tls.mode == TlsMode::Prefer {
+    let offered = match offers_tls(&mut stream).await {
+        Ok(offered) => offered,
+        // Something old or simple, which does not know the question.
+        Err(_) if prefers => return Ok(Wire::Tcp(dial(connector, host, port).await?)),
+        Err(error) => return Err(lost(&target.address, &error)),
+    };
+    if !offered {
+        if prefers {
             return Ok(Wire::Tcp(stream));
         }
         return Err(Trouble {
@@ -112,9 +126,7 @@ pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
     match handshake(connector, host, stream).await {
         Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
         // As libpq: who only prefers TLS goes on without it.
-        Err(_) if target.tls.mode == TlsMode::Prefer => {
-            Ok(Wire::Tcp(dial(connector, host, port).await?))
-        }
+        Err(_) if prefers => Ok(Wire::Tcp(dial(connector, host, port).await?)),
         Err(trouble) => Err(trouble),
     }
 }

@@ -116,6 +116,29 @@ impl ServerError {
             _ => QueryError::Server(message),
         }
     }
+
+    /// What may still bring an answer.
+    pub(super) fn second_try(&self) -> Option<SecondTry> {
+        match SqlState::from_code(&self.state) {
+            SqlState::UNTRANSLATABLE_CHARACTER | SqlState::CHARACTER_NOT_IN_REPERTOIRE => {
+                Some(SecondTry::Raw)
+            }
+            // On a replica the first is a conflict with what it replays.
+            SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
+                Some(SecondTry::Same)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How a query that failed may be run once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SecondTry {
+    /// As it was.
+    Same,
+    /// With text as the database holds it.
+    Raw,
 }
 
 fn said(message: &str, hint: Option<&str>) -> String {
@@ -125,8 +148,79 @@ fn said(message: &str, hint: Option<&str>) -> String {
     }
 }
 
+/// Why a login failed, and what may be tried instead.
+#[derive(Debug)]
+pub(super) struct LoginError {
+    pub trouble: Trouble,
+    /// What was refused, as far as it is known.
+    refused: Refused,
+}
+
+/// By the kind of an error, never by its words, which are translated, and differ with each proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// The login as such; `true` when it was made with TLS.
+    Role(bool),
+    /// Something else in the startup packet, or nobody knows what.
+    Startup,
+    /// Nothing that another attempt would change.
+    Nothing,
+}
+
+impl LoginError {
+    /// Of what the driver says; `tls` is whether that was spoken.
+    pub(super) fn new(
+        error: &tokio_postgres::Error,
+        address: &Address,
+        user: &str,
+        tls: bool,
+    ) -> Self {
+        let trouble = of_connect(error, address, user);
+        let refused = match error.code().map(SqlState::code) {
+            Some("28000") => Refused::Role(tls),
+            // A wrong password, an unknown database, no room, not ready: it was understood.
+            Some(code)
+                if ["28", "3D", "53", "57"]
+                    .iter()
+                    .any(|class| code.starts_with(class)) =>
+            {
+                Refused::Nothing
+            }
+            Some(_) => Refused::Startup,
+            None if trouble.reason == Reason::TlsFailed => Refused::Role(tls),
+            None if trouble.reason == Reason::ConnectionLost => Refused::Startup,
+            None => Refused::Nothing,
+        };
+        Self { trouble, refused }
+    }
+
+    /// Whether the role may be let in without TLS.
+    pub(super) fn may_be_for_tls(&self) -> bool {
+        self.refused == Refused::Role(true)
+    }
+
+    /// Whether it was the role that was refused.
+    pub(super) fn is_for_role(&self) -> bool {
+        matches!(self.refused, Refused::Role(_))
+    }
+
+    /// Whether it may be let in without startup options.
+    pub(super) fn may_be_for_options(&self) -> bool {
+        self.refused == Refused::Startup
+    }
+}
+
+impl From<Trouble> for LoginError {
+    fn from(trouble: Trouble) -> Self {
+        Self {
+            trouble,
+            refused: Refused::Nothing,
+        }
+    }
+}
+
 /// The trouble of a connection that could not be made.
-pub(super) fn of_connect(error: &tokio_postgres::Error, address: &Address, user: &str) -> Trouble {
+fn of_connect(error: &tokio_postgres::Error, address: &Address, user: &str) -> Trouble {
     let mut trouble = of_login(error);
     trouble.message = match trouble.reason {
         Reason::AuthenticationFailed => format!(
@@ -248,7 +342,12 @@ fn of_state(state: &SqlState) -> Reason {
         &SqlState::CANNOT_CONNECT_NOW
         | &SqlState::ADMIN_SHUTDOWN
         | &SqlState::CRASH_SHUTDOWN
-        | &SqlState::IDLE_SESSION_TIMEOUT => Reason::NotReady,
+        | &SqlState::IDLE_SESSION_TIMEOUT
+        | &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+        | &SqlState::T_R_SERIALIZATION_FAILURE
+        | &SqlState::T_R_DEADLOCK_DETECTED => Reason::NotReady,
+        // `transaction_timeout` of PostgreSQL 17.
+        other if other.code() == "25P04" => Reason::NotReady,
         _ => Reason::ServerError,
     }
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::error::{QueryError, ServerError};
+use super::charset::Charset;
+use super::error::{QueryError, SecondTry, ServerError};
 use super::pipe::without_zero;
 use super::row::Fields;
 use super::session::Session;
@@ -26,6 +27,8 @@ pub(super) trait Job: Send {
     fn is_builtin(&self) -> bool {
         true
     }
+    /// Forgets what came: it is run again, from now on with text as the database holds it if `raw`.
+    fn restart(&mut self, raw: bool);
     /// Takes one row; `scratch` is used again for the next. After an error it gets no more.
     fn row(&mut self, fields: Fields<'_>, scratch: &mut Vec<u8>) -> Result<(), QueryError>;
     /// It ended, so or so; called once.
@@ -41,6 +44,31 @@ pub(super) struct Group {
     pub batches: Vec<Vec<usize>>,
     /// What is set after.
     pub after: Option<String>,
+    /// Text comes as the database holds it.
+    pub raw: bool,
+}
+
+/// How a job is run, and what was tried already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct JobState {
+    /// Text comes as the database holds it.
+    pub raw: bool,
+    /// It had its second try.
+    pub repeated: bool,
+}
+
+impl JobState {
+    /// Whether a job that failed so is run once more; then how it is.
+    fn try_again(&mut self, error: &ServerError, charset: Charset) -> bool {
+        match error.second_try() {
+            Some(SecondTry::Raw) if !self.raw && charset != Charset::Any => {
+                self.raw = true;
+                true
+            }
+            Some(SecondTry::Same) => !std::mem::replace(&mut self.repeated, true),
+            _ => false,
+        }
+    }
 }
 
 /// The first jobs of a list, sent before the others under a Sync of their own: how the columns of
@@ -55,17 +83,18 @@ pub(super) struct Ahead {
 #[derive(Debug)]
 enum Part {
     /// Ends with its completion; how its columns come.
-    Job(usize, Arc<[Encoding]>),
+    Job(usize, Arc<[Encoding]>, Charset),
     /// A simple query: ends when the server is ready for the next.
-    Whole(usize),
-    /// Settings by simple query.
-    Setting,
+    Whole(usize, Charset),
+    /// Settings by simple query, and whether they have to hold.
+    Setting(bool),
     Sync,
 }
 
 impl Session {
-    /// Runs all jobs in `groups`, after those that were sent `ahead`. Returns those that were
-    /// skipped because one before them failed.
+    /// Runs all jobs in `groups`, after those that were sent `ahead`. Returns those that are to be
+    /// run again: they were skipped because one before them failed, or have a second try, as
+    /// `states` then tells.
     ///
     /// # Errors
     /// The session broke. Every job has ended then.
@@ -73,28 +102,31 @@ impl Session {
         &mut self,
         ahead: Option<Ahead>,
         jobs: &mut [&mut dyn Job],
+        states: &mut [JobState],
         groups: &[Group],
     ) -> Result<Vec<usize>, QueryError> {
         let mut parts = Vec::new();
         if let Some(Ahead { jobs, .. }) = ahead {
-            let job = |(at, encodings)| Part::Job(at, encodings);
+            let charset = self.charset_of(false);
+            let job = |(at, encodings)| Part::Job(at, encodings, charset);
             parts.extend(jobs.into_iter().enumerate().map(job));
             parts.push(Part::Sync);
         }
-        if let Some(greeting) = self.greeting.take() {
-            self.set(&greeting, &mut parts);
+        for (greeting, required) in std::mem::take(&mut self.greeting) {
+            self.set(&greeting, required, &mut parts);
         }
         for group in groups {
             self.send(group, jobs, &mut parts);
         }
         let mut skipped = Vec::new();
         let mut at = 0;
-        match self.answers(jobs, &parts, &mut at, &mut skipped).await {
+        let answered = self.answers(jobs, states, &parts, &mut at, &mut skipped);
+        match answered.await {
             Ok(()) => Ok(skipped),
             Err(error) => {
                 let open = parts[at..].iter().filter_map(|part| match part {
-                    Part::Job(at, _) | Part::Whole(at) => Some(*at),
-                    Part::Setting | Part::Sync => None,
+                    Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
+                    Part::Setting(_) | Part::Sync => None,
                 });
                 for job in skipped.into_iter().chain(open) {
                     jobs[job].end(Err(error.clone()));
@@ -107,23 +139,28 @@ impl Session {
 
     fn send(&mut self, group: &Group, jobs: &mut [&mut dyn Job], parts: &mut Vec<Part>) {
         if let Some(before) = &group.before {
-            self.set(before, parts);
+            self.set(before, true, parts);
         }
+        let charset = self.charset_of(group.raw);
         for batch in &group.batches {
             let mut any = false;
             for &at in batch {
                 let job = &mut jobs[at];
-                let sent = if self.mode == Mode::Pooled {
+                let whole = job.is_builtin() || group.before.is_none();
+                let sent = if self.mode == Mode::Pooled && whole {
                     // One simple query of several statements is one transaction, so that SET LOCAL
                     // ends with it and a pooler keeps us on one server meanwhile (PostgreSQL,
                     // "Simple Query").
-                    let settings = &self.pooled[usize::from(!job.is_builtin())];
+                    let settings = match job.is_builtin() {
+                        true => self.settings.pooled(group.raw),
+                        false => self.settings.pooled_for_users(group.raw),
+                    };
                     let text = format!("{settings}{}", job.statement().sql);
-                    self.pipe.query(&text).map(|()| Part::Whole(at))
+                    self.pipe.query(&text).map(|()| Part::Whole(at, charset))
                 } else {
                     any = true;
                     let put = job.statement().put(self.id, self.pipe.outbox());
-                    put.map(|encodings| Part::Job(at, encodings))
+                    put.map(|encodings| Part::Job(at, encodings, charset))
                 };
                 match sent {
                     Ok(part) => parts.push(part),
@@ -136,20 +173,29 @@ impl Session {
             }
         }
         if let Some(after) = &group.after {
-            self.set(after, parts);
+            self.set(after, true, parts);
         }
     }
 
-    fn set(&mut self, settings: &str, parts: &mut Vec<Part>) {
+    /// How text comes.
+    fn charset_of(&self, raw: bool) -> Charset {
+        match raw || self.charset == Charset::Any {
+            true => self.charset,
+            false => Charset::Utf8,
+        }
+    }
+
+    fn set(&mut self, settings: &str, required: bool, parts: &mut Vec<Part>) {
         // These texts are ours and hold no zero byte.
         if self.pipe.query(settings).is_ok() {
-            parts.push(Part::Setting);
+            parts.push(Part::Setting(required));
         }
     }
 
     async fn answers(
         &mut self,
         jobs: &mut [&mut dyn Job],
+        states: &mut [JobState],
         parts: &[Part],
         at: &mut usize,
         skipped: &mut Vec<usize>,
@@ -158,62 +204,80 @@ impl Session {
             pipe,
             places,
             scratch,
+            charset: database,
             ..
         } = self;
-        // What became of the part that is being answered.
+        // What became of the part that is being answered, and whether it is run again.
         let mut failed: Option<QueryError> = None;
+        let mut again = false;
         while let Some(part) = parts.get(*at) {
             let message = pipe
                 .next()
                 .await
                 .map_err(|error| QueryError::lost(&error))?;
             match (message.kind, part) {
-                (b'D', Part::Job(job, encodings)) => {
+                (b'D', Part::Job(job, encodings, charset)) => {
                     let fields = Fields::read(message.body(), places, encodings);
-                    let fields = fields.ok_or_else(malformed)?;
+                    let fields = fields.ok_or_else(malformed)?.in_charset(*charset);
                     if failed.is_none() {
                         failed = jobs[*job].row(fields, scratch).err();
                     }
                 }
-                (b'D', Part::Whole(job)) => {
+                (b'D', Part::Whole(job, charset)) => {
                     let fields = Fields::read(message.body(), places, &[]);
-                    let fields = fields.ok_or_else(malformed)?;
+                    let fields = fields.ok_or_else(malformed)?.in_charset(*charset);
                     if failed.is_none() {
                         failed = jobs[*job].row(fields, scratch).err();
                     }
                 }
                 // The end of a statement; an empty one has its own.
-                (b'C' | b'I', Part::Job(job, _)) => {
+                (b'C' | b'I', Part::Job(job, ..)) => {
                     jobs[*job].end(failed.take().map_or(Ok(()), Err));
                     *at += 1;
                 }
                 (b'E', part) => {
-                    let error = ServerError::read(message.whole).of_query();
+                    let said = ServerError::read(message.whole);
+                    let error = said.of_query();
                     if matches!(error, QueryError::Lost(..)) {
                         return Err(error);
                     }
                     match part {
-                        Part::Job(job, _) => {
+                        Part::Job(job, ..) => {
                             failed = None;
-                            jobs[*job].end(Err(error));
+                            if states[*job].try_again(&said, *database) {
+                                jobs[*job].restart(states[*job].raw);
+                                skipped.push(*job);
+                            } else {
+                                jobs[*job].end(Err(error));
+                            }
                             *at += 1;
-                            while let Some(Part::Job(job, _)) = parts.get(*at) {
+                            while let Some(Part::Job(job, ..)) = parts.get(*at) {
                                 skipped.push(*job);
                                 *at += 1;
                             }
                         }
-                        Part::Whole(_) | Part::Setting | Part::Sync => {
+                        Part::Whole(job, _) if failed.is_none() => {
+                            again = states[*job].try_again(&said, *database);
+                            failed = Some(error);
+                        }
+                        Part::Whole(..) | Part::Setting(_) | Part::Sync => {
                             failed.get_or_insert(error);
                         }
                     }
                 }
-                (b'Z', Part::Whole(job)) => {
-                    jobs[*job].end(failed.take().map_or(Ok(()), Err));
+                (b'Z', Part::Whole(job, _)) => {
+                    let failed = failed.take();
+                    if std::mem::take(&mut again) {
+                        jobs[*job].restart(states[*job].raw);
+                        skipped.push(*job);
+                    } else {
+                        jobs[*job].end(failed.map_or(Ok(()), Err));
+                    }
                     *at += 1;
                 }
-                (b'Z', Part::Setting) => {
+                (b'Z', Part::Setting(required)) => {
                     // What follows would run without its limits.
-                    if let Some(error) = failed.take() {
+                    if let Some(error) = failed.take().filter(|_| *required) {
                         let message = format!("the server refused a setting: {error}");
                         return Err(QueryError::Lost(message, Reason::ServerError));
                     }
@@ -272,7 +336,7 @@ impl Session {
     pub(super) async fn prepare_all(
         &mut self,
         statements: &mut [&mut Prepared],
-        path: Option<[&str; 2]>,
+        path: Option<&[String; 2]>,
     ) -> Result<Vec<Result<(), QueryError>>, QueryError> {
         use postgres_protocol::message::frontend;
         let out = self.pipe.outbox();
@@ -283,7 +347,7 @@ impl Session {
         });
         let mut settings = Vec::new();
         if let Some([before, _]) = path {
-            self.set(before, &mut settings);
+            self.set(before, true, &mut settings);
         }
         let first = self.next_statement;
         let mut results = Vec::with_capacity(statements.len());
@@ -298,7 +362,7 @@ impl Session {
             self.pipe.sync();
         }
         if let Some([_, after]) = path {
-            self.set(after, &mut settings);
+            self.set(after, true, &mut settings);
         }
         let broke = self
             .described(first, statements, &mut results, path.is_some())

@@ -190,6 +190,9 @@ impl Told {
                 self.extensions.push(extension);
             }
             (Word::Row(fields), About::Databases) => self.databases.push(fields.text(0)),
+            (Word::Restart, About::Server) => self.probe = None,
+            (Word::Restart, About::Extensions) => self.extensions.clear(),
+            (Word::Restart, About::Databases) => self.databases.clear(),
             (Word::End(result), about) => {
                 self.ends[about as usize] = Some(result);
                 if self.ends.iter().all(Option::is_some) {

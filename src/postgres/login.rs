@@ -15,13 +15,15 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{CancelToken, Config};
 
-use super::connect::{Connector, open, timeout};
-use super::error::of_connect;
+use super::charset::Charset;
+use super::connect::{Connector, open, open_with, timeout};
+use super::error::LoginError;
 use super::guard::Guarded;
 use super::pipe::Pipe;
+use super::session_settings::major;
 use super::wire::Wire;
 use crate::model::Reason;
-use crate::targets::Trouble;
+use crate::targets::{TlsMode, Trouble};
 
 /// How long a server that has taken a connection may take to let it in.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
@@ -31,8 +33,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 pub(super) struct Login {
     pub pipe: Pipe,
     pub key: CancelKey,
-    /// The database holds any bytes: it was made without an encoding.
-    pub ascii: bool,
+    /// The database's encoding.
+    pub charset: Charset,
+    /// The major version of the server, 0 when it does not tell.
+    pub major: u32,
 }
 
 /// What cancels the queries of a session. Cloning shares nothing.
@@ -46,7 +50,8 @@ impl std::fmt::Debug for CancelKey {
     }
 }
 
-/// Logs in to `database` of the target.
+/// Logs in to `database` of the target. Who prefers TLS and is refused with it is let in without,
+/// as libpq does: `pg_hba.conf` may know the role without TLS alone.
 ///
 /// # Errors
 /// Why not. No socket within the target's `connect` timeout is a reason; a server that has
@@ -55,11 +60,35 @@ pub(super) async fn log_in(
     connector: &Connector,
     database: &str,
     options: Option<&str>,
-) -> Result<Login, Trouble> {
+) -> Result<Login, LoginError> {
     let target = &connector.target;
-    match tokio::time::timeout(PATIENCE, attempt(connector, database, options)).await {
+    let quirks = &connector.quirks;
+    let login = async {
+        let tls = !quirks.refuses_tls();
+        let failed = match attempt(connector, database, options, tls).await {
+            Err(failed) if tls && failed.may_be_for_tls() => failed,
+            Err(failed) => {
+                if failed.is_for_role() {
+                    quirks.note_refused_tls(false);
+                }
+                return Err(failed);
+            }
+            Ok(login) => return Ok(login),
+        };
+        if target.tls.mode != TlsMode::Prefer {
+            return Err(failed);
+        }
+        match attempt(connector, database, options, false).await {
+            Ok(login) => {
+                quirks.note_refused_tls(true);
+                Ok(login)
+            }
+            Err(_) => Err(failed),
+        }
+    };
+    match tokio::time::timeout(PATIENCE, login).await {
         Ok(result) => result,
-        Err(_) => Err(timeout(&target.address, PATIENCE)),
+        Err(_) => Err(timeout(&target.address, PATIENCE).into()),
     }
 }
 
@@ -67,10 +96,12 @@ async fn attempt(
     connector: &Connector,
     database: &str,
     options: Option<&str>,
-) -> Result<Login, Trouble> {
+    tls: bool,
+) -> Result<Login, LoginError> {
     let target = &connector.target;
-    let wire = open(connector).await?;
+    let wire = open_with(connector, tls).await?;
     let private = !matches!(wire, Wire::Tcp(_));
+    let encrypted = matches!(wire, Wire::Tls(_));
     let mut config = Config::new();
     config
         .user(&target.user)
@@ -90,8 +121,9 @@ async fn attempt(
     let (client, connection) = config
         .connect_raw(lent, Established)
         .await
-        .map_err(|error| of_connect(&error, &target.address, &target.user))?;
-    let ascii = connection.parameter("server_encoding") == Some("SQL_ASCII");
+        .map_err(|error| LoginError::new(&error, &target.address, &target.user, encrypted))?;
+    let charset = Charset::of(connection.parameter("server_encoding"));
+    let major = major(connection.parameter("server_version"));
     let key = CancelKey(client.cancel_token());
     // The driver says nothing more when it is dropped unpolled, and has read no further than the
     // answer to the login, unless the server went on by itself in that moment.
@@ -102,12 +134,14 @@ async fn attempt(
         .map(|wire| Login {
             pipe: Pipe::new(wire),
             key,
-            ascii,
+            charset,
+            major,
         })
         .ok_or_else(|| Trouble {
             reason: Reason::ConnectionLost,
             message: format!("{}: a message was torn at login", target.address),
         })
+        .map_err(LoginError::from)
 }
 
 /// Asks the server to cancel what a session runs. Returns when it has done so, or cannot be

@@ -3,6 +3,7 @@
 //! In go a target and the queries chosen for it; out come [`QuerySamples`], which write the lines of
 //! each family, or a [`Trouble`](crate::targets::Trouble).
 
+mod charset;
 mod connect;
 mod error;
 mod exchange;
@@ -12,11 +13,13 @@ mod login;
 mod pipe;
 mod query;
 mod question;
+mod quirks;
 mod resolver;
 mod row;
 mod run;
 mod samples;
 mod session;
+mod session_settings;
 mod settings;
 mod statement;
 mod value;

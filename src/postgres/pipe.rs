@@ -34,6 +34,8 @@ pub(super) struct Pipe {
     /// Nothing can be sent any more; the server may have said why.
     deaf: Option<io::Error>,
     owed: usize,
+    /// The last ReadyForQuery came from within a transaction.
+    in_transaction: bool,
 }
 
 /// A message of the server.
@@ -63,6 +65,7 @@ impl Pipe {
             sent: 0,
             deaf: None,
             owed: 0,
+            in_transaction: false,
         }
     }
 
@@ -93,6 +96,11 @@ impl Pipe {
         self.owed
     }
 
+    /// Whether the server was in a transaction when it was last ready for a query.
+    pub(super) fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
     /// Sends what is there to be sent, and returns the next message.
     ///
     /// # Errors
@@ -109,6 +117,7 @@ impl Pipe {
         let kind = whole[0];
         if kind == b'Z' {
             self.owed = self.owed.saturating_sub(1);
+            self.in_transaction = whole.last() != Some(&b'I');
         }
         Ok(Message { kind, whole })
     }

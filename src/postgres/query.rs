@@ -10,7 +10,7 @@ use super::exchange::Job;
 use super::row::Fields;
 use super::samples::{Buffer, QuerySamples, Room};
 use super::statement::Prepared;
-use super::value;
+use super::value::{self, Encoding};
 use crate::catalog::{Catalog, Chosen, ColumnKind};
 use crate::exposition::{SampleWriter, render_label};
 
@@ -40,6 +40,8 @@ pub struct Slot {
     pub(super) slow: bool,
     /// Its last run failed: what stands behind it under one Sync would be skipped.
     pub(super) failing: bool,
+    /// Its text holds what the server cannot turn into UTF-8: it comes as the database holds it.
+    pub(super) raw: bool,
     buffer: Buffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
@@ -94,6 +96,7 @@ impl Slot {
             outcome: Outcome::Waiting,
             slow: false,
             failing: false,
+            raw: false,
             buffer: Buffer::default(),
             fresh: false,
             ran_at: None,
@@ -200,6 +203,7 @@ impl Slot {
         if self.is_denied() {
             self.outcome = Outcome::Waiting;
         }
+        self.raw = false;
     }
 }
 
@@ -276,6 +280,13 @@ impl Job for Run<'_> {
         Ok(())
     }
 
+    fn restart(&mut self, raw: bool) {
+        self.slot.raw |= raw;
+        if let Some(samples) = &mut self.samples {
+            samples.clear();
+        }
+    }
+
     /// A run that fails shows nothing: old rows would pass for new.
     fn end(&mut self, result: Result<(), QueryError>) {
         let Some(samples) = self.samples.take() else {
@@ -313,7 +324,11 @@ fn render_labels(
     for (at, column) in slot.chosen.query().columns.iter().enumerate() {
         if column.kind == ColumnKind::Label {
             let raw = fields.get(at).unwrap_or_default();
-            let mut value = value::label(fields.encoding(at), raw, scratch);
+            let encoding = fields.encoding(at);
+            let mut value = match encoding {
+                Encoding::Text => fields.readable(raw, scratch),
+                _ => value::label(encoding, raw, scratch),
+            };
             if slot.cut[at] {
                 value = value::cut(value, shared.query_text);
             }

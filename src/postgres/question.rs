@@ -8,6 +8,8 @@ use super::statement::Prepared;
 /// What comes back of a question.
 pub(super) enum Word<'a> {
     Row(Fields<'a>),
+    /// What came so far counts no more: the question is put again.
+    Restart,
     End(Result<(), QueryError>),
 }
 
@@ -31,6 +33,10 @@ impl Job for Question<'_> {
     fn row(&mut self, fields: Fields<'_>, _: &mut Vec<u8>) -> Result<(), QueryError> {
         (self.hear)(Word::Row(fields));
         Ok(())
+    }
+
+    fn restart(&mut self, _: bool) {
+        (self.hear)(Word::Restart);
     }
 
     fn end(&mut self, result: Result<(), QueryError>) {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::charset::Charset;
 use super::value::Encoding;
 
 /// Where the fields of a row stand; used again for the next row.
@@ -14,6 +15,7 @@ pub(super) struct Fields<'a> {
     body: &'a [u8],
     places: &'a [Option<Range<usize>>],
     encodings: &'a [Encoding],
+    charset: Charset,
 }
 
 impl<'a> Fields<'a> {
@@ -43,7 +45,23 @@ impl<'a> Fields<'a> {
             body,
             places: &places.0,
             encodings,
+            charset: Charset::Utf8,
         })
+    }
+
+    /// The same of a row whose text came as a database of that encoding holds it.
+    pub(super) fn in_charset(self, charset: Charset) -> Self {
+        Self { charset, ..self }
+    }
+
+    /// Text of a field as UTF-8; `scratch` holds what had to be written anew.
+    pub(super) fn readable<'b>(&self, text: &'b [u8], scratch: &'b mut Vec<u8>) -> &'b [u8] {
+        if self.charset == Charset::Utf8 || text.is_ascii() {
+            return text;
+        }
+        scratch.clear();
+        self.charset.decode(text, scratch);
+        scratch
     }
 
     /// How many there are.
@@ -62,11 +80,11 @@ impl<'a> Fields<'a> {
         self.encodings.get(at).copied().unwrap_or(Encoding::Text)
     }
 
-    /// A field as text, with what is not UTF-8 replaced.
+    /// A field as text, with what is not UTF-8 escaped or replaced.
     pub(super) fn text(&self, at: usize) -> String {
-        self.get(at)
-            .map(|raw| String::from_utf8_lossy(raw).into_owned())
-            .unwrap_or_default()
+        let mut scratch = Vec::new();
+        let raw = self.readable(self.get(at).unwrap_or_default(), &mut scratch);
+        String::from_utf8_lossy(raw).into_owned()
     }
 }
 

@@ -166,7 +166,7 @@ impl QuerySamples {
         self.cells.push(Cell::Nothing);
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         for column in &mut self.columns {
             column.filled = false;
             column.lines.clear();
