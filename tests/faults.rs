@@ -21,3 +21,5 @@ mod down;
 mod queries;
 #[path = "faults/settings.rs"]
 mod settings;
+#[path = "faults/tries.rs"]
+mod tries;

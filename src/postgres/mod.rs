@@ -15,6 +15,7 @@ mod question;
 mod row;
 mod run;
 mod samples;
+mod schedule;
 mod session;
 mod settings;
 mod statement;
@@ -23,7 +24,7 @@ mod wire;
 
 pub use connect::Connector;
 pub use error::QueryError;
-pub use facts::Facts;
+pub use facts::{DatabaseEntry, Facts};
 pub use query::{Outcome, Shared, Slot};
 pub use run::{Answer, Ask};
 pub use samples::{QuerySamples, Room};

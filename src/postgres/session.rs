@@ -72,8 +72,12 @@ impl Session {
     ) -> Result<Self, Trouble> {
         let mut mode = mode;
         let target = &connector.target;
-        let mark = (mode != Mode::Pooled).then_some(MARK);
-        let login = match log_in(connector, database, mark).await {
+        let options = match mode {
+            Mode::Kept => Some(MARK.to_owned()),
+            Mode::Once => Some(format!("{MARK} {}", lock_timeout_at_login(target))),
+            Mode::Pooled => None,
+        };
+        let login = match log_in(connector, database, options.as_deref()).await {
             Ok(login) => login,
             // PgBouncer passes no options on, and says so in these words.
             Err(trouble) if trouble.message.contains("unsupported startup parameter") => {
@@ -302,6 +306,15 @@ impl Session {
 
 /// A setting of no effect. Who does not find it again is not alone on its session.
 const MARK: &str = "-c pgexporter.session=own";
+
+/// A locked catalogue keeps a login waiting, and nothing but a lock timeout ends that: a server does
+/// not look whether its client has gone meanwhile. It is set this way where nobody is shown the
+/// session's settings, and set again after the login.
+fn lock_timeout_at_login(target: &Target) -> String {
+    const LONGEST: Duration = Duration::from_millis(500);
+    let limit = target.timeouts.lock.min(LONGEST);
+    format!("-c lock_timeout={}", limit.as_millis().max(1))
+}
 
 fn pooled_settings(target: &Target, ascii: bool) -> [String; 2] {
     ["pg_catalog", "pg_catalog, public"].map(|path| {
