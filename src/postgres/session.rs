@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::cancel::CancelPace;
 use super::connect::Connector;
 use super::error::{QueryError, ServerError};
 use super::exchange::Ahead;
@@ -260,21 +261,48 @@ impl Session {
             Mode::Pooled => String::new(),
             Mode::Kept | Mode::Once => self.usual(),
         };
-        let mut pause = Duration::from_millis(20);
-        loop {
-            // A cancel ends one batch, and others may stand in line behind it. The server has
-            // taken it to heart when this returns, so none comes late and hits a later scrape.
-            if self.pipe.owed() > 0 {
-                cancel(&self.connector, &self.key).await;
-            }
-            match tokio::time::timeout(pause, self.execute(&back)).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(lost @ QueryError::Lost(..))) => return Err(lost),
-                // The cancel hit this one.
-                Ok(Err(_)) => {}
-                Err(_) => pause = (pause * 5 / 4).min(Duration::from_secs(2)),
+        let mut pace = CancelPace::new(Instant::now());
+        while self.pipe.owed() > 0 {
+            let owed = self.pipe.owed();
+            let due = async {
+                match pace.next() {
+                    Some(next) => sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                answer = self.pipe.next() => {
+                    let message = answer.map_err(|error| QueryError::lost(&error))?;
+                    if message.kind == b'E'
+                        && let lost @ QueryError::Lost(..) =
+                            ServerError::read(message.whole).of_query()
+                    {
+                        self.end_with(lost.clone().into_trouble());
+                        return Err(lost);
+                    }
+                    if self.pipe.owed() < owed {
+                        pace.record_answer(Instant::now());
+                    }
+                }
+                () = due => {
+                    // A cancel ends one batch, and others may stand in line behind it. The server
+                    // has taken it to heart when this returns, so none comes late and hits a later
+                    // scrape.
+                    cancel(&self.connector, &self.key).await;
+                    pace.record_sent(Instant::now());
+                }
             }
         }
+        // The last cancel may hit this one.
+        let mut done = Ok(());
+        for _ in 0..2 {
+            done = self.execute(&back).await;
+            if matches!(done, Ok(()) | Err(QueryError::Lost(..))) {
+                break;
+            }
+        }
+        done
     }
 
     /// Says Terminate and waits until the server has closed the connection, no longer than

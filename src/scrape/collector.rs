@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::collected::Collected;
@@ -204,7 +204,6 @@ impl Collector {
         let may_try = |name: &str| self.walker.turns.may_try(name, now);
         let walk = plan.walk_is_due(now, settings.interval, may_try);
         let others = plan.count_due(now, settings.interval, may_try);
-        let share = own_share(now, deadline.at(), others);
         session.ask_ahead(&plan.own, walk);
         let room = self.room(&plan, now, session, &settings);
         let mut early = Some(self.early(&plan, now, walk, session, &settings));
@@ -231,7 +230,8 @@ impl Collector {
             // A server that answers leaves the others of its databases their share; one that does
             // not is waited for.
             let late = async {
-                sleep_until(share).await;
+                let share = |deadline| own_share(now, deadline, others);
+                deadline.passed_share(share).await;
                 if !answers.load(Ordering::Relaxed) {
                     deadline.passed().await;
                 }

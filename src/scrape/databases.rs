@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use crate::targets::{DatabaseProblem, MissingDatabase};
 
-/// A database that refused is tried again after this long, then twice as long each time …
+/// A database that refused the role is tried again after this long, then twice as long each time …
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
-/// … and one that was too slow after this long: nothing stands in the server's log then.
-const FIRST_PAUSE_IF_SLOW: Duration = Duration::from_secs(15);
+/// … and after this long where it may be over soon: a crowd of clients, a lock.
+const FIRST_SHORT_PAUSE: Duration = Duration::from_secs(15);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Of the deadline a database has this much at least, if so much is left.
@@ -84,7 +84,9 @@ impl DatabaseTurns {
         let is_news = before.is_none_or(|before| before.problem != problem);
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         let first = match problem {
-            DatabaseProblem::TooSlow => FIRST_PAUSE_IF_SLOW,
+            DatabaseProblem::TooSlow
+            | DatabaseProblem::ConnectionLimit
+            | DatabaseProblem::ConnectionFailed => FIRST_SHORT_PAUSE,
             _ => FIRST_PAUSE,
         };
         let pause = first.saturating_mul(1 << (failures - 1).min(10));
@@ -234,6 +236,7 @@ mod tests {
             (NotAllowed, false, 600),
             (NotAllowed, false, 600),
             (ConnectionLimit, true, 600),
+            (NotAllowed, true, 600),
         ] {
             assert_eq!(turns.record_failure("m", now, problem, "no"), news);
             now += Duration::from_secs(pause);
@@ -241,11 +244,11 @@ mod tests {
             assert!(turns.may_try("m", now) && turns.may_try("n", now));
         }
         assert_eq!(turns.failed().count(), 1);
-        turns.record_failure("m", now, ConnectionLimit, "no");
+        turns.record_failure("m", now, NotAllowed, "no");
         turns.retry(now);
         assert!(turns.may_try("m", now));
         assert!(
-            !turns.record_failure("m", now, ConnectionLimit, "no"),
+            !turns.record_failure("m", now, NotAllowed, "no"),
             "told before"
         );
         assert!(!turns.may_try("m", now + Duration::from_secs(59)));

@@ -1,10 +1,16 @@
 //! Tries and turns: how often what fails is tried, and that one database does not cost another.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bed::{Metrics, ROLE, SLACK, Watch, furnish, is_active, scrape_within};
+use crate::support::exporter::can_name_hosts;
 use crate::support::{Exporter, Postgres, Samples, eventually};
 
 const SICK: [(&str, &str); 1] = [("server", "sick")];
@@ -343,4 +349,132 @@ fn a_locked_catalogue_hides_its_database_alone_and_lengthens_few_scrapes() {
         eventually("all are seen", || seen(&exporter.metrics()).len() == 5);
     }
     watch.never_more_than_two();
+}
+
+/// Passes connections on to a server, and counts the requests to cancel among them. Each address of
+/// this machine that begins with 127 can have one.
+struct Relay {
+    port: u16,
+    cancels: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+}
+
+impl Relay {
+    fn start(address: (&str, u16), target: u16) -> Self {
+        let listener = TcpListener::bind(address).expect("a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        listener.set_nonblocking(true).expect("it can be polled");
+        let relay = Self {
+            port,
+            cancels: Arc::default(),
+            over: Arc::default(),
+        };
+        let (cancels, over) = (relay.cancels.clone(), relay.over.clone());
+        thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                let Ok((near, _)) = listener.accept() else {
+                    thread::sleep(Duration::from_millis(10));
+                    continue;
+                };
+                let cancels = cancels.clone();
+                thread::spawn(move || relay_one(near, target, &cancels));
+            }
+        });
+        relay
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+fn relay_one(mut near: TcpStream, target: u16, cancels: &AtomicUsize) {
+    near.set_nonblocking(false).expect("it can block");
+    let mut far = TcpStream::connect(("127.0.0.1", target)).expect("the server listens");
+    let (mut near_too, mut far_too) = (
+        near.try_clone().expect("a second handle"),
+        far.try_clone().expect("a second handle"),
+    );
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut far_too, &mut near_too);
+        let _ = near_too.shutdown(Shutdown::Write);
+    });
+    let mut head = [0; 8];
+    if near.read_exact(&mut head).is_ok() {
+        // CancelRequest (PostgreSQL, "Message Formats").
+        if head[4..] == 80_877_102_u32.to_be_bytes() {
+            cancels.fetch_add(1, Ordering::Relaxed);
+        }
+        if far.write_all(&head).is_ok() {
+            let _ = std::io::copy(&mut near, &mut far);
+        }
+    }
+    let _ = far.shutdown(Shutdown::Write);
+}
+
+#[test]
+fn a_stuck_query_is_cancelled_seldom_and_at_the_server_that_runs_it() {
+    let server = Postgres::start(16);
+    furnish(&server);
+    let relay = Relay::start(("127.0.0.2", 0), server.port());
+    let named = can_name_hosts();
+    let host = if named { "db.test" } else { "127.0.0.2" };
+    let metrics = Metrics::new(&[(
+        "stuck",
+        "",
+        "SELECT CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = 'hang') THEN length(pg_sleep(603)::text) ELSE 1 END",
+    )]);
+    let mut builder = Exporter::builder().set(&metrics.line()).section(&format!(
+        "[sick]\nhost = {host}\nport = {}\nuser = {ROLE}\n",
+        relay.port
+    ));
+    if named {
+        builder = builder.hosts("127.0.0.1 localhost\n127.0.0.2 db.test\n");
+    }
+    let exporter = builder.start();
+    first(&exporter);
+    // From now on the name leads to another server.
+    let other = Relay::start(("127.0.0.3", relay.port), server.port());
+    if named {
+        let hosts = exporter.folder().join("hosts");
+        std::fs::write(hosts, "127.0.0.1 localhost\n127.0.0.3 db.test\n").expect("it is written");
+    }
+    server.execute("CREATE ROLE hang");
+    let scrape = |seconds| scrape_within(&exporter, seconds);
+    let backend = thread::scope(|scope| {
+        let scrape = scope.spawn(|| scrape(2.0));
+        let mut pid = String::new();
+        eventually("the query runs", || {
+            pid = server.value(&format!(
+                "SELECT pid FROM pg_stat_activity WHERE usename = '{ROLE}' AND wait_event = 'PgSleep'"
+            ));
+            !pid.is_empty()
+        });
+        // It takes no note of a cancel.
+        let pid = Pid::from_raw(pid.parse().expect("a number")).expect("a process");
+        kill_process(pid, Signal::STOP).expect("it is stopped");
+        scrape.join().expect("no panic");
+        pid
+    });
+    eventually("the first request", || {
+        relay.cancels.load(Ordering::Relaxed) >= 1
+    });
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(7) {
+        // Scrapes go on meanwhile and know that the server is busy.
+        scrape(1.0);
+        thread::sleep(Duration::from_millis(300));
+    }
+    let cancels = relay.cancels.load(Ordering::Relaxed);
+    let allowed = 2..=3;
+    assert!(allowed.contains(&cancels), "{cancels} requests in 7 s");
+    assert_eq!(other.cancels.load(Ordering::Relaxed), 0);
+    server.execute("DROP ROLE hang");
+    kill_process(backend, Signal::CONT).expect("it goes on");
+    first(&exporter);
+    eventually("the query is over", || {
+        server.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "0"
+    });
 }
