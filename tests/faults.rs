@@ -23,3 +23,5 @@ mod queries;
 mod sessions;
 #[path = "faults/settings.rs"]
 mod settings;
+#[path = "faults/tries.rs"]
+mod tries;

@@ -89,6 +89,10 @@ pub struct Main {
     pub update_process_title: ProcessTitle,
     /// Extensions to scrape, for every server; empty is all that are found.
     pub extensions: Vec<String>,
+    /// Patterns of the databases that metrics of every database are collected in.
+    pub databases: Vec<String>,
+    /// Patterns of those that they are not collected in.
+    pub exclude_databases: Vec<String>,
     /// Only these collectors run; empty is all.
     pub collectors: Vec<String>,
     /// These collectors do not run.
@@ -152,6 +156,10 @@ pub struct Server {
     pub tls_files: TlsFiles,
     /// Extensions to scrape; empty takes the main section's.
     pub extensions: Vec<String>,
+    /// Patterns of databases; empty takes the main section's.
+    pub databases: Vec<String>,
+    /// Patterns of databases to leave out; empty takes the main section's.
+    pub exclude_databases: Vec<String>,
 }
 
 /// Paths of a certificate, its key, and the authorities to trust.

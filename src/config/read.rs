@@ -348,6 +348,8 @@ pub(super) fn blank_main() -> Main {
         pidfile: None,
         update_process_title: ProcessTitle::Never,
         extensions: Vec::new(),
+        databases: Vec::new(),
+        exclude_databases: Vec::new(),
         collectors: Vec::new(),
         exclude_collectors: Vec::new(),
         lock_timeout: Duration::ZERO,
@@ -383,5 +385,7 @@ pub(super) fn blank_server(name: &str) -> Server {
         tls: ServerTls::Off,
         tls_files: TlsFiles::default(),
         extensions: Vec::new(),
+        databases: Vec::new(),
+        exclude_databases: Vec::new(),
     }
 }

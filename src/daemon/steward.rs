@@ -218,6 +218,11 @@ impl Steward {
             connections: server.connections,
             pooled: health.pooled,
             denied: health.denied,
+            missing: health
+                .missing
+                .into_iter()
+                .map(|one| (one.name, one.problem.as_str(), one.message))
+                .collect(),
             trouble: health.trouble.map(words),
             last_error: health.last_error.map(|(trouble, at)| LastError {
                 reason: trouble.reason.as_str(),

@@ -264,7 +264,7 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
         .trouble
         .as_ref()
         .filter(|t| told && !t.message.is_empty());
-    let whole = health.denied.is_empty() && health.left_out.is_empty();
+    let whole = health.denied.is_empty() && health.left_out.is_empty() && health.missing.is_empty();
     if trouble.is_none() && !health.pooled && whole {
         return Ok(());
     }
@@ -301,6 +301,18 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
              <code>{}</code>. Raise its limit, or exclude them.</p>",
             Escaped(&names.join(", "))
         )?;
+    }
+    if !health.missing.is_empty() {
+        out.write_str("<p class=\"note\">No samples of these databases:</p><ul class=\"note\">")?;
+        for one in &health.missing {
+            write!(
+                out,
+                "<li><code>{}</code>: {}</li>",
+                Escaped(&one.name),
+                Escaped(&one.message)
+            )?;
+        }
+        out.write_str("</ul>")?;
     }
     if health.pooled {
         out.write_str(

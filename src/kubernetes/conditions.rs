@@ -8,7 +8,7 @@ use super::resource::PostgresTargetStatus;
 use super::validate::server_name;
 use super::verdict::Verdict;
 use crate::model::Reason;
-use crate::targets::HealthReport;
+use crate::targets::{DatabaseProblem, HealthReport, MissingDatabase};
 
 /// A condition of a status.
 pub(super) fn of<'a>(status: &'a PostgresTargetStatus, kind: &str) -> Option<&'a Condition> {
@@ -124,7 +124,7 @@ fn ready(verdict: &Verdict, health: Option<&HealthReport>) -> (&'static str, &'s
         None => ("Unknown", "Pending", "not asked yet".to_owned()),
         Some(report) => match &report.trouble {
             _ if report.active => {
-                let left_out = left_out(verdict, report);
+                let left_out = left_out(verdict, report) + &missing(report);
                 (
                     "True",
                     "Scraped",
@@ -163,6 +163,29 @@ fn left_out(verdict: &Verdict, report: &HealthReport) -> String {
     )
 }
 
+/// Databases that are not seen, in words: so many are named, and why by the reason alone, so that
+/// the message changes only when something has changed. Those that had no turn in the last scrape
+/// have it in the next one.
+fn missing(report: &HealthReport) -> String {
+    const NAMED: usize = 5;
+    let lasting = |one: &&MissingDatabase| one.problem != DatabaseProblem::NoTurn;
+    let all: Vec<&MissingDatabase> = report.missing.iter().filter(lasting).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let name = |one: &&MissingDatabase| format!("{} ({})", one.name, one.problem.as_str());
+    let names: Vec<String> = all.iter().take(NAMED).map(name).collect();
+    let more = match all.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "; no samples of the databases {}{more}: see status details, or exclude them in \
+         spec.databases",
+        names.join(", ")
+    )
+}
+
 fn reason(reason: Reason) -> &'static str {
     match reason {
         Reason::ConnectionRefused => "ConnectionRefused",
@@ -196,6 +219,39 @@ pub(super) fn same(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> 
 mod tests {
     use super::super::refusal::RefusalReason;
     use super::*;
+
+    #[test]
+    fn databases_that_are_not_seen_are_named_up_to_five() {
+        let report = |problems: &[DatabaseProblem]| HealthReport {
+            missing: problems
+                .iter()
+                .enumerate()
+                .map(|(at, problem)| MissingDatabase {
+                    name: format!("d{at}"),
+                    problem: *problem,
+                    message: "words of the server that differ each time".to_owned(),
+                })
+                .collect(),
+            ..HealthReport::default()
+        };
+        use DatabaseProblem::{Invalid, NoTurn, NotAllowed};
+        assert_eq!(missing(&report(&[])), "");
+        assert_eq!(
+            missing(&report(&[NoTurn; 3])),
+            "",
+            "they have it in the next scrape"
+        );
+        assert_eq!(
+            missing(&report(&[NotAllowed, NoTurn, Invalid])),
+            "; no samples of the databases d0 (not_allowed), d2 (invalid): see status details, or \
+             exclude them in spec.databases"
+        );
+        let many = missing(&report(&[Invalid; 50]));
+        assert!(
+            many.contains("d4 (invalid) and 45 more: ") && !many.contains("d5"),
+            "{many}"
+        );
+    }
 
     #[test]
     fn each_reason_has_its_heading_on_the_page() {

@@ -37,6 +37,7 @@ impl Report for Server {
             "Connections": self.connections,
             "Pooled": self.pooled,
             "Denied": self.denied,
+            "MissingDatabases": self.missing.iter().map(missing).collect::<Vec<_>>(),
         }));
         let mut put = |name: &str, value: Option<Value>| {
             all.insert(name.to_owned(), value.unwrap_or(Value::Null));
@@ -251,6 +252,10 @@ impl Report for CheckReport {
             "Servers": servers,
         }))
     }
+}
+
+fn missing((name, reason, message): &(String, &'static str, String)) -> Value {
+    json!({ "Database": name, "Reason": reason, "Message": message })
 }
 
 fn trouble((reason, message): &(&'static str, String)) -> Value {

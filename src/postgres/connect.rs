@@ -15,7 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::of_io;
 use super::quirks::ServerQuirks;
 use super::resolver::NameResolver;
-use super::wire::{TlsOverTcp, Wire};
+use super::wire::{Peer, TlsOverTcp, Wire};
 use crate::blocking::BlockingPool;
 use crate::model::{Reason, is_local};
 use crate::security::tls::explain_tls;
@@ -123,12 +123,34 @@ pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Wire, 
             ),
         });
     }
+    let peer = stream.peer_addr().ok();
     match handshake(connector, host, stream).await {
-        Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
+        Ok(stream) => Ok(Wire::Tls(Box::new(stream), peer)),
         // As libpq: who only prefers TLS goes on without it.
         Err(_) if prefers => Ok(Wire::Tcp(dial(connector, host, port).await?)),
         Err(trouble) => Err(trouble),
     }
+}
+
+/// A second stream to where a session's leads, in the same way: the name is not looked at again, for
+/// it may lead to another server by now. `None` when it is not to be had.
+pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Wire> {
+    let target = &connector.target;
+    let (host, address) = match (&target.address, peer.address) {
+        (Address::Unix { .. }, _) => return open(connector).await.ok(),
+        (Address::Tcp { host, .. }, Some(address)) => (host.as_str(), address),
+        (Address::Tcp { .. }, None) => return None,
+    };
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    prepare(&stream, target.socket).ok()?;
+    if !peer.tls {
+        return Some(Wire::Tcp(stream));
+    }
+    if !offers_tls(&mut stream).await.ok()? {
+        return None;
+    }
+    let stream = handshake(connector, host, stream).await.ok()?;
+    Some(Wire::Tls(Box::new(stream), Some(address)))
 }
 
 async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream, Trouble> {

@@ -19,9 +19,15 @@ pub enum QueryError {
     /// The role has no right to it.
     #[error("{0}")]
     Denied(String),
-    /// `statement_timeout`, `lock_timeout` or a cancel.
+    /// `statement_timeout` or a cancel (57014).
     #[error("{0}")]
     Timeout(String),
+    /// `lock_timeout` (55P03).
+    #[error("{0}")]
+    LockTimeout(String),
+    /// The scrape's deadline came before its answer or before its turn.
+    #[error("{0}")]
+    Deadline(String),
     /// Anything else the server said of this query.
     #[error("{0}")]
     Server(String),
@@ -47,7 +53,9 @@ impl QueryError {
     pub fn into_trouble(self) -> Trouble {
         match self {
             QueryError::Lost(message, reason) => Trouble { reason, message },
-            QueryError::Timeout(message) => Trouble {
+            QueryError::Timeout(message)
+            | QueryError::LockTimeout(message)
+            | QueryError::Deadline(message) => Trouble {
                 reason: Reason::Timeout,
                 message,
             },
@@ -108,7 +116,8 @@ impl ServerError {
         }
         match state {
             SqlState::INSUFFICIENT_PRIVILEGE => QueryError::Denied(message),
-            SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE => QueryError::Timeout(message),
+            SqlState::QUERY_CANCELED => QueryError::Timeout(message),
+            SqlState::LOCK_NOT_AVAILABLE => QueryError::LockTimeout(message),
             SqlState::ADMIN_SHUTDOWN
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
@@ -339,6 +348,8 @@ fn of_state(state: &SqlState) -> Reason {
             Reason::AuthenticationFailed
         }
         &SqlState::TOO_MANY_CONNECTIONS => Reason::TooManyConnections,
+        // A login that waited for a locked catalogue.
+        &SqlState::LOCK_NOT_AVAILABLE => Reason::Timeout,
         &SqlState::CANNOT_CONNECT_NOW
         | &SqlState::ADMIN_SHUTDOWN
         | &SqlState::CRASH_SHUTDOWN

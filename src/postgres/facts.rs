@@ -16,7 +16,7 @@ use super::statement::{Mode, Prepared};
 use super::value::{self, Number};
 use crate::catalog::Catalog;
 use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
-use crate::targets::Trouble;
+use crate::targets::{DatabaseProblem, Trouble};
 
 /// What a server says of itself at each collection.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,9 +34,18 @@ pub struct Facts {
     pub pid: i32,
     /// Installed in the session's database: name, version, comment.
     pub extensions: Vec<(String, String, String)>,
-    /// The others that the role may connect to, none when they were not asked for; `None` when they
+    /// The others but templates, sorted by name; none when they were not asked for; `None` when they
     /// were not told.
-    pub databases: Option<Vec<String>>,
+    pub databases: Option<Vec<DatabaseEntry>>,
+}
+
+/// A database beside the session's own, as `pg_database` has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatabaseEntry {
+    /// Its name.
+    pub name: String,
+    /// Why the role cannot connect to it, as far as `pg_database` says.
+    pub closed: Option<DatabaseProblem>,
 }
 
 /// The questions of every session beside the catalogue's.
@@ -82,11 +91,29 @@ pub const EXTENSIONS: &str = "\
 SELECT e.extname, e.extversion, pg_catalog.obj_description(e.oid, 'pg_extension') \
 FROM pg_catalog.pg_extension AS e ORDER BY e.extname";
 
-/// The other databases that the role may connect to.
+/// The other databases but templates, each with the reason why the role cannot connect to it:
+/// `a` connections are not allowed, `i` invalid (an interrupted DROP DATABASE leaves a limit of -2),
+/// `p` no right, `l` a limit of no connection. A superuser is bound by the first two alone.
 pub const DATABASES: &str = "\
-SELECT d.datname FROM pg_catalog.pg_database AS d \
-WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
-AND pg_catalog.has_database_privilege(d.oid, 'CONNECT') ORDER BY d.datname";
+SELECT d.datname, CASE WHEN NOT d.datallowconn THEN 'a' WHEN d.datconnlimit = -2 THEN 'i' \
+WHEN NOT pg_catalog.has_database_privilege(d.oid, 'CONNECT') THEN 'p' \
+WHEN d.datconnlimit = 0 AND pg_catalog.current_setting('is_superuser') <> 'on' THEN 'l' END \
+FROM pg_catalog.pg_database AS d \
+WHERE NOT d.datistemplate AND d.datname <> pg_catalog.current_database() ORDER BY d.datname";
+
+/// Reads a row of [`DATABASES`].
+fn database_entry(fields: Fields<'_>) -> DatabaseEntry {
+    DatabaseEntry {
+        name: fields.text(0),
+        closed: match fields.text(1).as_str() {
+            "" => None,
+            "a" => Some(DatabaseProblem::NotAccepting),
+            "i" => Some(DatabaseProblem::Invalid),
+            "p" => Some(DatabaseProblem::PermissionDenied),
+            _ => Some(DatabaseProblem::ConnectionLimit),
+        },
+    }
+}
 
 impl Session {
     /// Asks the server for its version, role, extensions, and for the other databases if wanted.
@@ -161,7 +188,7 @@ pub(super) enum About {
 pub(super) struct Told {
     probe: Option<Facts>,
     extensions: Vec<(String, String, String)>,
-    databases: Vec<String>,
+    databases: Vec<DatabaseEntry>,
     ends: [Option<Result<(), QueryError>>; 3],
 }
 
@@ -189,10 +216,10 @@ impl Told {
                 let extension = (fields.text(0), fields.text(1), fields.text(2));
                 self.extensions.push(extension);
             }
-            (Word::Row(fields), About::Databases) => self.databases.push(fields.text(0)),
             (Word::Restart, About::Server) => self.probe = None,
             (Word::Restart, About::Extensions) => self.extensions.clear(),
             (Word::Restart, About::Databases) => self.databases.clear(),
+            (Word::Row(fields), About::Databases) => self.databases.push(database_entry(fields)),
             (Word::End(result), about) => {
                 self.ends[about as usize] = Some(result);
                 if self.ends.iter().all(Option::is_some) {

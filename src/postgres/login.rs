@@ -16,12 +16,12 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{CancelToken, Config};
 
 use super::charset::Charset;
-use super::connect::{Connector, open, open_with, timeout};
+use super::connect::{Connector, open_beside, open_with, timeout};
 use super::error::LoginError;
 use super::guard::Guarded;
 use super::pipe::Pipe;
 use super::session_settings::major;
-use super::wire::Wire;
+use super::wire::{Peer, Wire};
 use crate::model::Reason;
 use crate::targets::{TlsMode, Trouble};
 
@@ -39,9 +39,9 @@ pub(super) struct Login {
     pub major: u32,
 }
 
-/// What cancels the queries of a session. Cloning shares nothing.
+/// What cancels the queries of a session, and where it is taken to: the server that gave it.
 #[derive(Clone)]
-pub(super) struct CancelKey(CancelToken);
+pub(super) struct CancelKey(CancelToken, Peer);
 
 // The driver's own would show the key.
 impl std::fmt::Debug for CancelKey {
@@ -101,7 +101,8 @@ async fn attempt(
     let target = &connector.target;
     let wire = open_with(connector, tls).await?;
     let private = !matches!(wire, Wire::Tcp(_));
-    let encrypted = matches!(wire, Wire::Tls(_));
+    let encrypted = matches!(wire, Wire::Tls(..));
+    let peer = wire.peer();
     let mut config = Config::new();
     config
         .user(&target.user)
@@ -124,7 +125,7 @@ async fn attempt(
         .map_err(|error| LoginError::new(&error, &target.address, &target.user, encrypted))?;
     let charset = Charset::of(connection.parameter("server_encoding"));
     let major = major(connection.parameter("server_version"));
-    let key = CancelKey(client.cancel_token());
+    let key = CancelKey(client.cancel_token(), peer);
     // The driver says nothing more when it is dropped unpolled, and has read no further than the
     // answer to the login, unless the server went on by itself in that moment.
     drop((client, connection));
@@ -144,14 +145,17 @@ async fn attempt(
         .map_err(LoginError::from)
 }
 
-/// Asks the server to cancel what a session runs. Returns when it has done so, or cannot be
-/// reached.
+/// Asks the server to cancel what a session runs. Returns when it has done so, cannot be reached, or
+/// has taken as long as a connection may.
 pub(super) async fn cancel(connector: &Connector, key: &CancelKey) {
-    if let Ok(wire) = open(connector).await {
-        let wire = Guarded::new(wire, true);
-        // An error means that the server is gone or busy; the session's own limit then ends it.
-        let _ = key.0.cancel_query_raw(wire, Established).await;
-    }
+    let request = async {
+        if let Some(wire) = open_beside(connector, key.1).await {
+            let wire = Guarded::new(wire, true);
+            // An error means that the server is gone or busy; the session's own limit then ends it.
+            let _ = key.0.cancel_query_raw(wire, Established).await;
+        }
+    };
+    let _ = tokio::time::timeout(connector.target.timeouts.connect, request).await;
 }
 
 /// A stream that the driver may use until it is taken back.

@@ -3,6 +3,7 @@
 //! In go a target and the queries chosen for it; out come [`QuerySamples`], which write the lines of
 //! each family, or a [`Trouble`](crate::targets::Trouble).
 
+mod cancel;
 mod charset;
 mod connect;
 mod error;
@@ -18,6 +19,7 @@ mod resolver;
 mod row;
 mod run;
 mod samples;
+mod schedule;
 mod session;
 mod session_settings;
 mod settings;
@@ -27,7 +29,7 @@ mod wire;
 
 pub use connect::{ConnectContext, Connector};
 pub use error::QueryError;
-pub use facts::Facts;
+pub use facts::{DatabaseEntry, Facts};
 pub use query::{Outcome, Shared, Slot};
 pub use run::{Answer, Ask};
 pub use samples::{QuerySamples, Room};

@@ -231,7 +231,7 @@ impl Pipe {
         let sent = poll_fn(|cx| self.poll_send(cx)).await;
         // A peer that is gone already has nothing to be told. One that is there closes when it has
         // read the message, and needs no second word; but TLS has an end of its own.
-        if sent.is_ok() && self.deaf.is_none() && matches!(self.wire, Wire::Tls(_)) {
+        if sent.is_ok() && self.deaf.is_none() && matches!(self.wire, Wire::Tls(..)) {
             self.wire.shutdown().await.ok();
         }
         (self.from, self.to) = (0, 0);

@@ -9,10 +9,12 @@ use super::error::QueryError;
 use super::exchange::Job;
 use super::row::Fields;
 use super::samples::{Buffer, QuerySamples, Room};
+use super::schedule::{QuerySchedule, RunResult};
 use super::statement::Prepared;
 use super::value::{self, Encoding};
 use crate::catalog::{Catalog, Chosen, ColumnKind};
 use crate::exposition::{SampleWriter, render_label};
+use crate::model::Reason;
 
 /// How the last run of a slot ended.
 #[derive(Debug, Default)]
@@ -45,7 +47,7 @@ pub struct Slot {
     buffer: Buffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
-    ran_at: Option<Instant>,
+    schedule: QuerySchedule,
     /// The rendered label `database`, empty where the query has one of its own.
     database: Vec<u8>,
     /// The database it runs in.
@@ -66,9 +68,6 @@ pub struct Shared<'a> {
     /// How many samples may still come.
     pub room: &'a Room,
 }
-
-/// What was too much once is not tried again for this long.
-const TOO_MUCH: Duration = Duration::from_secs(60);
 
 impl Slot {
     /// A slot that has not run.
@@ -99,7 +98,7 @@ impl Slot {
             raw: false,
             buffer: Buffer::default(),
             fresh: false,
-            ran_at: None,
+            schedule: QuerySchedule::default(),
             database: label,
             database_name: database.to_owned(),
             cut,
@@ -107,16 +106,12 @@ impl Slot {
         }
     }
 
-    /// Whether it is time to run again.
+    /// Whether it is time to run again. `interval` overrides the one of a metric that has one.
     #[must_use]
     pub fn is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
-        let interval = match self.chosen.metric.interval {
-            None if self.is_left_out() => TOO_MUCH,
-            None => return true,
-            Some(own) => interval.unwrap_or(own),
-        };
-        self.ran_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= interval)
+        let own = self.chosen.metric.interval;
+        self.schedule
+            .is_due(now, own.map(|own| interval.unwrap_or(own)))
     }
 
     /// The families that it fills, by index in the catalogue.
@@ -137,12 +132,48 @@ impl Slot {
         self.buffer.shown()
     }
 
-    /// Shows nothing, and says why.
-    pub(super) fn fail(&mut self, error: QueryError) {
-        self.buffer.hide();
-        self.ran_at = None;
+    /// A run that failed: it shows nothing, and waits for its next turn.
+    fn fail(&mut self, error: QueryError) {
+        let result = match error {
+            QueryError::Denied(_) => RunResult::Denied,
+            _ => RunResult::Failure,
+        };
+        self.schedule.record(Instant::now(), result);
         self.failing = true;
+        self.show_nothing(error);
+    }
+
+    /// Shows nothing, and says why. Its turn is still to come: it was not its own fault.
+    fn show_nothing(&mut self, error: QueryError) {
+        self.buffer.hide();
         self.outcome = Outcome::Failed(error);
+    }
+
+    /// The session refused to prepare it. What is wrong is told by its next run, which sends it
+    /// without a name.
+    pub(super) fn refused(&mut self) {
+        self.failing = true;
+    }
+
+    /// The deadline came while the server worked on this one: it counts as a run that failed, and
+    /// from now on it waits for those that it held up.
+    pub(super) fn cut_off_at_work(&mut self) {
+        self.slow = true;
+        self.fail(QueryError::Deadline(
+            "no answer before the scrape's deadline".to_owned(),
+        ));
+    }
+
+    /// The session broke while the server worked on this one. A server that is shut down says so;
+    /// else the query may be what broke it, and is not to do so at each scrape.
+    pub(super) fn broke_session(&mut self) {
+        if let Outcome::Failed(QueryError::Lost(
+            _,
+            Reason::ConnectionLost | Reason::MessageTooLarge,
+        )) = self.outcome
+        {
+            self.schedule.record(Instant::now(), RunResult::Failure);
+        }
     }
 
     /// Whether it ran since [`Self::take_fresh`].
@@ -156,22 +187,21 @@ impl Slot {
         std::mem::take(&mut self.fresh)
     }
 
-    /// A run that was due and could not be made shows nothing.
-    pub fn give_up(&mut self, why: &str) {
-        self.fail(QueryError::Timeout(why.to_owned()));
-        self.fresh = true;
+    /// It was due and could not be run: it shows nothing, and is still due.
+    pub fn miss(&mut self, error: QueryError) {
+        self.show_nothing(error);
     }
 
-    /// A run that the deadline cut off shows nothing.
+    /// A run that stood behind another one when the deadline came shows nothing, and is still due.
     pub fn cut_off(&mut self) {
         if matches!(self.outcome, Outcome::Running) {
-            self.fail(QueryError::Timeout(
-                "no answer before the scrape's deadline".to_owned(),
+            self.show_nothing(QueryError::Deadline(
+                "no turn before the scrape's deadline".to_owned(),
             ));
         }
     }
 
-    /// Does not run again before a new session.
+    /// Whether the role had no right to it when it last ran.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self.outcome, Outcome::Failed(QueryError::Denied(_)))
@@ -186,7 +216,7 @@ impl Slot {
     /// Shows nothing, because there is no room, and does not run again before it is due.
     pub fn leave_out(&mut self) {
         self.buffer.drop_all();
-        self.ran_at = Some(Instant::now());
+        self.schedule.record(Instant::now(), RunResult::TooMuch);
         self.failing = false;
         self.outcome = Outcome::Failed(QueryError::TooMany);
     }
@@ -194,16 +224,26 @@ impl Slot {
     /// Shows nothing before it has run again.
     pub fn forget(&mut self) {
         self.buffer.hide();
-        self.ran_at = None;
+        self.schedule.reset();
         self.outcome = Outcome::Waiting;
     }
 
     /// Forgets an earlier refusal: a new session may have other rights.
     pub fn forget_denial(&mut self) {
         if self.is_denied() {
-            self.outcome = Outcome::Waiting;
+            self.retry();
         }
         self.raw = false;
+    }
+
+    /// What failed is tried again now, as somebody may have mended it. What is shown stays.
+    pub fn retry(&mut self) {
+        self.schedule.retry();
+    }
+
+    /// Runs again now, whatever came of the last run. What is shown stays.
+    pub fn make_due(&mut self) {
+        self.schedule.reset();
     }
 }
 
@@ -297,7 +337,8 @@ impl Job for Run<'_> {
             Ok(()) => {
                 self.shared.room.take(samples.samples());
                 slot.buffer.show(samples);
-                slot.ran_at = Some(Instant::now());
+                slot.schedule.record(Instant::now(), RunResult::Success);
+                slot.prepared.accept();
                 slot.slow = false;
                 slot.failing = false;
                 slot.outcome = Outcome::Done;
@@ -305,7 +346,14 @@ impl Job for Run<'_> {
             Err(QueryError::TooMany) => slot.leave_out(),
             Err(error) => {
                 slot.buffer.put_back(samples);
-                slot.fail(error);
+                match error {
+                    // Most of those that a broken session takes along did nothing wrong.
+                    QueryError::Lost(..) => {
+                        slot.failing = true;
+                        slot.show_nothing(error);
+                    }
+                    error => slot.fail(error),
+                }
             }
         }
     }

@@ -92,8 +92,8 @@ impl Session {
                 .map_err(|_| no_answer())?
                 .map_err(QueryError::into_trouble)?;
             for (slot, result) in slots.into_iter().zip(results) {
-                if let Err(error) = result {
-                    slot.fail(error);
+                if result.is_err() {
+                    slot.refused();
                 }
             }
         }
@@ -219,17 +219,31 @@ impl Session {
         self.raw_facts |= states[..own].iter().any(|state| state.raw);
         let slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
         let count = slots.len();
-        if !complete {
-            // The server works on them in the order in which they were sent.
-            let turns = &company[company.len() - slots.len()..];
-            let running = slots
-                .into_iter()
-                .zip(turns)
-                .filter(|(slot, _)| matches!(slot.outcome, Outcome::Running));
-            if let Some((slot, _)) =
-                running.min_by_key(|(_, company)| (company.turn, company.apart))
-            {
-                slot.slow = true;
+        // The server works on them in the order in which they were sent.
+        let turns = &company[company.len() - slots.len()..];
+        let unanswered = slots.into_iter().zip(turns).filter(|(slot, _)| {
+            matches!(
+                slot.outcome,
+                Outcome::Running | Outcome::Failed(QueryError::Lost(..))
+            )
+        });
+        let first = unanswered.min_by_key(|(_, company)| (company.turn, company.apart));
+        // Of those under one Sync nobody knows which one the server was at; the next run tells. And
+        // a server that did not say a word does not work on one query in particular.
+        let alone = |company: &Company| {
+            self.careful
+                || self.mode == Mode::Pooled
+                || company.apart
+                || matches!(company.turn, Turn::Special | Turn::Slow)
+        };
+        let answers = ask_facts.is_none() || facts.is_some();
+        if let Some((slot, company)) = first
+            && answers
+            && alone(company)
+        {
+            match complete {
+                true => slot.broke_session(),
+                false => slot.cut_off_at_work(),
             }
         }
         // Under one Sync the answers come together at its end: until it is known that none is slow,
@@ -351,5 +365,5 @@ impl Session {
 
 /// Whether that session has to prepare it before it is run.
 fn is_missing(slot: &Slot, session: u64) -> bool {
-    !slot.is_denied() && slot.prepared.is_new_to(session)
+    slot.prepared.is_new_to(session)
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::cancel::CancelPace;
 use super::charset::Charset;
 use super::connect::Connector;
 use super::error::{QueryError, ServerError};
@@ -20,7 +21,7 @@ use super::row::Places;
 use super::session_settings::SessionSettings;
 use super::statement::{Mode, Prepared};
 use crate::model::Reason;
-use crate::targets::Trouble;
+use crate::targets::{Target, Trouble};
 
 /// A backend that may still run what a session left behind when its connection was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +79,15 @@ impl Session {
     ) -> Result<Self, Trouble> {
         let mut mode = mode;
         let target = &connector.target;
-        let mark = (mode != Mode::Pooled && !connector.quirks.refuses_options()).then_some(MARK);
-        if mark.is_none() {
+        if connector.quirks.refuses_options() {
             mode = Mode::Pooled;
         }
-        let login = match log_in(connector, database, mark).await {
+        let mark = match mode {
+            Mode::Kept => Some(MARK.to_owned()),
+            Mode::Once => Some(format!("{MARK} {}", lock_timeout_at_login(target))),
+            Mode::Pooled => None,
+        };
+        let login = match log_in(connector, database, mark.as_deref()).await {
             Ok(login) => login,
             // Poolers and proxies pass no options on. In which words they say so, or whether they
             // only hang up, differs: so it is tried without, once.
@@ -300,29 +305,55 @@ impl Session {
             Mode::Pooled => String::new(),
             Mode::Kept | Mode::Once => self.settings.usual() + &self.settings.encoding(false),
         };
-        let mut pause = Duration::from_millis(20);
-        loop {
-            // A cancel ends one batch, and others may stand in line behind it. The server has
-            // taken it to heart when this returns, so none comes late and hits a later scrape.
-            if self.pipe.owed() > 0 {
-                cancel(&self.connector, &self.key).await;
+        let mut pace = CancelPace::new(Instant::now());
+        while self.pipe.owed() > 0 {
+            let owed = self.pipe.owed();
+            let due = async {
+                match pace.next() {
+                    Some(next) => sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                answer = self.pipe.next() => {
+                    let message = answer.map_err(|error| QueryError::lost(&error))?;
+                    if message.kind == b'E'
+                        && let lost @ QueryError::Lost(..) =
+                            ServerError::read(message.whole).of_query()
+                    {
+                        self.end_with(lost.clone().into_trouble());
+                        return Err(lost);
+                    }
+                    if self.pipe.owed() < owed {
+                        pace.record_answer(Instant::now());
+                    }
+                }
+                () = due => {
+                    // A cancel ends one batch, and others may stand in line behind it. The server
+                    // has taken it to heart when this returns, so none comes late and hits a later
+                    // scrape.
+                    cancel(&self.connector, &self.key).await;
+                    pace.record_sent(Instant::now());
+                }
             }
-            // Where the cancel hit the end of a transaction, that is still open.
-            let end = if self.pipe.owed() == 0 && self.pipe.in_transaction() {
+        }
+        // The last cancel may hit this one. Where it hit the end of a transaction, that is still open.
+        let mut done = Ok(());
+        for _ in 0..3 {
+            let end = if self.pipe.in_transaction() {
                 "ROLLBACK; "
             } else {
                 ""
             };
-            let back = format!("{end}{back}");
-            match tokio::time::timeout(pause, self.execute(&back)).await {
-                Ok(Ok(())) if !self.pipe.in_transaction() => return Ok(()),
-                Ok(Ok(())) => {}
-                Ok(Err(lost @ QueryError::Lost(..))) => return Err(lost),
-                // The cancel hit this one.
-                Ok(Err(_)) => {}
-                Err(_) => pause = (pause * 5 / 4).min(Duration::from_secs(2)),
+            done = self.execute(&format!("{end}{back}")).await;
+            match done {
+                Ok(()) if self.pipe.in_transaction() => {}
+                Ok(()) | Err(QueryError::Lost(..)) => break,
+                Err(_) => {}
             }
         }
+        done
     }
 
     /// Says Terminate and waits until the server has closed the connection, no longer than
@@ -345,3 +376,12 @@ impl Session {
 
 /// A setting of no effect. Who does not find it again is not alone on its session.
 const MARK: &str = "-c pgexporter.session=own";
+
+/// A locked catalogue keeps a login waiting, and nothing but a lock timeout ends that: a server does
+/// not look whether its client has gone meanwhile. It is set this way where nobody is shown the
+/// session's settings, and set again after the login.
+fn lock_timeout_at_login(target: &Target) -> String {
+    const LONGEST: Duration = Duration::from_millis(500);
+    let limit = target.timeouts.lock.min(LONGEST);
+    format!("-c lock_timeout={}", limit.as_millis().max(1))
+}

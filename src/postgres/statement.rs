@@ -67,6 +67,12 @@ impl Prepared {
         self.refused = Some(session);
     }
 
+    /// It ran after all, sent without a name: whatever made the session refuse it is over, and it is
+    /// prepared when it is next needed.
+    pub(super) fn accept(&mut self) {
+        self.refused = None;
+    }
+
     /// The session holds it under that name. Columns whose type is not read natively come as text.
     pub(super) fn hold(
         &mut self,

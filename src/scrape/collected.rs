@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::postgres::{Facts, QuerySamples, SettingsSamples};
-use crate::targets::{Target, Trouble};
+use crate::targets::{MissingDatabase, Target, Trouble};
 
 use super::counters::TargetCounters;
 
@@ -25,6 +25,8 @@ pub(super) struct Collected {
     /// Collectors that are left out because the target has too many samples, sorted, with the
     /// number of their families.
     pub left_out: Vec<(String, usize)>,
+    /// Databases whose metrics are missing, sorted by name; not more than are named.
+    pub missing: Vec<MissingDatabase>,
     pub duration: Duration,
     pub counters: Arc<TargetCounters>,
 }

@@ -5,6 +5,7 @@ mod profile;
 mod stays;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +14,8 @@ use tracing::warn;
 use super::collected::Collected;
 use super::commons::Commons;
 use super::counters::TargetCounters;
-use super::flight::{Deadline, Order};
+use super::databases::own_share;
+use super::flight::Order;
 use super::ledger::Ledger;
 use super::plan::Plan;
 use super::settings::ScrapeSettings;
@@ -24,7 +26,7 @@ use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
     Answer, Ask, Connector, Facts, Room, Session, SettingsSamples, Shared, Slot,
 };
-use crate::targets::{Target, Trouble};
+use crate::targets::{MissingDatabase, Target, Trouble};
 
 /// Holds what one target runs and what it showed last.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl Collector {
             settings: None,
             extended: None,
             walker: Walker::new(connector, commons, counters),
-            ledger: Ledger::new(target, &commons.counters),
+            ledger: Ledger::new(target, &commons.counters, counters),
             unsettled: false,
         }
     }
@@ -86,6 +88,16 @@ impl Collector {
         let forget = relabelled || limit(target) < limit(&before);
         if let Some(plan) = &mut self.plan {
             plan.give_way(forget, before.databases != target.databases);
+        }
+        self.retry();
+    }
+
+    /// What failed or was refused is tried again at the next collection: somebody may have mended
+    /// it.
+    fn retry(&mut self) {
+        self.walker.turns.retry(Instant::now());
+        if let Some(plan) = &mut self.plan {
+            plan.retry();
         }
     }
 
@@ -178,18 +190,25 @@ impl Collector {
     /// Asks everything that is due. What is ready at the order's deadline counts.
     pub(super) async fn collect(&mut self, session: &mut Session, order: &Order) -> Collected {
         let deadline = order.deadline();
-        let settings = self.commons.settings.borrow().clone();
+        // They are sent anew at each reload, whether they differ or not.
+        if self.commons.settings.has_changed().unwrap_or(false) {
+            self.retry();
+        }
+        let settings = self.commons.settings.borrow_and_update().clone();
         let Some(known) = session.facts().cloned() else {
             return self.nothing(unasked());
         };
         let mut plan = self.plan_for(&known);
         // What is due is decided once: what comes to be due meanwhile was told as what stays.
         let now = Instant::now();
-        let walk = plan.walk_is_due(now, settings.interval);
+        let may_try = |name: &str| self.walker.turns.may_try(name, now);
+        let walk = plan.walk_is_due(now, settings.interval, may_try);
+        let others = plan.count_due(now, settings.interval, may_try);
         session.ask_ahead(&plan.own, walk);
         let room = self.room(&plan, now, session, &settings);
         let mut early = Some(self.early(&plan, now, walk, session, &settings));
         let mut found = Found::default();
+        let answers = AtomicBool::new(false);
         // The second turn is for a server that was promoted, demoted, configured anew, or got an
         // extension since the last scrape: what it runs now, it runs at once.
         for _ in 0..2 {
@@ -203,9 +222,19 @@ impl Collector {
                 settings: !self.has_settings(session),
             };
             let mut begin = |facts: &Facts| {
+                answers.store(true, Ordering::Relaxed);
                 // What a server shows that is not what it was may not stay.
                 let same = Plan::is_same(facts, &known) && facts.configured == known.configured;
                 order.begin(early.take().filter(|_| same));
+            };
+            // A server that answers leaves the others of its databases their share; one that does
+            // not is waited for.
+            let late = async {
+                let share = |deadline| own_share(now, deadline, others);
+                deadline.passed_share(share).await;
+                if !answers.load(Ordering::Relaxed) {
+                    deadline.passed().await;
+                }
             };
             let answer = self
                 .run(
@@ -214,7 +243,7 @@ impl Collector {
                     ask,
                     (now, &settings, &room),
                     &mut begin,
-                    deadline,
+                    late,
                 )
                 .await;
             self.unsettled |= !answer.complete;
@@ -272,7 +301,7 @@ impl Collector {
         ask: Ask,
         (now, settings, room): (Instant, &ScrapeSettings, &Room),
         begin: &mut (dyn FnMut(&Facts) + Send),
-        deadline: &Deadline,
+        late: impl Future<Output = ()>,
     ) -> Answer {
         let catalog = Arc::clone(plan.catalog());
         let shared = Shared {
@@ -284,11 +313,8 @@ impl Collector {
         let mut due: Vec<&mut Slot> = plan
             .own
             .iter_mut()
-            .filter(|slot| {
-                !slot.is_fresh() && !slot.is_denied() && slot.is_due(now, settings.interval)
-            })
+            .filter(|slot| !slot.is_fresh() && slot.is_due(now, settings.interval))
             .collect();
-        let late = deadline.passed();
         session.run(&mut due, ask, shared, begin, late).await
     }
 
@@ -301,11 +327,22 @@ impl Collector {
                 .filter_map(|slot| slot.samples().cloned())
                 .collect();
             collected.settings = self.shown_settings();
+            collected.missing = self.missing(plan);
         }
         collected.facts = found.facts;
         collected.trouble = found.trouble;
         collected.catalog = Arc::clone(plan.catalog());
         collected
+    }
+
+    /// Databases that are not seen, and why.
+    fn missing(&self, plan: &Plan) -> Vec<MissingDatabase> {
+        let closed = plan.closed.iter().cloned();
+        let mut missing: Vec<MissingDatabase> = closed.chain(self.walker.missing()).collect();
+        missing.sort_by(|a, b| a.name.cmp(&b.name));
+        missing.dedup_by(|a, b| a.name == b.name);
+        missing.truncate(MissingDatabase::MOST_NAMED);
+        missing
     }
 
     /// What has no room, by collector.
@@ -337,6 +374,7 @@ impl Collector {
             trouble: Some(trouble),
             denied: self.ledger.denied().to_vec(),
             left_out: Vec::new(),
+            missing: Vec::new(),
             duration: Duration::ZERO,
             counters: Arc::clone(&self.counters),
         }

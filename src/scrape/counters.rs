@@ -1,8 +1,12 @@
 //! What the exporter counts of its own work.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::model::Reason;
+use crate::postgres::QueryError;
+use crate::targets::DatabaseProblem;
 
 /// Of the whole process.
 #[derive(Debug, Default)]
@@ -26,6 +30,54 @@ impl Counters {
 pub(super) struct TargetCounters {
     failures: [Count; Reason::ALL.len()],
     pub connections: Count,
+    /// By collector and reason; those that ever failed.
+    queries: Mutex<BTreeMap<(String, QueryFailure), u64>>,
+}
+
+/// Why a query gave no samples. A closed set: it becomes a label value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum QueryFailure {
+    StatementTimeout,
+    LockTimeout,
+    Deadline,
+    PermissionDenied,
+    TooManySamples,
+    TooLarge,
+    ConnectionLost,
+    /// Its database could not be asked.
+    Database(DatabaseProblem),
+    Error,
+}
+
+impl QueryFailure {
+    /// What an error counts as.
+    pub(super) fn of(error: &QueryError) -> Self {
+        match error {
+            QueryError::Timeout(_) => Self::StatementTimeout,
+            QueryError::LockTimeout(_) => Self::LockTimeout,
+            QueryError::Deadline(_) => Self::Deadline,
+            QueryError::Denied(_) => Self::PermissionDenied,
+            QueryError::TooMany => Self::TooManySamples,
+            QueryError::Lost(_, Reason::MessageTooLarge) => Self::TooLarge,
+            QueryError::Lost(..) => Self::ConnectionLost,
+            QueryError::Server(_) | QueryError::Shape { .. } => Self::Error,
+        }
+    }
+
+    /// The value of the label `reason`.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::StatementTimeout => "timeout",
+            Self::LockTimeout => "lock_timeout",
+            Self::Deadline | Self::Database(DatabaseProblem::NoTurn) => "deadline",
+            Self::PermissionDenied => "permission_denied",
+            Self::TooManySamples => "too_many_samples",
+            Self::TooLarge => "too_large",
+            Self::ConnectionLost => "connection_lost",
+            Self::Database(problem) => problem.as_str(),
+            Self::Error => "error",
+        }
+    }
 }
 
 impl TargetCounters {
@@ -47,6 +99,28 @@ impl TargetCounters {
     pub(super) fn clear(&self) {
         self.failures.iter().for_each(Count::clear);
         self.connections.clear();
+        self.lock_queries().clear();
+    }
+
+    /// Counts a query that gave no samples.
+    pub(super) fn fail_query(&self, collector: &str, failure: QueryFailure) {
+        let key = (collector.to_owned(), failure);
+        *self.lock_queries().entry(key).or_default() += 1;
+    }
+
+    /// How often queries gave no samples: collector, reason, number; sorted, and no pair twice.
+    pub(super) fn query_failures(&self) -> Vec<(String, &'static str, u64)> {
+        let mut all: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
+        for ((collector, failure), number) in &*self.lock_queries() {
+            *all.entry((collector.clone(), failure.as_str()))
+                .or_default() += number;
+        }
+        let flat = |((collector, reason), number)| (collector, reason, number);
+        all.into_iter().map(flat).collect()
+    }
+
+    fn lock_queries(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, QueryFailure), u64>> {
+        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How often that was so.

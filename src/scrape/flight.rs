@@ -95,9 +95,15 @@ impl Deadline {
 
     /// Completes when it is over.
     pub(super) async fn passed(&self) {
+        self.passed_share(|at| at).await;
+    }
+
+    /// Completes when the `share` of it is over that this gives for the deadline, which may move
+    /// meanwhile.
+    pub(super) async fn passed_share(&self, share: impl Fn(Instant) -> Instant) {
         let mut moves = self.0.clone();
         loop {
-            let at = *moves.borrow_and_update();
+            let at = share(*moves.borrow_and_update());
             tokio::select! {
                 biased;
                 Ok(()) = moves.changed() => {}

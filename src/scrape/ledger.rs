@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::counters::Counters;
+use super::counters::{Counters, QueryFailure, TargetCounters};
 use super::plan::Plan;
 use crate::postgres::{Outcome, QueryError, Slot};
-use crate::targets::{Target, Trouble};
+use crate::targets::{DatabaseProblem, Target, Trouble};
 
 /// The book of one target.
 #[derive(Debug)]
 pub(super) struct Ledger {
     target: Arc<Target>,
     counters: Arc<Counters>,
+    target_counters: Arc<TargetCounters>,
     /// Databases and tags whose failure is in the log already.
     told: BTreeSet<(String, String)>,
     /// Collectors that the role has no right to, sorted.
@@ -24,10 +25,15 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(target: &Arc<Target>, counters: &Arc<Counters>) -> Self {
+    pub(super) fn new(
+        target: &Arc<Target>,
+        counters: &Arc<Counters>,
+        target_counters: &Arc<TargetCounters>,
+    ) -> Self {
         Self {
             target: Arc::clone(target),
             counters: Arc::clone(counters),
+            target_counters: Arc::clone(target_counters),
             told: BTreeSet::new(),
             denied: Vec::new(),
             left_out: Vec::new(),
@@ -50,6 +56,13 @@ impl Ledger {
             self.counters.executions.add(1);
             let metric = &slot.chosen.metric;
             let (database, tag) = (slot.database(), metric.tag.as_str());
+            if let Outcome::Failed(error) = &slot.outcome {
+                let failure = QueryFailure::of(error);
+                // A server that is in trouble as a whole is counted as such.
+                if !quiet && !(metric.optional && failure == QueryFailure::Error) {
+                    self.target_counters.fail_query(&metric.collector, failure);
+                }
+            }
             match &slot.outcome {
                 Outcome::Failed(QueryError::Lost(message, reason)) => {
                     trouble.get_or_insert(Trouble {
@@ -57,7 +70,11 @@ impl Ledger {
                         message: message.clone(),
                     });
                 }
-                Outcome::Failed(QueryError::Timeout(message)) => {
+                Outcome::Failed(
+                    QueryError::Timeout(message)
+                    | QueryError::LockTimeout(message)
+                    | QueryError::Deadline(message),
+                ) => {
                     self.counters.timeouts.add(1);
                     if !quiet {
                         self.tell(database, tag, message);
@@ -83,15 +100,28 @@ impl Ledger {
         trouble
     }
 
-    /// A database that could not be asked.
-    pub(super) fn unreachable(&mut self, database: &str, trouble: &Trouble) {
-        self.counters.errors.add(1);
-        self.tell(database, "", &trouble.message);
+    /// Enters what was due in a database that could not be asked. It counts under the cause, and as
+    /// a query cut off by the deadline only where that is the cause.
+    pub(super) fn enter_missed<'a>(
+        &mut self,
+        slots: impl Iterator<Item = &'a Slot>,
+        problem: DatabaseProblem,
+    ) {
+        let late = matches!(problem, DatabaseProblem::NoTurn | DatabaseProblem::TooSlow);
+        for slot in slots {
+            if late {
+                self.counters.timeouts.add(1);
+            }
+            self.target_counters.fail_query(
+                &slot.chosen.metric.collector,
+                QueryFailure::Database(problem),
+            );
+        }
     }
 
-    /// A database that was asked again.
-    pub(super) fn reached(&mut self, database: &str) {
-        self.told.remove(&(database.to_owned(), String::new()));
+    /// A database could not be asked.
+    pub(super) fn count_refusal(&self) {
+        self.counters.errors.add(1);
     }
 
     fn tell(&mut self, database: &str, tag: &str, message: &str) {

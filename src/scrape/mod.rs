@@ -9,6 +9,7 @@ mod collected;
 mod collector;
 mod commons;
 mod counters;
+mod databases;
 mod exposition;
 mod flight;
 mod ledger;

@@ -10,7 +10,7 @@ use crate::model::Kind;
 use crate::telemetry::LogCounters;
 
 /// Name, type, help of every own family, in the order they are sent.
-pub(super) const FAMILIES: [(&str, Kind, &str); 18] = [
+pub(super) const FAMILIES: [(&str, Kind, &str); 20] = [
     (
         "pgexporter_state",
         Kind::Gauge,
@@ -100,6 +100,16 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 18] = [
         "pgexporter_postgresql_left_out",
         Kind::Gauge,
         "Number of families of a collector that are left out, because the server has more samples than its limit.",
+    ),
+    (
+        "pgexporter_postgresql_query_failures_total",
+        Kind::Counter,
+        "Number of queries of a collector that gave no samples, by reason.",
+    ),
+    (
+        "pgexporter_postgresql_database_missing",
+        Kind::Gauge,
+        "A database whose metrics are missing, with the reason; always 1.",
     ),
 ];
 
@@ -195,6 +205,18 @@ fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
         "pgexporter_postgresql_left_out" => {
             for (collector, families) in &collected.left_out {
                 lines.add(&[server, ("collector", collector)], *families as u64);
+            }
+        }
+        "pgexporter_postgresql_query_failures_total" => {
+            for (collector, reason, number) in collected.counters.query_failures() {
+                let labels = [server, ("collector", &collector), ("reason", reason)];
+                lines.add(&labels, number);
+            }
+        }
+        "pgexporter_postgresql_database_missing" => {
+            for one in &collected.missing {
+                let reason = ("reason", one.problem.as_str());
+                lines.add(&[server, ("database", &one.name), reason], 1);
             }
         }
         _ => {}

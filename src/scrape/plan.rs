@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Choice, Chosen, Scope};
 use crate::model::glob;
-use crate::postgres::{Facts, Slot};
-use crate::targets::{DatabaseChoice, Target};
+use crate::postgres::{DatabaseEntry, Facts, Slot};
+use crate::targets::{DatabaseChoice, MissingDatabase, Target};
 
 /// What a target runs, chosen for the version, role and extensions that it had last.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Plan {
     pub own: Vec<Slot>,
     /// Databases beside the session's own, with the slots of scope `all`.
     pub others: BTreeMap<String, Vec<Slot>>,
+    /// Databases that are chosen and closed to the role, as `pg_database` says.
+    pub closed: Vec<MissingDatabase>,
     everywhere: Vec<Chosen>,
     /// The target has changed: another plan takes its place.
     stale: bool,
@@ -73,6 +75,7 @@ impl Plan {
             basis,
             own,
             others: BTreeMap::new(),
+            closed: Vec::new(),
             everywhere,
             stale: false,
             look_again: false,
@@ -123,6 +126,7 @@ impl Plan {
             return;
         }
         self.look_again = old.look_again;
+        self.closed = old.closed;
         adopt(&mut self.own, old.own);
         for (name, before) in old.others {
             let mut slots = self.slots_in(&name);
@@ -141,9 +145,14 @@ impl Plan {
         !self.everywhere.is_empty()
     }
 
-    /// Whether a walk through the other databases would run anything now. The list of databases
-    /// is asked for only then.
-    pub(super) fn walk_is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
+    /// Whether a walk through the other databases would run anything now, in those that it
+    /// `may_try`. The list of databases is asked for only then.
+    pub(super) fn walk_is_due(
+        &self,
+        now: Instant,
+        interval: Option<Duration>,
+        may_try: impl Fn(&str) -> bool,
+    ) -> bool {
         if !self.walks() {
             return false;
         }
@@ -154,8 +163,28 @@ impl Plan {
             .own
             .iter()
             .filter(|slot| slot.chosen.metric.scope == Scope::All);
-        own.chain(self.others.values().flatten())
+        let others = self.others.iter().filter(|(name, _)| may_try(name));
+        own.chain(others.flat_map(|(_, slots)| slots))
             .any(|slot| slot.is_due(now, interval))
+    }
+
+    /// How many of the other databases have anything to run now.
+    pub(super) fn count_due(
+        &self,
+        now: Instant,
+        interval: Option<Duration>,
+        may_try: impl Fn(&str) -> bool,
+    ) -> usize {
+        let due = |(name, slots): &(&String, &Vec<Slot>)| {
+            may_try(name) && slots.iter().any(|slot| slot.is_due(now, interval))
+        };
+        self.others.iter().filter(due).count()
+    }
+
+    /// What failed is tried again at the next collection, and the list of databases asked for.
+    pub(super) fn retry(&mut self) {
+        self.look_again = true;
+        self.slots_mut().for_each(Slot::retry);
     }
 
     /// Families of the queries that run in every database.
@@ -164,18 +193,24 @@ impl Plan {
         columns.filter_map(|column| column.kind.family())
     }
 
-    /// Makes the slots of databases that appeared, and drops those of databases that are gone or
-    /// not chosen.
-    pub(super) fn set_databases(&mut self, names: &[String], choice: &DatabaseChoice) {
+    /// Makes the slots of databases that appeared, and drops those of databases that are gone, closed
+    /// or not chosen.
+    pub(super) fn set_databases(&mut self, entries: &[DatabaseEntry], choice: &DatabaseChoice) {
         self.look_again = false;
-        self.others.retain(|name, _| names.contains(name));
-        for name in names {
-            if !chosen(choice, name) {
-                self.others.remove(name);
-            } else if !self.others.contains_key(name) {
-                let slots = self.slots_in(name);
-                self.others.insert(name.clone(), slots);
+        self.closed.clear();
+        let mut before = std::mem::take(&mut self.others);
+        for entry in entries.iter().filter(|one| chosen(choice, &one.name)) {
+            if let Some(problem) = entry.closed {
+                self.closed.push(MissingDatabase {
+                    name: entry.name.clone(),
+                    problem,
+                    message: problem.explain().to_owned(),
+                });
+                continue;
             }
+            let slots = before.remove(&entry.name);
+            let slots = slots.unwrap_or_else(|| self.slots_in(&entry.name));
+            self.others.insert(entry.name.clone(), slots);
         }
     }
 

@@ -94,10 +94,7 @@ fn target(
         },
         database: server.database.clone(),
         tls,
-        databases: DatabaseChoice {
-            include: vec!["*".to_owned()],
-            exclude: vec!["template*".to_owned()],
-        },
+        databases: databases(server, main),
         collectors: CollectorChoice {
             include: main.collectors.clone(),
             exclude: main.exclude_collectors.clone(),
@@ -115,6 +112,22 @@ fn target(
         sample_limit: None,
         tenure: Tenure::unlimited(),
     })
+}
+
+/// The databases of a server: what its section says, else what the main one says.
+fn databases(server: &Server, main: &Main) -> DatabaseChoice {
+    let first = |own: &[String], main: &[String]| match own {
+        [] => main.to_vec(),
+        own => own.to_vec(),
+    };
+    let include = first(&server.databases, &main.databases);
+    DatabaseChoice {
+        include: match include.is_empty() {
+            true => vec!["*".to_owned()],
+            false => include,
+        },
+        exclude: first(&server.exclude_databases, &main.exclude_databases),
+    }
 }
 
 fn wrong(server: &Server, error: impl Into<FileError>) -> TargetError {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::Target;
+use super::{MissingDatabase, Target};
 use crate::model::{Reason, Role, ServerVersion};
 
 /// A trouble with a server: its kind, and words for people. Never holds a secret.
@@ -43,6 +43,9 @@ pub struct HealthReport {
     /// Collectors that are left out because the target has too many samples, sorted, with the
     /// number of their families.
     pub left_out: Vec<(String, usize)>,
+    /// Databases whose metrics are missing, sorted by name, no more than
+    /// [`MissingDatabase::MOST_NAMED`].
+    pub missing: Vec<MissingDatabase>,
     /// The last trouble, also when it is over, and when it was last so.
     pub last_error: Option<(Trouble, SystemTime)>,
 }
@@ -64,6 +67,7 @@ impl Default for HealthReport {
             pooled: false,
             denied: Vec::new(),
             left_out: Vec::new(),
+            missing: Vec::new(),
             last_error: None,
         }
     }

@@ -5,6 +5,7 @@
 //! everyone else reads. Scraping writes a [`Health`] for each
 //! target; pages, commands and conditions read it.
 
+mod databases;
 mod file;
 mod health;
 mod load;
@@ -13,6 +14,7 @@ mod publisher;
 mod target;
 mod tenure;
 
+pub use databases::{DatabaseProblem, MissingDatabase};
 pub use file::timeouts;
 pub use health::{Health, HealthBoard, HealthReport, Trouble};
 pub use load::{LoadErrors, Loaded, Sources};

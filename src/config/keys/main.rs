@@ -192,6 +192,22 @@ pub(super) const KEYS: &[Key<Main>] = &[
     )
     .from_anywhere(),
     Key::new(
+        "databases",
+        Kind::List,
+        "*",
+        Reload,
+        place!(Main: databases),
+        "Patterns (`*`, `?`) of the databases that metrics of every database are collected in, for servers that do not say so themselves. The database of the session is always among them.",
+    ),
+    Key::new(
+        "exclude_databases",
+        Kind::List,
+        "template*",
+        Reload,
+        place!(Main: exclude_databases),
+        "Patterns of databases to leave out, for servers that do not say so themselves.",
+    ),
+    Key::new(
         "cache",
         Kind::Bool,
         "on",

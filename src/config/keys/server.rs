@@ -125,4 +125,20 @@ pub(super) const KEYS: &[Key<Server>] = &[
         "Extensions to scrape; without it those of the main section.",
     )
     .from_anywhere(),
+    Key::new(
+        "databases",
+        Kind::List,
+        "",
+        Reload,
+        place!(Server: databases),
+        "Patterns (`*`, `?`) of the databases that metrics of every database are collected in; without it those of the main section. The database of the session is always among them.",
+    ),
+    Key::new(
+        "exclude_databases",
+        Kind::List,
+        "",
+        Reload,
+        place!(Server: exclude_databases),
+        "Patterns of databases to leave out; without it those of the main section.",
+    ),
 ];

@@ -110,27 +110,24 @@ impl Collector {
             .find(|slot| slot.chosen.metric.tag == tag);
         let mut done = Ok(());
         if let Some(slot) = slot {
-            let mut took = Duration::ZERO;
-            if !slot.is_denied() {
-                let begun = Instant::now();
-                done = session.prepare(std::slice::from_mut(slot), deadline).await;
-                self.unsettled |= done.is_err();
-                if done.is_ok() && !slot.is_denied() {
-                    let answer = session
-                        .run(
-                            &mut [&mut *slot],
-                            Ask::default(),
-                            shared,
-                            &mut |_| {},
-                            sleep_until(deadline),
-                        )
-                        .await;
-                    self.unsettled |= !answer.complete;
-                }
-                took = begun.elapsed();
-                let lost = self.ledger.enter(std::iter::once(&mut *slot), false);
-                done = done.and(lost.map_or(Ok(()), Err));
+            let begun = Instant::now();
+            done = session.prepare(std::slice::from_mut(slot), deadline).await;
+            self.unsettled |= done.is_err();
+            if done.is_ok() {
+                let answer = session
+                    .run(
+                        &mut [&mut *slot],
+                        Ask::default(),
+                        shared,
+                        &mut |_| {},
+                        sleep_until(deadline),
+                    )
+                    .await;
+                self.unsettled |= !answer.complete;
             }
+            let took = begun.elapsed();
+            let lost = self.ledger.enter(std::iter::once(&mut *slot), false);
+            done = done.and(lost.map_or(Ok(()), Err));
             profiling.found.queries.push(ProfiledQuery::of(slot, took));
         }
         self.plan = Some(plan);
@@ -223,7 +220,7 @@ impl Collector {
             deadline: &deadline,
         };
         if let Some(slots) = plan.others.get_mut(name) {
-            let (_, watch) = self
+            let watch = self
                 .walker
                 .profile(name, slots, errand, &mut self.ledger)
                 .await;

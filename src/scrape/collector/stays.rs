@@ -25,7 +25,7 @@ impl Collector {
             catalog: Some(Arc::clone(plan.catalog())),
             ..Early::default()
         };
-        for slot in plan.slots().filter(|slot| !slot.is_denied()) {
+        for slot in plan.slots() {
             if slot.is_due(now, settings.interval) {
                 early.open.extend(slot.families());
             } else {

@@ -114,6 +114,7 @@ impl Handle {
             trouble: Some(trouble),
             denied: Vec::new(),
             left_out: Vec::new(),
+            missing: Vec::new(),
             duration: Duration::ZERO,
             counters: Arc::clone(&self.worker.counters),
         })

@@ -89,6 +89,7 @@ impl Worker {
             health.pooled = *session.mode() == Mode::Pooled;
             health.denied.clone_from(&collected.denied);
             health.left_out.clone_from(&collected.left_out);
+            health.missing.clone_from(&collected.missing);
         });
     }
 }
