@@ -22,6 +22,9 @@ use crate::model::Reason;
 pub(super) trait Job: Send {
     /// What is run.
     fn statement(&self) -> &Prepared;
+    /// The statement, to be prepared anew before it is sent again. `None` where it is sent without
+    /// a name from now on.
+    fn renew(&mut self) -> Option<&mut Prepared>;
     /// Whether it is one of ours, that names every schema.
     fn is_builtin(&self) -> bool {
         true
@@ -51,6 +54,17 @@ pub(super) struct Ahead {
     pub(super) jobs: Vec<Arc<[Encoding]>>,
 }
 
+/// Jobs, by their places in a list, that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    /// Skipped, because one before them failed, or to be sent without a name.
+    pub skipped: Vec<usize>,
+    /// Their prepared statement may be out of date.
+    pub stale: Vec<usize>,
+    /// The session does not know a statement that it held: others may be gone as well.
+    pub forgot: bool,
+}
+
 /// What the server was sent and has to answer, in that order.
 #[derive(Debug)]
 enum Part {
@@ -64,8 +78,9 @@ enum Part {
 }
 
 impl Session {
-    /// Runs all jobs in `groups`, after those that were sent `ahead`. Returns those that were
-    /// skipped because one before them failed.
+    /// Runs all jobs in `groups`, after those that were sent `ahead`. Returns those that are to be
+    /// sent again. One of `renewed` was prepared anew already: when it is stale once more, it is sent
+    /// without a name.
     ///
     /// # Errors
     /// The session broke. Every job has ended then.
@@ -74,7 +89,8 @@ impl Session {
         ahead: Option<Ahead>,
         jobs: &mut [&mut dyn Job],
         groups: &[Group],
-    ) -> Result<Vec<usize>, QueryError> {
+        renewed: &[usize],
+    ) -> Result<Unfinished, QueryError> {
         let mut parts = Vec::new();
         if let Some(Ahead { jobs, .. }) = ahead {
             let job = |(at, encodings)| Part::Job(at, encodings);
@@ -87,16 +103,17 @@ impl Session {
         for group in groups {
             self.send(group, jobs, &mut parts);
         }
-        let mut skipped = Vec::new();
+        let mut left = Unfinished::default();
         let mut at = 0;
-        match self.answers(jobs, &parts, &mut at, &mut skipped).await {
-            Ok(()) => Ok(skipped),
+        let answered = self.answers(jobs, &parts, &mut at, &mut left, renewed);
+        match answered.await {
+            Ok(()) => Ok(left),
             Err(error) => {
                 let open = parts[at..].iter().filter_map(|part| match part {
                     Part::Job(at, _) | Part::Whole(at) => Some(*at),
                     Part::Setting | Part::Sync => None,
                 });
-                for job in skipped.into_iter().chain(open) {
+                for job in left.skipped.into_iter().chain(left.stale).chain(open) {
                     jobs[job].end(Err(error.clone()));
                 }
                 self.end_with(error.clone().into_trouble());
@@ -152,14 +169,18 @@ impl Session {
         jobs: &mut [&mut dyn Job],
         parts: &[Part],
         at: &mut usize,
-        skipped: &mut Vec<usize>,
+        left: &mut Unfinished,
+        renewed: &[usize],
     ) -> Result<(), QueryError> {
         let Self {
+            id,
             pipe,
             places,
             scratch,
             ..
         } = self;
+        // Whether the part that is being answered has brought rows: it is not sent again then.
+        let mut begun = false;
         // What became of the part that is being answered.
         let mut failed: Option<QueryError> = None;
         while let Some(part) = parts.get(*at) {
@@ -171,6 +192,7 @@ impl Session {
                 (b'D', Part::Job(job, encodings)) => {
                     let fields = Fields::read(message.body(), places, encodings);
                     let fields = fields.ok_or_else(malformed)?;
+                    begun = true;
                     if failed.is_none() {
                         failed = jobs[*job].row(fields, scratch).err();
                     }
@@ -185,20 +207,36 @@ impl Session {
                 // The end of a statement; an empty one has its own.
                 (b'C' | b'I', Part::Job(job, _)) => {
                     jobs[*job].end(failed.take().map_or(Ok(()), Err));
+                    begun = false;
                     *at += 1;
                 }
                 (b'E', part) => {
-                    let error = ServerError::read(message.whole).of_query();
+                    let said = ServerError::read(message.whole);
+                    let error = said.of_query();
                     if matches!(error, QueryError::Lost(..)) {
                         return Err(error);
                     }
                     match part {
                         Part::Job(job, _) => {
+                            let stale = said.may_be_stale()
+                                && !std::mem::take(&mut begun)
+                                && jobs[*job].statement().is_held_in(*id);
                             failed = None;
-                            jobs[*job].end(Err(error));
+                            if stale && !renewed.contains(job) {
+                                left.stale.push(*job);
+                                left.forgot |= said.is_unknown_statement();
+                            } else if stale {
+                                // It is no use to prepare it. Without a name it is never stale.
+                                if let Some(statement) = jobs[*job].renew() {
+                                    statement.refuse(*id);
+                                }
+                                left.skipped.push(*job);
+                            } else {
+                                jobs[*job].end(Err(error));
+                            }
                             *at += 1;
                             while let Some(Part::Job(job, _)) = parts.get(*at) {
-                                skipped.push(*job);
+                                left.skipped.push(*job);
                                 *at += 1;
                             }
                         }

@@ -1,6 +1,8 @@
 //! What the exporter counts of its own work.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::model::Reason;
 
@@ -26,6 +28,8 @@ impl Counters {
 pub(super) struct TargetCounters {
     failures: [Count; Reason::ALL.len()],
     pub connections: Count,
+    /// Samples that were left out for the labels of another one, by collector.
+    duplicates: Mutex<BTreeMap<String, u64>>,
 }
 
 impl TargetCounters {
@@ -43,8 +47,27 @@ impl TargetCounters {
             .map_or(0, |(_, number)| number)
     }
 
+    /// Counts samples of a collector that had the labels of another one.
+    pub(super) fn add_duplicates(&self, collector: &str, samples: usize) {
+        let mut all = self
+            .duplicates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *all.entry(collector.to_owned()).or_default() += samples as u64;
+    }
+
+    /// How many there were, by collector.
+    pub(super) fn duplicates(&self) -> BTreeMap<String, u64> {
+        let all = self.duplicates.lock();
+        all.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Begins again at 0.
     pub(super) fn clear(&self) {
+        self.duplicates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.failures.iter().for_each(Count::clear);
         self.connections.clear();
     }

@@ -9,6 +9,7 @@ mod collected;
 mod collector;
 mod commons;
 mod counters;
+mod duplicates;
 mod exposition;
 mod flight;
 mod ledger;

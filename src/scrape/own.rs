@@ -10,7 +10,7 @@ use crate::model::Kind;
 use crate::telemetry::LogCounters;
 
 /// Name, type, help of every own family, in the order they are sent.
-pub(super) const FAMILIES: [(&str, Kind, &str); 18] = [
+pub(super) const FAMILIES: [(&str, Kind, &str); 19] = [
     (
         "pgexporter_state",
         Kind::Gauge,
@@ -100,6 +100,11 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 18] = [
         "pgexporter_postgresql_left_out",
         Kind::Gauge,
         "Number of families of a collector that are left out, because the server has more samples than its limit.",
+    ),
+    (
+        "pgexporter_postgresql_duplicate_samples_total",
+        Kind::Counter,
+        "Number of samples of a collector that were left out, because another one had the same labels.",
     ),
 ];
 
@@ -195,6 +200,11 @@ fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
         "pgexporter_postgresql_left_out" => {
             for (collector, families) in &collected.left_out {
                 lines.add(&[server, ("collector", collector)], *families as u64);
+            }
+        }
+        "pgexporter_postgresql_duplicate_samples_total" => {
+            for (collector, number) in collected.counters.duplicates() {
+                lines.add(&[server, ("collector", &collector)], number);
             }
         }
         _ => {}

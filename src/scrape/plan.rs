@@ -24,6 +24,9 @@ pub(super) struct Plan {
     stale: bool,
     /// The databases are chosen otherwise than before.
     look_again: bool,
+    /// Families that several slots may fill with the same labels; `None` before they were looked
+    /// for.
+    pub(super) shared: Option<Vec<usize>>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -76,6 +79,7 @@ impl Plan {
             everywhere,
             stale: false,
             look_again: false,
+            shared: None,
         }
     }
 
@@ -168,6 +172,7 @@ impl Plan {
     /// not chosen.
     pub(super) fn set_databases(&mut self, names: &[String], choice: &DatabaseChoice) {
         self.look_again = false;
+        self.shared = None;
         self.others.retain(|name, _| names.contains(name));
         for name in names {
             if !chosen(choice, name) {
