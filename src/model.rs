@@ -128,16 +128,19 @@ pub enum Kind {
     Counter,
     /// Cumulative buckets, a sum and a count.
     Histogram,
+    /// None of these.
+    Unknown,
 }
 
 impl Kind {
-    /// The word after `# TYPE name`.
+    /// The word after `# TYPE name` in the text format 0.0.4.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Gauge => "gauge",
             Kind::Counter => "counter",
             Kind::Histogram => "histogram",
+            Kind::Unknown => "untyped",
         }
     }
 }

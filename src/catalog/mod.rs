@@ -10,6 +10,7 @@ mod metric;
 mod own;
 mod parse;
 mod raw;
+mod tags;
 
 /// The name that users leave the settings out by. They stand in no catalogue: each is a family.
 pub const SETTINGS: &str = "pg_settings";

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::files::{CatalogError, join};
+use super::files::{CatalogError, join, not_reserved};
 use super::metric::{Catalog, ColumnKind, Family};
 use super::parse::{Parsed, parse};
 use crate::model::Kind;
@@ -41,20 +41,7 @@ impl OwnMetrics {
         }
         for one in &mut parsed {
             one.metric.timeout = one.metric.timeout.map(|timeout| timeout.min(cap));
-            let reserved = |family: &&Family| {
-                claims(&family.name, family.kind)
-                    .iter()
-                    .any(|name| is_reserved(name))
-            };
-            if let Some(family) = one.families.iter().find(reserved) {
-                return Err(CatalogError::Invalid {
-                    file: one.metric.source.file.clone(),
-                    message: format!(
-                        "tag {}: the family {} is the exporter's own; choose another tag",
-                        one.metric.tag, family.name
-                    ),
-                });
-            }
+            not_reserved(one)?;
         }
         let catalog = join(parsed)?;
         if catalog.families.len() > MOST {
@@ -113,13 +100,12 @@ impl OwnMetrics {
                         second: family.source.to_string(),
                     });
                 }
-            } else if let Some(known) = claims(&family.name, family.kind)
-                .iter()
-                .find_map(|name| taken.get(name))
+            } else if let Some((name, known)) = claims(&family.name, family.kind)
+                .into_iter()
+                .find_map(|name| taken.get(&name).copied().map(|known| (name, known)))
             {
-                return Err(CatalogError::Conflict {
-                    family: family.name.clone(),
-                    what: "the samples' names",
+                return Err(CatalogError::SharedName {
+                    name,
                     first: known.source.to_string(),
                     second: family.source.to_string(),
                 });
@@ -166,7 +152,7 @@ impl OwnMetrics {
 pub fn claims(name: &str, kind: Kind) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     match kind {
-        Kind::Gauge => {}
+        Kind::Gauge | Kind::Unknown => {}
         Kind::Counter => names.extend(name.strip_suffix("_total").map(str::to_owned)),
         Kind::Histogram => {
             names.extend(["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")));
@@ -176,7 +162,7 @@ pub fn claims(name: &str, kind: Kind) -> Vec<String> {
 }
 
 /// Families of the exporter that stand in no catalogue.
-const RESERVED: [&str; 20] = [
+const RESERVED: [&str; 21] = [
     "pgexporter_state",
     "pgexporter_version",
     "pgexporter_logging_info",
@@ -197,6 +183,7 @@ const RESERVED: [&str; 20] = [
     "pgexporter_postgresql_left_out",
     "pgexporter_postgresql_query_failures_total",
     "pgexporter_postgresql_database_missing",
+    "pgexporter_postgresql_duplicate_samples_total",
 ];
 
 /// Whether a family of this name is the exporter's own, and so no catalogue's to bring.

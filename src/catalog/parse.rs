@@ -225,6 +225,11 @@ impl Families<'_> {
                 RawKind::Gauge => Kind::Gauge,
                 RawKind::Counter => Kind::Counter,
                 RawKind::Histogram => Kind::Histogram,
+                RawKind::GaugeHistogram => {
+                    any = true;
+                    self.snapshot(&name, column, &mut columns, place)?;
+                    continue;
+                }
             };
             any = true;
             let at = self.family(&name, kind, column, place)?;
@@ -255,6 +260,47 @@ impl Families<'_> {
                 .invalid("columns: at least one of type gauge, counter or histogram is needed"));
         }
         Ok(columns)
+    }
+
+    /// A histogram of what is at present, which falls. Text format 0.0.4 has no type for it, and
+    /// OpenMetrics' `gaugehistogram` would call its samples `_gsum` and `_gcount`. So it is three
+    /// families of gauges, whose samples have the names of a histogram's.
+    fn snapshot(
+        &mut self,
+        name: &str,
+        raw: &RawColumn,
+        columns: &mut Vec<Column>,
+        place: &Place<'_>,
+    ) -> Result<(), CatalogError> {
+        let mut at = [0; 3];
+        for (at, (suffix, what)) in at.iter_mut().zip([
+            ("_bucket", "Number of those that are not above the bound."),
+            ("_sum", "Sum of all."),
+            ("_count", "Number of all."),
+        ]) {
+            let about = raw.description.as_deref().unwrap_or_default().trim();
+            let column = RawColumn {
+                name: None,
+                kind: RawKind::Gauge,
+                description: Some(format!("{about} {what}").trim().to_owned()),
+                unit: raw.unit.clone(),
+            };
+            let family = format!("pgexporter_{}{suffix}", self.tag);
+            *at = self.named(family, Kind::Gauge, &column, place)?;
+        }
+        let [buckets, sum, count] = at;
+        for (suffix, kind) in [
+            ("", ColumnKind::HistogramBounds(buckets)),
+            ("_bucket", ColumnKind::HistogramBuckets),
+            ("_sum", ColumnKind::Value(sum)),
+            ("_count", ColumnKind::Value(count)),
+        ] {
+            columns.push(Column {
+                name: format!("{name}{suffix}"),
+                kind,
+            });
+        }
+        Ok(())
     }
 
     fn label(&self, name: &str, before: &[Column], place: &Place<'_>) -> Result<(), CatalogError> {
@@ -288,6 +334,17 @@ impl Families<'_> {
         } else {
             format!("pgexporter_{}_{column}", self.tag)
         };
+        self.named(name, kind, raw, place)
+    }
+
+    /// The index of a family of that name.
+    fn named(
+        &mut self,
+        name: String,
+        kind: Kind,
+        raw: &RawColumn,
+        place: &Place<'_>,
+    ) -> Result<usize, CatalogError> {
         let unit = raw.unit.as_ref().or(self.unit.as_ref());
         let help = match (&raw.description, unit) {
             (Some(help), Some(unit)) => format!("{} ({unit})", help.trim()),
@@ -422,7 +479,7 @@ metrics:
             ),
             (
                 metric("    queries: [{query: x, columns: [{name: a, type: summary}]}]\n"),
-                "unknown variant, expected one of `label`, `gauge`, `counter`, `histogram`",
+                "unknown variant, expected one of `label`, `gauge`, `counter`, `histogram`, `gaugehistogram`",
             ),
             (
                 metric(

@@ -68,6 +68,8 @@ pub(super) enum RawKind {
     Gauge,
     Counter,
     Histogram,
+    /// A histogram of what is at present. Not of the C program.
+    GaugeHistogram,
 }
 
 /// Read so that a wrong word is refused. Samples of a family always stand together, so it changes

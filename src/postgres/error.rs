@@ -107,6 +107,19 @@ impl ServerError {
         error
     }
 
+    /// Whether a prepared statement may fail with this because it is out of date, so that it is
+    /// worth preparing anew: its result has changed (`0A000`, "cached plan must not change result
+    /// type"), the session does not know it any more (`26000`, after `DEALLOCATE` or a pooler's
+    /// reset), or what it names was replaced while it ran (`XX000`, "cache lookup failed").
+    pub(super) fn may_be_stale(&self) -> bool {
+        !self.fatal && (self.is_unknown_statement() || matches!(&*self.state, "0A000" | "XX000"))
+    }
+
+    /// Whether the session does not know a prepared statement.
+    pub(super) fn is_unknown_statement(&self) -> bool {
+        self.state == "26000"
+    }
+
     /// The error of the query that was run.
     pub(super) fn of_query(&self) -> QueryError {
         let message = said(&self.message, self.hint.as_deref());

@@ -23,6 +23,9 @@ use crate::model::Reason;
 pub(super) trait Job: Send {
     /// What is run.
     fn statement(&self) -> &Prepared;
+    /// The statement, to be prepared anew before it is sent again. `None` where it is sent without
+    /// a name from now on.
+    fn renew(&mut self) -> Option<&mut Prepared>;
     /// Whether it is one of ours, that names every schema.
     fn is_builtin(&self) -> bool {
         true
@@ -79,6 +82,17 @@ pub(super) struct Ahead {
     pub(super) jobs: Vec<Arc<[Encoding]>>,
 }
 
+/// Jobs, by their places in a list, that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    /// Skipped, because one before them failed, or to be sent without a name.
+    pub skipped: Vec<usize>,
+    /// Their prepared statement may be out of date.
+    pub stale: Vec<usize>,
+    /// The session does not know a statement that it held: others may be gone as well.
+    pub forgot: bool,
+}
+
 /// What the server was sent and has to answer, in that order.
 #[derive(Debug)]
 enum Part {
@@ -93,8 +107,9 @@ enum Part {
 
 impl Session {
     /// Runs all jobs in `groups`, after those that were sent `ahead`. Returns those that are to be
-    /// run again: they were skipped because one before them failed, or have a second try, as
-    /// `states` then tells.
+    /// run again: they were skipped because one before them failed, have a second try, as `states`
+    /// then tells, or are stale. One of `renewed` was prepared anew already: when it is stale once
+    /// more, it is sent without a name.
     ///
     /// # Errors
     /// The session broke. Every job has ended then.
@@ -104,7 +119,8 @@ impl Session {
         jobs: &mut [&mut dyn Job],
         states: &mut [JobState],
         groups: &[Group],
-    ) -> Result<Vec<usize>, QueryError> {
+        renewed: &[usize],
+    ) -> Result<Unfinished, QueryError> {
         let mut parts = Vec::new();
         if let Some(Ahead { jobs, .. }) = ahead {
             let charset = self.charset_of(false);
@@ -118,17 +134,17 @@ impl Session {
         for group in groups {
             self.send(group, jobs, &mut parts);
         }
-        let mut skipped = Vec::new();
+        let mut left = Unfinished::default();
         let mut at = 0;
-        let answered = self.answers(jobs, states, &parts, &mut at, &mut skipped);
+        let answered = self.answers(jobs, states, &parts, &mut at, &mut left, renewed);
         match answered.await {
-            Ok(()) => Ok(skipped),
+            Ok(()) => Ok(left),
             Err(error) => {
                 let open = parts[at..].iter().filter_map(|part| match part {
                     Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
                     Part::Setting(_) | Part::Sync => None,
                 });
-                for job in skipped.into_iter().chain(open) {
+                for job in left.skipped.into_iter().chain(left.stale).chain(open) {
                     jobs[job].end(Err(error.clone()));
                 }
                 self.end_with(error.clone().into_trouble());
@@ -198,15 +214,19 @@ impl Session {
         states: &mut [JobState],
         parts: &[Part],
         at: &mut usize,
-        skipped: &mut Vec<usize>,
+        left: &mut Unfinished,
+        renewed: &[usize],
     ) -> Result<(), QueryError> {
         let Self {
+            id,
             pipe,
             places,
             scratch,
             charset: database,
             ..
         } = self;
+        // Whether the part that is being answered has brought rows: a stale statement has not.
+        let mut begun = false;
         // What became of the part that is being answered, and whether it is run again.
         let mut failed: Option<QueryError> = None;
         let mut again = false;
@@ -219,6 +239,7 @@ impl Session {
                 (b'D', Part::Job(job, encodings, charset)) => {
                     let fields = Fields::read(message.body(), places, encodings);
                     let fields = fields.ok_or_else(malformed)?.in_charset(*charset);
+                    begun = true;
                     if failed.is_none() {
                         failed = jobs[*job].row(fields, scratch).err();
                     }
@@ -233,6 +254,7 @@ impl Session {
                 // The end of a statement; an empty one has its own.
                 (b'C' | b'I', Part::Job(job, ..)) => {
                     jobs[*job].end(failed.take().map_or(Ok(()), Err));
+                    begun = false;
                     *at += 1;
                 }
                 (b'E', part) => {
@@ -243,16 +265,29 @@ impl Session {
                     }
                     match part {
                         Part::Job(job, ..) => {
+                            let begun = std::mem::take(&mut begun);
+                            let stale = said.may_be_stale()
+                                && !begun
+                                && jobs[*job].statement().is_held_in(*id);
                             failed = None;
-                            if states[*job].try_again(&said, *database) {
+                            if stale && !renewed.contains(job) {
+                                left.stale.push(*job);
+                                left.forgot |= said.is_unknown_statement();
+                            } else if stale {
+                                // It is no use to prepare it. Without a name it is never stale.
+                                if let Some(statement) = jobs[*job].renew() {
+                                    statement.refuse(*id);
+                                }
+                                left.skipped.push(*job);
+                            } else if states[*job].try_again(&said, *database) {
                                 jobs[*job].restart(states[*job].raw);
-                                skipped.push(*job);
+                                left.skipped.push(*job);
                             } else {
                                 jobs[*job].end(Err(error));
                             }
                             *at += 1;
                             while let Some(Part::Job(job, ..)) = parts.get(*at) {
-                                skipped.push(*job);
+                                left.skipped.push(*job);
                                 *at += 1;
                             }
                         }
@@ -269,7 +304,7 @@ impl Session {
                     let failed = failed.take();
                     if std::mem::take(&mut again) {
                         jobs[*job].restart(states[*job].raw);
-                        skipped.push(*job);
+                        left.skipped.push(*job);
                     } else {
                         jobs[*job].end(failed.map_or(Ok(()), Err));
                     }

@@ -116,6 +116,33 @@ fn database_entry(fields: Fields<'_>) -> DatabaseEntry {
 }
 
 impl Session {
+    /// Prepares the questions where the session does not hold them.
+    ///
+    /// # Errors
+    /// The session broke, did not answer in time, or the server refused one.
+    pub(super) async fn prepare_questions(&mut self, deadline: Instant) -> Result<(), Trouble> {
+        if !self.questions.probe.is_new_to(self.id) {
+            return Ok(());
+        }
+        let mut questions = Questions::default();
+        let Questions {
+            probe,
+            extensions,
+            databases,
+            settings,
+        } = &mut questions;
+        let mut all = [probe, extensions, databases, settings];
+        let results = timeout_at(deadline, self.prepare_all(&mut all, None))
+            .await
+            .map_err(|_| no_answer())?
+            .map_err(QueryError::into_trouble)?;
+        for result in results {
+            result.map_err(QueryError::into_trouble)?;
+        }
+        self.questions = Arc::new(questions);
+        Ok(())
+    }
+
     /// Asks the server for its version, role, extensions, and for the other databases if wanted.
     ///
     /// # Errors
@@ -125,23 +152,8 @@ impl Session {
         databases: bool,
         deadline: Instant,
     ) -> Result<&Facts, Trouble> {
-        if self.mode == Mode::Kept && self.questions.probe.is_new_to(self.id) {
-            let mut questions = Questions::default();
-            let Questions {
-                probe,
-                extensions,
-                databases,
-                settings,
-            } = &mut questions;
-            let mut all = [probe, extensions, databases, settings];
-            let results = timeout_at(deadline, self.prepare_all(&mut all, None))
-                .await
-                .map_err(|_| no_answer())?
-                .map_err(QueryError::into_trouble)?;
-            for result in results {
-                result.map_err(QueryError::into_trouble)?;
-            }
-            self.questions = Arc::new(questions);
+        if self.mode == Mode::Kept {
+            self.prepare_questions(deadline).await?;
         }
         let ask = Ask {
             facts: Some(databases),

@@ -12,9 +12,9 @@ use super::samples::{Buffer, QuerySamples, Room};
 use super::schedule::{QuerySchedule, RunResult};
 use super::statement::Prepared;
 use super::value::{self, Encoding};
-use crate::catalog::{Catalog, Chosen, ColumnKind};
+use crate::catalog::{Catalog, Chosen, ColumnKind, Family};
 use crate::exposition::{SampleWriter, render_label};
-use crate::model::Reason;
+use crate::model::{Kind, Reason};
 
 /// How the last run of a slot ended.
 #[derive(Debug, Default)]
@@ -44,6 +44,10 @@ pub struct Slot {
     pub(super) failing: bool,
     /// Its text holds what the server cannot turn into UTF-8: it comes as the database holds it.
     pub(super) raw: bool,
+    /// How many samples of its last run had the labels of another one of it.
+    duplicates: usize,
+    /// It shows samples that were not compared with those of other slots yet.
+    uncompared: bool,
     buffer: Buffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
@@ -96,6 +100,8 @@ impl Slot {
             slow: false,
             failing: false,
             raw: false,
+            duplicates: 0,
+            uncompared: false,
             buffer: Buffer::default(),
             fresh: false,
             schedule: QuerySchedule::default(),
@@ -130,6 +136,30 @@ impl Slot {
     #[must_use]
     pub fn samples(&self) -> Option<&Arc<QuerySamples>> {
         self.buffer.shown()
+    }
+
+    /// How many samples of its last run were left out, because a row before had their labels.
+    #[must_use]
+    pub fn duplicates(&self) -> usize {
+        self.duplicates
+    }
+
+    /// Whether the query has a label `database` of its own, which may be the same in several
+    /// databases.
+    #[must_use]
+    pub fn names_databases(&self) -> bool {
+        self.database.is_empty()
+    }
+
+    /// Whether it shows samples that were not compared yet with those of other slots; once.
+    pub fn take_uncompared(&mut self) -> bool {
+        std::mem::take(&mut self.uncompared)
+    }
+
+    /// Leaves out what a row has in a column. Returns how many samples that were.
+    pub fn drop_row(&mut self, column: usize, row: usize) -> usize {
+        let shown = self.buffer.shown_mut();
+        shown.map_or(0, |samples| samples.drop_row(column, row))
     }
 
     /// A run that failed: it shows nothing, and waits for its next turn.
@@ -284,6 +314,10 @@ impl Job for Run<'_> {
         &self.slot.prepared
     }
 
+    fn renew(&mut self) -> Option<&mut Prepared> {
+        Some(&mut self.slot.prepared)
+    }
+
     fn is_builtin(&self) -> bool {
         self.slot.chosen.metric.builtin
     }
@@ -308,8 +342,8 @@ impl Job for Run<'_> {
                     out.put(raw.map(|raw| value::number(fields.encoding(at), raw)));
                 }
                 ColumnKind::HistogramBounds(index) => {
-                    let name = &self.shared.catalog.families[index].name;
-                    out.put_lines(|lines, labels| histogram(lines, name, labels, fields, at));
+                    let family = &self.shared.catalog.families[index];
+                    out.put_lines(|lines, labels| histogram(lines, family, labels, fields, at));
                 }
                 _ => {}
             }
@@ -329,12 +363,15 @@ impl Job for Run<'_> {
 
     /// A run that fails shows nothing: old rows would pass for new.
     fn end(&mut self, result: Result<(), QueryError>) {
-        let Some(samples) = self.samples.take() else {
+        let Some(mut samples) = self.samples.take() else {
             return;
         };
         let slot = &mut *self.slot;
+        slot.duplicates = 0;
         match result {
             Ok(()) => {
+                slot.duplicates = samples.drop_duplicates();
+                slot.uncompared = true;
                 self.shared.room.take(samples.samples());
                 slot.buffer.show(samples);
                 slot.schedule.record(Instant::now(), RunResult::Success);
@@ -389,8 +426,17 @@ fn render_labels(
 
 /// Writes one histogram from four columns: bounds, cumulative counts, sum, count. Whatever they
 /// hold, what is written is a valid one: bounds rise, counts rise with them, and `+Inf` equals the
-/// count (Prometheus, "Histograms and summaries").
-fn histogram(out: &mut Vec<u8>, name: &str, labels: &[u8], fields: Fields<'_>, at: usize) -> usize {
+/// count (Prometheus, "Histograms and summaries"). Of a snapshot, whose family of buckets is a
+/// gauge, the buckets alone: its sum and its count are families of their own.
+fn histogram(
+    out: &mut Vec<u8>,
+    family: &Family,
+    labels: &[u8],
+    fields: Fields<'_>,
+    at: usize,
+) -> usize {
+    let snapshot = family.kind == Kind::Gauge;
+    let name = &family.name;
     let bare = labels
         .strip_prefix(b"{")
         .and_then(|labels| labels.strip_suffix(b"} "));
@@ -424,7 +470,11 @@ fn histogram(out: &mut Vec<u8>, name: &str, labels: &[u8], fields: Fields<'_>, a
         .max(highest);
     let sum = single(at + 2).unwrap_or(0.0);
 
-    let bucket = format!("{name}_bucket");
+    let bucket = if snapshot {
+        name.clone()
+    } else {
+        format!("{name}_bucket")
+    };
     let mut bound = Vec::new();
     for (le, value) in buckets.iter().copied().chain([(f64::INFINITY, count)]) {
         bound.clear();
@@ -433,6 +483,9 @@ fn histogram(out: &mut Vec<u8>, name: &str, labels: &[u8], fields: Fields<'_>, a
         sample.rendered(bare.unwrap_or_default());
         sample.label("le", &bound);
         sample.float(value);
+    }
+    if snapshot {
+        return buckets.len() + 1;
     }
     for (suffix, value) in [("_sum", sum), ("_count", count)] {
         SampleWriter::resume(out, &format!("{name}{suffix}"), labels).float(value);

@@ -1,5 +1,7 @@
 //! A question of our own: what comes back goes to a closure.
 
+use std::sync::Arc;
+
 use super::error::QueryError;
 use super::exchange::Job;
 use super::row::Fields;
@@ -16,18 +18,29 @@ pub(super) enum Word<'a> {
 /// A question.
 pub(super) struct Question<'a> {
     statement: &'a Prepared,
+    /// The same without a name, once the session does not know the other any more.
+    unnamed: Option<Prepared>,
     hear: &'a mut (dyn FnMut(Word<'_>) + Send),
 }
 
 impl<'a> Question<'a> {
     pub(super) fn new(statement: &'a Prepared, hear: &'a mut (dyn FnMut(Word<'_>) + Send)) -> Self {
-        Self { statement, hear }
+        Self {
+            statement,
+            unnamed: None,
+            hear,
+        }
     }
 }
 
 impl Job for Question<'_> {
     fn statement(&self) -> &Prepared {
-        self.statement
+        self.unnamed.as_ref().unwrap_or(self.statement)
+    }
+
+    fn renew(&mut self) -> Option<&mut Prepared> {
+        self.unnamed = Some(Prepared::new(Arc::clone(&self.statement.sql)));
+        None
     }
 
     fn row(&mut self, fields: Fields<'_>, _: &mut Vec<u8>) -> Result<(), QueryError> {

@@ -73,6 +73,7 @@ impl Session {
         if self.mode != Mode::Kept {
             return Ok(());
         }
+        self.prepare_questions(deadline).await?;
         let around = self.settings.around_users_prepare();
         for own in [true, false] {
             let id = self.id;
@@ -110,6 +111,7 @@ impl Session {
             && self.trouble().is_none()
             && self.pipe.owed() == 0
             && !self.raw_facts
+            && !self.questions.probe.is_new_to(self.id)
             && !slots.iter().any(|slot| is_missing(slot, self.id));
         if !ready {
             return;
@@ -279,11 +281,82 @@ impl Session {
     ) -> Result<(), QueryError> {
         let sent = ahead.as_ref().map_or(0, |ahead| ahead.jobs.len());
         let mut left: Vec<usize> = (sent..jobs.len()).collect();
+        let mut renewed = Vec::new();
         while ahead.is_some() || !left.is_empty() {
             let groups = self.groups(&left, states, company);
-            left = self.exchange(ahead.take(), jobs, states, &groups).await?;
+            let unfinished = self
+                .exchange(ahead.take(), jobs, states, &groups, &renewed)
+                .await?;
+            left = unfinished.skipped;
+            let mut stale = unfinished.stale;
+            if stale.is_empty() {
+                continue;
+            }
+            if unfinished.forgot {
+                // One after the other would be found to be unknown.
+                let id = self.id;
+                let held =
+                    |at: &usize| !renewed.contains(at) && jobs[*at].statement().is_held_in(id);
+                stale.extend(left.extract_if(.., |at| held(at)));
+            }
+            match self.prepare_anew(&stale, jobs).await {
+                Ok(ready) => left.extend(ready),
+                Err(error) => {
+                    for at in left.into_iter().chain(stale) {
+                        jobs[at].end(Err(error.clone()));
+                    }
+                    return Err(error);
+                }
+            }
+            left.sort_unstable();
+            renewed.extend(stale);
         }
         Ok(())
+    }
+
+    /// Prepares the statements of these jobs anew, with their columns as they are now. Returns
+    /// those that are to be sent again; one that cannot be prepared has ended.
+    ///
+    /// # Errors
+    /// The session broke.
+    async fn prepare_anew(
+        &mut self,
+        stale: &[usize],
+        jobs: &mut [&mut dyn Job],
+    ) -> Result<Vec<usize>, QueryError> {
+        let mut ready = Vec::new();
+        for own in [true, false] {
+            let (mut places, mut statements) = (Vec::new(), Vec::new());
+            for (at, job) in jobs.iter_mut().enumerate() {
+                if !stale.contains(&at) || job.is_builtin() != own {
+                    continue;
+                }
+                match job.renew() {
+                    Some(statement) => {
+                        places.push(at);
+                        statements.push(statement);
+                    }
+                    None => {
+                        // A question of the session: all are prepared before the next collection.
+                        self.questions = Arc::default();
+                        ready.push(at);
+                    }
+                }
+            }
+            if statements.is_empty() {
+                continue;
+            }
+            let around = self.settings.around_users_prepare();
+            let path = (!own).then_some(&around);
+            let results = self.prepare_all(&mut statements, path).await?;
+            for (at, result) in places.into_iter().zip(results) {
+                match result {
+                    Ok(()) => ready.push(at),
+                    Err(error) => jobs[at].end(Err(error)),
+                }
+            }
+        }
+        Ok(ready)
     }
 
     /// With whom a slot goes.

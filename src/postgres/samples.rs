@@ -3,6 +3,8 @@
 //! the processor until they are written. What is shown is shared with those who still send it;
 //! buffers that come back are used again.
 
+mod duplicates;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +12,7 @@ use super::value::Number;
 use crate::exposition::SampleWriter;
 
 /// Samples of one query in one database.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct QuerySamples {
     columns: Vec<Column>,
     /// The labels of all rows, as they stand between name and value.
@@ -25,14 +27,18 @@ pub struct QuerySamples {
 }
 
 /// A family that a query fills.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Column {
     /// Its index in the catalogue.
     family: usize,
     /// It has a sample.
     filled: bool,
+    /// It has a value that no counter of OpenMetrics may have: a negative one, or none.
+    irregular: bool,
     /// Lines that are text already: histograms.
     lines: Vec<u8>,
+    /// Where the lines of each row end, and how many lines there are up to there.
+    line_ends: Vec<(usize, usize)>,
 }
 
 /// What a row has for a column.
@@ -65,6 +71,13 @@ impl QuerySamples {
         self.columns
             .iter()
             .map(|column| (column.family, column.filled))
+    }
+
+    /// Whether a column has a value that a counter of OpenMetrics may not have: it is negative, or
+    /// not a number (OpenMetrics 1.0, "Counter").
+    #[must_use]
+    pub fn is_irregular(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|one| one.irregular)
     }
 
     /// How many families have samples.
@@ -150,6 +163,12 @@ impl QuerySamples {
         };
         if number.is_some() {
             self.columns[column].filled = true;
+            self.columns[column].irregular |= match number {
+                Some(Number::Integer(value)) => value < 0,
+                Some(Number::Float(value)) => value.is_nan() || value < 0.0,
+                Some(Number::Digits(text)) => text.first() == Some(&b'-'),
+                None => false,
+            };
             self.samples += 1;
         }
         self.cells.push(cell);
@@ -161,7 +180,12 @@ impl QuerySamples {
         let column = self.cells.len() % self.columns.len();
         let begin = self.rows.iter().rev().nth(1).copied().unwrap_or(0);
         let column = &mut self.columns[column];
-        self.samples += write(&mut column.lines, &self.labels[begin..]);
+        let written = write(&mut column.lines, &self.labels[begin..]);
+        let before = column.line_ends.last().map_or(0, |(_, count)| *count);
+        column
+            .line_ends
+            .push((column.lines.len(), before + written));
+        self.samples += written;
         column.filled = true;
         self.cells.push(Cell::Nothing);
     }
@@ -169,7 +193,9 @@ impl QuerySamples {
     pub(super) fn clear(&mut self) {
         for column in &mut self.columns {
             column.filled = false;
+            column.irregular = false;
             column.lines.clear();
+            column.line_ends.clear();
         }
         self.labels.clear();
         self.rows.clear();
@@ -182,6 +208,7 @@ impl QuerySamples {
     fn fitted(mut self) -> Self {
         for column in &mut self.columns {
             fit(&mut column.lines);
+            fit(&mut column.line_ends);
         }
         fit(&mut self.labels);
         fit(&mut self.rows);
@@ -240,6 +267,11 @@ impl Buffer {
     /// Shows nothing, and gives the buffers back.
     pub(super) fn drop_all(&mut self) {
         *self = Self::default();
+    }
+
+    /// What is shown, to be changed: whoever still sends it keeps it as it was.
+    pub(super) fn shown_mut(&mut self) -> Option<&mut QuerySamples> {
+        self.shown.as_mut().map(Arc::make_mut)
     }
 
     /// What is shown.

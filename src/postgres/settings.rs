@@ -10,6 +10,7 @@ use crate::exposition::SampleWriter;
 pub struct SettingsSamples {
     text: String,
     parts: Vec<Part>,
+    duplicates: usize,
 }
 
 /// Where a setting stands in the text: its line, which begins with its family, then its help.
@@ -50,17 +51,31 @@ ORDER BY s.name COLLATE pg_catalog.\"C\"";
 impl SettingsSamples {
     /// In order of the names, each once.
     pub(super) fn sorted(self) -> Self {
-        let Self { text, mut parts } = self;
+        let Self {
+            text, mut parts, ..
+        } = self;
+        let found = parts.len();
         let family = |part: &Part| {
             text.get(part.from as usize..)?
                 .get(..usize::from(part.family))
         };
         parts.sort_by(|a, b| family(a).cmp(&family(b)));
         parts.dedup_by(|next, kept| family(next) == family(kept));
-        let mut samples = Self { text, parts };
+        let duplicates = found - parts.len();
+        let mut samples = Self {
+            text,
+            parts,
+            duplicates,
+        };
         samples.text.shrink_to_fit();
         samples.parts.shrink_to_fit();
         samples
+    }
+
+    /// How many were left out, because another one has the same name as a family.
+    #[must_use]
+    pub fn duplicates(&self) -> usize {
+        self.duplicates
     }
 
     /// How many there are.

@@ -250,6 +250,9 @@ impl Collector {
             found.facts(answer.facts, &self.target);
             if ask.settings {
                 let samples = answer.settings.and_then(Result::ok).map(Arc::new);
+                if let Some(samples) = &samples {
+                    self.ledger.note_same_settings(samples.duplicates());
+                }
                 self.settings = basis(session).zip(samples);
             }
             let Some(facts) = found.facts.as_ref().filter(|_| answer.complete) else {
@@ -322,6 +325,9 @@ impl Collector {
         let mut collected = self.nothing(unasked());
         if found.trouble.is_none() {
             collected.left_out = self.leave_out(plan);
+            if let Some(overlaps) = plan.drop_duplicates() {
+                self.ledger.note_overlaps(overlaps);
+            }
             collected.queries = plan
                 .slots()
                 .filter_map(|slot| slot.samples().cloned())

@@ -32,6 +32,8 @@ pub(super) struct TargetCounters {
     pub connections: Count,
     /// By collector and reason; those that ever failed.
     queries: Mutex<BTreeMap<(String, QueryFailure), u64>>,
+    /// Samples that were left out for the labels of another one, by collector.
+    duplicates: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Why a query gave no samples. A closed set: it becomes a label value.
@@ -95,8 +97,27 @@ impl TargetCounters {
             .map_or(0, |(_, number)| number)
     }
 
+    /// Counts samples of a collector that had the labels of another one.
+    pub(super) fn add_duplicates(&self, collector: &str, samples: usize) {
+        let mut all = self
+            .duplicates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *all.entry(collector.to_owned()).or_default() += samples as u64;
+    }
+
+    /// How many there were, by collector.
+    pub(super) fn duplicates(&self) -> BTreeMap<String, u64> {
+        let all = self.duplicates.lock();
+        all.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Begins again at 0.
     pub(super) fn clear(&self) {
+        self.duplicates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.failures.iter().for_each(Count::clear);
         self.connections.clear();
         self.lock_queries().clear();

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::counters::{Counters, QueryFailure, TargetCounters};
+use super::duplicates::Overlap;
 use super::plan::Plan;
+use crate::catalog::SETTINGS;
 use crate::postgres::{Outcome, QueryError, Slot};
 use crate::targets::{DatabaseProblem, Target, Trouble};
 
@@ -16,6 +18,10 @@ pub(super) struct Ledger {
     target: Arc<Target>,
     counters: Arc<Counters>,
     target_counters: Arc<TargetCounters>,
+    /// Databases and tags whose duplicate samples are in the log already.
+    told_duplicates: BTreeSet<(String, String)>,
+    /// Pairs of queries with samples of the same labels, which are in the log already.
+    told_overlaps: BTreeSet<(String, String)>,
     /// Databases and tags whose failure is in the log already.
     told: BTreeSet<(String, String)>,
     /// Collectors that the role has no right to, sorted.
@@ -34,6 +40,8 @@ impl Ledger {
             target: Arc::clone(target),
             counters: Arc::clone(counters),
             target_counters: Arc::clone(target_counters),
+            told_duplicates: BTreeSet::new(),
+            told_overlaps: BTreeSet::new(),
             told: BTreeSet::new(),
             denied: Vec::new(),
             left_out: Vec::new(),
@@ -62,6 +70,11 @@ impl Ledger {
                 if !quiet && !(metric.optional && failure == QueryFailure::Error) {
                     self.target_counters.fail_query(&metric.collector, failure);
                 }
+            }
+            if matches!(slot.outcome, Outcome::Done)
+                && (slot.duplicates() > 0 || !self.told_duplicates.is_empty())
+            {
+                self.note_duplicates(slot);
             }
             match &slot.outcome {
                 Outcome::Failed(QueryError::Lost(message, reason)) => {
@@ -127,6 +140,86 @@ impl Ledger {
     fn tell(&mut self, database: &str, tag: &str, message: &str) {
         if self.told.insert((database.to_owned(), tag.to_owned())) {
             warn!(server = %self.target.name, database, tag, "no samples: {message}");
+        }
+    }
+
+    /// Counts the samples of a query that had the labels of another row, and tells of them once.
+    fn note_duplicates(&mut self, slot: &Slot) {
+        let (metric, database, samples) = (&slot.chosen.metric, slot.database(), slot.duplicates());
+        let key = (database.to_owned(), metric.tag.clone());
+        let server = &self.target.name;
+        if samples == 0 {
+            if self.told_duplicates.remove(&key) {
+                info!(
+                    server,
+                    database,
+                    tag = metric.tag,
+                    "no more duplicate samples"
+                );
+            }
+            return;
+        }
+        self.target_counters
+            .add_duplicates(&metric.collector, samples);
+        if self.told_duplicates.insert(key) {
+            warn!(
+                server,
+                database,
+                tag = metric.tag,
+                "{samples} samples left out: several rows of the query have the same labels, and \
+                 the first is kept ({}); group the rows, or add a label that tells them apart",
+                metric.source
+            );
+        }
+    }
+
+    /// Counts the samples of queries that another query of the server brings as well, and tells of
+    /// each pair once.
+    pub(super) fn note_overlaps(&mut self, overlaps: Vec<Overlap>) {
+        let server = &self.target.name;
+        let mut present = BTreeSet::new();
+        for Overlap {
+            collector,
+            kept,
+            dropped,
+            samples,
+        } in overlaps
+        {
+            self.target_counters.add_duplicates(&collector, samples);
+            let pair = (kept, dropped);
+            if !self.told_overlaps.contains(&pair) {
+                let (kept, dropped) = &pair;
+                warn!(
+                    server,
+                    "{samples} samples of {dropped} left out: {kept} brings samples of the same \
+                     family with the same labels; rename a tag or column, or add a label"
+                );
+            }
+            present.insert(pair);
+        }
+        for (kept, dropped) in self.told_overlaps.difference(&present) {
+            info!(
+                server,
+                "{dropped} has no more samples that {kept} brings too"
+            );
+        }
+        self.told_overlaps = present;
+    }
+
+    /// Counts settings whose names are the same as a metric's name, and tells of them once.
+    pub(super) fn note_same_settings(&mut self, settings: usize) {
+        let key = (String::new(), SETTINGS.to_owned());
+        if settings == 0 {
+            self.told_duplicates.remove(&key);
+            return;
+        }
+        self.target_counters.add_duplicates(SETTINGS, settings);
+        if self.told_duplicates.insert(key) {
+            warn!(
+                server = %self.target.name,
+                "{settings} settings left out: their names differ from that of another one only in \
+                 characters that a metric's name cannot have"
+            );
         }
     }
 

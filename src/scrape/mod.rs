@@ -10,6 +10,7 @@ mod collector;
 mod commons;
 mod counters;
 mod databases;
+mod duplicates;
 mod exposition;
 mod flight;
 mod ledger;

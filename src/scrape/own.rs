@@ -10,7 +10,7 @@ use crate::model::Kind;
 use crate::telemetry::LogCounters;
 
 /// Name, type, help of every own family, in the order they are sent.
-pub(super) const FAMILIES: [(&str, Kind, &str); 20] = [
+pub(super) const FAMILIES: [(&str, Kind, &str); 21] = [
     (
         "pgexporter_state",
         Kind::Gauge,
@@ -110,6 +110,11 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 20] = [
         "pgexporter_postgresql_database_missing",
         Kind::Gauge,
         "A database whose metrics are missing, with the reason; always 1.",
+    ),
+    (
+        "pgexporter_postgresql_duplicate_samples_total",
+        Kind::Counter,
+        "Number of samples of a collector that were left out, because another one had the same labels.",
     ),
 ];
 
@@ -217,6 +222,11 @@ fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
             for one in &collected.missing {
                 let reason = ("reason", one.problem.as_str());
                 lines.add(&[server, ("database", &one.name), reason], 1);
+            }
+        }
+        "pgexporter_postgresql_duplicate_samples_total" => {
+            for (collector, number) in collected.counters.duplicates() {
+                lines.add(&[server, ("collector", &collector)], number);
             }
         }
         _ => {}

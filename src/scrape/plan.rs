@@ -26,6 +26,9 @@ pub(super) struct Plan {
     stale: bool,
     /// The databases are chosen otherwise than before.
     look_again: bool,
+    /// Families that several slots may fill with the same labels; `None` before they were looked
+    /// for.
+    pub(super) shared: Option<Vec<usize>>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -79,6 +82,7 @@ impl Plan {
             everywhere,
             stale: false,
             look_again: false,
+            shared: None,
         }
     }
 
@@ -197,6 +201,7 @@ impl Plan {
     /// or not chosen.
     pub(super) fn set_databases(&mut self, entries: &[DatabaseEntry], choice: &DatabaseChoice) {
         self.look_again = false;
+        self.shared = None;
         self.closed.clear();
         let mut before = std::mem::take(&mut self.others);
         for entry in entries.iter().filter(|one| chosen(choice, &one.name)) {

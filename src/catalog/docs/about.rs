@@ -142,6 +142,10 @@ pub(super) const OWN_LABELS: &[(&str, &str)] = &[
         "pgexporter_postgresql_database_missing",
         "`server`, `database`, `reason`",
     ),
+    (
+        "pgexporter_postgresql_duplicate_samples_total",
+        "`server`, `collector`",
+    ),
 ];
 
 /// Head of the index page.
