@@ -9,7 +9,13 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by floor, from the ground up.
 const FLOORS: [&[&str]; 8] = [
-    &["exposition", "model", "telemetry", "shutdown"],
+    &[
+        "exposition",
+        "model",
+        "telemetry",
+        "shutdown",
+        "connection_limit",
+    ],
     &["config", "catalog", "security"],
     &["targets", "management"],
     &["kubernetes", "postgres"],

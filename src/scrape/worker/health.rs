@@ -12,7 +12,9 @@ use crate::targets::Trouble;
 
 impl Worker {
     pub(super) fn refuse(&mut self, order: Order, trouble: Trouble) {
-        self.counters.fail(trouble.reason);
+        if order.claim_failure() {
+            self.counters.fail(trouble.reason);
+        }
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
