@@ -18,6 +18,7 @@ mod samples;
 mod session;
 mod settings;
 mod statement;
+mod unrequested;
 mod value;
 mod wire;
 

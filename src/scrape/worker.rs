@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::profile::over;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Floods};
 use super::beside::{Attempt, MOMENT, Settled, Settling, attempted, no_session, patience, settled};
 use super::collector::Collector;
 use super::commons::Commons;
@@ -41,6 +41,7 @@ pub(super) struct Worker {
     /// `None` while all is well, or before the first attempt.
     trouble: Option<Trouble>,
     backoff: Backoff,
+    floods: Floods,
     orphan: Option<Orphan>,
     /// A session that has to answer first, and whether it is kept then.
     settling: Option<(bool, Settling)>,
@@ -95,6 +96,7 @@ impl Worker {
             collector,
             trouble: None,
             backoff: Backoff::default(),
+            floods: Floods::default(),
             orphan: None,
             settling: None,
             settling_since: None,

@@ -148,7 +148,7 @@ mod tests {
                     let enough = needs.enough();
                     assert_eq!(needs.shortage(Some(enough)), None, "{needs:?} {enough}");
                     let fewer = needs.shortage(Some(enough - 129));
-                    assert!(enough <= 128 || fewer.is_some(), "{needs:?} {enough}");
+                    assert!(most < 1_000 || fewer.is_some(), "{needs:?} {enough}");
                 }
             }
         }

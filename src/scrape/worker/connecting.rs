@@ -83,6 +83,7 @@ impl Worker {
         };
         match ready {
             Ok(session) => {
+                self.floods.connected();
                 self.well(&session);
                 self.session = Some(session);
             }
@@ -95,12 +96,18 @@ impl Worker {
             .session
             .take()
             .and_then(|session| session.trouble().cloned());
-        self.down(trouble.unwrap_or_else(|| Trouble {
+        let trouble = trouble.unwrap_or_else(|| Trouble {
             reason: Reason::ConnectionLost,
             message: "the session ended".to_owned(),
-        }));
-        // A server that restarts is back soon, and one that is not costs one attempt.
-        self.backoff.begin_again();
+        });
+        let pause = (trouble.reason == Reason::UnrequestedData).then(|| self.floods.flooded());
+        self.down(trouble);
+        match pause {
+            // It would be let in, and flooded again.
+            Some(pause) => self.backoff.hold(pause),
+            // A server that restarts is back soon, and one that is not costs one attempt.
+            None => self.backoff.begin_again(),
+        }
     }
 }
 
