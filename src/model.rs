@@ -76,6 +76,8 @@ pub enum Reason {
     ConnectionLost,
     /// One message of the server was larger than the limit.
     MessageTooLarge,
+    /// The server sent too much that nobody asked for.
+    UnrequestedData,
     /// Something else the server said.
     ServerError,
     /// Not asked yet.
@@ -84,7 +86,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for pages and for metrics that start at 0.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         Reason::ConnectionRefused,
         Reason::NameNotResolved,
         Reason::AuthenticationFailed,
@@ -95,6 +97,7 @@ impl Reason {
         Reason::NotReady,
         Reason::ConnectionLost,
         Reason::MessageTooLarge,
+        Reason::UnrequestedData,
         Reason::ServerError,
         Reason::Pending,
     ];
@@ -113,6 +116,7 @@ impl Reason {
             Reason::NotReady => "not_ready",
             Reason::ConnectionLost => "connection_lost",
             Reason::MessageTooLarge => "message_too_large",
+            Reason::UnrequestedData => "unrequested_data",
             Reason::ServerError => "server_error",
             Reason::Pending => "pending",
         }

@@ -17,6 +17,8 @@ mod bed;
 mod crowd;
 #[path = "faults/down.rs"]
 mod down;
+#[path = "faults/ports.rs"]
+mod ports;
 #[path = "faults/queries.rs"]
 mod queries;
 #[path = "faults/sessions.rs"]

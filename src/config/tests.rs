@@ -66,7 +66,7 @@ fn the_smallest_file_is_read_and_the_rest_takes_its_default() {
         (main.keep_alive, main.nodelay, main.non_blocking),
         (true, true, true)
     );
-    assert_eq!((main.backlog, main.hugepage), (16, HugePage::Try));
+    assert_eq!((main.backlog, main.hugepage), (1_024, HugePage::Try));
     assert_eq!(main.update_process_title, ProcessTitle::Verbose);
     assert_eq!((main.collector_interval, main.pidfile), (None, None));
     assert_eq!(servers.len(), 1);

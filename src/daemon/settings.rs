@@ -35,20 +35,25 @@ pub(super) fn scrape(main: &Main) -> ScrapeSettings {
     }
 }
 
-/// Settings of the ports.
-pub(super) fn http(main: &Main, tls: Option<Arc<ListenerTls>>) -> Arc<http::Settings> {
+/// Settings of the ports, with room for so many connections each.
+pub(super) fn http(
+    main: &Main,
+    tls: Option<Arc<ListenerTls>>,
+    connections: usize,
+) -> Arc<http::Settings> {
     Arc::new(http::Settings {
         blocking_timeout: main.blocking_timeout,
         openmetrics: main.openmetrics,
         nodelay: main.nodelay,
         keep_alive: main.keep_alive,
         tls,
+        max_connections: connections,
         ..http::Settings::default()
     })
 }
 
-/// Settings of the management listeners.
-pub(super) fn management(loaded: &Loaded) -> Arc<management::Settings> {
+/// Settings of the management listeners, with room for so many connections each.
+pub(super) fn management(loaded: &Loaded, connections: usize) -> Arc<management::Settings> {
     let main = &loaded.configuration.main;
     Arc::new(management::Settings {
         authentication_timeout: main.authentication_timeout,
@@ -56,6 +61,7 @@ pub(super) fn management(loaded: &Loaded) -> Arc<management::Settings> {
         roster: Arc::clone(&loaded.roster),
         tls: loaded.management_tls.clone(),
         require_tls: main.management_tls == ManagementTls::Require,
+        max_connections: connections,
     })
 }
 

@@ -198,6 +198,7 @@ fn reason(reason: Reason) -> &'static str {
         Reason::NotReady => "NotReady",
         Reason::ConnectionLost => "ConnectionLost",
         Reason::MessageTooLarge => "MessageTooLarge",
+        Reason::UnrequestedData => "UnrequestedData",
         Reason::ServerError => "ServerError",
         Reason::Pending => "Pending",
     }

@@ -17,7 +17,6 @@ pub mod codec;
 mod command;
 mod connection;
 mod control;
-mod crowd;
 mod dispatch;
 pub mod document;
 mod doorman;

@@ -305,6 +305,7 @@ fn of_guard(error: &GuardError) -> Trouble {
         GuardError::TooLarge(_) => Reason::MessageTooLarge,
         GuardError::PasswordInTheClear => Reason::AuthenticationFailed,
         GuardError::Malformed => Reason::ConnectionLost,
+        GuardError::Unrequested | GuardError::AnswerToNothing => Reason::UnrequestedData,
     };
     Trouble {
         reason,

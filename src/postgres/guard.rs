@@ -24,6 +24,16 @@ pub(super) enum GuardError {
     PasswordInTheClear,
     #[error("the server sent a message that is shorter than its own length")]
     Malformed,
+    #[error(
+        "the server sent more than 1 MiB within a minute that was not asked for (notices, settings, \
+         notifications), and the session was ended; find out what sends it"
+    )]
+    Unrequested,
+    #[error(
+        "the server sent an answer to nothing that was asked, and the session was ended; what \
+         listens there may not be PostgreSQL"
+    )]
+    AnswerToNothing,
 }
 
 /// A stream under guard.

@@ -24,6 +24,7 @@ mod session;
 mod session_settings;
 mod settings;
 mod statement;
+mod unrequested;
 mod value;
 mod wire;
 

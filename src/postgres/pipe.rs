@@ -14,10 +14,13 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::guard::{GuardError, LARGEST_MESSAGE};
+use super::unrequested::{UnrequestedBytes, is_unrequested};
 use super::wire::Wire;
 
 /// What the server sends comes in pieces of up to this size, in bytes.
 const ROOM: usize = 32 * 1024;
+/// After Terminate so many bytes are read, for a server that sends on and on never closes.
+const FAREWELL: usize = 4 * 1024 * 1024;
 /// Type and length of a message.
 const HEADER: usize = 5;
 
@@ -36,6 +39,7 @@ pub(super) struct Pipe {
     owed: usize,
     /// The last ReadyForQuery came from within a transaction.
     in_transaction: bool,
+    unrequested: UnrequestedBytes,
 }
 
 /// A message of the server.
@@ -66,6 +70,7 @@ impl Pipe {
             deaf: None,
             owed: 0,
             in_transaction: false,
+            unrequested: UnrequestedBytes::default(),
         }
     }
 
@@ -115,6 +120,10 @@ impl Pipe {
         self.from += length;
         let whole = &self.inbox[from..from + length];
         let kind = whole[0];
+        let unrequested = is_unrequested(kind) || self.owed == 0;
+        if unrequested && !self.unrequested.allow(length) {
+            return Err(refused(GuardError::Unrequested));
+        }
         if kind == b'Z' {
             self.owed = self.owed.saturating_sub(1);
             self.in_transaction = whole.last() != Some(&b'I');
@@ -210,7 +219,7 @@ impl Pipe {
         let Some(length) = self.announced() else {
             return Ok(None);
         };
-        let refused = if length < HEADER {
+        let wrong = if length < HEADER {
             Some(GuardError::Malformed)
         } else if length > LARGEST_MESSAGE as usize + 1 {
             let length = u32::try_from(length - 1).unwrap_or(u32::MAX);
@@ -218,8 +227,8 @@ impl Pipe {
         } else {
             None
         };
-        match refused {
-            Some(refused) => Err(io::Error::new(io::ErrorKind::InvalidData, refused)),
+        match wrong {
+            Some(why) => Err(refused(why)),
             None => Ok((self.to - self.from >= length).then_some(length)),
         }
     }
@@ -235,10 +244,17 @@ impl Pipe {
             self.wire.shutdown().await.ok();
         }
         (self.from, self.to) = (0, 0);
-        while poll_fn(|cx| self.poll_fill(cx)).await.is_ok() {
+        let mut read = 0;
+        while read < FAREWELL && poll_fn(|cx| self.poll_fill(cx)).await.is_ok() {
+            read += self.to;
             (self.from, self.to) = (0, 0);
         }
     }
+}
+
+/// What came is not taken.
+pub(super) fn refused(why: GuardError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// The protocol ends a text with a zero byte.

@@ -14,12 +14,14 @@ use super::connect::Connector;
 use super::error::{QueryError, ServerError};
 use super::exchange::Ahead;
 use super::facts::{Facts, Questions};
+use super::guard::GuardError;
 use super::login::{CancelKey, Login, PATIENCE, cancel, log_in};
-use super::pipe::Pipe;
+use super::pipe::{Pipe, refused};
 use super::question::{Question, Word};
 use super::row::Places;
 use super::session_settings::SessionSettings;
 use super::statement::{Mode, Prepared};
+use super::unrequested::is_unrequested;
 use crate::model::Reason;
 use crate::targets::{Target, Trouble};
 
@@ -260,16 +262,19 @@ impl Session {
     /// Completes when the connection has ended. For a session that is asked nothing.
     pub async fn ended(&mut self) {
         while self.ended.is_none() {
-            let trouble = match self.pipe.next().await {
-                Ok(message) if message.kind == b'E' => {
-                    match ServerError::read(message.whole).of_query() {
-                        lost @ QueryError::Lost(..) => lost,
-                        // Only a fatal error comes unasked.
-                        _ => continue,
-                    }
-                }
+            let next = self.pipe.next().await.map(|message| {
+                let fatal = (message.kind == b'E').then(|| ServerError::read(message.whole));
+                (message.kind, fatal)
+            });
+            let trouble = match next {
+                Ok((_, Some(error))) => match error.of_query() {
+                    lost @ QueryError::Lost(..) => lost,
+                    // Only a fatal error comes unasked.
+                    _ => continue,
+                },
                 // A notice, or a setting that has changed.
-                Ok(_) => continue,
+                Ok((kind, None)) if is_unrequested(kind) || self.pipe.owed() > 0 => continue,
+                Ok(_) => QueryError::lost(&refused(GuardError::AnswerToNothing)),
                 Err(error) => QueryError::lost(&error),
             };
             self.ended = Some(trouble.into_trouble());

@@ -15,12 +15,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::profile::over;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Floods};
 use super::beside::{Attempt, MOMENT, Settled, Settling, attempted, no_session, patience, settled};
 use super::collector::Collector;
 use super::commons::Commons;
 use super::counters::TargetCounters;
-use super::flight::Order;
+use super::flight::{Deadline, Order};
 use super::profile::{ProfileRequest, Profiling};
 use crate::model::Reason;
 use crate::postgres::{Connector, Orphan, Session};
@@ -41,6 +41,7 @@ pub(super) struct Worker {
     /// `None` while all is well, or before the first attempt.
     trouble: Option<Trouble>,
     backoff: Backoff,
+    floods: Floods,
     orphan: Option<Orphan>,
     /// A session that has to answer first, and whether it is kept then.
     settling: Option<(bool, Settling)>,
@@ -95,6 +96,7 @@ impl Worker {
             collector,
             trouble: None,
             backoff: Backoff::default(),
+            floods: Floods::default(),
             orphan: None,
             settling: None,
             settling_since: None,
@@ -127,8 +129,9 @@ impl Worker {
         loop {
             let idle = self.session.is_none() && self.settling.is_none() && connecting.is_none();
             if idle && self.wants_session(&waiting) {
-                let patience = waiting.as_ref().map(|order| order.deadline().at());
-                let profiled = self.profiling.as_ref().map(|one| one.request.deadline);
+                let patience = waiting.as_ref().map(|order| order.deadline().clone());
+                let profiling = self.profiling.as_ref();
+                let profiled = profiling.map(|one| Deadline::fixed(one.request.deadline));
                 connecting = self.connect(patience.or(profiled));
             }
             tokio::select! {
@@ -160,6 +163,7 @@ impl Worker {
                     &self.settling_since,
                     waiting.is_some() || self.profiling.is_some(),
                 ) => {}
+                () = passed(&waiting) => {}
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
                 () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
@@ -184,7 +188,10 @@ impl Worker {
                 continue;
             };
             if order.deadline().is_over() {
-                // Nobody waits any more.
+                // Nobody waits any more, and whoever waited had nothing.
+                if order.claim_failure() {
+                    self.counters.fail(Reason::Timeout);
+                }
             } else if let Some(session) = self.session.take() {
                 tokio::select! {
                     () = self.collect(session, order) => {}
@@ -307,7 +314,9 @@ impl Worker {
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.report(&collected, &session);
-        if let Some(trouble) = &trouble {
+        if let Some(trouble) = &trouble
+            && order.claim_failure()
+        {
             self.counters.fail(trouble.reason);
         }
         order.answer(collected);
@@ -366,6 +375,14 @@ impl Worker {
 async fn ended(session: &mut Option<Session>) {
     match session {
         Some(session) => session.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes when the collection that waits for a session has to be over.
+async fn passed(waiting: &Option<Order>) {
+    match waiting {
+        Some(order) => order.deadline().passed().await,
         None => std::future::pending().await,
     }
 }

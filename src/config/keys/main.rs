@@ -394,10 +394,10 @@ pub(super) const KEYS: &[Key<Main>] = &[
     Key::new(
         "backlog",
         Kind::Number(1, 65_535),
-        "16",
+        "1024",
         Reload,
         place!(Main: backlog),
-        "Length of the queue of connections that are not accepted yet.",
+        "Length of the queue of connections that are not accepted yet; the system may cut it (`net.core.somaxconn`). When a short one is full, a client tries again after a second.",
     )
     .from_anywhere(),
     Key::new(

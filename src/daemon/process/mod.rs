@@ -13,6 +13,7 @@
 //! In go settings; out come changes of this process, files, and messages to systemd. Only Linux is
 //! spoken to.
 
+pub(in crate::daemon) mod descriptors;
 pub mod detach;
 pub mod limits;
 pub mod notify;

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{CHECK, Worker};
 use crate::model::Reason;
 use crate::postgres::{Mode, Session};
 use crate::scrape::beside::{Attempt, in_turn};
+use crate::scrape::flight::Deadline;
 use crate::targets::Trouble;
 
 impl Worker {
     /// Begins to connect. Without an order that waits nobody queues for a connection: `None` then
     /// when there is none.
-    pub(super) fn connect(&mut self, until: Option<Instant>) -> Option<Attempt> {
+    pub(super) fn connect(&mut self, until: Option<Deadline>) -> Option<Attempt> {
         let places = self.commons.places.clone();
         let free = places.free();
         if free.is_none() && until.is_none() {
@@ -29,7 +30,7 @@ impl Worker {
         let (turns, hurry) = (self.commons.turns.clone(), Arc::new(Notify::new()));
         let told = Arc::clone(&hurry);
         let result = Box::pin(async move {
-            let turn = match until {
+            let turn = match &until {
                 Some(_) => None,
                 None => turns.next(&told).await,
             };
@@ -37,9 +38,12 @@ impl Worker {
                 let permits = match (free, until) {
                     (Some(permits), _) => permits,
                     (None, until) => {
-                        let until = until.unwrap_or_else(Instant::now);
-                        let permits = timeout_at(until, places.for_session()).await;
-                        permits.ok().flatten().ok_or_else(no_connection_left)?
+                        let until = until.unwrap_or_else(|| Deadline::fixed(Instant::now()));
+                        let permits = tokio::select! {
+                            permits = places.for_session() => permits,
+                            () = until.passed() => None,
+                        };
+                        permits.ok_or_else(no_connection_left)?
                     }
                 };
                 begun.send_replace(Some(Instant::now()));
@@ -79,6 +83,7 @@ impl Worker {
         };
         match ready {
             Ok(session) => {
+                self.floods.connected();
                 self.well(&session);
                 self.session = Some(session);
             }
@@ -91,12 +96,18 @@ impl Worker {
             .session
             .take()
             .and_then(|session| session.trouble().cloned());
-        self.down(trouble.unwrap_or_else(|| Trouble {
+        let trouble = trouble.unwrap_or_else(|| Trouble {
             reason: Reason::ConnectionLost,
             message: "the session ended".to_owned(),
-        }));
-        // A server that restarts is back soon, and one that is not costs one attempt.
-        self.backoff.begin_again();
+        });
+        let pause = (trouble.reason == Reason::UnrequestedData).then(|| self.floods.flooded());
+        self.down(trouble);
+        match pause {
+            // It would be let in, and flooded again.
+            Some(pause) => self.backoff.hold(pause),
+            // A server that restarts is back soon, and one that is not costs one attempt.
+            None => self.backoff.begin_again(),
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Worker;
+use crate::model::Reason;
 use crate::postgres::{Mode, Session};
 use crate::scrape::collected::Collected;
 use crate::scrape::flight::Order;
@@ -12,7 +13,9 @@ use crate::targets::Trouble;
 
 impl Worker {
     pub(super) fn refuse(&mut self, order: Order, trouble: Trouble) {
-        self.counters.fail(trouble.reason);
+        if order.claim_failure() {
+            self.counters.fail(trouble.reason);
+        }
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
@@ -48,8 +51,22 @@ impl Worker {
     /// Remembers how the target is, and logs it when it is not as it was.
     pub(super) fn tell(&mut self, trouble: Option<Trouble>) {
         let reason = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.reason);
+        if trouble.is_none() && self.floods.calmed() {
+            info!(server = %self.target.name, "no longer sends what was not asked for");
+        }
         if reason(&self.trouble) != reason(&trouble) {
             match (&self.trouble, &trouble) {
+                // Each time it is let in it begins anew; that was told.
+                (_, Some(new))
+                    if new.reason == Reason::UnrequestedData && self.floods.is_told() =>
+                {
+                    debug!(server = %self.target.name, "down again: {}", new.message);
+                }
+                (Some(old), None)
+                    if old.reason == Reason::UnrequestedData && self.floods.are_expected() =>
+                {
+                    debug!(server = %self.target.name, "connected again after: {}", old.message);
+                }
                 (_, Some(new)) => warn!(
                     server = %self.target.name,
                     reason = new.reason.as_str(),
