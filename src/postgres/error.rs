@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use super::guard::GuardError;
 use crate::model::Reason;
 use crate::security::tls::explain_tls;
-use crate::targets::{Address, Trouble};
+use crate::targets::{Target, Trouble};
 
 /// Why one query gave no samples. The session lives on unless it says otherwise.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -126,8 +126,10 @@ fn said(message: &str, hint: Option<&str>) -> String {
 }
 
 /// The trouble of a connection that could not be made.
-pub(super) fn of_connect(error: &tokio_postgres::Error, address: &Address, user: &str) -> Trouble {
+pub(super) fn of_connect(error: &tokio_postgres::Error, target: &Target) -> Trouble {
+    let (address, user) = (&target.address, target.user_in_words());
     let mut trouble = of_login(error);
+    trouble.message = target.redact(&trouble.message);
     trouble.message = match trouble.reason {
         Reason::AuthenticationFailed => format!(
             "{}; check user {user}, its password and the server's pg_hba.conf",

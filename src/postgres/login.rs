@@ -90,7 +90,7 @@ async fn attempt(
     let (client, connection) = config
         .connect_raw(lent, Established)
         .await
-        .map_err(|error| of_connect(&error, &target.address, &target.user))?;
+        .map_err(|error| of_connect(&error, target))?;
     let ascii = connection.parameter("server_encoding") == Some("SQL_ASCII");
     let key = CancelKey(client.cancel_token());
     // The driver says nothing more when it is dropped unpolled, and has read no further than the

@@ -52,9 +52,9 @@ impl Ledger {
             let (database, tag) = (slot.database(), metric.tag.as_str());
             match &slot.outcome {
                 Outcome::Failed(QueryError::Lost(message, reason)) => {
-                    trouble.get_or_insert(Trouble {
+                    trouble.get_or_insert_with(|| Trouble {
                         reason: *reason,
-                        message: message.clone(),
+                        message: self.target.redact(message),
                     });
                 }
                 Outcome::Failed(QueryError::Timeout(message)) => {
@@ -96,6 +96,7 @@ impl Ledger {
 
     fn tell(&mut self, database: &str, tag: &str, message: &str) {
         if self.told.insert((database.to_owned(), tag.to_owned())) {
+            let message = self.target.redact(message);
             warn!(server = %self.target.name, database, tag, "no samples: {message}");
         }
     }
@@ -121,7 +122,7 @@ impl Ledger {
                 server = %self.target.name,
                 "role {} may not see: {}; grant it pg_monitor, or more where a collector's page \
                  says so, or exclude these collectors",
-                self.target.user,
+                self.target.user_in_words(),
                 self.denied.join(", ")
             );
         }

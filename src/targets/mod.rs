@@ -10,6 +10,7 @@ mod health;
 mod load;
 mod ports;
 mod publisher;
+mod redact;
 mod target;
 mod tenure;
 
