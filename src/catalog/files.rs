@@ -1,9 +1,12 @@
 //! Finding and reading the files of a catalogue, and joining them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bounds::BYTES;
 use super::builtin;
 use super::metric::{Catalog, ColumnKind, Family};
 use super::own::{claims, is_reserved};
@@ -87,7 +90,7 @@ pub fn load(own: &[PathBuf]) -> Result<Catalog, CatalogError> {
     let mut users = Vec::new();
     for path in own {
         for file in list(path)? {
-            let text = std::fs::read_to_string(&file).map_err(|error| CatalogError::Read {
+            let text = read(&file).map_err(|error| CatalogError::Read {
                 path: file.clone(),
                 error,
             })?;
@@ -104,6 +107,21 @@ pub fn load(own: &[PathBuf]) -> Result<Catalog, CatalogError> {
     metrics.retain(|metric| !replaced.contains(metric.metric.tag.as_str()));
     metrics.extend(users);
     join(metrics)
+}
+
+/// The text of a file, or as much of it as shows that it is too long.
+fn read(file: &Path) -> std::io::Result<String> {
+    let most = u64::try_from(BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    File::open(file)?.take(most).read_to_end(&mut bytes)?;
+    if bytes.len() > BYTES {
+        let words = format!("it has more than {BYTES} bytes; split it up");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, words));
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        let words = "it holds bytes that are no text";
+        std::io::Error::new(std::io::ErrorKind::InvalidData, words)
+    })
 }
 
 fn list(path: &Path) -> Result<Vec<PathBuf>, CatalogError> {

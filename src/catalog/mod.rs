@@ -1,6 +1,7 @@
 //! Metrics as data. YAML or JSON goes in, the built-in and the user's own in one format; out comes
 //! a [`Catalog`]: every family with its type and help, and the queries that a given server runs.
 
+mod bounds;
 mod builtin;
 mod choose;
 pub mod docs;

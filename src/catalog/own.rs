@@ -17,6 +17,8 @@ pub struct OwnMetrics {
     sources: Vec<(String, String)>,
     cap: Duration,
     catalog: Catalog,
+    /// The names of samples, each with the index of its family.
+    claims: Vec<(String, usize)>,
 }
 
 impl PartialEq for OwnMetrics {
@@ -25,6 +27,8 @@ impl PartialEq for OwnMetrics {
     }
 }
 
+/// The most bytes that the texts of a target may have together.
+const BYTES: usize = 1024 * 1024;
 /// The most families that a target may bring.
 const MOST: usize = 500;
 
@@ -35,6 +39,17 @@ impl OwnMetrics {
     /// # Errors
     /// What is wrong with a text, or that it names a family that is the exporter's own.
     pub fn parse(sources: Vec<(String, String)>, cap: Duration) -> Result<Self, CatalogError> {
+        let bytes: usize = sources.iter().map(|(_, text)| text.len()).sum();
+        if bytes > BYTES {
+            let file = sources.first().map(|(name, _)| name.clone());
+            return Err(CatalogError::Invalid {
+                file: file.unwrap_or_default(),
+                message: format!(
+                    "the metrics of the target have {bytes} bytes together, and may have {BYTES}; \
+                     leave some out"
+                ),
+            });
+        }
         let mut parsed: Vec<Parsed> = Vec::new();
         for (name, text) in &sources {
             parsed.extend(parse(name, text)?);
@@ -54,16 +69,30 @@ impl OwnMetrics {
                 ),
             });
         }
+        let families = catalog.families.iter().enumerate();
+        let claims = families
+            .flat_map(|(at, family)| {
+                let names = claims(&family.name, family.kind);
+                names.into_iter().map(move |name| (name, at))
+            })
+            .collect();
         Ok(Self {
             sources,
             cap,
             catalog,
+            claims,
         })
     }
 
     /// The families that they bring.
     pub fn families(&self) -> impl Iterator<Item = &Family> {
         self.catalog.families.iter().map(Arc::as_ref)
+    }
+
+    /// All names that their samples have in either format, each with its family.
+    pub fn claims(&self) -> impl Iterator<Item = (&str, &Family)> {
+        let claims = self.claims.iter();
+        claims.map(|(name, at)| (name.as_str(), &*self.catalog.families[*at]))
     }
 
     /// The names that their queries give to labels.
@@ -162,7 +191,7 @@ pub fn claims(name: &str, kind: Kind) -> Vec<String> {
 }
 
 /// Families of the exporter that stand in no catalogue.
-const RESERVED: [&str; 21] = [
+const RESERVED: [&str; 22] = [
     "pgexporter_state",
     "pgexporter_version",
     "pgexporter_logging_info",
@@ -184,6 +213,7 @@ const RESERVED: [&str; 21] = [
     "pgexporter_postgresql_query_failures_total",
     "pgexporter_postgresql_database_missing",
     "pgexporter_postgresql_duplicate_samples_total",
+    "pgexporter_postgresql_not_accepted",
 ];
 
 /// Whether a family of this name is the exporter's own, and so no catalogue's to bring.

@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use super::CatalogError;
+use super::bounds;
 use super::explain::{explain_json, explain_yaml};
 use super::metric::{Column, ColumnKind, Family, Metric, Query, Scope, Side, Source, Version};
 use super::raw::{RawColumn, RawFile, RawKind, RawMetric, RawQuery, RawScope, RawSide, RawVersion};
 use crate::model::{Kind, OLDEST_MAJOR};
+
+/// The most columns of a query (PostgreSQL, "Limits").
+const COLUMNS: usize = 1_664;
+/// The most queries of a metric: one for each version that it differs in.
+const QUERIES: usize = 64;
 
 /// A metric whose columns still refer to `families` beside it.
 pub(super) struct Parsed {
@@ -38,6 +44,14 @@ fn read(file: &str, text: &str) -> Result<RawFile, CatalogError> {
         file: file.to_owned(),
         message,
     };
+    let is_json = file.ends_with(".json");
+    let bounded = match is_json {
+        true => bounds::check_length(text),
+        // A test reads ours.
+        false if file.starts_with(super::builtin::PREFIX) => Ok(()),
+        false => bounds::check_yaml(text),
+    };
+    bounded.map_err(invalid)?;
     let first = text
         .lines()
         .map(str::trim)
@@ -49,7 +63,7 @@ fn read(file: &str, text: &str) -> Result<RawFile, CatalogError> {
         extension: None,
         metrics,
     };
-    if file.ends_with(".json") {
+    if is_json {
         let read = if bare {
             serde_json::from_str(text).map(whole)
         } else {
@@ -127,6 +141,12 @@ fn checked(
         (None, true) => return Err(place.invalid("query is missing; give query or queries")),
         _ => return Err(place.invalid("give either query and columns, or queries")),
     }
+    if raws.len() > QUERIES {
+        return Err(place.invalid(&format!(
+            "{} queries are too many; a metric may have {QUERIES}, one for each version",
+            raws.len()
+        )));
+    }
     let mut families = Families {
         tag: &raw.tag,
         unit: raw.unit,
@@ -203,6 +223,12 @@ impl Families<'_> {
         raw: &[RawColumn],
         place: &Place<'_>,
     ) -> Result<Vec<Column>, CatalogError> {
+        if raw.len() > COLUMNS {
+            return Err(place.invalid(&format!(
+                "a query has {} columns, and PostgreSQL returns no more than {COLUMNS}",
+                raw.len()
+            )));
+        }
         let mut columns: Vec<Column> = Vec::with_capacity(raw.len());
         let mut any = false;
         for (index, column) in raw.iter().enumerate() {

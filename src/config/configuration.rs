@@ -121,6 +121,11 @@ pub struct Main {
     pub kubernetes_allow_local_hosts: bool,
     /// Patterns of the hosts they may name; empty is all. Ours.
     pub kubernetes_allowed_hosts: Vec<String>,
+    /// Ports they may name, as numbers and ranges; [`port_ranges`](super::port_ranges) reads them.
+    /// Ours.
+    pub kubernetes_allowed_ports: Vec<String>,
+    /// Upper bound of the samples of each. Ours.
+    pub kubernetes_max_samples_per_target: usize,
     /// Most of them that a namespace may bring; 0 is no limit. Ours.
     pub kubernetes_max_targets_per_namespace: usize,
     /// Whether they are shared among pods. Ours.

@@ -27,6 +27,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use check::port_ranges;
 pub use compare::{Change, Changes, ServerChange, compare, merge};
 pub use configuration::*;
 pub use errors::{ConfigErrors, Problem};

@@ -363,6 +363,8 @@ pub(super) fn blank_main() -> Main {
         kubernetes_selector: String::new(),
         kubernetes_allow_local_hosts: false,
         kubernetes_allowed_hosts: Vec::new(),
+        kubernetes_allowed_ports: Vec::new(),
+        kubernetes_max_samples_per_target: 0,
         kubernetes_max_targets_per_namespace: 0,
         kubernetes_shards: Shards::Off,
         kubernetes_discover: Discover::Off,

@@ -624,6 +624,7 @@ fn every_key_marked_so_waits_for_a_restart_and_every_other_is_applied() {
                 .to_string(),
             // A file that is there, for the keys that name one; all others take any text.
             _ if key.name.contains("_file") => continue,
+            _ if key.name.contains("_ports") => "5432, 6432-6440".to_owned(),
             _ => "/dev/null".to_owned(),
         };
         let mut lines = format!("{MAIN}{SERVER}");
@@ -758,5 +759,21 @@ proptest! {
         if let Err(errors) = read(&lines.join("\n")) {
             prop_assert!(errors.lines().all(|line| line.starts_with("f:")));
         }
+    }
+}
+
+#[test]
+fn ports_of_targets_are_numbers_and_ranges() {
+    let read = |texts: &[&str]| {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        crate::config::port_ranges(&texts)
+    };
+    assert_eq!(
+        read(&["5432", "6432-6440"]),
+        Ok(vec![(5432, 5432), (6432, 6440)])
+    );
+    for wrong in ["0", "65536", "7-6", "a", "1-", "-"] {
+        let said = read(&["1", wrong]).unwrap_err();
+        assert!(said.contains("allowed are 1 to 65535"), "{said}");
     }
 }

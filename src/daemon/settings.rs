@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Main, ManagementTls};
+use crate::config::{Main, ManagementTls, port_ranges};
 use crate::http;
 use crate::kubernetes;
 use crate::management;
@@ -82,6 +82,9 @@ pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::Settings> {
         },
         allow_local_hosts: main.kubernetes_allow_local_hosts,
         allowed_hosts: main.kubernetes_allowed_hosts.clone(),
+        // The file was checked.
+        allowed_ports: port_ranges(&main.kubernetes_allowed_ports).unwrap_or_default(),
+        max_samples: main.kubernetes_max_samples_per_target,
         max_targets: main.kubernetes_max_targets_per_namespace,
     })
 }

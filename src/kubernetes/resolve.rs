@@ -19,6 +19,11 @@ use crate::security::Secret;
 /// How long one answer of the API server may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// The longest name of a role (PostgreSQL, "Limits": identifier length), in bytes.
+const USER: usize = 63;
+/// The longest password, in bytes; tokens of clouds have some thousand.
+const PASSWORD: usize = 16 * 1024;
+
 /// Everything that a resource names.
 #[derive(Debug, Default)]
 pub(super) struct Material {
@@ -28,8 +33,8 @@ pub(super) struct Material {
     pub ca: Option<(Vec<u8>, String)>,
     /// Client certificate and key, PEM, and where they are.
     pub client: Option<(Vec<u8>, Secret, String)>,
-    /// Where metrics of its own are, for messages, and their texts.
-    pub metrics: Vec<(String, String)>,
+    /// Where metrics of its own are, for messages, and their texts; or what is wrong with one.
+    pub metrics: Vec<Result<(String, String), Refusal>>,
 }
 
 /// An object that a resource names, in its namespace.
@@ -127,6 +132,16 @@ pub(super) async fn resolve(
             if material.user.is_empty() {
                 return Err(missing_key(&wanted.name, &wanted.username_key).into());
             }
+            // A server cuts a longer name, and its messages hold what is left.
+            within(&material.user, USER, &wanted.name, &wanted.username_key)?;
+            if let Some(password) = &material.password {
+                within(
+                    password.expose(),
+                    PASSWORD,
+                    &wanted.name,
+                    &wanted.password_key,
+                )?;
+            }
         }
         (None, Some(user)) => material.user.clone_from(user),
         _ => {
@@ -140,12 +155,20 @@ pub(super) async fn resolve(
     for source in &resource.spec.metrics {
         let wanted = &source.config_map_ref;
         let place = format!("ConfigMap {}, key {}", wanted.name, wanted.key);
-        let bytes = objects.config_map(&wanted.name, &wanted.key).await?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            let message = format!("{place} holds bytes that are no text; write it anew");
-            Refusal::new(Reason::InvalidMetrics, message)
-        })?;
-        material.metrics.push((place, text));
+        material
+            .metrics
+            .push(match objects.config_map(&wanted.name, &wanted.key).await {
+                Ok(bytes) => String::from_utf8(bytes)
+                    .map_err(|_| {
+                        let message =
+                            format!("{place} holds bytes that are no text; write it anew");
+                        Refusal::new(Reason::InvalidMetrics, message)
+                    })
+                    .map(|text| (place, text)),
+                // It costs what it adds.
+                Err(ResolveError::Refused(refusal)) => Err(refusal),
+                Err(unavailable) => return Err(unavailable),
+            });
     }
     let Some(tls) = &resource.spec.tls else {
         return Ok(material);
@@ -264,6 +287,20 @@ impl Objects<'_> {
             .map(Some)
             .map_err(|_| unavailable("the answer is damaged".to_owned()))
     }
+}
+
+fn within(value: &str, most: usize, name: &str, key: &str) -> Result<(), Refusal> {
+    if value.len() <= most {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::SecretKeyMissing,
+        format!(
+            "the key {key} of Secret {name} holds {} bytes, and may have {most}; name another key, or \
+             write it anew",
+            value.len()
+        ),
+    ))
 }
 
 fn missing_key(name: &str, key: &str) -> Refusal {

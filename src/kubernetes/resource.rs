@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
     plural = "postgrestargets",
     namespaced,
     shortname = "pgt",
-    category = "all",
     category = "monitoring",
     status = "PostgresTargetStatus",
     derive = "PartialEq",
@@ -30,10 +29,16 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Host", type_ = "string", json_path = ".spec.host"),
     printcolumn(name = "Port", type_ = "integer", json_path = ".spec.port"),
     printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#,
+        description = "Whether the resource is in order."
+    ),
+    printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
-        description = "Whether it is scraped."
+        description = "Whether it is scraped as it asks."
     ),
     printcolumn(
         name = "Reason",
@@ -335,7 +340,7 @@ pub struct PostgresTargetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::time")]
     pub last_scrape_time: Option<Time>,
-    /// Accepted: the resource is in order. Ready: the server answers.
+    /// Accepted: the resource is in order. Ready: it is in effect, and the server answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,

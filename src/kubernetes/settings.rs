@@ -19,6 +19,10 @@ pub struct Settings {
     pub allow_local_hosts: bool,
     /// Patterns (`*`, `?`) of hosts that may be named; empty is all.
     pub allowed_hosts: Vec<String>,
+    /// Ports that may be named, each range with both ends.
+    pub allowed_ports: Vec<(u16, u16)>,
+    /// Upper bound of `sampleLimit`.
+    pub max_samples: usize,
     /// Most targets of a namespace; 0 is no limit.
     pub max_targets: usize,
 }

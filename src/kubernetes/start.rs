@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::Config;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
 use super::client::{Book, client, explain_api, explain_infer};
-use super::controller::{Control, Controller, Found, Progress, WatchState};
+use super::controller::{CHECKS, Control, Controller, Found, Progress, WatchState};
 use super::lease::{Keeper, Share};
 use super::metrics::Metrics;
 use super::record::Chronicle;
@@ -80,19 +80,25 @@ pub async fn start(
     };
     let (progress, progress_reader) = watch::channel(Progress::default());
     let (verdicts, verdicts_reader) = watch::channel(Verdicts::default());
+    let (restored, restored_reader) = watch::channel(0);
     let (watches, happenings) = watches::watch(
         &client,
         &options.namespaces,
         &options.selector,
         options.discover,
+        &restored_reader,
     );
+    let place = options.namespaces.first().cloned();
+    let follow = watches::follow_version(client.clone(), place, restored, shutdown.clone());
+    shutdown.spawn("resource version", follow);
     let status = StatusWriter {
         client: client.clone(),
         verdicts: verdicts_reader,
         health: control.health.clone(),
         owner: options.owner.clone(),
-        chronicle: Chronicle::new(client.clone(), &options.owner),
+        chronicle: Chronicle::new(client.clone(), &options.owner, Arc::clone(&book)),
         metrics: Arc::clone(&metrics),
+        book: Arc::clone(&book),
     };
     let state = |watch| (watch, WatchState::default());
     let controller = Controller {
@@ -107,6 +113,8 @@ pub async fn start(
         book,
         metrics: Arc::clone(&metrics),
         found: Found::default(),
+        checks: Arc::new(Semaphore::new(CHECKS)),
+        listed_at: None,
     };
     shutdown.spawn("kubernetes", controller.run(happenings, shutdown.clone()));
     shutdown.spawn("status", status.run(shutdown.clone()));

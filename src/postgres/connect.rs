@@ -169,6 +169,11 @@ async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream,
     for address in addresses {
         match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
+                if !target.allow_local && is_own_machine(&stream) {
+                    // Nothing was sent yet.
+                    last = Some(own_machine(host));
+                    continue;
+                }
                 prepare(&stream, target.socket).map_err(|error| lost(&target.address, &error))?;
                 return Ok(stream);
             }
@@ -194,15 +199,28 @@ fn allowed(
     }
     addresses.retain(|address| !is_local(address.ip()));
     if addresses.is_empty() {
-        return Err(Trouble {
-            reason: Reason::ConnectionRefused,
-            message: format!(
-                "{host} is an address of the exporter's own machine, which this target may not \
-                 name; give the server's Service or address"
-            ),
-        });
+        return Err(own_machine(host));
     }
     Ok(addresses)
+}
+
+/// Whether a connection goes to an address of an interface of this machine: the kernel then gives
+/// both of its ends that address.
+fn is_own_machine(stream: &TcpStream) -> bool {
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(own), Ok(peer)) => own.ip().to_canonical() == peer.ip().to_canonical(),
+        _ => false,
+    }
+}
+
+fn own_machine(host: &str) -> Trouble {
+    Trouble {
+        reason: Reason::ConnectionRefused,
+        message: format!(
+            "{host} is an address of the exporter's own machine, which this target may not name, \
+             or no unicast address of a network; give the server's Service or address"
+        ),
+    }
 }
 
 fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<()> {

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use super::guard::GuardError;
 use crate::model::Reason;
 use crate::security::tls::explain_tls;
-use crate::targets::{Address, Trouble};
+use crate::targets::{Target, Trouble};
 
 /// Why one query gave no samples. The session lives on unless it says otherwise.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -191,13 +191,8 @@ enum Refused {
 
 impl LoginError {
     /// Of what the driver says; `tls` is whether that was spoken.
-    pub(super) fn new(
-        error: &tokio_postgres::Error,
-        address: &Address,
-        user: &str,
-        tls: bool,
-    ) -> Self {
-        let trouble = of_connect(error, address, user);
+    pub(super) fn new(error: &tokio_postgres::Error, target: &Target, tls: bool) -> Self {
+        let trouble = of_connect(error, target);
         let refused = match error.code().map(SqlState::code) {
             Some("28000") => Refused::Role(tls),
             // A wrong password, an unknown database, no room, not ready: it was understood.
@@ -242,8 +237,10 @@ impl From<Trouble> for LoginError {
 }
 
 /// The trouble of a connection that could not be made.
-fn of_connect(error: &tokio_postgres::Error, address: &Address, user: &str) -> Trouble {
+fn of_connect(error: &tokio_postgres::Error, target: &Target) -> Trouble {
+    let (address, user) = (&target.address, target.user_in_words());
     let mut trouble = of_login(error);
+    trouble.message = target.redact(&trouble.message);
     trouble.message = match trouble.reason {
         Reason::AuthenticationFailed => format!(
             "{}; check user {user}, its password and the server's pg_hba.conf",

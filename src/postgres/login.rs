@@ -122,7 +122,7 @@ async fn attempt(
     let (client, connection) = config
         .connect_raw(lent, Established)
         .await
-        .map_err(|error| LoginError::new(&error, &target.address, &target.user, encrypted))?;
+        .map_err(|error| LoginError::new(&error, target, encrypted))?;
     let charset = Charset::of(connection.parameter("server_encoding"));
     let major = major(connection.parameter("server_version"));
     let key = CancelKey(client.cancel_token(), peer);

@@ -78,9 +78,9 @@ impl Ledger {
             }
             match &slot.outcome {
                 Outcome::Failed(QueryError::Lost(message, reason)) => {
-                    trouble.get_or_insert(Trouble {
+                    trouble.get_or_insert_with(|| Trouble {
                         reason: *reason,
-                        message: message.clone(),
+                        message: self.target.redact(message),
                     });
                 }
                 Outcome::Failed(
@@ -139,6 +139,7 @@ impl Ledger {
 
     fn tell(&mut self, database: &str, tag: &str, message: &str) {
         if self.told.insert((database.to_owned(), tag.to_owned())) {
+            let message = self.target.redact(message);
             warn!(server = %self.target.name, database, tag, "no samples: {message}");
         }
     }
@@ -244,7 +245,7 @@ impl Ledger {
                 server = %self.target.name,
                 "role {} may not see: {}; grant it pg_monitor, or more where a collector's page \
                  says so, or exclude these collectors",
-                self.target.user,
+                self.target.user_in_words(),
                 self.denied.join(", ")
             );
         }

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 
 use super::collected::Collected;
 use super::counters::Counters;
-use crate::exposition::{FamilyHead, Format, SampleWriter, write_head};
+use crate::exposition::{FamilyHead, Format, NotAccepted, SampleWriter, write_head};
 use crate::model::Kind;
 use crate::telemetry::LogCounters;
 
 /// Name, type, help of every own family, in the order they are sent.
-pub(super) const FAMILIES: [(&str, Kind, &str); 21] = [
+pub(super) const FAMILIES: [(&str, Kind, &str); 22] = [
     (
         "pgexporter_state",
         Kind::Gauge,
@@ -116,11 +116,17 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 21] = [
         Kind::Counter,
         "Number of samples of a collector that were left out, because another one had the same labels.",
     ),
+    (
+        "pgexporter_postgresql_not_accepted",
+        Kind::Gauge,
+        "A server of Kubernetes that is not scraped as its PostgresTarget asks, by reason; always 1.",
+    ),
 ];
 
 /// Renders all of them.
 pub(super) fn render(
     servers: &[Arc<Collected>],
+    not_accepted: &[NotAccepted],
     counters: &Counters,
     logs: &LogCounters,
     format: Format,
@@ -144,9 +150,20 @@ pub(super) fn render(
             "pgexporter_query_executions_total" => lines.add(&[], counters.executions.get()),
             "pgexporter_query_errors_total" => lines.add(&[], counters.errors.get()),
             "pgexporter_query_timeouts_total" => lines.add(&[], counters.timeouts.get()),
-            _ => servers
-                .iter()
-                .for_each(|server| of_server(&mut lines, server)),
+            _ => {
+                servers
+                    .iter()
+                    .for_each(|server| of_server(&mut lines, server));
+                let known = |one: &NotAccepted| {
+                    one.scraped
+                        || servers
+                            .iter()
+                            .any(|server| server.target.name == one.server)
+                };
+                for one in not_accepted {
+                    of_not_accepted(&mut lines, one, known(one));
+                }
+            }
         }
         if !lines.out.is_empty() {
             write_head(&mut out, FamilyHead { name, kind, help }, format);
@@ -233,6 +250,19 @@ fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
     }
 }
 
+/// A server that is not scraped has no sample but these.
+fn of_not_accepted<'a>(lines: &mut Lines<'a>, one: &'a NotAccepted, known: bool) {
+    let server = ("server", one.server.as_str());
+    lines.more = &one.labels;
+    match lines.name {
+        "pgexporter_postgresql_active" if !known => lines.add(&[server], 0),
+        "pgexporter_postgresql_not_accepted" => {
+            lines.add(&[server, ("reason", one.reason)], 1);
+        }
+        _ => {}
+    }
+}
+
 struct Lines<'a> {
     out: Vec<u8>,
     name: &'a str,
@@ -257,6 +287,25 @@ impl Lines<'_> {
 mod tests {
     use super::*;
     use crate::catalog::is_reserved;
+
+    #[test]
+    fn a_server_that_is_refused_is_shown_as_not_active_with_a_reason() {
+        let one = |server: &str, scraped| NotAccepted {
+            server: server.to_owned(),
+            labels: vec![("namespace".to_owned(), "shop".to_owned())],
+            reason: "InvalidHost",
+            scraped,
+        };
+        let all = [one("shop/a", false), one("shop/b", true)];
+        let (counters, logs) = (Counters::default(), LogCounters::default());
+        let text = render(&[], &all, &counters, &logs, Format::Text);
+        let text = String::from_utf8(text).unwrap();
+        let active = "pgexporter_postgresql_active{server=\"shop/a\",namespace=\"shop\"} 0\n";
+        assert!(text.contains(active), "{text}");
+        assert!(!text.contains("active{server=\"shop/b"), "{text}");
+        let reason = "{server=\"shop/b\",reason=\"InvalidHost\",namespace=\"shop\"} 1\n";
+        assert!(text.contains(reason), "{text}");
+    }
 
     #[test]
     fn no_catalogue_may_bring_a_family_of_the_exporter() {

@@ -88,6 +88,7 @@ fn target(
         address,
         allow_local: true,
         user: server.user.clone(),
+        user_is_secret: false,
         password: match &server.password_file {
             Some(path) => Some(read_secret(path).map_err(|error| wrong(server, error))?),
             None => passwords.find(&login),

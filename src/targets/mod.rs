@@ -11,6 +11,7 @@ mod health;
 mod load;
 mod ports;
 mod publisher;
+mod redact;
 mod target;
 mod tenure;
 

@@ -27,6 +27,9 @@ pub struct Target {
     pub allow_local: bool,
     /// The role to log in as.
     pub user: String,
+    /// Whether its name came from a Secret: no message holds it then, for whoever swaps the keys of
+    /// a Secret puts the password there.
+    pub user_is_secret: bool,
     /// Its password, if one is known.
     pub password: Option<Secret>,
     /// The database where the session lives.

@@ -493,6 +493,22 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "Patterns (`*`, `?`) of the hosts that `PostgresTarget` resources may name; without it all.",
     ),
     Key::new(
+        "kubernetes_allowed_ports",
+        Kind::List,
+        "1024-65535",
+        Reload,
+        place!(Main: kubernetes_allowed_ports),
+        "Ports that `PostgresTarget` resources may name: numbers and ranges such as `5432, 6432-6440`.",
+    ),
+    Key::new(
+        "kubernetes_max_samples_per_target",
+        Kind::Number(1, 100_000_000),
+        "200000",
+        Reload,
+        place!(Main: kubernetes_max_samples_per_target),
+        "Upper bound of `sampleLimit` of the `PostgresTarget` resources: one that asks for more gets this many.",
+    ),
+    Key::new(
         "kubernetes_max_targets_per_namespace",
         Kind::Number(0, 1_000_000),
         "500",

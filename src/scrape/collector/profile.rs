@@ -177,7 +177,8 @@ impl Collector {
                 Some(Arc::new(samples))
             }
             Some(Err(error)) => {
-                (line.outcome, line.message) = ("failed", Some(error.to_string()));
+                (line.outcome, line.message) =
+                    ("failed", Some(self.target.redact(&error.to_string())));
                 None
             }
             None => {

@@ -74,9 +74,12 @@ impl Scrape {
         // The process may have been frozen meanwhile.
         answers.retain(|one| one.target.tenure.holds());
         let catalog = scraper.commons.catalog.borrow().clone();
+        let more = scraper.more.get();
+        let not_accepted = more.map(|more| more.not_accepted()).unwrap_or_default();
         let render = |format| {
-            let mut out = own::render(&answers, &scraper.commons.counters, &scraper.logs, format);
-            if let Some(more) = scraper.more.get() {
+            let counters = &scraper.commons.counters;
+            let mut out = own::render(&answers, &not_accepted, counters, &scraper.logs, format);
+            if let Some(more) = more {
                 write_own(&**more, &mut out, format);
             }
             out

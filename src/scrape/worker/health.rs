@@ -13,6 +13,7 @@ use crate::targets::Trouble;
 
 impl Worker {
     pub(super) fn refuse(&mut self, order: Order, trouble: Trouble) {
+        let trouble = self.target.redact_trouble(trouble);
         if order.claim_failure() {
             self.counters.fail(trouble.reason);
         }
@@ -40,6 +41,7 @@ impl Worker {
     }
 
     pub(super) fn down(&mut self, trouble: Trouble) {
+        let trouble = self.target.redact_trouble(trouble);
         self.backoff.next();
         self.health.update(|health| {
             health.active = false;
@@ -94,7 +96,8 @@ impl Worker {
         let families = collected.queries.iter().map(|query| query.filled()).sum();
         self.health.update(|health| {
             health.active = collected.active();
-            health.trouble.clone_from(&collected.trouble);
+            let trouble = collected.trouble.clone();
+            health.trouble = trouble.map(|one| self.target.redact_trouble(one));
             if let Some(facts) = &collected.facts {
                 health.version = Some(facts.version);
                 health.role = Some(facts.role);
