@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by floor, from the ground up.
 const FLOORS: [&[&str]; 8] = [
-    &["exposition", "model", "telemetry", "shutdown"],
+    &["exposition", "model", "telemetry", "text", "shutdown"],
     &["config", "catalog", "security"],
     &["targets", "management"],
     &["kubernetes", "postgres"],

@@ -12,6 +12,7 @@ use super::resource::{Mode, PostgresTarget, Tls};
 use super::settings::Settings;
 use crate::catalog::{Catalog, ColumnKind, OwnMetrics};
 use crate::model::{glob, is_local};
+use crate::security::RequireAuth;
 use crate::targets::{
     Address, ClientTls, DatabaseChoice, Origin, Target, Tenure, Timeouts, TlsMode,
 };
@@ -104,6 +105,7 @@ pub(super) fn validate(
         allow_local: settings.allow_local_hosts,
         user: material.user.clone(),
         password: material.password.clone(),
+        require_auth: require_auth(spec.require_auth.as_deref())?,
         database: spec.database.clone(),
         tls: tls(spec.tls.as_ref(), &spec.host, material)?,
         databases: DatabaseChoice {
@@ -120,6 +122,11 @@ pub(super) fn validate(
         sample_limit: usize::try_from(spec.sample_limit).ok(),
         tenure: around.tenure.clone(),
     })
+}
+
+fn require_auth(list: Option<&str>) -> Result<RequireAuth, Refusal> {
+    RequireAuth::parse(list.unwrap_or_default().split(','))
+        .map_err(|error| Refusal::new(Reason::InvalidSpec, format!("requireAuth: {error}")))
 }
 
 /// Reads the target's own metrics, and tries them with the catalogue.

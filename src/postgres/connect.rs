@@ -12,6 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::auth_history::AuthHistory;
 use super::error::of_io;
 use super::wire::{TlsOverTcp, Wire};
 use crate::model::{Reason, is_local};
@@ -25,15 +26,18 @@ pub struct Connector {
     pub target: Arc<Target>,
     /// Made at the first handshake: it may read the system's authorities.
     tls: OnceLock<Arc<ClientConfig>>,
+    /// How the server has let the role in so far.
+    pub(super) auth: AuthHistory,
 }
 
 impl Connector {
     /// For this target. Reads nothing yet.
     #[must_use]
-    pub fn new(target: Arc<Target>) -> Self {
+    pub fn new(target: Arc<Target>, auth: AuthHistory) -> Self {
         Self {
             target,
             tls: OnceLock::new(),
+            auth,
         }
     }
 

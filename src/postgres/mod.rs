@@ -3,6 +3,7 @@
 //! In go a target and the queries chosen for it; out come [`QuerySamples`], which write the lines of
 //! each family, or a [`Trouble`](crate::targets::Trouble).
 
+mod auth_history;
 mod connect;
 mod error;
 mod exchange;
@@ -21,6 +22,7 @@ mod statement;
 mod value;
 mod wire;
 
+pub use auth_history::AuthHistory;
 pub use connect::Connector;
 pub use error::QueryError;
 pub use facts::Facts;

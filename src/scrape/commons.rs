@@ -10,6 +10,7 @@ use super::counters::Counters;
 use super::places::Places;
 use super::settings::ScrapeSettings;
 use crate::catalog::Catalog;
+use crate::postgres::AuthHistory;
 
 /// Handles that every worker holds.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Commons {
     pub settings: watch::Receiver<ScrapeSettings>,
     /// The limit of connections of the whole process.
     pub places: Places,
+    /// How servers have let roles in so far.
+    pub auth: AuthHistory,
     /// Turns to connect while nobody waits.
     pub turns: Turns,
     /// When collections have to be over, once the end of the program is known.

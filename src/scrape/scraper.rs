@@ -24,6 +24,7 @@ use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
 use crate::exposition::OwnFamilies;
 use crate::model::Reason;
+use crate::postgres::AuthHistory;
 use crate::shutdown::Shutdown;
 use crate::targets::{Health, HealthBoard, Origin, Target, TargetList, Trouble};
 use crate::telemetry::LogCounters;
@@ -91,6 +92,7 @@ impl Scraper {
             catalog,
             settings,
             places: Places::new(connections),
+            auth: AuthHistory::default(),
             turns: Turns::default(),
             end: End(known_end),
         };

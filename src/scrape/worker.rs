@@ -81,7 +81,7 @@ impl Worker {
         ended: CancellationToken,
     ) -> Self {
         let target = changes.borrow().clone();
-        let connector = Arc::new(Connector::new(Arc::clone(&target)));
+        let connector = Arc::new(Connector::new(Arc::clone(&target), commons.auth.clone()));
         let collector = Collector::new(&connector, &commons, &counters);
         Self {
             target,
