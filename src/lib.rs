@@ -10,7 +10,7 @@
 //! 3  postgres/  kubernetes/  sessions: connect, pipeline, rows to text; the controller
 //! 2  targets/   management/  the shared server list and health of each; frames, SCRAM exchange
 //! 1  config/    catalog/  security/
-//! 0  exposition/  model  telemetry  shutdown  blocking  connection_limit
+//! 0  exposition/  model  telemetry  text  shutdown  blocking  connection_limit
 //! ```
 //!
 //! A scrape, from left to right:
@@ -42,3 +42,4 @@ pub mod security;
 pub mod shutdown;
 pub mod targets;
 pub mod telemetry;
+pub mod text;

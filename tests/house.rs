@@ -13,6 +13,7 @@ const FLOORS: [&[&str]; 8] = [
         "exposition",
         "model",
         "telemetry",
+        "text",
         "shutdown",
         "blocking",
         "connection_limit",

@@ -10,6 +10,7 @@ use super::errors::Report;
 use super::keys::main_keys;
 use super::read::Given;
 use super::value::Value;
+use crate::security::RequireAuth;
 
 /// Checks the main section. Timeouts of zero, which would be no timeout at all, take their default.
 pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
@@ -87,6 +88,11 @@ pub(super) fn server(server: &Server, given: &Given, report: &mut Report) {
         given,
         report,
     );
+    let methods = server.require_auth.iter().map(String::as_str);
+    if let Err(error) = RequireAuth::parse(methods) {
+        let line = given.line("require_auth");
+        report.problem(line, Some("require_auth"), error.to_string());
+    }
     for key in ["data_dir", "wal_dir"] {
         if given.value(key).is_some() {
             report.notice(given.line(key), key, "has no effect yet");

@@ -83,6 +83,8 @@ pub struct Main {
     pub backlog: u32,
     /// Large memory pages.
     pub hugepage: HugePage,
+    /// Whether a core dump may be left. Ours.
+    pub core_dumps: bool,
     /// Where the process number is written.
     pub pidfile: Option<PathBuf>,
     /// How much the process title tells.
@@ -149,6 +151,9 @@ pub struct Server {
     pub user: String,
     /// File with the role's password. Ours.
     pub password_file: Option<PathBuf>,
+    /// The ways of authentication that it may ask for, as libpq's `require_auth`; empty is all.
+    /// Ours.
+    pub require_auth: Vec<String>,
     /// The database where the session lives. Ours; default `postgres`.
     pub database: String,
     /// Folder of the server's data, if it is on this machine.

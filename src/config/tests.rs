@@ -355,7 +355,7 @@ fn each_mistake_is_told_with_file_line_key_and_what_is_allowed() {
         (
             "",
             "[primary]\nhost = h",
-            "f:10: the section [primary] stands already at line 6; put \
+            "f:10: this section stands already at line 6; put \
           its keys there",
         ),
     ] {

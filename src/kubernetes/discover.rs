@@ -81,6 +81,7 @@ pub(super) fn target_of(service: &ObjectMeta) -> Option<(PostgresTarget, Option<
         metrics: Vec::new(),
         labels: BTreeMap::new(),
         timeouts: None,
+        require_auth: None,
         sample_limit: default_sample_limit(),
         paused: false,
     };

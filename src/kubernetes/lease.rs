@@ -42,6 +42,7 @@ use super::status::MANAGER;
 use super::watches;
 use crate::shutdown::Shutdown;
 use crate::targets::Tenure;
+use crate::text::peer_text;
 
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(5);
@@ -335,7 +336,7 @@ async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Resu
     match timeout(ANSWER, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) => {
-            Err(Unanswered::Refused(status.code, status.message.clone()))
+            Err(Unanswered::Refused(status.code, peer_text(&status.message)))
         }
         Ok(Err(error)) => Err(Unanswered::Failed(explain_api(&error))),
         Err(_) => Err(Unanswered::Late),

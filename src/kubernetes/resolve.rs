@@ -9,7 +9,7 @@ use kube::api::GetParams;
 use kube::core::Request;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::client::explain_api;
 use super::refusal::{Refusal, RefusalReason as Reason};
@@ -121,14 +121,13 @@ pub(super) async fn resolve(
             let user = objects.secret(&wanted.name, &wanted.username_key).await?;
             let password = objects.secret(&wanted.name, &wanted.password_key).await?;
             // Who writes a Secret with an editor or `base64` often leaves a line-break at its end.
-            let line = |text: String| text.trim_end_matches(['\r', '\n']).to_owned();
-            material.user = line(
-                text(&wanted.name, &wanted.username_key, user)?
-                    .expose()
-                    .into(),
-            );
+            let line = |text: &Secret| {
+                let text = text.expose();
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            };
+            material.user = line(&text(&wanted.name, &wanted.username_key, user)?);
             let password = text(&wanted.name, &wanted.password_key, password)?;
-            material.password = Some(Secret::new(line(password.expose().into())));
+            material.password = Some(Secret::new(line(&password)));
             if material.user.is_empty() {
                 return Err(missing_key(&wanted.name, &wanted.username_key).into());
             }
@@ -196,6 +195,22 @@ struct Objects<'a> {
     versions: &'a mut Versions,
     secrets: BTreeMap<String, SecretObject>,
     config_maps: BTreeMap<String, ConfigMap>,
+}
+
+/// Wipes what was decoded, all keys of it, and the copy that `kubectl apply` leaves in an
+/// annotation.
+impl Drop for Objects<'_> {
+    fn drop(&mut self) {
+        for secret in self.secrets.values_mut() {
+            for value in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
+                value.0.zeroize();
+            }
+            let annotations = secret.metadata.annotations.iter_mut();
+            for value in annotations.flat_map(BTreeMap::values_mut) {
+                value.zeroize();
+            }
+        }
+    }
 }
 
 impl Objects<'_> {

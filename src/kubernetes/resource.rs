@@ -86,6 +86,14 @@ pub struct PostgresTargetSpec {
     pub database: String,
     /// Who logs in. The role needs pg_monitor, and nothing more.
     pub credentials: Credentials,
+    /// The ways of authentication that the server may ask for, as libpq's require_auth: of
+    /// scram-sha-256, md5, password and none a list with commas between, or each with a ! before
+    /// it for all others. Without it all are taken, but a password in the clear only where the
+    /// server's certificate was verified, and nothing less than scram-sha-256 once the server has
+    /// used that; what is named here is taken all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::require_auth")]
+    pub require_auth: Option<String>,
     /// Whether and how TLS is spoken to the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,

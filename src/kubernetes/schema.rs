@@ -101,6 +101,19 @@ fn free_of_prometheus() -> String {
     )
 }
 
+/// A list of ways of authentication, or nothing.
+pub(super) fn require_auth(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "nullable": true,
+        "maxLength": 128,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^ *((none|password|md5|scram-sha-256|gss|sspi|oauth) *(, *(none|password|md5|scram-sha-256|gss|sspi|oauth) *)*|!(none|password|md5|scram-sha-256|gss|sspi|oauth) *(, *!(none|password|md5|scram-sha-256|gss|sspi|oauth) *)*)?$')",
+            "message": "requireAuth takes none, password, md5, scram-sha-256, gss, sspi and oauth, with commas between them, or all of them with a ! before each",
+        }],
+    })
+}
+
 /// The names that label samples of the built-in catalogue and of the exporter itself.
 fn taken() -> String {
     let mut names = BTreeSet::from(OWN_LABELS.map(str::to_owned));

@@ -12,6 +12,7 @@ use super::resolve::Material;
 use super::resource::{Mode, PostgresTarget, Tls};
 use super::settings::Settings;
 use crate::catalog::{Catalog, OwnMetrics};
+use crate::security::RequireAuth;
 use crate::targets::{
     Address, ClientTls, DatabaseChoice, Origin, Target, Tenure, Timeouts, TlsMode,
 };
@@ -94,6 +95,7 @@ pub(super) fn validate(
         user: material.user.clone(),
         user_is_secret: spec.credentials.secret_ref.is_some(),
         password: material.password.clone(),
+        require_auth: require_auth(spec.require_auth.as_deref())?,
         database: spec.database.clone(),
         tls: tls(spec.tls.as_ref(), &spec.host, material)?,
         databases: DatabaseChoice {
@@ -115,6 +117,11 @@ pub(super) fn validate(
         .next()
         .map(|first| flaws.fold(first, |all, other| all.and(Some(other))));
     Ok(Validated { target, left_out })
+}
+
+fn require_auth(list: Option<&str>) -> Result<RequireAuth, Refusal> {
+    RequireAuth::parse(list.unwrap_or_default().split(','))
+        .map_err(|error| Refusal::new(Reason::InvalidSpec, format!("requireAuth: {error}")))
 }
 
 /// The labels of every sample: the namespace, which nobody else may set, and what the resource adds.

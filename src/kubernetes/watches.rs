@@ -29,6 +29,7 @@ use super::pace::fraction;
 use super::resolve::{Named, NamedKind};
 use super::resource::PostgresTarget;
 use crate::shutdown::Shutdown;
+use crate::text::peer_text;
 
 /// A watch is begun anew this often, so that a connection that has died unnoticed, and a right that
 /// was taken away, are noticed.
@@ -360,7 +361,7 @@ pub(super) fn say(error: &watcher::Error) -> String {
         watcher::Error::InitialListFailed(inner)
         | watcher::Error::WatchStartFailed(inner)
         | watcher::Error::WatchFailed(inner) => explain_api(inner),
-        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::WatchError(status) => peer_text(&status.message),
         watcher::Error::NoResourceVersion => error.to_string(),
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::auth_history::AuthHistory;
 use super::error::of_io;
 use super::quirks::ServerQuirks;
 use super::resolver::NameResolver;
@@ -28,6 +29,8 @@ pub struct ConnectContext {
     resolver: NameResolver,
     /// Reads the system's authorities, and parses certificates and keys.
     tls: BlockingPool,
+    /// How servers have let roles in so far.
+    pub(super) auth: AuthHistory,
 }
 
 /// Handshakes that prepare their certificates at the same time.
@@ -38,6 +41,7 @@ impl Default for ConnectContext {
         Self {
             resolver: NameResolver::default(),
             tls: BlockingPool::new("tls", TLS_THREADS, usize::MAX),
+            auth: AuthHistory::default(),
         }
     }
 }
@@ -47,7 +51,7 @@ impl Default for ConnectContext {
 pub struct Connector {
     /// The target.
     pub target: Arc<Target>,
-    context: ConnectContext,
+    pub(super) context: ConnectContext,
     /// Made at the first handshake: it may read the system's authorities.
     tls: OnceLock<Arc<ClientConfig>>,
     /// What earlier sessions found out.

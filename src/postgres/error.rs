@@ -12,6 +12,7 @@ use super::guard::GuardError;
 use crate::model::Reason;
 use crate::security::tls::explain_tls;
 use crate::targets::{Target, Trouble};
+use crate::text::peer_text;
 
 /// Why one query gave no samples. The session lives on unless it says otherwise.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -97,8 +98,8 @@ impl ServerError {
             let text = String::from_utf8_lossy(field.value_bytes()).into_owned();
             match field.type_() {
                 b'C' => error.state = text,
-                b'M' => error.message = text,
-                b'H' => error.hint = Some(text),
+                b'M' => error.message = peer_text(&text),
+                b'H' => error.hint = Some(peer_text(&text)),
                 // The first is translated; the second is not, and a pooler may leave it out.
                 b'S' | b'V' => error.fatal |= matches!(text.as_str(), "FATAL" | "PANIC"),
                 _ => {}
@@ -241,7 +242,9 @@ fn of_connect(error: &tokio_postgres::Error, target: &Target) -> Trouble {
     let (address, user) = (&target.address, target.user_in_words());
     let mut trouble = of_login(error);
     trouble.message = target.redact(&trouble.message);
+    let refused_by_us = source::<GuardError>(error).is_some();
     trouble.message = match trouble.reason {
+        _ if refused_by_us => format!("{address}: {}", trouble.message),
         Reason::AuthenticationFailed => format!(
             "{}; check user {user}, its password and the server's pg_hba.conf",
             trouble.message
@@ -262,7 +265,10 @@ fn of_login(error: &tokio_postgres::Error) -> Trouble {
         return Trouble {
             reason: of_state(db.code()),
             // Without the `db error:` that the driver puts before it.
-            message: said(db.message(), db.hint()),
+            message: said(
+                &peer_text(db.message()),
+                db.hint().map(peer_text).as_deref(),
+            ),
         };
     }
     if let Some(found) = source::<GuardError>(error) {
@@ -271,10 +277,10 @@ fn of_login(error: &tokio_postgres::Error) -> Trouble {
     if let Some(found) = source::<io::Error>(error) {
         return of_stream(found);
     }
-    let text = match error.source() {
+    let text = peer_text(&match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
-    };
+    });
     // The driver has no kinds for these: it found no password to send, or the server's proof of
     // knowing it was wrong.
     let authentication = [
@@ -299,8 +305,8 @@ fn of_login(error: &tokio_postgres::Error) -> Trouble {
 
 fn of_guard(error: &GuardError) -> Trouble {
     let reason = match error {
-        GuardError::TooLarge(_) => Reason::MessageTooLarge,
-        GuardError::PasswordInTheClear => Reason::AuthenticationFailed,
+        GuardError::TooLarge(_) | GuardError::TooLargeAtLogin(_) => Reason::MessageTooLarge,
+        GuardError::Authentication(_) | GuardError::TooManyRounds => Reason::AuthenticationFailed,
         GuardError::Malformed => Reason::ConnectionLost,
         GuardError::Unrequested | GuardError::AnswerToNothing => Reason::UnrequestedData,
     };

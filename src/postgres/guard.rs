@@ -1,6 +1,5 @@
 //! Watches the bytes that a server sends at login before anything is made of them: a message larger
-//! than the limit, or a request for a password in the clear on a connection that is not private,
-//! ends the connection.
+//! than the limit, or a request for authentication that must not be answered, ends the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -9,19 +8,28 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
+use crate::security::{AuthMethod, AuthRefused, AuthRules, MOST_SCRAM_ROUNDS, has_too_many_rounds};
+
 /// The largest message that is read, in bytes.
 pub(super) const LARGEST_MESSAGE: u32 = 64 * 1024 * 1024;
+
+/// The largest body of a message of SCRAM that is read, in bytes; PostgreSQL's have some hundred.
+const LARGEST_SASL: u32 = 16 * 1024;
 
 /// Why the guard ended a connection. Found again inside the error of the connection.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum GuardError {
     #[error("the server sent a message of {0} bytes, the limit is {LARGEST_MESSAGE}")]
     TooLarge(u32),
+    #[error("the server sent a message of {0} bytes at login, the limit there is {LARGEST_SASL}")]
+    TooLargeAtLogin(u32),
     #[error(
-        "the server asks for the password in the clear and the connection is not encrypted; \
-         switch TLS on for this server, or use scram-sha-256 in its pg_hba.conf"
+        "the server asks for more than {MOST_SCRAM_ROUNDS} rounds of SCRAM, which would keep the \
+         exporter busy; lower scram_iterations there, and give the role its password anew"
     )]
-    PasswordInTheClear,
+    TooManyRounds,
+    #[error(transparent)]
+    Authentication(#[from] AuthRefused),
     #[error("the server sent a message that is shorter than its own length")]
     Malformed,
     #[error(
@@ -44,18 +52,25 @@ pub(super) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    /// `private` is true when others cannot read along: TLS, or a Unix socket.
-    pub(super) fn new(inner: S, private: bool) -> Self {
+    /// `rules` say which requests for authentication are answered.
+    pub(super) fn new(inner: S, rules: AuthRules) -> Self {
         Self {
             inner,
             watch: Watch {
                 header: [0; 9],
                 have: 0,
                 left: 0,
-                private,
+                rules,
+                asked: None,
+                server_first: None,
             },
             said_goodbye: false,
         }
+    }
+
+    /// What the server asked for last; nothing, when it let the role in without.
+    pub(super) fn method(&self) -> AuthMethod {
+        self.watch.asked.unwrap_or(AuthMethod::None)
     }
 
     /// The stream, when what has come ends with the end of a message.
@@ -73,16 +88,29 @@ struct Watch {
     have: usize,
     /// Bytes of the present message's body that are still to come.
     left: u32,
-    private: bool,
+    rules: AuthRules,
+    /// What the server has asked for.
+    asked: Option<AuthMethod>,
+    /// What has come of the server's first answer in SCRAM, which says how many rounds it wants.
+    server_first: Option<Vec<u8>>,
 }
 
 impl Watch {
     fn feed(&mut self, mut bytes: &[u8]) -> Result<(), GuardError> {
         while !bytes.is_empty() {
             if self.left > 0 {
-                let skip = bytes.len().min(self.left as usize);
-                bytes = &bytes[skip..];
-                self.left -= u32::try_from(skip).unwrap_or(self.left);
+                let (part, rest) = bytes.split_at(bytes.len().min(self.left as usize));
+                bytes = rest;
+                self.left -= u32::try_from(part.len()).unwrap_or(self.left);
+                if let Some(server_first) = &mut self.server_first {
+                    server_first.extend_from_slice(part);
+                    if self.left == 0 {
+                        if has_too_many_rounds(server_first) {
+                            return Err(GuardError::TooManyRounds);
+                        }
+                        self.server_first = None;
+                    }
+                }
                 continue;
             }
             self.header[self.have] = bytes[0];
@@ -119,9 +147,29 @@ impl Watch {
         if authentication && self.have < 9 {
             return Ok(());
         }
-        // AuthenticationCleartextPassword.
-        if authentication && be(5) == 3 && !self.private {
-            return Err(GuardError::PasswordInTheClear);
+        if authentication {
+            // The codes of AuthenticationOk, …CleartextPassword, …MD5Password, …GSS, …SSPI, …SASL;
+            // what goes on with one that was asked for before has others.
+            let asked = match be(5) {
+                0 if self.asked.is_none() => Some(AuthMethod::None),
+                3 => Some(AuthMethod::Password),
+                5 => Some(AuthMethod::Md5),
+                7 => Some(AuthMethod::Gss),
+                9 => Some(AuthMethod::Sspi),
+                10 => Some(AuthMethod::ScramSha256),
+                _ => None,
+            };
+            // AuthenticationSASLContinue.
+            if be(5) == 11 {
+                if body > LARGEST_SASL {
+                    return Err(GuardError::TooLargeAtLogin(length));
+                }
+                self.server_first = Some(Vec::new());
+            }
+            if let Some(asked) = asked {
+                self.rules.check(asked)?;
+                self.asked = Some(asked);
+            }
         }
         self.left = if authentication { body - 4 } else { body };
         self.have = 0;
@@ -201,7 +249,12 @@ mod tests {
             header: [0; 9],
             have: 0,
             left: 0,
-            private,
+            rules: AuthRules {
+                private,
+                ..AuthRules::default()
+            },
+            asked: None,
+            server_first: None,
         }
     }
 
@@ -239,8 +292,62 @@ mod tests {
         let bytes = message(b'R', &[0, 0, 0, 3]);
         assert_eq!(
             watch(false).feed(&bytes),
-            Err(GuardError::PasswordInTheClear)
+            Err(GuardError::Authentication(AuthRefused::InTheClear))
         );
         assert_eq!(watch(true).feed(&bytes), Ok(()));
+    }
+
+    #[test]
+    fn rounds_of_scram_are_counted_before_they_are_computed() {
+        let answer = |rounds: u32| {
+            let text = format!("\0\0\0\u{b}r=abc,s=c2FsdA==,i={rounds}");
+            message(b'R', text.as_bytes())
+        };
+        for size in 1..40 {
+            let feed = |rounds| {
+                let mut watch = watch(true);
+                let bytes = answer(rounds);
+                let fed = bytes.chunks(size).try_for_each(|piece| watch.feed(piece));
+                fed
+            };
+            assert_eq!(feed(4096), Ok(()));
+            assert_eq!(feed(u32::MAX), Err(GuardError::TooManyRounds));
+        }
+        let mut long = vec![b'R'];
+        long.extend_from_slice(&(LARGEST_SASL + 100).to_be_bytes());
+        long.extend_from_slice(&[0, 0, 0, 11]);
+        assert_eq!(
+            watch(true).feed(&long),
+            Err(GuardError::TooLargeAtLogin(LARGEST_SASL + 100))
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_is_known_and_ok_without_a_request_is_nothing() {
+        for (codes, asked) in [
+            (&[0][..], AuthMethod::None),
+            (&[5, 0], AuthMethod::Md5),
+            (&[10, 11, 12, 0], AuthMethod::ScramSha256),
+            (&[7, 8, 0], AuthMethod::Gss),
+        ] {
+            let mut watch = watch(true);
+            for code in codes {
+                watch.feed(&message(b'R', &[0, 0, 0, *code])).unwrap();
+            }
+            assert_eq!(watch.asked, Some(asked));
+        }
+        let mut known = watch(true);
+        known.rules.scram_before = true;
+        for code in [0, 3, 5] {
+            let refused = known.feed(&message(b'R', &[0, 0, 0, code]));
+            assert!(
+                matches!(
+                    refused,
+                    Err(GuardError::Authentication(AuthRefused::LessThanBefore(_)))
+                ),
+                "{code}"
+            );
+            (known.have, known.asked) = (0, None);
+        }
     }
 }

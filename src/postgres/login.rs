@@ -23,6 +23,7 @@ use super::pipe::Pipe;
 use super::session_settings::major;
 use super::wire::{Peer, Wire};
 use crate::model::Reason;
+use crate::security::AuthRules;
 use crate::targets::{TlsMode, Trouble};
 
 /// How long a server that has taken a connection may take to let it in.
@@ -100,9 +101,17 @@ async fn attempt(
 ) -> Result<Login, LoginError> {
     let target = &connector.target;
     let wire = open_with(connector, tls).await?;
-    let private = !matches!(wire, Wire::Tcp(_));
     let encrypted = matches!(wire, Wire::Tls(..));
     let peer = wire.peer();
+    let rules = AuthRules {
+        require: target.require_auth,
+        private: match &wire {
+            Wire::Unix(_) => true,
+            Wire::Tls(..) => target.tls.verifies(),
+            Wire::Tcp(_) => false,
+        },
+        scram_before: connector.context.auth.used_scram(target),
+    };
     let mut config = Config::new();
     config
         .user(&target.user)
@@ -117,7 +126,7 @@ async fn attempt(
     if let Some(options) = options {
         config.options(options);
     }
-    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, private))));
+    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, rules))));
     let own = Arc::clone(&lent.0);
     let (client, connection) = config
         .connect_raw(lent, Established)
@@ -129,8 +138,12 @@ async fn attempt(
     // The driver says nothing more when it is dropped unpolled, and has read no further than the
     // answer to the login, unless the server went on by itself in that moment.
     drop((client, connection));
-    Arc::into_inner(own)
-        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let guarded = Arc::into_inner(own)
+        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner));
+    if let Some(guarded) = &guarded {
+        connector.context.auth.record(target, guarded.method());
+    }
+    guarded
         .and_then(Guarded::between_messages)
         .map(|wire| Login {
             pipe: Pipe::new(wire),
@@ -150,7 +163,8 @@ async fn attempt(
 pub(super) async fn cancel(connector: &Connector, key: &CancelKey) {
     let request = async {
         if let Some(wire) = open_beside(connector, key.1).await {
-            let wire = Guarded::new(wire, true);
+            // Nobody logs in for it.
+            let wire = Guarded::new(wire, AuthRules::default());
             // An error means that the server is gone or busy; the session's own limit then ends it.
             let _ = key.0.cancel_query_raw(wire, Established).await;
         }

@@ -3,6 +3,7 @@
 //! In go a target and the queries chosen for it; out come [`QuerySamples`], which write the lines of
 //! each family, or a [`Trouble`](crate::targets::Trouble).
 
+mod auth_history;
 mod cancel;
 mod charset;
 mod connect;

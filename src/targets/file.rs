@@ -9,7 +9,7 @@ use super::{
 };
 use crate::config::{Configuration, Main, Server, ServerTls};
 use crate::security::tls::TlsError;
-use crate::security::{Login, PasswordSources, SecretFileError, read_secret};
+use crate::security::{Login, PasswordSources, RequireAuth, SecretFileError, read_secret};
 
 /// A file that a server's section names cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,9 @@ fn target(
             Some(path) => Some(read_secret(path).map_err(|error| wrong(server, error))?),
             None => passwords.find(&login),
         },
+        // The file was refused if it were wrong.
+        require_auth: RequireAuth::parse(server.require_auth.iter().map(String::as_str))
+            .unwrap_or_default(),
         database: server.database.clone(),
         tls,
         databases: databases(server, main),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::Tenure;
 use crate::catalog::OwnMetrics;
-use crate::security::Secret;
 pub use crate::security::tls::{ClientTls, TlsMode};
+use crate::security::{RequireAuth, Secret};
 
 /// The servers to scrape, in the order they are shown.
 pub type TargetList = Arc<Vec<Arc<Target>>>;
@@ -32,6 +32,8 @@ pub struct Target {
     pub user_is_secret: bool,
     /// Its password, if one is known.
     pub password: Option<Secret>,
+    /// The ways of authentication that the server may ask for.
+    pub require_auth: RequireAuth,
     /// The database where the session lives.
     pub database: String,
     /// Whether and how TLS is spoken.

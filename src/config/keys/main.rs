@@ -409,6 +409,14 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "Large memory pages.",
     ),
     Key::new(
+        "core_dumps",
+        Kind::Bool,
+        "off",
+        Restart,
+        place!(Main: core_dumps),
+        "Whether SIGABRT, or a crash, may leave a core dump. It holds what the memory holds, passwords among it.",
+    ),
+    Key::new(
         "pidfile",
         Kind::Path,
         "",

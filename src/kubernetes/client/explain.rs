@@ -8,6 +8,8 @@ use std::io::ErrorKind;
 use kube::client::AuthError;
 use kube::config::{InferConfigError, KubeconfigError, LoadDataError};
 
+use crate::text::peer_text;
+
 /// Why a kubeconfig cannot be used.
 #[must_use]
 pub fn explain_kubeconfig(error: &KubeconfigError) -> String {
@@ -90,7 +92,7 @@ pub(in crate::kubernetes) fn explain_infer(error: &InferConfigError) -> String {
 #[must_use]
 pub fn explain_api(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => status.message.clone(),
+        kube::Error::Api(status) => peer_text(&status.message),
         kube::Error::SerdeError(error) => format!(
             "its answer is not of the expected form, at line {} column {}",
             error.line(),
