@@ -19,7 +19,7 @@ mod crowd;
 mod down;
 #[path = "faults/queries.rs"]
 mod queries;
-#[path = "faults/settings.rs"]
-mod settings;
 #[path = "faults/sessions.rs"]
 mod sessions;
+#[path = "faults/settings.rs"]
+mod settings;

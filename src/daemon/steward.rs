@@ -113,6 +113,7 @@ impl Steward {
             connections: server.connections,
             pooled: health.pooled,
             denied: health.denied,
+            excess_rights: health.excess_rights,
             trouble: health.trouble.map(words),
             last_error: health.last_error.map(|(trouble, at)| LastError {
                 reason: trouble.reason.as_str(),

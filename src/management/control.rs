@@ -78,6 +78,8 @@ pub struct Server {
     pub pooled: bool,
     /// Collectors that the role has no right to.
     pub denied: Vec<String>,
+    /// What the role may do beside reading.
+    pub excess_rights: Vec<String>,
     /// Why it is not active: the reason's word, and words for people.
     pub trouble: Option<(&'static str, String)>,
     /// The last error, also when it is over.

@@ -134,7 +134,11 @@ mod tests {
             ("SQL_ASCII", b"a\xff\xfeb", "a\\377\\376b"),
             ("SQL_ASCII", "größe".as_bytes(), "größe"),
             ("WIN1252", b"gr\xf6\xdfe \x80", "größe €"),
-            ("WIN1252", b"odd \x81\x8d\x8f\x90\x9d.", "odd \\201\\215\\217\\220\\235."),
+            (
+                "WIN1252",
+                b"odd \x81\x8d\x8f\x90\x9d.",
+                "odd \\201\\215\\217\\220\\235.",
+            ),
             ("WIN1251", b"\xcf\xf0 \x98", "Пр \\230"),
             ("LATIN1", b"gr\xf6\xdfe", "größe"),
             ("KOI8R", b"\xf0", "П"),

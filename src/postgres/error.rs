@@ -179,7 +179,11 @@ impl LoginError {
         let refused = match error.code().map(SqlState::code) {
             Some("28000") => Refused::Role(tls),
             // A wrong password, an unknown database, no room, not ready: it was understood.
-            Some(code) if ["28", "3D", "53", "57"].iter().any(|class| code.starts_with(class)) => {
+            Some(code)
+                if ["28", "3D", "53", "57"]
+                    .iter()
+                    .any(|class| code.starts_with(class)) =>
+            {
                 Refused::Nothing
             }
             Some(_) => Refused::Startup,

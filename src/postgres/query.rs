@@ -40,6 +40,8 @@ pub struct Slot {
     pub(super) slow: bool,
     /// Its last run failed: what stands behind it under one Sync would be skipped.
     pub(super) failing: bool,
+    /// How often in a row the session ended while it ran, and when it last did.
+    ended_session: (u8, Option<Instant>),
     /// Its text holds what the server cannot turn into UTF-8: it comes as the database holds it.
     pub(super) raw: bool,
     buffer: Buffer,
@@ -70,6 +72,9 @@ pub struct Shared<'a> {
 /// What was too much once is not tried again for this long.
 const TOO_MUCH: Duration = Duration::from_secs(60);
 
+/// Sessions that a query may take with it before it has to wait.
+const ENOUGH: u8 = 2;
+
 impl Slot {
     /// A slot that has not run.
     #[must_use]
@@ -96,6 +101,7 @@ impl Slot {
             outcome: Outcome::Waiting,
             slow: false,
             failing: false,
+            ended_session: (0, None),
             raw: false,
             buffer: Buffer::default(),
             fresh: false,
@@ -110,6 +116,11 @@ impl Slot {
     /// Whether it is time to run again.
     #[must_use]
     pub fn is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
+        if let (ENOUGH.., Some(at)) = self.ended_session
+            && now.saturating_duration_since(at) < TOO_MUCH
+        {
+            return false;
+        }
         let interval = match self.chosen.metric.interval {
             None if self.is_left_out() => TOO_MUCH,
             None => return true,
@@ -175,6 +186,12 @@ impl Slot {
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self.outcome, Outcome::Failed(QueryError::Denied(_)))
+    }
+
+    /// Whether its session broke while it ran.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(QueryError::Lost(..)))
     }
 
     /// Whether it gave more samples than there is room for.
@@ -280,6 +297,18 @@ impl Job for Run<'_> {
         Ok(())
     }
 
+    fn suspect(&mut self) {
+        let slot = &mut *self.slot;
+        let times = slot.ended_session.0.saturating_add(1);
+        slot.ended_session = (times, Some(Instant::now()));
+        if times >= ENOUGH {
+            slot.fail(QueryError::Server(format!(
+                "the session ended while this ran, {times} times in a row; it is left out for \
+                 {TOO_MUCH:?}"
+            )));
+        }
+    }
+
     fn restart(&mut self, raw: bool) {
         self.slot.raw |= raw;
         if let Some(samples) = &mut self.samples {
@@ -299,6 +328,7 @@ impl Job for Run<'_> {
                 slot.buffer.show(samples);
                 slot.ran_at = Some(Instant::now());
                 slot.slow = false;
+                slot.ended_session = (0, None);
                 slot.failing = false;
                 slot.outcome = Outcome::Done;
             }

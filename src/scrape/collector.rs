@@ -143,6 +143,9 @@ impl Collector {
     ) -> Result<(), Trouble> {
         self.unsettled = false;
         let facts = session.ask_facts(false, deadline).await?.clone();
+        if let Some(rights) = session.ask_rights(deadline).await? {
+            self.ledger.note_excess_rights(rights);
+        }
         let mut plan = self.plan_for(&facts);
         plan.slots_mut().for_each(Slot::forget_denial);
         let prepared = session.prepare(&mut plan.own, deadline).await;
@@ -336,6 +339,7 @@ impl Collector {
             facts: None,
             trouble: Some(trouble),
             denied: self.ledger.denied().to_vec(),
+            excess_rights: self.ledger.excess_rights().to_vec(),
             left_out: Vec::new(),
             duration: Duration::ZERO,
             counters: Arc::clone(&self.counters),

@@ -31,6 +31,8 @@ pub(super) struct Walker {
     proven: BTreeSet<String>,
     /// A connection that was given up and may still count at the server.
     leftover: Option<JoinHandle<()>>,
+    /// The server ended the session of the last visit, and may give another.
+    ended_by_server: bool,
     /// Skip the next walk: a backend that was given up may still be there.
     hold: bool,
     /// A limit of one connection leaves none for other databases; that was told.
@@ -80,6 +82,7 @@ impl Walker {
             kept: BTreeMap::new(),
             proven: BTreeSet::new(),
             leftover: None,
+            ended_by_server: false,
             hold: false,
             told: false,
             next_session: FIRST_ID,
@@ -96,7 +99,16 @@ impl Walker {
     pub(super) async fn walk(&mut self, plan: &mut Plan, errand: Errand<'_>, ledger: &mut Ledger) {
         if self.may_walk(errand.deadline).await {
             for (database, slots) in &mut plan.others {
-                if !self.visit(database, slots, errand, ledger, None).await {
+                let mut go_on = self.visit(database, slots, errand, ledger, None).await;
+                if std::mem::take(&mut self.ended_by_server) {
+                    // As it may end any session: another one is made in its place, once.
+                    for slot in slots.iter_mut().filter(|slot| slot.is_lost()) {
+                        slot.take_fresh();
+                    }
+                    go_on = self.visit(database, slots, errand, ledger, None).await;
+                    self.ended_by_server = false;
+                }
+                if !go_on {
                     break;
                 }
             }
@@ -208,6 +220,13 @@ impl Walker {
                 run_apart(&mut session, slots, errand, watch).await
             }
         };
+        if session
+            .trouble()
+            .is_some_and(|one| one.reason == Reason::NotReady)
+        {
+            self.ended_by_server = true;
+            return false;
+        }
         let lost = session.trouble().is_some();
         if !complete || lost {
             self.give_up(session);

@@ -113,6 +113,7 @@ impl Handle {
             facts: None,
             trouble: Some(trouble),
             denied: Vec::new(),
+            excess_rights: Vec::new(),
             left_out: Vec::new(),
             duration: Duration::ZERO,
             counters: Arc::clone(&self.worker.counters),
