@@ -406,3 +406,51 @@ fn a_client_certificate_logs_in_and_its_lack_is_told() {
         ],
     );
 }
+
+/// `tls = try` is libpq's `prefer`, also where only the login shows which of the two the server
+/// takes this role by.
+#[test]
+fn a_role_that_is_taken_without_tls_alone_is_let_in_where_tls_is_only_preferred() {
+    let authority = Authority::new("first");
+    let identity = authority.server(&["127.0.0.1"]);
+    let server = Postgres::builder(17)
+        .tls(&identity.certificate, &identity.key)
+        .client_ca(authority.pem())
+        .hba("hostnossl all alice 127.0.0.1/32 scram-sha-256")
+        .hba("hostssl all bob 127.0.0.1/32 cert")
+        .hba("hostnossl all bob 127.0.0.1/32 trust")
+        .hba("hostssl all carol 127.0.0.1/32 reject")
+        .hba("hostnossl all carol 127.0.0.1/32 trust")
+        .start();
+    server.execute(&format!(
+        "CREATE ROLE alice LOGIN PASSWORD '{SECRET}'; CREATE ROLE bob LOGIN; CREATE ROLE carol LOGIN"
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let host = "127.0.0.1";
+    let of = |name: &str, role: &str, mode: &str| {
+        section(name, host, &server, mode).replace("user = alice", &format!("user = {role}"))
+    };
+    let sections = [
+        of("alice", "alice", "tls = try"),
+        of("bob", "bob", "tls = try"),
+        of("carol", "carol", ""),
+        of("strict", "alice", "tls = on"),
+    ];
+    let exporter = with_password(SECRET, &sections, folder.path())
+        .set("cache = off")
+        .start();
+    all_log_in(&exporter, &["alice", "bob", "carol"]);
+    for _ in 0..3 {
+        exporter.metrics();
+    }
+    all_are_refused(&exporter, &[("strict", "authentication_failed", "pg_hba")]);
+    // Each is refused with TLS once, and not at each session.
+    for role in ["alice", "bob", "carol"] {
+        let log = server.log();
+        let refused = log
+            .lines()
+            .filter(|line| line.contains("FATAL") && line.contains(&format!("{role}@")))
+            .count();
+        assert!(role == "alice" || refused == 1, "{role}: {refused}: {log}");
+    }
+}

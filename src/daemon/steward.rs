@@ -223,6 +223,7 @@ impl Steward {
                 .into_iter()
                 .map(|one| (one.name, one.problem.as_str(), one.message))
                 .collect(),
+            excess_rights: health.excess_rights,
             trouble: health.trouble.map(words),
             last_error: health.last_error.map(|(trouble, at)| LastError {
                 reason: trouble.reason.as_str(),

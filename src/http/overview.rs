@@ -264,7 +264,10 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
         .trouble
         .as_ref()
         .filter(|t| told && !t.message.is_empty());
-    let whole = health.denied.is_empty() && health.left_out.is_empty() && health.missing.is_empty();
+    let whole = health.denied.is_empty()
+        && health.left_out.is_empty()
+        && health.missing.is_empty()
+        && health.excess_rights.is_empty();
     if trouble.is_none() && !health.pooled && whole {
         return Ok(());
     }
@@ -287,6 +290,14 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
             "<p class=\"note\">The role may not read: <code>{}</code>. Grant it \
              <code>pg_monitor</code> to see them.</p>",
             Escaped(&health.denied.join(", "))
+        )?;
+    }
+    if !health.excess_rights.is_empty() {
+        write!(
+            out,
+            "<p class=\"note\">The role may do more than read: <code>{}</code>. Give the exporter \
+             one with <code>pg_monitor</code> alone.</p>",
+            Escaped(&health.excess_rights.join(", "))
         )?;
     }
     if !health.left_out.is_empty() {

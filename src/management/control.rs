@@ -80,6 +80,8 @@ pub struct Server {
     pub denied: Vec<String>,
     /// Databases whose metrics are missing: name, the reason's word, words for people.
     pub missing: Vec<(String, &'static str, String)>,
+    /// What the role may do beside reading.
+    pub excess_rights: Vec<String>,
     /// Why it is not active: the reason's word, and words for people.
     pub trouble: Option<(&'static str, String)>,
     /// The last error, also when it is over.

@@ -38,6 +38,7 @@ impl Report for Server {
             "Pooled": self.pooled,
             "Denied": self.denied,
             "MissingDatabases": self.missing.iter().map(missing).collect::<Vec<_>>(),
+            "ExcessRights": self.excess_rights,
         }));
         let mut put = |name: &str, value: Option<Value>| {
             all.insert(name.to_owned(), value.unwrap_or(Value::Null));

@@ -36,6 +36,8 @@ pub(super) trait Job: Send {
     fn row(&mut self, fields: Fields<'_>, scratch: &mut Vec<u8>) -> Result<(), QueryError>;
     /// It ended, so or so; called once.
     fn end(&mut self, result: Result<(), QueryError>);
+    /// The session ended while it was at work, or right behind it; called after [`Self::end`].
+    fn suspect(&mut self) {}
 }
 
 /// Jobs, by their places in a list, that share settings.
@@ -56,9 +58,13 @@ pub(super) struct Group {
 pub(super) struct JobState {
     /// Text comes as the database holds it.
     pub raw: bool,
-    /// It had its second try.
-    pub repeated: bool,
+    /// How often it was run once more as it was.
+    pub repeated: u8,
 }
+
+/// A replica that replays much may cancel the same query more than once; it has other tries than
+/// this at the next scrape.
+const REPEATS: u8 = 3;
 
 impl JobState {
     /// Whether a job that failed so is run once more; then how it is.
@@ -68,7 +74,10 @@ impl JobState {
                 self.raw = true;
                 true
             }
-            Some(SecondTry::Same) => !std::mem::replace(&mut self.repeated, true),
+            Some(SecondTry::Same) if self.repeated < REPEATS => {
+                self.repeated += 1;
+                true
+            }
             _ => false,
         }
     }
@@ -139,13 +148,32 @@ impl Session {
         let answered = self.answers(jobs, states, &parts, &mut at, &mut left, renewed);
         match answered.await {
             Ok(()) => Ok(left),
-            Err(error) => {
+            Err(mut error) => {
+                // A transaction of a user's query, as the pooler that ends the session for it has it.
+                if self.mode == Mode::Pooled
+                    && let QueryError::Lost(message, reason) = &mut error
+                    && *reason == Reason::ServerError
+                    // All but our own queries, which are one message each.
+                    && parts[at..].iter().any(|part| !matches!(part, Part::Whole(..)))
+                {
+                    self.connector.quirks.note_refused_transactions();
+                    *reason = Reason::NotReady;
+                    message.push_str("; users' queries are sent as one message each from now on");
+                }
                 let open = parts[at..].iter().filter_map(|part| match part {
                     Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
                     Part::Setting(_) | Part::Sync => None,
                 });
                 for job in left.skipped.into_iter().chain(left.stale).chain(open) {
                     jobs[job].end(Err(error.clone()));
+                }
+                let suspect = parts[..parts.len().min(at + 1)].iter().rev();
+                let suspect = suspect.filter_map(|part| match part {
+                    Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
+                    Part::Setting(_) | Part::Sync => None,
+                });
+                if let Some(at) = suspect.into_iter().next() {
+                    jobs[at].suspect();
                 }
                 self.end_with(error.clone().into_trouble());
                 Err(error)
@@ -163,14 +191,21 @@ impl Session {
             for &at in batch {
                 let job = &mut jobs[at];
                 let whole = job.is_builtin() || group.before.is_none();
-                let sent = if self.mode == Mode::Pooled && whole {
+                let sent = if self.mode == Mode::Pooled && !job.is_builtin() && whole {
+                    // Statement pooling, where a transaction may not span messages.
+                    let sql = &job.statement().sql;
+                    match self.settings.in_one_message(sql, group.raw) {
+                        Some(text) => self.pipe.query(&text).map(|()| Part::Whole(at, charset)),
+                        None => Err(std::io::Error::other(
+                            "the pooler takes no transactions, and a query has to be one statement \
+                             there; take the semicolon out",
+                        )),
+                    }
+                } else if self.mode == Mode::Pooled && whole {
                     // One simple query of several statements is one transaction, so that SET LOCAL
                     // ends with it and a pooler keeps us on one server meanwhile (PostgreSQL,
                     // "Simple Query").
-                    let settings = match job.is_builtin() {
-                        true => self.settings.pooled(group.raw),
-                        false => self.settings.pooled_for_users(group.raw),
-                    };
+                    let settings = self.settings.pooled(group.raw);
                     let text = format!("{settings}{}", job.statement().sql);
                     self.pipe.query(&text).map(|()| Part::Whole(at, charset))
                 } else {
@@ -313,8 +348,13 @@ impl Session {
                 (b'Z', Part::Setting(required)) => {
                     // What follows would run without its limits.
                     if let Some(error) = failed.take().filter(|_| *required) {
+                        let reason = match error {
+                            // A user's query can set a timeout that its own end runs into.
+                            QueryError::Timeout(_) => Reason::NotReady,
+                            _ => Reason::ServerError,
+                        };
                         let message = format!("the server refused a setting: {error}");
-                        return Err(QueryError::Lost(message, Reason::ServerError));
+                        return Err(QueryError::Lost(message, reason));
                     }
                     *at += 1;
                 }

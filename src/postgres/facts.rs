@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
 use super::query::Shared;
-use super::question::Word;
+use super::question::{Question, Word};
 use super::row::Fields;
 use super::run::Ask;
 use super::samples::Room;
@@ -115,6 +115,20 @@ fn database_entry(fields: Fields<'_>) -> DatabaseEntry {
     }
 }
 
+/// What the session's role may do beside reading.
+pub const RIGHTS: &str = "\
+WITH own AS (SELECT * FROM pg_catalog.pg_roles WHERE rolname = SESSION_USER) \
+SELECT f.word FROM own, LATERAL (VALUES ('SUPERUSER', own.rolsuper), \
+('CREATEROLE', own.rolcreaterole AND NOT own.rolsuper), \
+('CREATEDB', own.rolcreatedb AND NOT own.rolsuper), \
+('REPLICATION', own.rolreplication AND NOT own.rolsuper)) AS f(word, has) WHERE f.has \
+UNION ALL \
+SELECT r.rolname::pg_catalog.text FROM own, pg_catalog.pg_roles AS r \
+WHERE NOT own.rolsuper AND r.rolname IN ('pg_execute_server_program', 'pg_write_server_files', \
+'pg_read_server_files', 'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', \
+'pg_create_subscription', 'pg_checkpoint', 'rds_superuser', 'cloudsqlsuperuser', \
+'alloydbsuperuser', 'azure_pg_admin') AND pg_catalog.pg_has_role(own.oid, r.oid, 'MEMBER')";
+
 impl Session {
     /// Prepares the questions where the session does not hold them.
     ///
@@ -141,6 +155,30 @@ impl Session {
         }
         self.questions = Arc::new(questions);
         Ok(())
+    }
+
+    /// Asks what the role may do beside reading: attributes in capitals, then roles that it is a
+    /// member of. `None` when that was asked of this server within the last hour, or is refused.
+    ///
+    /// # Errors
+    /// The session's trouble.
+    pub async fn ask_rights(&mut self, deadline: Instant) -> Result<Option<Vec<String>>, Trouble> {
+        if !self.connector.quirks.rights_are_due() {
+            return Ok(None);
+        }
+        let query = Prepared::new(RIGHTS);
+        let (mut found, mut answered) = (Vec::new(), false);
+        let mut hear = |word: Word<'_>| match word {
+            Word::Row(fields) => found.push(fields.text(0)),
+            Word::Restart => found.clear(),
+            Word::End(result) => answered = result.is_ok(),
+        };
+        let mut ask = Question::new(&query, &mut hear);
+        timeout_at(deadline, self.run_all(&mut [&mut ask]))
+            .await
+            .map_err(|_| no_answer())?
+            .map_err(QueryError::into_trouble)?;
+        Ok(answered.then_some(found))
     }
 
     /// Asks the server for its version, role, extensions, and for the other databases if wanted.

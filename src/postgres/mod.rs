@@ -41,6 +41,6 @@ pub use statement::Mode;
 
 /// What a session asks beside the catalogue's queries, for whoever measures against them.
 pub mod statements {
-    pub use super::facts::{DATABASES, EXTENSIONS, PROBE};
+    pub use super::facts::{DATABASES, EXTENSIONS, PROBE, RIGHTS};
     pub use super::settings::SQL as SETTINGS;
 }

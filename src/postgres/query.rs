@@ -42,6 +42,8 @@ pub struct Slot {
     pub(super) slow: bool,
     /// Its last run failed: what stands behind it under one Sync would be skipped.
     pub(super) failing: bool,
+    /// How often in a row the session ended while it ran, and when it last did.
+    ended_session: (u8, Option<Instant>),
     /// Its text holds what the server cannot turn into UTF-8: it comes as the database holds it.
     pub(super) raw: bool,
     /// How many samples of its last run had the labels of another one of it.
@@ -73,6 +75,12 @@ pub struct Shared<'a> {
     pub room: &'a Room,
 }
 
+/// A query with which sessions ended is not tried again for this long.
+const TOO_MUCH: Duration = Duration::from_secs(60);
+
+/// Sessions that a query may take with it before it has to wait.
+const ENOUGH: u8 = 2;
+
 impl Slot {
     /// A slot that has not run.
     #[must_use]
@@ -99,6 +107,7 @@ impl Slot {
             outcome: Outcome::Waiting,
             slow: false,
             failing: false,
+            ended_session: (0, None),
             raw: false,
             duplicates: 0,
             uncompared: false,
@@ -115,6 +124,11 @@ impl Slot {
     /// Whether it is time to run again. `interval` overrides the one of a metric that has one.
     #[must_use]
     pub fn is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
+        if let (ENOUGH.., Some(at)) = self.ended_session
+            && now.saturating_duration_since(at) < TOO_MUCH
+        {
+            return false;
+        }
         let own = self.chosen.metric.interval;
         self.schedule
             .is_due(now, own.map(|own| interval.unwrap_or(own)))
@@ -237,6 +251,12 @@ impl Slot {
         matches!(self.outcome, Outcome::Failed(QueryError::Denied(_)))
     }
 
+    /// Whether its session broke while it ran.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(QueryError::Lost(..)))
+    }
+
     /// Whether it gave more samples than there is room for.
     #[must_use]
     pub fn is_left_out(&self) -> bool {
@@ -354,6 +374,18 @@ impl Job for Run<'_> {
         Ok(())
     }
 
+    fn suspect(&mut self) {
+        let slot = &mut *self.slot;
+        let times = slot.ended_session.0.saturating_add(1);
+        slot.ended_session = (times, Some(Instant::now()));
+        if times >= ENOUGH {
+            slot.fail(QueryError::Server(format!(
+                "the session ended while this ran, {times} times in a row; it is left out for \
+                 {TOO_MUCH:?}"
+            )));
+        }
+    }
+
     fn restart(&mut self, raw: bool) {
         self.slot.raw |= raw;
         if let Some(samples) = &mut self.samples {
@@ -377,6 +409,7 @@ impl Job for Run<'_> {
                 slot.schedule.record(Instant::now(), RunResult::Success);
                 slot.prepared.accept();
                 slot.slow = false;
+                slot.ended_session = (0, None);
                 slot.failing = false;
                 slot.outcome = Outcome::Done;
             }

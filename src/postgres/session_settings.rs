@@ -168,12 +168,24 @@ impl SessionSettings {
         text
     }
 
-    /// The same for a user's query, which is part of the same message.
-    pub(super) fn pooled_for_users(&self, raw: bool) -> String {
+    /// A user's query with all it needs in one message, for where a transaction may not span two.
+    /// `None` for a query that may be more than one statement: the second could end the read-only
+    /// transaction that the first runs in.
+    ///
+    /// A message of several statements is one transaction that no statement in its middle can end
+    /// (PostgreSQL, "Multiple Statements in a Simple Query"). It is not rolled back, which would
+    /// cost the session where the query fails: what it may have set is taken back.
+    pub(super) fn in_one_message(&self, sql: &str, raw: bool) -> Option<String> {
+        let sql = sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+        if sql.contains(';') {
+            return None;
+        }
         let mut text = format!("SET TRANSACTION {TRANSACTION}; ");
         self.local(&mut text, self.timeouts.query, raw);
         set(&mut text, "SET LOCAL", "search_path", USERS_PATH);
-        text
+        // A comment may stand at the end of the query's last line.
+        let after = "\n; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *";
+        Some(text + sql + after)
     }
 
     /// Begins the transaction of a user's query.
@@ -300,14 +312,15 @@ mod tests {
     fn behind_a_pooler_nothing_outlives_its_transaction() {
         let all = settings(18, &[]);
         let end = Duration::from_secs(3);
-        for text in [all.pooled(true), all.pooled_for_users(false)] {
-            let mut parts = text.trim_end_matches("; ").split("; ");
-            assert_eq!(
-                parts.next(),
-                Some(&*format!("SET TRANSACTION {TRANSACTION}"))
-            );
-            assert!(parts.all(|part| part.starts_with("SET LOCAL ")), "{text}");
-        }
+        let text = all.pooled(true);
+        let mut parts = text.trim_end_matches("; ").split("; ");
+        let first = format!("SET TRANSACTION {TRANSACTION}");
+        assert_eq!(parts.next(), Some(&*first));
+        assert!(parts.all(|part| part.starts_with("SET LOCAL ")), "{text}");
+        let whole = all.in_one_message("SELECT 1 -- one ;", false);
+        assert!(whole.is_none(), "{whole:?}");
+        let whole = all.in_one_message("SELECT 1 -- one\n; ", false);
+        assert!(whole.unwrap().contains("; SELECT 1 -- one\n; RESET "));
         let begin = all.begin(end, true, true);
         assert!(begin.starts_with("BEGIN ") && begin.contains("SQL_ASCII"));
         assert!(begin.contains("SET LOCAL statement_timeout = 3000; "));

@@ -22,6 +22,8 @@ pub(super) struct Collected {
     pub trouble: Option<Trouble>,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
+    /// What the role may do beside reading.
+    pub excess_rights: Vec<String>,
     /// Collectors that are left out because the target has too many samples, sorted, with the
     /// number of their families.
     pub left_out: Vec<(String, usize)>,

@@ -155,6 +155,9 @@ impl Collector {
     ) -> Result<(), Trouble> {
         self.unsettled = false;
         let facts = session.ask_facts(false, deadline).await?.clone();
+        if let Some(rights) = session.ask_rights(deadline).await? {
+            self.ledger.note_excess_rights(rights);
+        }
         let mut plan = self.plan_for(&facts);
         plan.slots_mut().for_each(Slot::forget_denial);
         let prepared = session.prepare(&mut plan.own, deadline).await;
@@ -379,6 +382,7 @@ impl Collector {
             facts: None,
             trouble: Some(trouble),
             denied: self.ledger.denied().to_vec(),
+            excess_rights: self.ledger.excess_rights().to_vec(),
             left_out: Vec::new(),
             missing: Vec::new(),
             duration: Duration::ZERO,

@@ -26,6 +26,8 @@ pub(super) struct Ledger {
     told: BTreeSet<(String, String)>,
     /// Collectors that the role has no right to, sorted.
     denied: Vec<String>,
+    /// What the role may do beside reading.
+    excess_rights: Vec<String>,
     /// Collectors that are left out for want of room, sorted.
     left_out: Vec<String>,
 }
@@ -44,6 +46,7 @@ impl Ledger {
             told_overlaps: BTreeSet::new(),
             told: BTreeSet::new(),
             denied: Vec::new(),
+            excess_rights: Vec::new(),
             left_out: Vec::new(),
         }
     }
@@ -249,6 +252,27 @@ impl Ledger {
                 self.denied.join(", ")
             );
         }
+    }
+
+    /// Tells what the role may do beside reading when that is not what it was.
+    pub(super) fn note_excess_rights(&mut self, rights: Vec<String>) {
+        if self.excess_rights == rights {
+            return;
+        }
+        self.excess_rights = rights;
+        if !self.excess_rights.is_empty() {
+            warn!(
+                server = %self.target.name,
+                "role {} may do more than read: {}; a query of your own could use that. Give the \
+                 exporter a role with pg_monitor alone",
+                self.target.user,
+                self.excess_rights.join(", ")
+            );
+        }
+    }
+
+    pub(super) fn excess_rights(&self) -> &[String] {
+        &self.excess_rights
     }
 
     /// Tells what is left out for want of room when that is not what it was.

@@ -39,6 +39,8 @@ pub(super) struct Walker {
     pub(super) turns: DatabaseTurns,
     /// Those that had no turn in the last walk, and why.
     skipped: Vec<MissingDatabase>,
+    /// The server ended the session of the last visit, and may give another.
+    ended_by_server: bool,
     /// Skip the next walk: a backend that was given up may still be there.
     hold: bool,
     /// A limit of one connection leaves none for other databases; that was told.
@@ -95,6 +97,7 @@ impl Walker {
             leftover: None,
             turns: DatabaseTurns::default(),
             skipped: Vec::new(),
+            ended_by_server: false,
             hold: false,
             told: false,
             next_session: FIRST_ID,
@@ -168,7 +171,15 @@ impl Walker {
                 deadline: &deadline,
                 ..errand
             };
-            let visit = self.visit(name, slots, errand, ledger, None).await;
+            let mut visit = self.visit(name, slots, errand, ledger, None).await;
+            if std::mem::take(&mut self.ended_by_server) {
+                // As it may end any session: another one is made in its place, once.
+                for slot in slots.iter_mut().filter(|slot| slot.is_lost()) {
+                    slot.take_fresh();
+                }
+                visit = self.visit(name, slots, errand, ledger, None).await;
+                self.ended_by_server = false;
+            }
             if visit != Visit::NoPlace {
                 self.turns.visited(name);
             }
@@ -243,6 +254,7 @@ impl Walker {
         if self.may_walk(errand.deadline).await {
             self.visit(database, slots, errand, ledger, Some(&mut watch))
                 .await;
+            self.ended_by_server = false;
         } else {
             miss(slots, errand, "not asked in time");
         }

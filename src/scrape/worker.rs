@@ -48,6 +48,12 @@ pub(super) struct Worker {
     settling_since: Option<Instant>,
     /// The first connection was told.
     greeted: bool,
+    /// That the server ends sessions was told.
+    told_ended: bool,
+    /// The server ended a session that no scrape had used: the next is made when one needs it.
+    on_demand: bool,
+    /// How many scrapes used the present session.
+    used: u64,
     /// Connections ran out: sessions are not kept, so that every target gets its turn.
     crowded: bool,
     /// Done when the worker that had this target before has ended.
@@ -60,6 +66,9 @@ pub(super) struct Worker {
     profiling: Option<Profiling>,
 }
 
+/// How many sessions a collection may have in place of such as the server ended: one may have ended
+/// by a query, which is suspected the second time and then left out.
+const RENEWALS: u32 = 2;
 /// How long a collection may go on after the shutdown began.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
 /// A server that nobody scrapes is asked how it is this often.
@@ -101,6 +110,9 @@ impl Worker {
             settling: None,
             settling_since: None,
             greeted: false,
+            told_ended: false,
+            on_demand: false,
+            used: 0,
             crowded: false,
             before,
             ended,
@@ -126,6 +138,8 @@ impl Worker {
         }
         let mut connecting: Option<Attempt> = None;
         let mut waiting: Option<Order> = None;
+        // How many sessions the order that waits had, which the server ended.
+        let mut again = 0;
         loop {
             let idle = self.session.is_none() && self.settling.is_none() && connecting.is_none();
             if idle && self.wants_session(&waiting) {
@@ -140,6 +154,7 @@ impl Worker {
                 Ok(()) = self.changes.changed() => self.retarget(),
                 Some(order) = orders.recv() => {
                     waiting = Some(order);
+                    again = 0;
                     if let Some(attempt) = &connecting {
                         attempt.hurry.notify_one();
                     }
@@ -164,7 +179,7 @@ impl Worker {
                     waiting.is_some() || self.profiling.is_some(),
                 ) => {}
                 () = passed(&waiting) => {}
-                () = ended(&mut self.session) => self.lost(),
+                () = ended(&mut self.session) => self.ended_idle(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
                 () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
                     self.check().await;
@@ -194,7 +209,10 @@ impl Worker {
                 }
             } else if let Some(session) = self.session.take() {
                 tokio::select! {
-                    () = self.collect(session, order) => {}
+                    unanswered = self.collect(session, order, again < RENEWALS) => {
+                        again += 1;
+                        waiting = unanswered;
+                    }
                     // In-flight scrapes finish, within what the edge grants them.
                     () = past(&cancelled, IN_FLIGHT) => break,
                 }
@@ -226,7 +244,8 @@ impl Worker {
 
     fn wants_session(&self, waiting: &Option<Order>) -> bool {
         let asked = waiting.is_some() || self.profiling.is_some();
-        let wanted = self.keeps_session() || asked || self.check_at <= Instant::now();
+        let keeps = self.keeps_session() && !self.on_demand;
+        let wanted = keeps || asked || self.check_at <= Instant::now();
         wanted && self.backoff.is_over()
     }
 
@@ -296,7 +315,9 @@ impl Worker {
         self.trouble.clone().filter(|_| beside)
     }
 
-    async fn collect(&mut self, session: Session, order: Order) {
+    /// Collects, and answers the order. One whose session the server ended comes back if it is to
+    /// have another (`renew`) and there is time.
+    async fn collect(&mut self, session: Session, order: Order, renew: bool) -> Option<Order> {
         let started = Instant::now();
         let mut session = session;
         let collected = tokio::select! {
@@ -309,8 +330,20 @@ impl Worker {
             if let Ok(session) = session.settled(CANCEL).await {
                 let _ = session.close(GOODBYE).await;
             }
-            return;
+            return None;
         };
+        self.used += 1;
+        // It lasted from one scrape to the next.
+        self.on_demand &= self.used < 2;
+        if renew
+            && let Some(trouble) = session.trouble()
+            && trouble.reason == Reason::NotReady
+            && !order.deadline().is_over()
+        {
+            self.note_ended(trouble);
+            self.backoff.reset();
+            return Some(order);
+        }
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.report(&collected, &session);
@@ -325,13 +358,15 @@ impl Worker {
         let lost = session.trouble().is_some();
         if lost {
             self.session = Some(session);
-            return self.lost();
+            self.lost();
+            return None;
         }
         if self.collector.is_unsettled() {
             self.settle(session, true);
         } else {
             self.put_back(session).await;
         }
+        None
     }
 
     /// Waits, beside what comes, until the server has answered all it was asked. A server that

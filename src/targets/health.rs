@@ -40,6 +40,8 @@ pub struct HealthReport {
     pub pooled: bool,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
+    /// What the role may do on the server beside reading, such as `SUPERUSER`.
+    pub excess_rights: Vec<String>,
     /// Collectors that are left out because the target has too many samples, sorted, with the
     /// number of their families.
     pub left_out: Vec<(String, usize)>,
@@ -66,6 +68,7 @@ impl Default for HealthReport {
             samples: 0,
             pooled: false,
             denied: Vec::new(),
+            excess_rights: Vec::new(),
             left_out: Vec::new(),
             missing: Vec::new(),
             last_error: None,

@@ -5,9 +5,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::bed::{Metrics, ROLE, all_failures, furnish, is_active, nothing_lost};
-use crate::support::{Exporter, PgBouncer, Postgres, Samples, eventually};
+use crate::bed::{ROLE, all_failures, furnish, is_active, nothing_lost, scrape_within};
+use crate::support::{DEADLINE, Exporter, PgBouncer, Postgres, Samples, within};
 
 /// What the role of the exporter can be given to make its session another one.
 const HOSTILE_SETTINGS: &[(u32, &str, &str)] = &[
@@ -96,12 +97,13 @@ fn errors(samples: &Samples) -> f64 {
 /// Waits until a server answers a scrape whole.
 fn first(exporter: &Exporter, name: &str) -> Samples {
     let mut last = None;
-    eventually(&format!("{name} is scraped"), || {
+    let scraped = within(DEADLINE, || {
         let samples = exporter.metrics();
         let active = is_active(&samples, name);
         last = Some(samples);
         active
     });
+    assert!(scraped, "{name} is not scraped: {}", exporter.log());
     last.expect("a scrape")
 }
 
@@ -140,7 +142,7 @@ fn no_setting_of_a_role_changes_what_is_shown_or_ends_the_session() {
         let exporter = start();
         let log = exporter.log();
         for _ in 0..3 {
-            std::thread::sleep(std::time::Duration::from_millis(700));
+            std::thread::sleep(Duration::from_millis(700));
             let after = exporter.metrics();
             for name in ["primary", "replica", "pooled"] {
                 assert!(is_active(&after, name), "{name}: {}", exporter.log());
@@ -215,6 +217,9 @@ fn attempts() -> String {
         attempt("l_spoil", all, "SELECT public.spoil()"),
         attempt("m_settled", all, settled),
         attempt("n_nested", all, "SELECT public.try_nested()"),
+        // Each ends the session that it runs in.
+        attempt("o_timeout", own, "SELECT set_config('transaction_timeout', '20', false)::text IS NULL FROM pg_sleep(0.3)"),
+        attempt("p_suicide", own, "SELECT pg_terminate_backend(pg_backend_pid())::int"),
     ]
     .concat()
 }
@@ -245,7 +250,9 @@ fn a_users_query_leaves_neither_its_transaction_nor_anything_behind() {
                 "[sick]\nhost = 127.0.0.1\nport = {port}\nuser = {ROLE}\n"
             ))
             .start();
-        first(&exporter, "sick");
+        let failed = all_failures(&first(&exporter, "sick"), "sick");
+        // What kind of pool it is shows at the first scrape alone.
+        assert!(failed == 0.0 || pool == Some("statement"), "{case}");
         for turn in 0..3 {
             let samples = exporter.metrics();
             assert!(is_active(&samples, "sick"), "{case}: {}", exporter.log());
@@ -278,7 +285,7 @@ fn a_users_query_leaves_neither_its_transaction_nor_anything_behind() {
             );
             assert_eq!(
                 all_failures(&samples, "sick"),
-                0.0,
+                failed,
                 "{case}: {}",
                 exporter.log()
             );
@@ -290,7 +297,10 @@ fn a_users_query_leaves_neither_its_transaction_nor_anything_behind() {
             assert!(loot.is_empty(), "{case}: {loot:?}");
         }
         let held = server.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'");
-        assert_eq!(held, "0", "{case}: locks are left");
+        // Behind a statement pool a lock of a session is nobody's to release.
+        if pool != Some("statement") {
+            assert_eq!(held, "0", "{case}: locks are left");
+        }
     }
 }
 
@@ -458,4 +468,167 @@ fn text_that_cannot_be_utf8_costs_no_row() {
             assert_eq!(errors(&samples), 0.0, "{encoding}: {}", exporter.log());
         }
     }
+}
+
+/// A metric that takes a while in one database, and is there in the end.
+fn slow(tag: &str, scope: &str, database: &str, seconds: &str, from: &str) -> String {
+    attempt(
+        tag,
+        scope,
+        &format!(
+            "SELECT count(*) FROM {from}, pg_sleep(CASE WHEN current_database() = '{database}' THEN {seconds} ELSE 0 END)"
+        ),
+    )
+}
+
+/// Does something once, as soon as a query of the exporter is at work that fits.
+fn once_at_work(server: &Postgres, condition: &str, then: impl FnOnce()) {
+    let sql = format!(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = '{ROLE}' AND state = 'active' AND {condition}"
+    );
+    assert!(
+        within(DEADLINE, || server.value(&sql) == "t"),
+        "no such query: {condition}"
+    );
+    then();
+}
+
+#[test]
+fn a_session_that_the_server_ends_in_mid_scrape_is_replaced_in_it() {
+    let server = Postgres::start(17);
+    furnish(&server);
+    let text = [
+        slow("own", "", "postgres", "2", "pg_class"),
+        slow("walked", "    database: all\n", "d2", "2", "pg_class"),
+    ]
+    .concat();
+    let exporter = Exporter::builder()
+        .set("metrics_path = {dir}/metrics.yaml")
+        .file("metrics.yaml", &metrics(&text))
+        .server_as("sick", &server, ROLE, None)
+        .start();
+    let before = first(&exporter, "sick");
+    for database in ["postgres", "d2"] {
+        let at_work = format!("datname = '{database}' AND query LIKE '%pg_sleep%'");
+        let during = std::thread::scope(|scope| {
+            let scrape = scope.spawn(|| scrape_within(&exporter, 25.0).0);
+            once_at_work(&server, &at_work, || {
+                server.execute(&format!(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}' AND {at_work}"
+                ));
+            });
+            scrape.join().expect("a scrape")
+        });
+        assert!(is_active(&during, "sick"), "{database}: {}", exporter.log());
+        nothing_lost(&before, &during, "sick");
+        assert_eq!(all_failures(&during, "sick"), 0.0, "{database}");
+        assert_eq!(errors(&during), 0.0, "{database}: {}", exporter.log());
+    }
+    assert_eq!(log_of(&exporter, "down:"), 0, "{}", exporter.log());
+    assert_eq!(log_of(&exporter, "it is replaced"), 1, "{}", exporter.log());
+}
+
+#[test]
+fn a_conflict_with_recovery_costs_a_replica_nothing() {
+    let server = Postgres::builder(17).set("autovacuum", "off").start();
+    furnish(&server);
+    server.execute("CREATE TABLE bulk AS SELECT i FROM generate_series(1, 1000) AS i");
+    server.execute(&format!("GRANT SELECT ON bulk TO {ROLE}"));
+    let replica = server.replica_with(&[("max_standby_streaming_delay", "0")]);
+    let exporter = Exporter::builder()
+        .set("metrics_path = {dir}/metrics.yaml")
+        .file(
+            "metrics.yaml",
+            &metrics(&slow("bulk", "", "postgres", "2", "bulk")),
+        )
+        .server_as("sick", &replica, ROLE, None)
+        .start();
+    let before = first(&exporter, "sick");
+    let during = std::thread::scope(|scope| {
+        let scrape = scope.spawn(|| scrape_within(&exporter, 25.0).0);
+        once_at_work(&replica, "query LIKE '%FROM bulk%'", || {
+            server.execute("DELETE FROM bulk WHERE i > 500");
+            server.execute("VACUUM bulk");
+        });
+        scrape.join().expect("a scrape")
+    });
+    let conflicts = "SELECT sum(confl_snapshot + confl_lock) FROM pg_stat_database_conflicts";
+    assert!(
+        within(DEADLINE, || replica.value(conflicts) != "0"),
+        "no conflict"
+    );
+    assert!(is_active(&during, "sick"), "{}", exporter.log());
+    assert_eq!(errors(&during), 0.0, "{}", exporter.log());
+    assert_eq!(
+        during.value("pgexporter_bulk", &[]),
+        Some(500.0),
+        "{} {}",
+        exporter.log(),
+        replica.log()
+    );
+    nothing_lost(&before, &during, "sick");
+    assert_eq!(all_failures(&during, "sick"), 0.0);
+}
+
+#[test]
+fn a_pooler_that_ends_idle_sessions_is_told_once() {
+    let server = Postgres::start(17);
+    furnish(&server);
+    let bouncer = PgBouncer::start_with(&server, "transaction", &[(ROLE, "")]);
+    bouncer.set("client_idle_timeout = 1");
+    let exporter = Exporter::builder()
+        .section(&format!(
+            "[sick]\nhost = 127.0.0.1\nport = {}\nuser = {ROLE}\n",
+            bouncer.port()
+        ))
+        .start();
+    first(&exporter, "sick");
+    for _ in 0..4 {
+        // Longer than the pooler lets it.
+        std::thread::sleep(Duration::from_millis(2_500));
+        let samples = exporter.metrics();
+        assert!(is_active(&samples, "sick"), "{}", exporter.log());
+        assert_eq!(all_failures(&samples, "sick"), 0.0, "{}", exporter.log());
+    }
+    assert_eq!(log_of(&exporter, "down:"), 0, "{}", exporter.log());
+    assert_eq!(log_of(&exporter, "it is replaced"), 1, "{}", exporter.log());
+    let made = exporter
+        .metrics()
+        .value(
+            "pgexporter_postgresql_connections_total",
+            &[("server", "sick")],
+        )
+        .expect("counted");
+    assert!(made < 15.0, "{made} connections for five scrapes");
+}
+
+#[test]
+fn a_role_that_may_do_more_than_read_is_told_once() {
+    let server = Postgres::start(17);
+    furnish(&server);
+    server.execute("CREATE ROLE writer LOGIN IN ROLE pg_monitor, pg_write_server_files");
+    let exporter = Exporter::builder()
+        .server("super", &server)
+        .server_as("writer", &server, "writer", None)
+        .server_as("monitor", &server, ROLE, None)
+        .start();
+    for name in ["super", "writer", "monitor"] {
+        first(&exporter, name);
+    }
+    exporter.metrics();
+    for (name, right, times) in [
+        ("super", "SUPERUSER", 1),
+        ("writer", "pg_write_server_files", 1),
+        ("monitor", "may do more than read", 0),
+    ] {
+        let log = exporter.log();
+        let told = log.lines().filter(|line| {
+            line.contains("may do more than read") && line.contains(&format!("server={name}"))
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), times, "{name}: {log}");
+        assert!(told.iter().all(|line| line.contains(right)), "{told:?}");
+    }
+    let page = exporter.get("/").body;
+    assert_eq!(page.matches("may do more than read").count(), 2, "{page}");
 }

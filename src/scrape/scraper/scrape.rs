@@ -123,6 +123,7 @@ impl Handle {
             facts: None,
             trouble: Some(trouble),
             denied: Vec::new(),
+            excess_rights: Vec::new(),
             left_out: Vec::new(),
             missing: Vec::new(),
             duration: Duration::ZERO,

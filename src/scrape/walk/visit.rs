@@ -88,6 +88,7 @@ impl Walker {
             }
         };
         if let Some(trouble) = session.trouble().cloned() {
+            self.ended_by_server = trouble.reason == Reason::NotReady;
             self.give_up(database, session);
             return self.broke(database, slots, &trouble, errand, ledger);
         }

@@ -85,10 +85,23 @@ impl Worker {
             Ok(session) => {
                 self.floods.connected();
                 self.well(&session);
+                self.used = 0;
                 self.session = Some(session);
             }
             Err(trouble) => self.down(trouble),
         }
+    }
+
+    /// The server ended a session between two scrapes, as it may with those that are idle. It is
+    /// down only if there is no other to be had.
+    pub(super) fn ended_idle(&mut self) {
+        let session = self.session.take();
+        if let Some(trouble) = session.as_ref().and_then(Session::trouble) {
+            self.note_ended(trouble);
+        }
+        // One after the other would end so, with nobody the wiser.
+        self.on_demand |= self.used == 0;
+        self.backoff.begin_again();
     }
 
     pub(super) fn lost(&mut self) {

@@ -50,6 +50,18 @@ impl Worker {
         self.tell(Some(trouble));
     }
 
+    /// Tells once that the server ends sessions: each is replaced, and costs nobody a scrape.
+    pub(super) fn note_ended(&mut self, trouble: &Trouble) {
+        if !std::mem::replace(&mut self.told_ended, true) {
+            info!(
+                server = %self.target.name,
+                reason = trouble.reason.as_str(),
+                "the server ended the session: {}; it is replaced whenever that happens",
+                trouble.message
+            );
+        }
+    }
+
     /// Remembers how the target is, and logs it when it is not as it was.
     pub(super) fn tell(&mut self, trouble: Option<Trouble>) {
         let reason = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.reason);
@@ -108,6 +120,7 @@ impl Worker {
             health.samples = samples;
             health.pooled = *session.mode() == Mode::Pooled;
             health.denied.clone_from(&collected.denied);
+            health.excess_rights.clone_from(&collected.excess_rights);
             health.left_out.clone_from(&collected.left_out);
             health.missing.clone_from(&collected.missing);
         });
