@@ -176,7 +176,7 @@ pub fn claims(name: &str, kind: Kind) -> Vec<String> {
 }
 
 /// Families of the exporter that stand in no catalogue.
-const RESERVED: [&str; 18] = [
+const RESERVED: [&str; 19] = [
     "pgexporter_state",
     "pgexporter_version",
     "pgexporter_logging_info",
@@ -195,6 +195,7 @@ const RESERVED: [&str; 18] = [
     "pgexporter_postgresql_scrape_duration_seconds",
     "pgexporter_postgresql_denied",
     "pgexporter_postgresql_left_out",
+    "pgexporter_postgresql_limit_exceeded_total",
 ];
 
 /// Whether a family of this name is the exporter's own, and so no catalogue's to bring.

@@ -12,8 +12,8 @@ use tracing::info;
 use super::reload::State;
 use crate::config::{self, SetError};
 use crate::management::{
-    Change, CheckReport, CheckedServer, Control, LastError, Reloaded, ScrapeReport, ScrapedQuery,
-    Server, Setting,
+    Change, CheckReport, CheckedServer, Control, LastError, LeftOutCollector, Reloaded,
+    ScrapeReport, ScrapedQuery, Server, Setting,
 };
 use crate::scrape::{Profile, ProfiledQuery, Scraper, ServerOverview};
 
@@ -113,6 +113,16 @@ impl Steward {
             connections: server.connections,
             pooled: health.pooled,
             denied: health.denied,
+            left_out: health
+                .left_out
+                .into_iter()
+                .map(|one| LeftOutCollector {
+                    collector: one.collector,
+                    families: one.families,
+                    reason: one.reason.as_str(),
+                    message: one.message,
+                })
+                .collect(),
             trouble: health.trouble.map(words),
             last_error: health.last_error.map(|(trouble, at)| LastError {
                 reason: trouble.reason.as_str(),

@@ -82,6 +82,7 @@ pub(super) fn target_of(service: &ObjectMeta) -> Option<(PostgresTarget, Option<
         labels: BTreeMap::new(),
         timeouts: None,
         sample_limit: default_sample_limit(),
+        bytes_limit: None,
         paused: false,
     };
     let mut target = PostgresTarget::new(name, spec);

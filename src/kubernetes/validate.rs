@@ -118,6 +118,12 @@ pub(super) fn validate(
         socket: settings.socket,
         metrics,
         sample_limit: usize::try_from(spec.sample_limit).ok(),
+        limits: match spec.bytes_limit {
+            Some(limit) => settings
+                .limits
+                .with_samples(usize::try_from(limit).unwrap_or(usize::MAX)),
+            None => settings.limits,
+        },
         tenure: around.tenure.clone(),
     })
 }

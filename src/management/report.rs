@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::control::{Change, CheckReport, Reloaded, Report, ScrapeReport, Server, Setting};
+use super::control::{
+    Change, CheckReport, LeftOutCollector, Reloaded, Report, ScrapeReport, Server, Setting,
+};
 use super::document::{Object, Refusal, errors};
 
 /// Of a status: names, and whether each answers. The C program's `status`.
@@ -37,6 +39,7 @@ impl Report for Server {
             "Connections": self.connections,
             "Pooled": self.pooled,
             "Denied": self.denied,
+            "LeftOut": self.left_out.iter().map(left_out).collect::<Vec<_>>(),
         }));
         let mut put = |name: &str, value: Option<Value>| {
             all.insert(name.to_owned(), value.unwrap_or(Value::Null));
@@ -251,6 +254,15 @@ impl Report for CheckReport {
             "Servers": servers,
         }))
     }
+}
+
+fn left_out(one: &LeftOutCollector) -> Value {
+    json!({
+        "Collector": one.collector,
+        "Families": one.families,
+        "Reason": one.reason,
+        "Message": one.message,
+    })
 }
 
 fn trouble((reason, message): &(&'static str, String)) -> Value {

@@ -9,14 +9,17 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-/// The largest message that is read, in bytes.
-pub(super) const LARGEST_MESSAGE: u32 = 64 * 1024 * 1024;
+use crate::targets::ByteLimits;
 
 /// Why the guard ended a connection. Found again inside the error of the connection.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum GuardError {
-    #[error("the server sent a message of {0} bytes, the limit is {LARGEST_MESSAGE}")]
-    TooLarge(u32),
+    #[error("the server sent a message of {length} bytes, the limit is {limit}")]
+    TooLarge { length: usize, limit: usize },
+    #[error("the server sent more than {0} bytes at login")]
+    LoginTooLong(usize),
+    #[error("the server sent {0} bytes that nothing had asked for")]
+    Flood(usize),
     #[error(
         "the server asks for the password in the clear and the connection is not encrypted; \
          switch TLS on for this server, or use scram-sha-256 in its pg_hba.conf"
@@ -34,16 +37,13 @@ pub(super) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    /// `private` is true when others cannot read along: TLS, or a Unix socket.
-    pub(super) fn new(inner: S, private: bool) -> Self {
+    /// `private` is true when others cannot read along: TLS, or a Unix socket. No message may be
+    /// longer than `message`, in bytes; [`ByteLimits::LOGIN_MESSAGES`] of those is what all of them
+    /// may be together: the driver keeps each until it is logged in.
+    pub(super) fn new(inner: S, private: bool, message: usize) -> Self {
         Self {
             inner,
-            watch: Watch {
-                header: [0; 9],
-                have: 0,
-                left: 0,
-                private,
-            },
+            watch: Watch::new(private, message),
             said_goodbye: false,
         }
     }
@@ -62,17 +62,38 @@ struct Watch {
     header: [u8; 9],
     have: usize,
     /// Bytes of the present message's body that are still to come.
-    left: u32,
+    left: usize,
     private: bool,
+    /// The longest message, in bytes, header included.
+    message: usize,
+    /// How many bytes may still come.
+    room: usize,
 }
 
 impl Watch {
+    fn new(private: bool, message: usize) -> Self {
+        Self {
+            header: [0; 9],
+            have: 0,
+            left: 0,
+            private,
+            message,
+            room: message * ByteLimits::LOGIN_MESSAGES,
+        }
+    }
+
     fn feed(&mut self, mut bytes: &[u8]) -> Result<(), GuardError> {
+        self.room = self
+            .room
+            .checked_sub(bytes.len())
+            .ok_or(GuardError::LoginTooLong(
+                self.message * ByteLimits::LOGIN_MESSAGES,
+            ))?;
         while !bytes.is_empty() {
             if self.left > 0 {
-                let skip = bytes.len().min(self.left as usize);
+                let skip = bytes.len().min(self.left);
                 bytes = &bytes[skip..];
-                self.left -= u32::try_from(skip).unwrap_or(self.left);
+                self.left -= skip;
                 continue;
             }
             self.header[self.have] = bytes[0];
@@ -95,13 +116,14 @@ impl Watch {
         if self.have < 5 {
             return Ok(());
         }
-        let length = be(1);
+        let length = be(1) as usize;
         if self.have == 5 {
             if length < 4 {
                 return Err(GuardError::Malformed);
             }
-            if length > LARGEST_MESSAGE {
-                return Err(GuardError::TooLarge(length));
+            if length >= self.message {
+                let limit = self.message;
+                return Err(GuardError::TooLarge { length, limit });
             }
         }
         let body = length - 4;
@@ -150,7 +172,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     /// Says goodbye, then waits until the server has closed its side: only then is its backend
-    /// gone, and another connection is not one too many.
+    /// gone, and another connection is not one too many. A server that goes on sending is not
+    /// listened to for longer than a login may be.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.said_goodbye {
@@ -162,7 +185,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         loop {
             let mut buf = ReadBuf::new(&mut rest);
             match ready!(Pin::new(&mut this.inner).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) if !buf.filled().is_empty() => {
+                    let Some(room) = this.watch.room.checked_sub(buf.filled().len()) else {
+                        return Poll::Ready(Ok(()));
+                    };
+                    this.watch.room = room;
+                }
                 Ok(()) | Err(_) => return Poll::Ready(Ok(())),
             }
         }
@@ -186,13 +214,10 @@ mod tests {
         bytes
     }
 
+    const LIMIT: usize = 4096;
+
     fn watch(private: bool) -> Watch {
-        Watch {
-            header: [0; 9],
-            have: 0,
-            left: 0,
-            private,
-        }
+        Watch::new(private, LIMIT)
     }
 
     #[test]
@@ -213,15 +238,30 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_ends_the_connection() {
         let mut bytes = vec![b'D'];
-        bytes.extend_from_slice(&(LARGEST_MESSAGE + 1).to_be_bytes());
+        bytes.extend_from_slice(&u32::MAX.to_be_bytes());
+        let (length, limit) = (u32::MAX as usize, LIMIT);
         assert_eq!(
             watch(true).feed(&bytes),
-            Err(GuardError::TooLarge(LARGEST_MESSAGE + 1))
+            Err(GuardError::TooLarge { length, limit })
         );
+        assert_eq!(watch(true).feed(&message(b'N', &[7; LIMIT - 5])), Ok(()));
+        assert!(watch(true).feed(&message(b'N', &[7; LIMIT - 4])).is_err());
         assert_eq!(
             watch(true).feed(&[b'D', 0, 0, 0, 3]),
             Err(GuardError::Malformed)
         );
+    }
+
+    #[test]
+    fn many_short_messages_end_the_login_as_well() {
+        let notice = message(b'N', &[7; 95]);
+        let mut watch = watch(true);
+        let mut taken = 0;
+        while watch.feed(&notice) == Ok(()) {
+            taken += notice.len();
+            assert!(taken <= LIMIT * ByteLimits::LOGIN_MESSAGES);
+        }
+        assert!(taken > LIMIT * (ByteLimits::LOGIN_MESSAGES - 1));
     }
 
     #[test]

@@ -85,7 +85,8 @@ async fn attempt(
     if let Some(options) = options {
         config.options(options);
     }
-    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, private))));
+    let limit = target.limits.login_message;
+    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, private, limit))));
     let own = Arc::clone(&lent.0);
     let (client, connection) = config
         .connect_raw(lent, Established)
@@ -100,7 +101,7 @@ async fn attempt(
         .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner))
         .and_then(Guarded::between_messages)
         .map(|wire| Login {
-            pipe: Pipe::new(wire),
+            pipe: Pipe::new(wire, target.limits.message),
             key,
             ascii,
         })
@@ -114,7 +115,7 @@ async fn attempt(
 /// reached.
 pub(super) async fn cancel(connector: &Connector, key: &CancelKey) {
     if let Ok(wire) = open(connector).await {
-        let wire = Guarded::new(wire, true);
+        let wire = Guarded::new(wire, true, connector.target.limits.login_message);
         // An error means that the server is gone or busy; the session's own limit then ends it.
         let _ = key.0.cancel_query_raw(wire, Established).await;
     }

@@ -13,6 +13,7 @@ use super::statement::Prepared;
 use super::value;
 use crate::catalog::{Catalog, Chosen, ColumnKind};
 use crate::exposition::{SampleWriter, render_label};
+use crate::targets::LeftOutReason;
 
 /// How the last run of a slot ended.
 #[derive(Debug, Default)]
@@ -61,7 +62,9 @@ pub struct Shared<'a> {
     pub labels: &'a [u8],
     /// Longest text of a statement in a label, in characters.
     pub query_text: usize,
-    /// How many samples may still come.
+    /// Longest value of a label, in bytes.
+    pub label_value: usize,
+    /// What may still come.
     pub room: &'a Room,
 }
 
@@ -174,18 +177,28 @@ impl Slot {
         matches!(self.outcome, Outcome::Failed(QueryError::Denied(_)))
     }
 
-    /// Whether it gave more samples than there is room for.
+    /// Whether it gave more than there is room for.
     #[must_use]
     pub fn is_left_out(&self) -> bool {
-        matches!(self.outcome, Outcome::Failed(QueryError::TooMany))
+        self.left_out().is_some()
+    }
+
+    /// What it gave too much of.
+    #[must_use]
+    pub fn left_out(&self) -> Option<LeftOutReason> {
+        match &self.outcome {
+            Outcome::Failed(QueryError::TooMany) => Some(LeftOutReason::TooManySamples),
+            Outcome::Failed(QueryError::TooLarge(_)) => Some(LeftOutReason::TooLarge),
+            _ => None,
+        }
     }
 
     /// Shows nothing, because there is no room, and does not run again before it is due.
-    pub fn leave_out(&mut self) {
+    pub fn leave_out(&mut self, why: QueryError) {
         self.buffer.drop_all();
         self.ran_at = Some(Instant::now());
         self.failing = false;
-        self.outcome = Outcome::Failed(QueryError::TooMany);
+        self.outcome = Outcome::Failed(why);
     }
 
     /// Shows nothing before it has run again.
@@ -209,6 +222,8 @@ pub(super) struct Run<'a> {
     shared: Shared<'a>,
     /// What it gives; `None` once it has ended.
     samples: Option<QuerySamples>,
+    /// Bytes of its rows that came.
+    wire: usize,
 }
 
 impl<'a> Run<'a> {
@@ -223,6 +238,7 @@ impl<'a> Run<'a> {
             slot,
             shared,
             samples: Some(samples),
+            wire: 0,
         }
     }
 
@@ -264,16 +280,31 @@ impl Job for Run<'_> {
                     out.put(raw.map(|raw| value::number(fields.encoding(at), raw)));
                 }
                 ColumnKind::HistogramBounds(index) => {
+                    let buckets = fields.get(at).unwrap_or_default();
+                    let buckets = buckets.iter().filter(|byte| **byte == b',').count();
+                    let room = self.shared.room;
+                    room.check_text(out.text().saturating_add(out.histogram_text(buckets)))?;
                     let name = &self.shared.catalog.families[index].name;
                     out.put_lines(|lines, labels| histogram(lines, name, labels, fields, at));
                 }
                 _ => {}
             }
         }
-        if out.samples() > self.shared.room.left() {
-            return Err(QueryError::TooMany);
+        self.wire += fields.size();
+        self.shared.room.check(out, self.wire)
+    }
+
+    fn stop(&mut self, error: &QueryError) {
+        let given = self.samples.take();
+        match error {
+            QueryError::TooMany | QueryError::TooLarge(_) => self.slot.leave_out(error.clone()),
+            error => {
+                if let Some(samples) = given {
+                    self.slot.buffer.put_back(samples);
+                }
+                self.slot.fail(error.clone());
+            }
         }
-        Ok(())
     }
 
     /// A run that fails shows nothing: old rows would pass for new.
@@ -284,14 +315,14 @@ impl Job for Run<'_> {
         let slot = &mut *self.slot;
         match result {
             Ok(()) => {
-                self.shared.room.take(samples.samples());
+                self.shared.room.take(samples.samples(), samples.text());
                 slot.buffer.show(samples);
                 slot.ran_at = Some(Instant::now());
                 slot.slow = false;
                 slot.failing = false;
                 slot.outcome = Outcome::Done;
             }
-            Err(QueryError::TooMany) => slot.leave_out(),
+            Err(why @ (QueryError::TooMany | QueryError::TooLarge(_))) => slot.leave_out(why),
             Err(error) => {
                 slot.buffer.put_back(samples);
                 slot.fail(error);
@@ -317,7 +348,10 @@ fn render_labels(
             if slot.cut[at] {
                 value = value::cut(value, shared.query_text);
             }
-            labels.label(&column.name, value);
+            match value::shortened(value, shared.label_value) {
+                Some(short) => labels.label(&column.name, &short),
+                None => labels.label(&column.name, value),
+            }
         }
     }
     labels.rendered(&slot.database);

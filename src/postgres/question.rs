@@ -1,6 +1,6 @@
 //! A question of our own: what comes back goes to a closure.
 
-use super::error::QueryError;
+use super::error::{QueryError, too_large};
 use super::exchange::Job;
 use super::row::Fields;
 use super::statement::Prepared;
@@ -11,15 +11,25 @@ pub(super) enum Word<'a> {
     End(Result<(), QueryError>),
 }
 
+/// What all rows of an answer may take, in bytes: the settings of a server take 60 kB, the names of
+/// its databases 64 bytes each at most.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+
 /// A question.
 pub(super) struct Question<'a> {
     statement: &'a Prepared,
+    /// How many bytes of rows may still come.
+    room: usize,
     hear: &'a mut (dyn FnMut(Word<'_>) + Send),
 }
 
 impl<'a> Question<'a> {
     pub(super) fn new(statement: &'a Prepared, hear: &'a mut (dyn FnMut(Word<'_>) + Send)) -> Self {
-        Self { statement, hear }
+        Self {
+            statement,
+            room: LONGEST_ANSWER,
+            hear,
+        }
     }
 }
 
@@ -29,6 +39,11 @@ impl Job for Question<'_> {
     }
 
     fn row(&mut self, fields: Fields<'_>, _: &mut Vec<u8>) -> Result<(), QueryError> {
+        // What is kept of a row is of its size.
+        self.room = self
+            .room
+            .checked_sub(fields.size())
+            .ok_or_else(|| too_large("what the server says of itself", LONGEST_ANSWER))?;
         (self.hear)(Word::Row(fields));
         Ok(())
     }

@@ -167,8 +167,9 @@ impl Session {
         );
         let mut on_settings = |word: Word<'_>| match word {
             Word::Row(fields) => {
+                let before = settings.held();
                 settings.add(fields, shared.labels);
-                shared.room.take(1);
+                shared.room.take(1, settings.held() - before);
             }
             Word::End(result) => set = Some(result),
         };

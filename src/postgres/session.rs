@@ -34,7 +34,7 @@ pub struct Session {
     pub(super) pipe: Pipe,
     pub(super) places: Places,
     pub(super) scratch: Vec<u8>,
-    key: CancelKey,
+    pub(super) key: CancelKey,
     /// Why the connection ended, once it did.
     ended: Option<Trouble>,
     pub(super) mode: Mode,
@@ -211,19 +211,24 @@ impl Session {
     /// Completes when the connection has ended. For a session that is asked nothing.
     pub async fn ended(&mut self) {
         while self.ended.is_none() {
-            let trouble = match self.pipe.next().await {
-                Ok(message) if message.kind == b'E' => {
-                    match ServerError::read(message.whole).of_query() {
-                        lost @ QueryError::Lost(..) => lost,
-                        // Only a fatal error comes unasked.
-                        _ => continue,
+            let error = match self.pipe.next().await {
+                Ok(message) => {
+                    let length = message.cut.unwrap_or(message.whole.len());
+                    if message.kind == b'E'
+                        && let lost @ QueryError::Lost(..) =
+                            ServerError::read(message.whole).of_query()
+                    {
+                        lost
+                    } else if let Err(error) = self.pipe.waste(length) {
+                        QueryError::lost(&error)
+                    } else {
+                        // A notice, or a setting that has changed: only a fatal error comes unasked.
+                        continue;
                     }
                 }
-                // A notice, or a setting that has changed.
-                Ok(_) => continue,
                 Err(error) => QueryError::lost(&error),
             };
-            self.ended = Some(trouble.into_trouble());
+            self.ended = Some(error.into_trouble());
         }
     }
 

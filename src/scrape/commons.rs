@@ -10,6 +10,7 @@ use super::counters::Counters;
 use super::places::Places;
 use super::settings::ScrapeSettings;
 use crate::catalog::Catalog;
+use crate::targets::SampleMemory;
 
 /// Handles that every worker holds.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Commons {
     pub counters: Arc<Counters>,
     pub catalog: watch::Receiver<Arc<Catalog>>,
     pub settings: watch::Receiver<ScrapeSettings>,
+    /// The memory of the samples of all targets.
+    pub memory: SampleMemory,
     /// The limit of connections of the whole process.
     pub places: Places,
     /// Turns to connect while nobody waits.

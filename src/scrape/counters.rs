@@ -1,8 +1,11 @@
 //! What the exporter counts of its own work.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::model::Reason;
+use crate::targets::LeftOutReason;
 
 /// Of the whole process.
 #[derive(Debug, Default)]
@@ -25,6 +28,7 @@ impl Counters {
 #[derive(Debug, Default)]
 pub(super) struct TargetCounters {
     failures: [Count; Reason::ALL.len()],
+    left_out: Mutex<BTreeMap<(String, LeftOutReason), u64>>,
     pub connections: Count,
 }
 
@@ -34,6 +38,18 @@ impl TargetCounters {
         if let Some(at) = Reason::ALL.iter().position(|one| *one == reason) {
             self.failures[at].add(1);
         }
+    }
+
+    /// Counts a query of a collector that gave more than it may.
+    pub(super) fn leave_out(&self, collector: &str, reason: LeftOutReason) {
+        let mut counts = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((collector.to_owned(), reason)).or_default() += 1;
+    }
+
+    /// How often that was so, by collector.
+    pub(super) fn left_out(&self) -> Vec<((String, LeftOutReason), u64)> {
+        let counts = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.clone().into_iter().collect()
     }
 
     /// How often it was so for one reason.
@@ -47,6 +63,8 @@ impl TargetCounters {
     pub(super) fn clear(&self) {
         self.failures.iter().for_each(Count::clear);
         self.connections.clear();
+        let mut counts = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.values_mut().for_each(|count| *count = 0);
     }
 
     /// How often that was so.

@@ -25,7 +25,7 @@ use crate::catalog::Catalog;
 use crate::exposition::OwnFamilies;
 use crate::model::Reason;
 use crate::shutdown::Shutdown;
-use crate::targets::{Health, HealthBoard, Origin, Target, TargetList, Trouble};
+use crate::targets::{Health, HealthBoard, Origin, SampleMemory, Target, TargetList, Trouble};
 use crate::telemetry::LogCounters;
 
 /// Asks all targets. Cloning gives another handle on the same scraper.
@@ -86,8 +86,10 @@ impl Scraper {
         logs: Arc<LogCounters>,
     ) -> Self {
         let (end, known_end) = watch::channel(None);
+        let memory = SampleMemory::new(settings.borrow().memory);
         let commons = Commons {
             counters: Arc::default(),
+            memory,
             catalog,
             settings,
             places: Places::new(connections),
@@ -245,6 +247,7 @@ impl Scraper {
             .asked
             .send_if_modified(|asked| !std::mem::replace(asked, true));
         let settings = self.0.commons.settings.borrow().clone();
+        self.0.commons.memory.set_limit(settings.memory);
         let cached = self.cached(settings.cache_age);
         let tickets = if cached.is_some() {
             Vec::new()

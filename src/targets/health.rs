@@ -16,6 +16,39 @@ pub struct Trouble {
     pub message: String,
 }
 
+/// Why families of a collector are left out. A closed set: it becomes a label value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOutReason {
+    /// More samples than the target may have.
+    TooManySamples,
+    /// More bytes than a message, a query, the target or all targets may have.
+    TooLarge,
+}
+
+impl LeftOutReason {
+    /// The value of the label `reason`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LeftOutReason::TooManySamples => "too_many_samples",
+            LeftOutReason::TooLarge => "too_large",
+        }
+    }
+}
+
+/// A collector of which families are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name.
+    pub collector: String,
+    /// How many of its families.
+    pub families: usize,
+    /// Why.
+    pub reason: LeftOutReason,
+    /// Which limit it was, and what to do.
+    pub message: String,
+}
+
 /// What is known of a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HealthReport {
@@ -40,9 +73,8 @@ pub struct HealthReport {
     pub pooled: bool,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
-    /// Collectors that are left out because the target has too many samples, sorted, with the
-    /// number of their families.
-    pub left_out: Vec<(String, usize)>,
+    /// Collectors that are left out because the target has too many samples or bytes, sorted.
+    pub left_out: Vec<LeftOut>,
     /// The last trouble, also when it is over, and when it was last so.
     pub last_error: Option<(Trouble, SystemTime)>,
 }

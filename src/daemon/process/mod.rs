@@ -15,6 +15,7 @@
 
 pub mod detach;
 pub mod limits;
+pub mod memory;
 pub mod notify;
 pub mod pidfile;
 pub mod signals;
