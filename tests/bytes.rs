@@ -11,6 +11,8 @@
 
 mod support;
 
+#[path = "bytes/back.rs"]
+mod back;
 #[path = "bytes/bed.rs"]
 mod bed;
 #[path = "bytes/labels.rs"]

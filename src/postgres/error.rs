@@ -194,7 +194,7 @@ fn of_login(error: &tokio_postgres::Error) -> Trouble {
 
 fn of_guard(error: &GuardError) -> Trouble {
     let reason = match error {
-        GuardError::TooLarge { .. } | GuardError::LoginTooLong(_) | GuardError::Flood(_) => {
+        GuardError::TooLarge { .. } | GuardError::LoginTooLong(_) | GuardError::Flood => {
             Reason::MessageTooLarge
         }
         GuardError::PasswordInTheClear => Reason::AuthenticationFailed,

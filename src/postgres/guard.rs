@@ -18,8 +18,8 @@ pub(super) enum GuardError {
     TooLarge { length: usize, limit: usize },
     #[error("the server sent more than {0} bytes at login")]
     LoginTooLong(usize),
-    #[error("the server sent {0} bytes that nothing had asked for")]
-    Flood(usize),
+    #[error("the server sends too much that nothing had asked for")]
+    Flood,
     #[error(
         "the server asks for the password in the clear and the connection is not encrypted; \
          switch TLS on for this server, or use scram-sha-256 in its pg_hba.conf"

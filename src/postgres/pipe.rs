@@ -23,8 +23,11 @@ const ROOM: usize = 32 * 1024;
 const HEADER: usize = 5;
 /// So much of a long error is held: its state and its text stand in front.
 const ERROR: usize = 16 * 1024;
-/// A server may send so many bytes that nothing had asked for, until it is asked for something.
+/// While it answers, a server may send so many bytes that nothing had asked for: notices, and rows
+/// that are no longer wanted.
 const UNASKED: usize = 64 * 1024 * 1024;
+/// And so many while it has nothing to answer.
+const UNASKED_IDLE: usize = 1024 * 1024;
 /// A server may send so many bytes after it was told that the session ends.
 const AFTER_GOODBYE: usize = 4 * 1024 * 1024;
 
@@ -40,7 +43,7 @@ pub(super) struct Pipe {
     skip: usize,
     /// The longest message that is held, in bytes.
     limit: usize,
-    /// Bytes that came since the server was last asked for something, and were of no use.
+    /// How many bytes the server may send that nothing had asked for.
     unasked: usize,
     outbox: BytesMut,
     sent: usize,
@@ -78,7 +81,7 @@ impl Pipe {
             to: 0,
             skip: 0,
             limit: limit.clamp(ERROR, ByteLimits::LARGEST_MESSAGE),
-            unasked: 0,
+            unasked: UNASKED_IDLE,
             outbox: BytesMut::new(),
             sent: 0,
             deaf: None,
@@ -115,7 +118,7 @@ impl Pipe {
 
     /// The server is asked for something from here on: what it sends is of use.
     pub(super) fn expect(&mut self) {
-        self.unasked = 0;
+        self.unasked = UNASKED;
     }
 
     /// Counts bytes that came and were of no use. A server that sends them without end would keep a
@@ -124,11 +127,11 @@ impl Pipe {
     /// # Errors
     /// There were too many: the connection is of no more use.
     pub(super) fn waste(&mut self, bytes: usize) -> io::Result<()> {
-        self.unasked = self.unasked.saturating_add(bytes);
-        match self.unasked > UNASKED {
-            true => Err(invalid(GuardError::Flood(self.unasked))),
-            false => Ok(()),
-        }
+        self.unasked = self
+            .unasked
+            .checked_sub(bytes)
+            .ok_or_else(|| invalid(GuardError::Flood))?;
+        Ok(())
     }
 
     /// Sends what is there to be sent, and returns the next message. One that is too long to be
@@ -146,8 +149,11 @@ impl Pipe {
         self.from += held;
         self.skip = coming.length - held;
         let kind = self.inbox[from];
-        if kind == b'Z' {
-            self.owed = self.owed.saturating_sub(1);
+        if kind == b'Z' && self.owed > 0 {
+            self.owed -= 1;
+            if self.owed == 0 {
+                self.unasked = self.unasked.min(UNASKED_IDLE);
+            }
         }
         let cut = (self.skip > 0).then_some(coming.length);
         if cut.is_some() && kind == b'E' {
