@@ -191,7 +191,7 @@ pub fn claims(name: &str, kind: Kind) -> Vec<String> {
 }
 
 /// Families of the exporter that stand in no catalogue.
-const RESERVED: [&str; 22] = [
+const RESERVED: [&str; 23] = [
     "pgexporter_state",
     "pgexporter_version",
     "pgexporter_logging_info",
@@ -214,6 +214,7 @@ const RESERVED: [&str; 22] = [
     "pgexporter_postgresql_database_missing",
     "pgexporter_postgresql_duplicate_samples_total",
     "pgexporter_postgresql_not_accepted",
+    "pgexporter_postgresql_limit_exceeded_total",
 ];
 
 /// Whether a family of this name is the exporter's own, and so no catalogue's to bring.

@@ -109,6 +109,19 @@ pub struct Main {
     pub openmetrics: bool,
     /// Longest text of a statement in a label, in characters. Ours.
     pub query_text_length: usize,
+    /// Longest value of a label, in bytes. Ours.
+    pub label_value_length: usize,
+    /// Longest message of a server at login, in bytes. Ours.
+    pub login_message_limit: u64,
+    /// Longest message of a server after login that is held, in bytes. Ours.
+    pub message_limit: u64,
+    /// Most that one query may give, as text, in bytes. Ours.
+    pub query_bytes_limit: u64,
+    /// Most that one server may give in a scrape, as text, in bytes. Ours.
+    pub target_bytes_limit: u64,
+    /// Most that the samples of all servers may take in memory, in bytes; 0 is half of what the
+    /// cgroup allows. Ours.
+    pub total_bytes_limit: u64,
     /// Overrides the catalogue's intervals; `None` is `auto`. Ours.
     pub collector_interval: Option<Duration>,
     /// Whether changed files are taken over without being asked to. Ours.

@@ -74,6 +74,10 @@ fn allowed(kind: &Kind) -> String {
         }
         Kind::Duration(low, high) => Kind::limits(*low, *high),
         Kind::AutoOrDuration => "`auto`, or a duration".to_owned(),
+        Kind::SizeWithin(low, high) => {
+            let [low, high] = [low, high].map(|bytes| super::Value::Size(*bytes));
+            format!("{low} to {high}")
+        }
         kind => kind.allowed(),
     }
 }

@@ -613,9 +613,10 @@ fn every_key_marked_so_waits_for_a_restart_and_every_other_is_applied() {
     for key in keys::main_keys() {
         let value = match key.kind {
             Kind::Port | Kind::PortOrOff => "6001".to_owned(),
-            Kind::Number(..) => "7".to_owned(),
+            Kind::Number(low, _) => low.max(7).to_string(),
             Kind::Duration(..) | Kind::AutoOrDuration => "17s".to_owned(),
             Kind::Size => "17".to_owned(),
+            Kind::SizeWithin(low, _) => low.to_string(),
             Kind::Bool => if key.default == "on" { "off" } else { "on" }.to_owned(),
             Kind::Word(words, _) => words
                 .iter()

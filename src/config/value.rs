@@ -31,6 +31,8 @@ pub enum Kind {
     AutoOrDuration,
     /// An amount of bytes.
     Size,
+    /// An amount of bytes within limits, both included.
+    SizeWithin(u64, u64),
     /// On or off.
     Bool,
     /// One of some words; beside them other spellings, each with the word it stands for.
@@ -81,7 +83,7 @@ impl Kind {
             Kind::Port | Kind::PortOrOff => "port",
             Kind::Number(..) => "number",
             Kind::Duration(..) | Kind::AutoOrDuration => "duration",
-            Kind::Size => "size",
+            Kind::Size | Kind::SizeWithin(..) => "size",
             Kind::Bool => "bool",
             Kind::Word(..) => "word",
             Kind::List => "list",
@@ -110,6 +112,11 @@ impl Kind {
                 "auto, or a number of seconds, or one with ms, s, m, h, d or w".to_owned()
             }
             Kind::Size => "a number of bytes, or one with k, M or G".to_owned(),
+            Kind::SizeWithin(low, high) => format!(
+                "{} to {}, a number of bytes, or one with k, M or G",
+                Value::Size(*low),
+                Value::Size(*high)
+            ),
             Kind::Bool => "on, off, true, false, yes, no, 1, 0".to_owned(),
             Kind::Word(words, others) => {
                 let others = others.iter().map(|(other, _)| *other);
@@ -160,6 +167,9 @@ impl Kind {
                 .filter(|duration| *duration <= LONGEST)
                 .map(Value::Duration),
             Kind::Size => scaled(text, &SIZE_UNITS).map(Value::Size),
+            Kind::SizeWithin(low, high) => scaled(text, &SIZE_UNITS)
+                .filter(|bytes| (low..=high).contains(&bytes))
+                .map(Value::Size),
             Kind::Bool => boolean(text).map(Value::Bool),
             Kind::Word(words, others) => word(text, words, others).map(Value::Word),
             Kind::List => Some(Value::List(list(text))),

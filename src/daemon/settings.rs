@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::process::memory;
 use crate::config::{Main, ManagementTls, port_ranges};
 use crate::http;
 use crate::kubernetes;
@@ -30,6 +31,8 @@ pub(super) fn scrape(main: &Main) -> ScrapeSettings {
     ScrapeSettings {
         interval: main.collector_interval,
         query_text: main.query_text_length,
+        label_value: main.label_value_length,
+        memory: memory::samples(main.total_bytes_limit),
         cache_age: main.metrics_cache_max_age,
         cache_size: main.metrics_cache_max_size,
     }
@@ -69,6 +72,7 @@ pub(super) fn management(loaded: &Loaded, connections: usize) -> Arc<management:
 pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::Settings> {
     Arc::new(kubernetes::Settings {
         timeouts: targets::timeouts(main),
+        limits: targets::byte_limits(main),
         collectors: CollectorChoice {
             include: main.collectors.clone(),
             exclude: main.exclude_collectors.clone(),

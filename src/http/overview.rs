@@ -304,13 +304,20 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
         let names: Vec<&str> = health
             .left_out
             .iter()
-            .map(|(one, _)| one.as_str())
+            .map(|one| one.collector.as_str())
             .collect();
+        let mut reasons: Vec<&str> = health
+            .left_out
+            .iter()
+            .map(|one| one.message.as_str())
+            .collect();
+        reasons.sort_unstable();
+        reasons.dedup();
         write!(
             out,
-            "<p class=\"note\">Left out, because there are more samples than this server may have: \
-             <code>{}</code>. Raise its limit, or exclude them.</p>",
-            Escaped(&names.join(", "))
+            "<p class=\"note\">Left out: <code>{}</code>, because of {}.</p>",
+            Escaped(&names.join(", ")),
+            Escaped(&reasons.join("; and "))
         )?;
     }
     if !health.missing.is_empty() {
@@ -381,7 +388,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Kind, Role, ServerVersion};
-    use crate::targets::{HealthReport, Trouble};
+    use crate::targets::{HealthReport, LeftOut, LeftOutReason, Trouble};
 
     fn server(name: &str, health: HealthReport) -> ServerOverview {
         ServerOverview {
@@ -416,7 +423,12 @@ mod tests {
                         pooled: true,
                         last_error: None,
                         denied: vec!["pg_statements".to_owned(), "pg_hba".to_owned()],
-                        left_out: vec![("table_bloat".to_owned(), 3)],
+                        left_out: vec![LeftOut {
+                            collector: "table_bloat".to_owned(),
+                            families: 3,
+                            reason: LeftOutReason::TooLarge,
+                            message: "a row has 5000000 bytes".to_owned(),
+                        }],
                     },
                 ),
                 server(

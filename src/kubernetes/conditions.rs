@@ -8,7 +8,7 @@ use super::resource::PostgresTargetStatus;
 use super::validate::server_name;
 use super::verdict::Verdict;
 use crate::model::Reason;
-use crate::targets::{DatabaseProblem, HealthReport, MissingDatabase};
+use crate::targets::{DatabaseProblem, HealthReport, LeftOutReason, MissingDatabase};
 
 /// A condition of a status.
 pub(super) fn of<'a>(status: &'a PostgresTargetStatus, kind: &str) -> Option<&'a Condition> {
@@ -168,21 +168,28 @@ fn ready(verdict: &Verdict, health: Option<&HealthReport>) -> (&'static str, &'s
 
 /// What has no room among the samples, in words.
 fn left_out(verdict: &Verdict, report: &HealthReport) -> String {
-    let limit = verdict.target.as_ref().and_then(|one| one.sample_limit);
-    let (false, Some(limit)) = (report.left_out.is_empty(), limit) else {
-        return String::new();
+    let of = |reason| {
+        let all = report.left_out.iter().filter(|one| one.reason == reason);
+        let families: usize = all.clone().map(|one| one.families).sum();
+        let names: Vec<&str> = all.clone().map(|one| one.collector.as_str()).collect();
+        let message = all.clone().map(|one| one.message.as_str()).next();
+        (families, names.join(", "), message)
     };
-    let families: usize = report.left_out.iter().map(|(_, families)| families).sum();
-    let names: Vec<&str> = report
-        .left_out
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
-    format!(
-        "; sampleLimit {limit} leaves out {families} families of {}: raise it, or exclude them in \
-         spec.collectors",
-        names.join(", ")
-    )
+    let mut text = String::new();
+    let limit = verdict.target.as_ref().and_then(|one| one.sample_limit);
+    if let ((families, names, Some(_)), Some(limit)) = (of(LeftOutReason::TooManySamples), limit) {
+        text = format!(
+            "; sampleLimit {limit} leaves out {families} families of {names}: raise it, or exclude \
+             them in spec.collectors"
+        );
+    }
+    if let (families, names, Some(message)) = of(LeftOutReason::TooLarge) {
+        text = format!(
+            "{text}; {families} families of {names} are left out as {}: {message}",
+            LeftOutReason::TooLarge.as_str()
+        );
+    }
+    text
 }
 
 /// Databases that are not seen, in words: so many are named, and why by the reason alone, so that

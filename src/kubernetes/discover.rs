@@ -83,6 +83,7 @@ pub(super) fn target_of(service: &ObjectMeta) -> Option<(PostgresTarget, Option<
         timeouts: None,
         require_auth: None,
         sample_limit: default_sample_limit(),
+        bytes_limit: None,
         paused: false,
     };
     let mut target = PostgresTarget::new(name, spec);

@@ -124,6 +124,12 @@ pub struct PostgresTargetSpec {
     #[serde(default = "default_sample_limit")]
     #[schemars(schema_with = "super::schema::sample_limit")]
     pub sample_limit: u32,
+    /// The most bytes that the samples of a scrape may take, as text of /metrics. Families that
+    /// would exceed it are left out whole, and the condition Ready says which. Without it, and at
+    /// most, what target_bytes_limit of the exporter says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::bytes_limit")]
+    pub bytes_limit: Option<u32>,
     /// Not scraped while it is true; the resource is kept.
     #[serde(default)]
     pub paused: bool,

@@ -114,6 +114,17 @@ pub(super) fn require_auth(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+pub(super) fn bytes_limit(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "format": "int64",
+        "x-kubernetes-validations": [{
+            "rule": "self >= 65536 && self <= 4294967295",
+            "message": "bytesLimit takes 65536 (64 KiB) to 4294967295",
+        }],
+    })
+}
+
 /// The names that label samples of the built-in catalogue and of the exporter itself.
 fn taken() -> String {
     let mut names = BTreeSet::from(OWN_LABELS.map(str::to_owned));

@@ -1,12 +1,14 @@
 //! What the controller needs to know of `pgexporter.conf`.
 
-use crate::targets::{CollectorChoice, SocketOptions, Timeouts};
+use crate::targets::{ByteLimits, CollectorChoice, SocketOptions, Timeouts};
 
 /// What holds for every target of the cluster; a reload may change it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The longest that each step may take, and what it takes without a word in the resource.
     pub timeouts: Timeouts,
+    /// The most that each target may make the exporter hold.
+    pub limits: ByteLimits,
     /// Collectors where the resource names none.
     pub collectors: CollectorChoice,
     /// Whether a session is kept between scrapes.

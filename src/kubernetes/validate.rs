@@ -110,6 +110,12 @@ pub(super) fn validate(
         socket: settings.socket,
         metrics,
         sample_limit: Some(limit.min(settings.max_samples)),
+        limits: match spec.bytes_limit {
+            Some(limit) => settings
+                .limits
+                .with_samples(usize::try_from(limit).unwrap_or(usize::MAX)),
+            None => settings.limits,
+        },
         tenure: around.tenure.clone(),
     };
     let mut flaws = flaws.into_iter();

@@ -41,8 +41,11 @@ pub enum QueryError {
         expected: usize,
     },
     /// More samples than the target may have.
-    #[error("more samples than sampleLimit leaves room for")]
+    #[error("more samples than sampleLimit leaves room for; raise it, or exclude collectors")]
     TooMany,
+    /// More bytes than a message, a query, the target or all targets may have.
+    #[error("{0}")]
+    TooLarge(String),
     /// The session broke, and with it every query in flight.
     #[error("{0}")]
     Lost(String, Reason),
@@ -72,6 +75,11 @@ impl QueryError {
         let trouble = of_stream(error);
         QueryError::Lost(trouble.message, trouble.reason)
     }
+}
+
+/// More bytes than `limit` came, of `what`.
+pub(super) fn too_large(what: &str, limit: usize) -> QueryError {
+    QueryError::TooLarge(format!("{what} takes more than {limit} bytes"))
 }
 
 /// What the server said went wrong (PostgreSQL, "Error and Notice Message Fields").
@@ -305,7 +313,9 @@ fn of_login(error: &tokio_postgres::Error) -> Trouble {
 
 fn of_guard(error: &GuardError) -> Trouble {
     let reason = match error {
-        GuardError::TooLarge(_) | GuardError::TooLargeAtLogin(_) => Reason::MessageTooLarge,
+        GuardError::TooLarge { .. } | GuardError::LoginTooLong(_) | GuardError::Flood => {
+            Reason::MessageTooLarge
+        }
         GuardError::Authentication(_) | GuardError::TooManyRounds => Reason::AuthenticationFailed,
         GuardError::Malformed => Reason::ConnectionLost,
         GuardError::Unrequested | GuardError::AnswerToNothing => Reason::UnrequestedData,

@@ -7,11 +7,14 @@
 //! that what has not proved quick has one of its own (see `run`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::charset::Charset;
+use super::connect::Connector;
 use super::error::{QueryError, SecondTry, ServerError};
+use super::login::{CancelKey, cancel};
 use super::pipe::without_zero;
 use super::row::Fields;
 use super::session::Session;
@@ -34,6 +37,8 @@ pub(super) trait Job: Send {
     fn restart(&mut self, raw: bool);
     /// Takes one row; `scratch` is used again for the next. After an error it gets no more.
     fn row(&mut self, fields: Fields<'_>, scratch: &mut Vec<u8>) -> Result<(), QueryError>;
+    /// It gives nothing, though its rows may still come; it ends with that error.
+    fn stop(&mut self, _error: &QueryError) {}
     /// It ended, so or so; called once.
     fn end(&mut self, result: Result<(), QueryError>);
     /// The session ended while it was at work, or right behind it; called after [`Self::end`].
@@ -258,32 +263,47 @@ impl Session {
             places,
             scratch,
             charset: database,
+            connector,
+            key,
             ..
         } = self;
+        let lost = |error: std::io::Error| QueryError::lost(&error);
+        pipe.expect();
+        let mut stopping = Stopping::default();
         // Whether the part that is being answered has brought rows: a stale statement has not.
         let mut begun = false;
         // What became of the part that is being answered, and whether it is run again.
         let mut failed: Option<QueryError> = None;
         let mut again = false;
         while let Some(part) = parts.get(*at) {
-            let message = pipe
-                .next()
-                .await
-                .map_err(|error| QueryError::lost(&error))?;
+            let message = pipe.next().await.map_err(lost)?;
+            let length = message.cut.unwrap_or(message.whole.len());
             match (message.kind, part) {
-                (b'D', Part::Job(job, encodings, charset)) => {
-                    let fields = Fields::read(message.body(), places, encodings);
-                    let fields = fields.ok_or_else(malformed)?.in_charset(*charset);
-                    begun = true;
-                    if failed.is_none() {
-                        failed = jobs[*job].row(fields, scratch).err();
-                    }
+                (b'D', Part::Job(job, ..) | Part::Whole(job, _)) if failed.is_some() => {
+                    pipe.waste(length).map_err(lost)?;
+                    stopping.more(*job, length, connector, key).await;
                 }
-                (b'D', Part::Whole(job, charset)) => {
-                    let fields = Fields::read(message.body(), places, &[]);
-                    let fields = fields.ok_or_else(malformed)?.in_charset(*charset);
-                    if failed.is_none() {
-                        failed = jobs[*job].row(fields, scratch).err();
+                (b'D', Part::Job(job, ..) | Part::Whole(job, _)) => {
+                    let (encodings, charset): (&[Encoding], _) = match part {
+                        Part::Job(_, encodings, charset) => (encodings, *charset),
+                        Part::Whole(_, charset) => (&[], *charset),
+                        Part::Setting(_) | Part::Sync => return Err(malformed()),
+                    };
+                    begun = true;
+                    let row = match message.cut {
+                        Some(length) => Err(QueryError::TooLarge(format!(
+                            "a row has {length} bytes; let the query return less, or raise \
+                             message_limit"
+                        ))),
+                        None => {
+                            let fields = Fields::read(message.body(), places, encodings);
+                            let fields = fields.ok_or_else(malformed)?.in_charset(charset);
+                            jobs[*job].row(fields, scratch)
+                        }
+                    };
+                    if let Err(error) = row {
+                        jobs[*job].stop(&error);
+                        failed = Some(error);
                     }
                 }
                 // The end of a statement; an empty one has its own.
@@ -301,11 +321,17 @@ impl Session {
                     match part {
                         Part::Job(job, ..) => {
                             let begun = std::mem::take(&mut begun);
+                            let earlier = failed.take();
                             let stale = said.may_be_stale()
                                 && !begun
                                 && jobs[*job].statement().is_held_in(*id);
-                            failed = None;
-                            if stale && !renewed.contains(job) {
+                            if stopping.hits(*job, &error) {
+                                // It was cancelled in place of another.
+                                jobs[*job].restart(states[*job].raw);
+                                left.skipped.push(*job);
+                            } else if let Some(earlier) = earlier {
+                                jobs[*job].end(Err(earlier));
+                            } else if stale && !renewed.contains(job) {
                                 left.stale.push(*job);
                                 left.forgot |= said.is_unknown_statement();
                             } else if stale {
@@ -326,6 +352,7 @@ impl Session {
                                 *at += 1;
                             }
                         }
+                        Part::Whole(job, _) if stopping.hits(*job, &error) => again = true,
                         Part::Whole(job, _) if failed.is_none() => {
                             again = states[*job].try_again(&said, *database);
                             failed = Some(error);
@@ -368,8 +395,9 @@ impl Session {
                     return Err(QueryError::Lost(message, Reason::ServerError));
                 }
                 (b'Z', Part::Job(..)) => return Err(malformed()),
-                // ParseComplete, BindComplete, RowDescription, notices and the like.
-                _ => {}
+                // ParseComplete, BindComplete, RowDescription, notices and the like; and rows of
+                // COPY, which nobody wants.
+                _ => pipe.waste(length).map_err(lost)?,
             }
         }
         Ok(())
@@ -385,6 +413,7 @@ impl Session {
         let mut failed = None;
         loop {
             let message = self.pipe.next().await.map_err(lost)?;
+            let length = message.cut.unwrap_or(message.whole.len());
             match message.kind {
                 b'E' => {
                     let error = ServerError::read(message.whole).of_query();
@@ -398,7 +427,8 @@ impl Session {
                     }
                 }
                 b'Z' if self.pipe.owed() == 0 => return failed.map_or(Ok(()), Err),
-                _ => {}
+                // Notices, and what a scrape left.
+                _ => self.pipe.waste(length).map_err(lost)?,
             }
         }
     }
@@ -414,6 +444,7 @@ impl Session {
         path: Option<&[String; 2]>,
     ) -> Result<Vec<Result<(), QueryError>>, QueryError> {
         use postgres_protocol::message::frontend;
+        self.pipe.expect();
         let out = self.pipe.outbox();
         // Nobody wants these any more.
         self.statements.retain(|(name, wanted)| {
@@ -490,10 +521,53 @@ impl Session {
                     // The way back from the path is answered after the last.
                     setting = with_path && at == statements.len();
                 }
-                _ => {}
+                _ => {
+                    let length = message.cut.unwrap_or(message.whole.len());
+                    let wasted = self.pipe.waste(length);
+                    wasted.map_err(|error| QueryError::lost(&error))?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// The cancel of a query whose rows are no longer wanted: without it the server would send all of
+/// them, and the queries behind it would have no turn.
+#[derive(Debug, Default)]
+struct Stopping {
+    /// The query, and how many bytes of it came since nobody wants them.
+    of: Option<(usize, usize)>,
+    /// The query that a cancel was sent for, until an answer shows that it arrived.
+    cancelled: Option<usize>,
+}
+
+/// Rows of so many bytes are sooner read than cancelled.
+const SOON_READ: usize = 256 * 1024;
+/// How long a cancel may take.
+const CANCEL: Duration = Duration::from_secs(2);
+
+impl Stopping {
+    /// Rows that nobody wants have come, of that query. Nothing more of it is read while it is
+    /// cancelled, so that the server does not send on meanwhile; and the server has taken the
+    /// cancel when this returns, so that none comes late and hits a later scrape.
+    async fn more(&mut self, job: usize, length: usize, connector: &Connector, key: &CancelKey) {
+        let before = self.of.filter(|(of, _)| *of == job);
+        let before = before.map_or(0, |(_, before)| before);
+        self.of = Some((job, before + length));
+        if before <= SOON_READ && before + length > SOON_READ && self.cancelled.is_none() {
+            self.cancelled = Some(job);
+            let _ = tokio::time::timeout(CANCEL, cancel(connector, key)).await;
+        }
+    }
+
+    /// Whether it is the cancel that ended this query, and not the one that it was meant for: that
+    /// one had come to its end in the moment between.
+    fn hits(&mut self, job: usize, error: &QueryError) -> bool {
+        if !matches!(error, QueryError::Timeout(_)) {
+            return false;
+        }
+        self.cancelled.take().is_some_and(|of| of != job)
     }
 }
 

@@ -198,11 +198,12 @@ impl Session {
             settings: false,
         };
         let late = tokio::time::sleep_until(deadline);
-        let (none, room) = (Catalog::default(), Room::new(None));
+        let (none, room) = (Catalog::default(), Room::unlimited());
         let shared = Shared {
             catalog: &none,
             labels: &[],
             query_text: 0,
+            label_value: 0,
             room: &room,
         };
         let found = self

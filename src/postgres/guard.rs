@@ -9,20 +9,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 use crate::security::{AuthMethod, AuthRefused, AuthRules, MOST_SCRAM_ROUNDS, has_too_many_rounds};
-
-/// The largest message that is read, in bytes.
-pub(super) const LARGEST_MESSAGE: u32 = 64 * 1024 * 1024;
+use crate::targets::ByteLimits;
 
 /// The largest body of a message of SCRAM that is read, in bytes; PostgreSQL's have some hundred.
-const LARGEST_SASL: u32 = 16 * 1024;
+const LARGEST_SASL: usize = 16 * 1024;
 
 /// Why the guard ended a connection. Found again inside the error of the connection.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum GuardError {
-    #[error("the server sent a message of {0} bytes, the limit is {LARGEST_MESSAGE}")]
-    TooLarge(u32),
-    #[error("the server sent a message of {0} bytes at login, the limit there is {LARGEST_SASL}")]
-    TooLargeAtLogin(u32),
+    #[error("the server sent a message of {length} bytes, the limit is {limit}")]
+    TooLarge { length: usize, limit: usize },
+    #[error("the server sent more than {0} bytes at login")]
+    LoginTooLong(usize),
+    #[error("the server sends too much that nothing had asked for")]
+    Flood,
     #[error(
         "the server asks for more than {MOST_SCRAM_ROUNDS} rounds of SCRAM, which would keep the \
          exporter busy; lower scram_iterations there, and give the role its password anew"
@@ -52,18 +52,13 @@ pub(super) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    /// `rules` say which requests for authentication are answered.
-    pub(super) fn new(inner: S, rules: AuthRules) -> Self {
+    /// `rules` say which requests for authentication are answered. No message may be longer than
+    /// `message`, in bytes; [`ByteLimits::LOGIN_MESSAGES`] of those is what all of them may be
+    /// together: the driver keeps each until it is logged in.
+    pub(super) fn new(inner: S, rules: AuthRules, message: usize) -> Self {
         Self {
             inner,
-            watch: Watch {
-                header: [0; 9],
-                have: 0,
-                left: 0,
-                rules,
-                asked: None,
-                server_first: None,
-            },
+            watch: Watch::new(rules, message),
             said_goodbye: false,
         }
     }
@@ -87,21 +82,44 @@ struct Watch {
     header: [u8; 9],
     have: usize,
     /// Bytes of the present message's body that are still to come.
-    left: u32,
+    left: usize,
     rules: AuthRules,
     /// What the server has asked for.
     asked: Option<AuthMethod>,
     /// What has come of the server's first answer in SCRAM, which says how many rounds it wants.
     server_first: Option<Vec<u8>>,
+    /// The longest message, in bytes, header included.
+    message: usize,
+    /// How many bytes may still come.
+    room: usize,
 }
 
 impl Watch {
+    fn new(rules: AuthRules, message: usize) -> Self {
+        Self {
+            header: [0; 9],
+            have: 0,
+            left: 0,
+            rules,
+            asked: None,
+            server_first: None,
+            message,
+            room: message * ByteLimits::LOGIN_MESSAGES,
+        }
+    }
+
     fn feed(&mut self, mut bytes: &[u8]) -> Result<(), GuardError> {
+        self.room = self
+            .room
+            .checked_sub(bytes.len())
+            .ok_or(GuardError::LoginTooLong(
+                self.message * ByteLimits::LOGIN_MESSAGES,
+            ))?;
         while !bytes.is_empty() {
             if self.left > 0 {
-                let (part, rest) = bytes.split_at(bytes.len().min(self.left as usize));
+                let (part, rest) = bytes.split_at(bytes.len().min(self.left));
                 bytes = rest;
-                self.left -= u32::try_from(part.len()).unwrap_or(self.left);
+                self.left -= part.len();
                 if let Some(server_first) = &mut self.server_first {
                     server_first.extend_from_slice(part);
                     if self.left == 0 {
@@ -133,13 +151,14 @@ impl Watch {
         if self.have < 5 {
             return Ok(());
         }
-        let length = be(1);
+        let length = be(1) as usize;
         if self.have == 5 {
             if length < 4 {
                 return Err(GuardError::Malformed);
             }
-            if length > LARGEST_MESSAGE {
-                return Err(GuardError::TooLarge(length));
+            if length >= self.message {
+                let limit = self.message;
+                return Err(GuardError::TooLarge { length, limit });
             }
         }
         let body = length - 4;
@@ -162,7 +181,8 @@ impl Watch {
             // AuthenticationSASLContinue.
             if be(5) == 11 {
                 if body > LARGEST_SASL {
-                    return Err(GuardError::TooLargeAtLogin(length));
+                    let limit = LARGEST_SASL;
+                    return Err(GuardError::TooLarge { length, limit });
                 }
                 self.server_first = Some(Vec::new());
             }
@@ -208,7 +228,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     /// Says goodbye, then waits until the server has closed its side: only then is its backend
-    /// gone, and another connection is not one too many.
+    /// gone, and another connection is not one too many. A server that goes on sending is not
+    /// listened to for longer than a login may be.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.said_goodbye {
@@ -220,7 +241,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         loop {
             let mut buf = ReadBuf::new(&mut rest);
             match ready!(Pin::new(&mut this.inner).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) if !buf.filled().is_empty() => {
+                    let Some(room) = this.watch.room.checked_sub(buf.filled().len()) else {
+                        return Poll::Ready(Ok(()));
+                    };
+                    this.watch.room = room;
+                }
                 Ok(()) | Err(_) => return Poll::Ready(Ok(())),
             }
         }
@@ -244,18 +270,14 @@ mod tests {
         bytes
     }
 
+    const LIMIT: usize = 4096;
+
     fn watch(private: bool) -> Watch {
-        Watch {
-            header: [0; 9],
-            have: 0,
-            left: 0,
-            rules: AuthRules {
-                private,
-                ..AuthRules::default()
-            },
-            asked: None,
-            server_first: None,
-        }
+        let rules = AuthRules {
+            private,
+            ..AuthRules::default()
+        };
+        Watch::new(rules, LIMIT)
     }
 
     #[test]
@@ -276,15 +298,30 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_ends_the_connection() {
         let mut bytes = vec![b'D'];
-        bytes.extend_from_slice(&(LARGEST_MESSAGE + 1).to_be_bytes());
+        bytes.extend_from_slice(&u32::MAX.to_be_bytes());
+        let (length, limit) = (u32::MAX as usize, LIMIT);
         assert_eq!(
             watch(true).feed(&bytes),
-            Err(GuardError::TooLarge(LARGEST_MESSAGE + 1))
+            Err(GuardError::TooLarge { length, limit })
         );
+        assert_eq!(watch(true).feed(&message(b'N', &[7; LIMIT - 5])), Ok(()));
+        assert!(watch(true).feed(&message(b'N', &[7; LIMIT - 4])).is_err());
         assert_eq!(
             watch(true).feed(&[b'D', 0, 0, 0, 3]),
             Err(GuardError::Malformed)
         );
+    }
+
+    #[test]
+    fn many_short_messages_end_the_login_as_well() {
+        let notice = message(b'N', &[7; 95]);
+        let mut watch = watch(true);
+        let mut taken = 0;
+        while watch.feed(&notice) == Ok(()) {
+            taken += notice.len();
+            assert!(taken <= LIMIT * ByteLimits::LOGIN_MESSAGES);
+        }
+        assert!(taken > LIMIT * (ByteLimits::LOGIN_MESSAGES - 1));
     }
 
     #[test]
@@ -313,12 +350,18 @@ mod tests {
             assert_eq!(feed(4096), Ok(()));
             assert_eq!(feed(u32::MAX), Err(GuardError::TooManyRounds));
         }
+        let length = LARGEST_SASL + 100;
         let mut long = vec![b'R'];
-        long.extend_from_slice(&(LARGEST_SASL + 100).to_be_bytes());
+        long.extend_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
         long.extend_from_slice(&[0, 0, 0, 11]);
+        let rules = AuthRules {
+            private: true,
+            ..AuthRules::default()
+        };
+        let limit = LARGEST_SASL;
         assert_eq!(
-            watch(true).feed(&long),
-            Err(GuardError::TooLargeAtLogin(LARGEST_SASL + 100))
+            Watch::new(rules, 1 << 20).feed(&long),
+            Err(GuardError::TooLarge { length, limit })
         );
     }
 

@@ -126,7 +126,8 @@ async fn attempt(
     if let Some(options) = options {
         config.options(options);
     }
-    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, rules))));
+    let limit = target.limits.login_message;
+    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, rules, limit))));
     let own = Arc::clone(&lent.0);
     let (client, connection) = config
         .connect_raw(lent, Established)
@@ -146,7 +147,7 @@ async fn attempt(
     guarded
         .and_then(Guarded::between_messages)
         .map(|wire| Login {
-            pipe: Pipe::new(wire),
+            pipe: Pipe::new(wire, target.limits.message),
             key,
             charset,
             major,
@@ -164,7 +165,11 @@ pub(super) async fn cancel(connector: &Connector, key: &CancelKey) {
     let request = async {
         if let Some(wire) = open_beside(connector, key.1).await {
             // Nobody logs in for it.
-            let wire = Guarded::new(wire, AuthRules::default());
+            let wire = Guarded::new(
+                wire,
+                AuthRules::default(),
+                connector.target.limits.login_message,
+            );
             // An error means that the server is gone or busy; the session's own limit then ends it.
             let _ = key.0.cancel_query_raw(wire, Established).await;
         }

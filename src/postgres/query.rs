@@ -15,6 +15,7 @@ use super::value::{self, Encoding};
 use crate::catalog::{Catalog, Chosen, ColumnKind, Family};
 use crate::exposition::{SampleWriter, render_label};
 use crate::model::{Kind, Reason};
+use crate::targets::LeftOutReason;
 
 /// How the last run of a slot ended.
 #[derive(Debug, Default)]
@@ -71,7 +72,9 @@ pub struct Shared<'a> {
     pub labels: &'a [u8],
     /// Longest text of a statement in a label, in characters.
     pub query_text: usize,
-    /// How many samples may still come.
+    /// Longest value of a label, in bytes.
+    pub label_value: usize,
+    /// What may still come.
     pub room: &'a Room,
 }
 
@@ -257,18 +260,28 @@ impl Slot {
         matches!(self.outcome, Outcome::Failed(QueryError::Lost(..)))
     }
 
-    /// Whether it gave more samples than there is room for.
+    /// Whether it gave more than there is room for.
     #[must_use]
     pub fn is_left_out(&self) -> bool {
-        matches!(self.outcome, Outcome::Failed(QueryError::TooMany))
+        self.left_out().is_some()
+    }
+
+    /// What it gave too much of.
+    #[must_use]
+    pub fn left_out(&self) -> Option<LeftOutReason> {
+        match &self.outcome {
+            Outcome::Failed(QueryError::TooMany) => Some(LeftOutReason::TooManySamples),
+            Outcome::Failed(QueryError::TooLarge(_)) => Some(LeftOutReason::TooLarge),
+            _ => None,
+        }
     }
 
     /// Shows nothing, because there is no room, and does not run again before it is due.
-    pub fn leave_out(&mut self) {
+    pub fn leave_out(&mut self, why: QueryError) {
         self.buffer.drop_all();
         self.schedule.record(Instant::now(), RunResult::TooMuch);
         self.failing = false;
-        self.outcome = Outcome::Failed(QueryError::TooMany);
+        self.outcome = Outcome::Failed(why);
     }
 
     /// Shows nothing before it has run again.
@@ -303,6 +316,8 @@ pub(super) struct Run<'a> {
     shared: Shared<'a>,
     /// What it gives; `None` once it has ended.
     samples: Option<QuerySamples>,
+    /// Bytes of its rows that came.
+    wire: usize,
 }
 
 impl<'a> Run<'a> {
@@ -317,6 +332,7 @@ impl<'a> Run<'a> {
             slot,
             shared,
             samples: Some(samples),
+            wire: 0,
         }
     }
 
@@ -362,16 +378,31 @@ impl Job for Run<'_> {
                     out.put(raw.map(|raw| value::number(fields.encoding(at), raw)));
                 }
                 ColumnKind::HistogramBounds(index) => {
+                    let buckets = fields.get(at).unwrap_or_default();
+                    let buckets = buckets.iter().filter(|byte| **byte == b',').count();
+                    let room = self.shared.room;
+                    room.check_text(out.text().saturating_add(out.histogram_text(buckets)))?;
                     let family = &self.shared.catalog.families[index];
                     out.put_lines(|lines, labels| histogram(lines, family, labels, fields, at));
                 }
                 _ => {}
             }
         }
-        if out.samples() > self.shared.room.left() {
-            return Err(QueryError::TooMany);
+        self.wire += fields.size();
+        self.shared.room.check(out, self.wire)
+    }
+
+    fn stop(&mut self, error: &QueryError) {
+        let given = self.samples.take();
+        match error {
+            QueryError::TooMany | QueryError::TooLarge(_) => self.slot.leave_out(error.clone()),
+            error => {
+                if let Some(samples) = given {
+                    self.slot.buffer.put_back(samples);
+                }
+                self.slot.fail(error.clone());
+            }
         }
-        Ok(())
     }
 
     fn suspect(&mut self) {
@@ -404,7 +435,7 @@ impl Job for Run<'_> {
             Ok(()) => {
                 slot.duplicates = samples.drop_duplicates();
                 slot.uncompared = true;
-                self.shared.room.take(samples.samples());
+                self.shared.room.take(samples.samples(), samples.text());
                 slot.buffer.show(samples);
                 slot.schedule.record(Instant::now(), RunResult::Success);
                 slot.prepared.accept();
@@ -413,7 +444,7 @@ impl Job for Run<'_> {
                 slot.failing = false;
                 slot.outcome = Outcome::Done;
             }
-            Err(QueryError::TooMany) => slot.leave_out(),
+            Err(why @ (QueryError::TooMany | QueryError::TooLarge(_))) => slot.leave_out(why),
             Err(error) => {
                 slot.buffer.put_back(samples);
                 match error {
@@ -450,7 +481,10 @@ fn render_labels(
             if slot.cut[at] {
                 value = value::cut(value, shared.query_text);
             }
-            labels.label(&column.name, value);
+            match value::shortened(value, shared.label_value) {
+                Some(short) => labels.label(&column.name, &short),
+                None => labels.label(&column.name, value),
+            }
         }
     }
     labels.rendered(&slot.database);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::error::QueryError;
+use super::error::{QueryError, too_large};
 use super::exchange::Job;
 use super::row::Fields;
 use super::statement::Prepared;
@@ -15,11 +15,17 @@ pub(super) enum Word<'a> {
     End(Result<(), QueryError>),
 }
 
+/// What all rows of an answer may take, in bytes: the settings of a server take 60 kB, the names of
+/// its databases 64 bytes each at most.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+
 /// A question.
 pub(super) struct Question<'a> {
     statement: &'a Prepared,
     /// The same without a name, once the session does not know the other any more.
     unnamed: Option<Prepared>,
+    /// How many bytes of rows may still come.
+    room: usize,
     hear: &'a mut (dyn FnMut(Word<'_>) + Send),
 }
 
@@ -28,6 +34,7 @@ impl<'a> Question<'a> {
         Self {
             statement,
             unnamed: None,
+            room: LONGEST_ANSWER,
             hear,
         }
     }
@@ -44,6 +51,11 @@ impl Job for Question<'_> {
     }
 
     fn row(&mut self, fields: Fields<'_>, _: &mut Vec<u8>) -> Result<(), QueryError> {
+        // What is kept of a row is of its size.
+        self.room = self
+            .room
+            .checked_sub(fields.size())
+            .ok_or_else(|| too_large("what the server says of itself", LONGEST_ANSWER))?;
         (self.hear)(Word::Row(fields));
         Ok(())
     }

@@ -5,6 +5,9 @@ use std::ops::Range;
 use super::charset::Charset;
 use super::value::Encoding;
 
+/// No result has more columns (PostgreSQL, "Limits").
+const MOST_FIELDS: u16 = 1664;
+
 /// Where the fields of a row stand; used again for the next row.
 #[derive(Debug, Default)]
 pub(super) struct Places(Vec<Option<Range<usize>>>);
@@ -28,7 +31,11 @@ impl<'a> Fields<'a> {
     ) -> Option<Self> {
         let (count, mut rest) = body.split_first_chunk::<2>()?;
         places.0.clear();
-        for _ in 0..u16::from_be_bytes(*count) {
+        let count = u16::from_be_bytes(*count);
+        if count > MOST_FIELDS {
+            return None;
+        }
+        for _ in 0..count {
             let (length, after) = rest.split_first_chunk::<4>()?;
             let length = i32::from_be_bytes(*length);
             // -1 is NULL.
@@ -62,6 +69,11 @@ impl<'a> Fields<'a> {
         scratch.clear();
         self.charset.decode(text, scratch);
         scratch
+    }
+
+    /// How many bytes they take.
+    pub(super) fn size(&self) -> usize {
+        self.body.len()
     }
 
     /// How many there are.

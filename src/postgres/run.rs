@@ -169,8 +169,9 @@ impl Session {
         let mut on_settings = |word: Word<'_>| match word {
             Word::Restart => settings = SettingsSamples::default(),
             Word::Row(fields) => {
+                let before = settings.held();
                 settings.add(fields, shared.labels);
-                shared.room.take(1);
+                shared.room.take(1, settings.held() - before);
             }
             Word::End(result) => set = Some(result),
         };

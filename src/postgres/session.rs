@@ -39,7 +39,7 @@ pub struct Session {
     pub(super) pipe: Pipe,
     pub(super) places: Places,
     pub(super) scratch: Vec<u8>,
-    key: CancelKey,
+    pub(super) key: CancelKey,
     /// Why the connection ended, once it did.
     ended: Option<Trouble>,
     pub(super) mode: Mode,
@@ -266,7 +266,7 @@ impl Session {
                 let fatal = (message.kind == b'E').then(|| ServerError::read(message.whole));
                 (message.kind, fatal)
             });
-            let trouble = match next {
+            let error = match next {
                 Ok((_, Some(error))) => match error.of_query() {
                     lost @ QueryError::Lost(..) => lost,
                     // Only a fatal error comes unasked.
@@ -277,7 +277,7 @@ impl Session {
                 Ok(_) => QueryError::lost(&refused(GuardError::AnswerToNothing)),
                 Err(error) => QueryError::lost(&error),
             };
-            self.ended = Some(trouble.into_trouble());
+            self.ended = Some(error.into_trouble());
         }
     }
 

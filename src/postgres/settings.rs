@@ -105,6 +105,11 @@ impl SettingsSamples {
                 .all(|(own, its)| name(self, own) == name(other, its))
     }
 
+    /// What is held of them, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.text.len()
+    }
+
     /// Size of the lines in bytes.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -197,6 +197,24 @@ pub(super) fn cut(text: &[u8], limit: usize) -> &[u8] {
         .map_or(text, |(at, _)| &text[..at])
 }
 
+/// A label's value that is longer than `limit` bytes, as it is shown instead: its beginning, and a
+/// mark that tells it from others that begin so.
+pub(super) fn shortened(text: &[u8], limit: usize) -> Option<Vec<u8>> {
+    use sha2::{Digest as _, Sha256};
+    if text.len() <= limit {
+        return None;
+    }
+    let hash = Sha256::digest(text);
+    let hash: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let mark = format!("~{hash}…");
+    // At the beginning of a character.
+    let mut end = limit.saturating_sub(mark.len());
+    while end > 0 && text[end] & 0b1100_0000 == 0b1000_0000 {
+        end -= 1;
+    }
+    Some([&text[..end], mark.as_bytes()].concat())
+}
+
 fn four(raw: &[u8]) -> [u8; 4] {
     [raw[0], raw[1], raw[2], raw[3]]
 }
@@ -358,6 +376,25 @@ mod tests {
         }
         assert_eq!(number(Encoding::Char, &[0]), Number::Integer(0));
         assert_eq!(number(Encoding::Char, b"7"), Number::Digits(b"7"));
+    }
+
+    #[test]
+    fn a_long_label_is_cut_with_a_mark_and_others_that_begin_so_stay_others() {
+        let long = "ö".repeat(600);
+        let other = format!("{}x", "ö".repeat(600));
+        for limit in 64..80 {
+            let short = |text: &str| {
+                let short = shortened(text.as_bytes(), limit).unwrap();
+                String::from_utf8(short).unwrap()
+            };
+            let (one, two) = (short(&long), short(&other));
+            assert!(one.len() <= limit && one.len() > limit - 3, "{one}");
+            assert!(one.starts_with("öööö") && one.ends_with('…'), "{one}");
+            assert_ne!(one, two);
+        }
+        assert_eq!(shortened(long.as_bytes(), 1200), None);
+        // Continuation bytes alone, in a database without an encoding.
+        assert_eq!(shortened(&[0x80; 1000], 64).unwrap()[0], b'~');
     }
 
     #[test]

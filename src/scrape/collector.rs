@@ -24,9 +24,9 @@ use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
-    Answer, Ask, Connector, Facts, Room, Session, SettingsSamples, Shared, Slot,
+    Answer, Ask, Connector, Facts, QueryError, Room, Session, SettingsSamples, Shared, Slot,
 };
-use crate::targets::{MissingDatabase, Target, Trouble};
+use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetMemory, Trouble};
 
 /// Holds what one target runs and what it showed last.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub(super) struct Collector {
     labels: Vec<u8>,
     plan: Option<Plan>,
     settings: Option<(Basis, Arc<SettingsSamples>)>,
+    /// The settings were asked for and took too much.
+    settings_too_large: Option<String>,
+    /// What its samples may take.
+    memory: TargetMemory,
     /// The catalogue with the target's own metrics over it, and what it was made of.
     extended: Option<(Arc<OwnMetrics>, Arc<Catalog>)>,
     walker: Walker,
@@ -68,6 +72,8 @@ impl Collector {
             labels: labels(target),
             plan: None,
             settings: None,
+            settings_too_large: None,
+            memory: commons.memory.join(),
             extended: None,
             walker: Walker::new(connector, commons, counters),
             ledger: Ledger::new(target, &commons.counters, counters),
@@ -85,7 +91,10 @@ impl Collector {
         }
         // What was asked under a wider limit may be more than the present one allows.
         let limit = |target: &Target| target.sample_limit.unwrap_or(usize::MAX);
-        let forget = relabelled || limit(target) < limit(&before);
+        let forget = relabelled
+            || limit(target) < limit(&before)
+            || target.limits.samples < before.limits.samples
+            || target.limits.result < before.limits.result;
         if let Some(plan) = &mut self.plan {
             plan.give_way(forget, before.databases != target.databases);
         }
@@ -252,11 +261,7 @@ impl Collector {
             self.unsettled |= !answer.complete;
             found.facts(answer.facts, &self.target);
             if ask.settings {
-                let samples = answer.settings.and_then(Result::ok).map(Arc::new);
-                if let Some(samples) = &samples {
-                    self.ledger.note_same_settings(samples.duplicates());
-                }
-                self.settings = basis(session).zip(samples);
+                self.heard_settings(basis(session), answer.settings);
             }
             let Some(facts) = found.facts.as_ref().filter(|_| answer.complete) else {
                 break;
@@ -288,6 +293,7 @@ impl Collector {
                     catalog: &catalog,
                     labels: &self.labels,
                     query_text: settings.query_text,
+                    label_value: settings.label_value,
                     room: &room,
                 },
                 deadline,
@@ -298,6 +304,23 @@ impl Collector {
         let collected = self.gather(&mut plan, found);
         self.plan = Some(plan);
         collected
+    }
+
+    /// Keeps what was answered when the settings were asked for.
+    fn heard_settings(
+        &mut self,
+        basis: Option<Basis>,
+        answer: Option<Result<SettingsSamples, QueryError>>,
+    ) {
+        self.settings_too_large = match &answer {
+            Some(Err(QueryError::TooLarge(message))) => Some(message.clone()),
+            _ => None,
+        };
+        let samples = answer.and_then(Result::ok).map(Arc::new);
+        if let Some(samples) = &samples {
+            self.ledger.note_same_settings(samples.duplicates());
+        }
+        self.settings = basis.zip(samples);
     }
 
     async fn run(
@@ -314,6 +337,7 @@ impl Collector {
             catalog: &catalog,
             labels: &self.labels,
             query_text: settings.query_text,
+            label_value: settings.label_value,
             room,
         };
         let mut due: Vec<&mut Slot> = plan
@@ -355,20 +379,30 @@ impl Collector {
     }
 
     /// What has no room, by collector.
-    fn leave_out(&mut self, plan: &mut Plan) -> Vec<(String, usize)> {
-        let limit = self.target.sample_limit;
-        let mut left_out: Vec<(String, usize)> = Vec::new();
-        if limit.is_some() {
-            let found = plan.leave_out().into_iter();
-            left_out.extend(found.map(|(name, families)| (name, families.len())));
-        }
+    fn leave_out(&mut self, plan: &mut Plan) -> Vec<LeftOut> {
+        let mut left_out = plan.leave_out();
         if let (Some((_, all)), None) = (&self.settings, self.shown_settings())
             && self.wants_settings()
         {
-            left_out.push((SETTINGS.to_owned(), all.len()));
-            left_out.sort();
+            let (reason, message) = self.settings_do_not_fit(all);
+            left_out.push(LeftOut {
+                collector: SETTINGS.to_owned(),
+                families: all.len(),
+                reason,
+                message,
+            });
         }
-        self.ledger.note_left_out(&left_out, limit);
+        if let Some(message) = &self.settings_too_large {
+            left_out.push(LeftOut {
+                collector: SETTINGS.to_owned(),
+                families: 1,
+                reason: LeftOutReason::TooLarge,
+                message: message.clone(),
+            });
+        }
+        left_out.sort_by(|a, b| a.collector.cmp(&b.collector));
+        self.ledger
+            .note_left_out(&left_out, self.target.sample_limit);
         left_out
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::model::Reason;
 use crate::postgres::QueryError;
-use crate::targets::DatabaseProblem;
+use crate::targets::{DatabaseProblem, LeftOutReason};
 
 /// Of the whole process.
 #[derive(Debug, Default)]
@@ -29,6 +29,7 @@ impl Counters {
 #[derive(Debug, Default)]
 pub(super) struct TargetCounters {
     failures: [Count; Reason::ALL.len()],
+    left_out: Mutex<BTreeMap<(String, LeftOutReason), u64>>,
     pub connections: Count,
     /// By collector and reason; those that ever failed.
     queries: Mutex<BTreeMap<(String, QueryFailure), u64>>,
@@ -60,6 +61,7 @@ impl QueryFailure {
             QueryError::Deadline(_) => Self::Deadline,
             QueryError::Denied(_) => Self::PermissionDenied,
             QueryError::TooMany => Self::TooManySamples,
+            QueryError::TooLarge(_) => Self::TooLarge,
             QueryError::Lost(_, Reason::MessageTooLarge) => Self::TooLarge,
             QueryError::Lost(..) => Self::ConnectionLost,
             QueryError::Server(_) | QueryError::Shape { .. } => Self::Error,
@@ -88,6 +90,18 @@ impl TargetCounters {
         if let Some(at) = Reason::ALL.iter().position(|one| *one == reason) {
             self.failures[at].add(1);
         }
+    }
+
+    /// Counts a query of a collector that gave more than it may.
+    pub(super) fn leave_out(&self, collector: &str, reason: LeftOutReason) {
+        let mut counts = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((collector.to_owned(), reason)).or_default() += 1;
+    }
+
+    /// How often that was so, by collector.
+    pub(super) fn left_out(&self) -> Vec<((String, LeftOutReason), u64)> {
+        let counts = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.clone().into_iter().collect()
     }
 
     /// How often it was so for one reason.
@@ -121,6 +135,8 @@ impl TargetCounters {
         self.failures.iter().for_each(Count::clear);
         self.connections.clear();
         self.lock_queries().clear();
+        let mut counts = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.values_mut().for_each(|count| *count = 0);
     }
 
     /// Counts a query that gave no samples.

@@ -10,7 +10,7 @@ use super::duplicates::Overlap;
 use super::plan::Plan;
 use crate::catalog::SETTINGS;
 use crate::postgres::{Outcome, QueryError, Slot};
-use crate::targets::{DatabaseProblem, Target, Trouble};
+use crate::targets::{DatabaseProblem, LeftOut, LeftOutReason, Target, Trouble};
 
 /// The book of one target.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Ledger {
     /// What the role may do beside reading.
     excess_rights: Vec<String>,
     /// Collectors that are left out for want of room, sorted.
-    left_out: Vec<String>,
+    left_out: Vec<(String, LeftOutReason)>,
 }
 
 impl Ledger {
@@ -107,10 +107,14 @@ impl Ledger {
                 Outcome::Done => {
                     self.told.remove(&(database.to_owned(), tag.to_owned()));
                 }
+                // Told once for all of them, by `note_left_out`.
+                Outcome::Failed(QueryError::TooMany | QueryError::TooLarge(_)) => {
+                    if let Some(reason) = slot.left_out() {
+                        self.target_counters.leave_out(&metric.collector, reason);
+                    }
+                }
                 // Told once for all of them, by `note_denied`.
-                Outcome::Failed(QueryError::Denied(_) | QueryError::TooMany)
-                | Outcome::Waiting
-                | Outcome::Running => {}
+                Outcome::Failed(QueryError::Denied(_)) | Outcome::Waiting | Outcome::Running => {}
             }
         }
         trouble
@@ -276,17 +280,42 @@ impl Ledger {
     }
 
     /// Tells what is left out for want of room when that is not what it was.
-    pub(super) fn note_left_out(&mut self, left_out: &[(String, usize)], limit: Option<usize>) {
-        let names = || left_out.iter().map(|(name, _)| name);
-        if self.left_out.iter().eq(names()) {
+    pub(super) fn note_left_out(&mut self, left_out: &[LeftOut], limit: Option<usize>) {
+        let now = left_out.iter().map(|one| (&one.collector, one.reason));
+        if now.eq(self.left_out.iter().map(|(name, reason)| (name, *reason))) {
             return;
         }
-        self.left_out = names().cloned().collect();
-        if let (false, Some(limit)) = (left_out.is_empty(), limit) {
+        self.left_out = left_out
+            .iter()
+            .map(|one| (one.collector.clone(), one.reason))
+            .collect();
+        let server = &self.target.name;
+        if left_out.is_empty() {
+            info!(server = %server, "no samples are left out any more");
+        }
+        let of = |reason| {
+            let all = left_out.iter().filter(move |one| one.reason == reason);
+            all.map(|one| one.collector.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let many = of(LeftOutReason::TooManySamples);
+        if let (false, Some(limit)) = (many.is_empty(), limit) {
             warn!(
-                server = %self.target.name,
-                "more than {limit} samples: {} left out; raise sampleLimit, or exclude collectors",
-                self.left_out.join(", ")
+                server = %server,
+                "more than {limit} samples: {many} left out; raise sampleLimit, or exclude \
+                 collectors"
+            );
+        }
+        let large = of(LeftOutReason::TooLarge);
+        let first = left_out
+            .iter()
+            .find(|one| one.reason == LeftOutReason::TooLarge);
+        if let Some(first) = first {
+            warn!(
+                server = %server,
+                reason = first.reason.as_str(),
+                "{large} left out: {}", first.message
             );
         }
     }

@@ -10,7 +10,7 @@ use crate::model::Kind;
 use crate::telemetry::LogCounters;
 
 /// Name, type, help of every own family, in the order they are sent.
-pub(super) const FAMILIES: [(&str, Kind, &str); 22] = [
+pub(super) const FAMILIES: [(&str, Kind, &str); 23] = [
     (
         "pgexporter_state",
         Kind::Gauge,
@@ -99,7 +99,12 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 22] = [
     (
         "pgexporter_postgresql_left_out",
         Kind::Gauge,
-        "Number of families of a collector that are left out, because the server has more samples than its limit.",
+        "Number of families of a collector that are left out, because the server has more samples or bytes than its limits.",
+    ),
+    (
+        "pgexporter_postgresql_limit_exceeded_total",
+        Kind::Counter,
+        "Number of runs of a collector's queries that gave more than a limit allows, by reason.",
     ),
     (
         "pgexporter_postgresql_query_failures_total",
@@ -225,8 +230,19 @@ fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
             }
         }
         "pgexporter_postgresql_left_out" => {
-            for (collector, families) in &collected.left_out {
-                lines.add(&[server, ("collector", collector)], *families as u64);
+            for one in &collected.left_out {
+                let collector = ("collector", one.collector.as_str());
+                lines.add(&[server, collector], one.families as u64);
+            }
+        }
+        "pgexporter_postgresql_limit_exceeded_total" => {
+            for ((collector, reason), number) in collected.counters.left_out() {
+                let labels = [
+                    server,
+                    ("collector", collector.as_str()),
+                    ("reason", reason.as_str()),
+                ];
+                lines.add(&labels, number);
             }
         }
         "pgexporter_postgresql_query_failures_total" => {

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Choice, Chosen, Scope};
 use crate::model::glob;
-use crate::postgres::{DatabaseEntry, Facts, Slot};
-use crate::targets::{DatabaseChoice, MissingDatabase, Target};
+use crate::postgres::{DatabaseEntry, Facts, Outcome, QueryError, Slot};
+use crate::targets::{DatabaseChoice, LeftOut, LeftOutReason, MissingDatabase, Target};
 
 /// What a target runs, chosen for the version, role and extensions that it had last.
 #[derive(Debug)]
@@ -219,33 +219,48 @@ impl Plan {
         }
     }
 
-    /// Leaves out whole what gave more samples than there is room for: wherever a family is missing
-    /// some of its samples it shows none. Returns the collectors with the families that are left
-    /// out.
-    pub(super) fn leave_out(&mut self) -> BTreeMap<String, BTreeSet<usize>> {
-        let mut families: BTreeSet<usize> = BTreeSet::new();
-        let mut collectors: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    /// Leaves out whole what gave more than there is room for: wherever a family is missing some of
+    /// its samples it shows none. Returns the collectors of which families are left out, sorted.
+    pub(super) fn leave_out(&mut self) -> Vec<LeftOut> {
+        let mut families: BTreeMap<usize, QueryError> = BTreeMap::new();
+        let mut collectors: BTreeMap<String, (BTreeSet<usize>, LeftOutReason, String)> =
+            BTreeMap::new();
         loop {
             let before = families.len();
             for slot in self.slots_mut() {
-                let shares = slot.samples().is_some()
-                    && slot.families().any(|family| families.contains(&family));
-                if shares {
-                    slot.leave_out();
+                let why = slot
+                    .families()
+                    .find_map(|family| families.get(&family).cloned());
+                if slot.samples().is_some()
+                    && let Some(why) = why
+                {
+                    slot.leave_out(why);
                 }
-                if slot.is_left_out() {
-                    families.extend(slot.families());
-                    let name = &slot.chosen.metric.collector;
-                    collectors
-                        .entry(name.clone())
-                        .or_default()
-                        .extend(slot.families());
+                let (Some(reason), Outcome::Failed(why)) = (slot.left_out(), &slot.outcome) else {
+                    continue;
+                };
+                for family in slot.families() {
+                    families.entry(family).or_insert_with(|| why.clone());
                 }
+                let name = &slot.chosen.metric.collector;
+                let collector = collectors
+                    .entry(name.clone())
+                    .or_insert_with(|| (BTreeSet::new(), reason, why.to_string()));
+                collector.0.extend(slot.families());
             }
             if families.len() == before {
-                return collectors;
+                break;
             }
         }
+        let left_out = collectors.into_iter();
+        left_out
+            .map(|(collector, (families, reason, message))| LeftOut {
+                collector,
+                families: families.len(),
+                reason,
+                message,
+            })
+            .collect()
     }
 }
 

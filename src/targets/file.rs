@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, Tenure,
-    Timeouts, TlsMode,
+    Address, ByteLimits, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target,
+    Tenure, Timeouts, TlsMode,
 };
 use crate::config::{Configuration, Main, Server, ServerTls};
 use crate::security::tls::TlsError;
@@ -114,6 +114,7 @@ fn target(
         },
         metrics: None,
         sample_limit: None,
+        limits: byte_limits(main),
         tenure: Tenure::unlimited(),
     })
 }
@@ -139,6 +140,21 @@ fn wrong(server: &Server, error: impl Into<FileError>) -> TargetError {
         server: server.name.clone(),
         error: error.into(),
     }
+}
+
+/// What a server may make the exporter hold, for every server.
+#[must_use]
+pub fn byte_limits(main: &Main) -> ByteLimits {
+    ByteLimits {
+        login_message: bytes(main.login_message_limit),
+        message: bytes(main.message_limit),
+        result: bytes(main.query_bytes_limit),
+        samples: bytes(main.target_bytes_limit),
+    }
+}
+
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// How long each step may take, for every server.

@@ -16,6 +16,39 @@ pub struct Trouble {
     pub message: String,
 }
 
+/// Why families of a collector are left out. A closed set: it becomes a label value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOutReason {
+    /// More samples than the target may have.
+    TooManySamples,
+    /// More bytes than a message, a query, the target or all targets may have.
+    TooLarge,
+}
+
+impl LeftOutReason {
+    /// The value of the label `reason`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LeftOutReason::TooManySamples => "too_many_samples",
+            LeftOutReason::TooLarge => "too_large",
+        }
+    }
+}
+
+/// A collector of which families are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name.
+    pub collector: String,
+    /// How many of its families.
+    pub families: usize,
+    /// Why.
+    pub reason: LeftOutReason,
+    /// Which limit it was, and what to do.
+    pub message: String,
+}
+
 /// What is known of a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HealthReport {
@@ -42,12 +75,11 @@ pub struct HealthReport {
     pub denied: Vec<String>,
     /// What the role may do on the server beside reading, such as `SUPERUSER`.
     pub excess_rights: Vec<String>,
-    /// Collectors that are left out because the target has too many samples, sorted, with the
-    /// number of their families.
-    pub left_out: Vec<(String, usize)>,
     /// Databases whose metrics are missing, sorted by name, no more than
     /// [`MissingDatabase::MOST_NAMED`].
     pub missing: Vec<MissingDatabase>,
+    /// Collectors that are left out because the target has too many samples or bytes, sorted.
+    pub left_out: Vec<LeftOut>,
     /// The last trouble, also when it is over, and when it was last so.
     pub last_error: Option<(Trouble, SystemTime)>,
 }

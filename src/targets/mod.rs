@@ -8,7 +8,9 @@
 mod databases;
 mod file;
 mod health;
+mod limits;
 mod load;
+mod memory;
 mod ports;
 mod publisher;
 mod redact;
@@ -16,9 +18,11 @@ mod target;
 mod tenure;
 
 pub use databases::{DatabaseProblem, MissingDatabase};
-pub use file::timeouts;
-pub use health::{Health, HealthBoard, HealthReport, Trouble};
+pub use file::{byte_limits, timeouts};
+pub use health::{Health, HealthBoard, HealthReport, LeftOut, LeftOutReason, Trouble};
+pub use limits::ByteLimits;
 pub use load::{LoadErrors, Loaded, Sources};
+pub use memory::{MemoryExhausted, MemoryLease, SampleMemory, TargetMemory};
 pub use publisher::Publisher;
 pub use target::{
     Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, TargetList,

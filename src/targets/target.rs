@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Tenure;
+use super::{ByteLimits, Tenure};
 use crate::catalog::OwnMetrics;
 pub use crate::security::tls::{ClientTls, TlsMode};
 use crate::security::{RequireAuth, Secret};
@@ -56,6 +56,8 @@ pub struct Target {
     pub metrics: Option<Arc<OwnMetrics>>,
     /// The most samples of one scrape: families beyond it are left out.
     pub sample_limit: Option<usize>,
+    /// What it may make the exporter hold.
+    pub limits: ByteLimits,
     /// How long it may be served.
     pub tenure: Tenure,
 }
@@ -71,6 +73,11 @@ impl Target {
             labels: other.labels.clone(),
             metrics: other.metrics.clone(),
             sample_limit: other.sample_limit,
+            limits: ByteLimits {
+                login_message: self.limits.login_message,
+                message: self.limits.message,
+                ..other.limits
+            },
             tenure: other.tenure.clone(),
             ..self.clone()
         };

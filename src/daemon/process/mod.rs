@@ -16,6 +16,7 @@
 pub(in crate::daemon) mod descriptors;
 pub mod detach;
 pub mod limits;
+pub mod memory;
 pub mod notify;
 pub mod pidfile;
 pub mod signals;

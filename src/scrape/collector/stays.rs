@@ -6,10 +6,11 @@ use tokio::time::Instant;
 
 use super::{Collector, basis};
 use crate::catalog::SETTINGS;
-use crate::postgres::{Mode, Room, Session, SettingsSamples};
+use crate::postgres::{Mode, QueryError, Room, Session, SettingsSamples, Slot};
 use crate::scrape::collected::Early;
 use crate::scrape::plan::Plan;
 use crate::scrape::settings::ScrapeSettings;
+use crate::targets::LeftOutReason;
 
 impl Collector {
     /// What a collection that begins now will not change, if the server is as it was.
@@ -69,14 +70,33 @@ impl Collector {
     /// The settings, unless they alone are more than the target may show.
     pub(super) fn shown_settings(&self) -> Option<Arc<SettingsSamples>> {
         let (_, samples) = self.settings.as_ref().filter(|_| self.wants_settings())?;
-        let fits = self
+        let many = self
             .target
             .sample_limit
-            .is_none_or(|limit| samples.len() <= limit);
+            .is_some_and(|limit| samples.len() > limit);
+        let fits = !many && samples.size() <= self.target.limits.samples;
         fits.then(|| Arc::clone(samples))
     }
 
-    /// What the samples that will be collected may not exceed: the limit, less what stays.
+    /// Why they are more.
+    pub(super) fn settings_do_not_fit(&self, all: &SettingsSamples) -> (LeftOutReason, String) {
+        match self.target.sample_limit {
+            Some(limit) if all.len() > limit => (
+                LeftOutReason::TooManySamples,
+                QueryError::TooMany.to_string(),
+            ),
+            _ => (
+                LeftOutReason::TooLarge,
+                format!(
+                    "the settings take more than {} bytes as text; raise target_bytes_limit \
+                     (spec.bytesLimit of a PostgresTarget)",
+                    self.target.limits.samples
+                ),
+            ),
+        }
+    }
+
+    /// What the samples that will be collected may not exceed: the limits, less what stays.
     pub(super) fn room(
         &self,
         plan: &Plan,
@@ -84,18 +104,27 @@ impl Collector {
         session: &Session,
         settings: &ScrapeSettings,
     ) -> Room {
-        let Some(limit) = self.target.sample_limit else {
-            return Room::new(None);
-        };
         let stay = plan
             .slots()
             .filter(|slot| !slot.is_due(now, settings.interval));
-        let stay = stay
-            .filter_map(|slot| slot.samples())
-            .map(|one| one.samples());
         // Those that are asked for take theirs as they come.
         let known = self.shown_settings().filter(|_| self.has_settings(session));
-        let known = known.map_or(0, |settings| settings.len());
-        Room::new(Some(limit.saturating_sub(stay.sum::<usize>() + known)))
+        self.room_beside(stay, known.as_deref())
+    }
+
+    /// What may come beside what these show.
+    pub(super) fn room_beside<'a>(
+        &self,
+        slots: impl Iterator<Item = &'a Slot>,
+        settings: Option<&SettingsSamples>,
+    ) -> Room {
+        let room = Room::new(self.target.sample_limit, self.target.limits, &self.memory);
+        for samples in slots.filter_map(Slot::samples) {
+            room.take(samples.samples(), samples.text());
+        }
+        if let Some(settings) = settings {
+            room.take(settings.len(), settings.size());
+        }
+        room
     }
 }
