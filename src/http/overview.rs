@@ -370,7 +370,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Kind, Role, ServerVersion};
-    use crate::targets::{HealthReport, Trouble};
+    use crate::targets::{DatabaseProblem, HealthReport, MissingDatabase, Trouble};
 
     fn server(name: &str, health: HealthReport) -> ServerOverview {
         ServerOverview {
@@ -406,6 +406,11 @@ mod tests {
                         last_error: None,
                         denied: vec!["pg_statements".to_owned(), "pg_hba".to_owned()],
                         left_out: vec![("table_bloat".to_owned(), 3)],
+                        missing: vec![MissingDatabase {
+                            name: "orders".to_owned(),
+                            problem: DatabaseProblem::Invalid,
+                            message: "drop it".to_owned(),
+                        }],
                     },
                 ),
                 server(
@@ -511,6 +516,11 @@ mod tests {
                     }),
                     last_error: None,
                     denied: vec![evil.to_owned()],
+                    missing: vec![MissingDatabase {
+                        name: evil.to_owned(),
+                        problem: DatabaseProblem::NotAllowed,
+                        message: evil.to_owned(),
+                    }],
                     ..HealthReport::default()
                 },
             }],
@@ -523,7 +533,7 @@ mod tests {
         };
         let page = render(&overview, at(0));
         let escaped = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39;&amp;amp;";
-        assert_eq!(page.matches(escaped).count(), 7, "{page}");
+        assert_eq!(page.matches(escaped).count(), 9, "{page}");
         assert!(page.contains("from kubernetes"));
         assert!(!page.contains("<script"));
     }
