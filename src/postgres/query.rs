@@ -42,6 +42,8 @@ pub struct Slot {
     pub(super) slow: bool,
     /// Its last run failed: what stands behind it under one Sync would be skipped.
     pub(super) failing: bool,
+    /// The session was ended while the server worked on it.
+    broke: bool,
     buffer: Buffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
@@ -93,6 +95,7 @@ impl Slot {
             outcome: Outcome::Waiting,
             slow: false,
             failing: false,
+            broke: false,
             buffer: Buffer::default(),
             fresh: false,
             schedule: QuerySchedule::default(),
@@ -161,14 +164,16 @@ impl Slot {
         ));
     }
 
-    /// The session broke while the server worked on this one. A server that is shut down says so;
-    /// else the query may be what broke it, and is not to do so at each scrape.
+    /// The session broke while the server worked on this one: the query may be what broke it, and is
+    /// not to do so at each scrape. A server that is shut down, or a person who ends the session,
+    /// says so; it is the query if that happens twice in a row.
     pub(super) fn broke_session(&mut self) {
-        if let Outcome::Failed(QueryError::Lost(
-            _,
-            Reason::ConnectionLost | Reason::MessageTooLarge,
-        )) = self.outcome
-        {
+        let ended = matches!(
+            self.outcome,
+            Outcome::Failed(QueryError::Lost(_, Reason::NotReady))
+        );
+        self.failing = true;
+        if !ended || std::mem::replace(&mut self.broke, true) {
             self.schedule.record(Instant::now(), RunResult::Failure);
         }
     }
@@ -223,13 +228,6 @@ impl Slot {
         self.buffer.hide();
         self.schedule.reset();
         self.outcome = Outcome::Waiting;
-    }
-
-    /// Forgets an earlier refusal: a new session may have other rights.
-    pub fn forget_denial(&mut self) {
-        if self.is_denied() {
-            self.retry();
-        }
     }
 
     /// What failed is tried again now, as somebody may have mended it. What is shown stays.
@@ -329,6 +327,7 @@ impl Job for Run<'_> {
                 slot.schedule.record(Instant::now(), RunResult::Success);
                 slot.prepared.accept();
                 slot.slow = false;
+                slot.broke = false;
                 slot.failing = false;
                 slot.outcome = Outcome::Done;
             }
@@ -337,10 +336,7 @@ impl Job for Run<'_> {
                 slot.buffer.put_back(samples);
                 match error {
                     // Most of those that a broken session takes along did nothing wrong.
-                    QueryError::Lost(..) => {
-                        slot.failing = true;
-                        slot.show_nothing(error);
-                    }
+                    QueryError::Lost(..) => slot.show_nothing(error),
                     error => slot.fail(error),
                 }
             }

@@ -24,7 +24,7 @@ use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
-    Answer, Ask, Connector, Facts, Room, Session, SettingsSamples, Shared, Slot,
+    Answer, Ask, Connector, Facts, QuerySchedule, Room, Session, SettingsSamples, Shared, Slot,
 };
 use crate::targets::{MissingDatabase, Target, Trouble};
 
@@ -38,6 +38,8 @@ pub(super) struct Collector {
     labels: Vec<u8>,
     plan: Option<Plan>,
     settings: Option<(Basis, Arc<SettingsSamples>)>,
+    /// When they may be asked for again after they were refused.
+    settings_schedule: QuerySchedule,
     /// The catalogue with the target's own metrics over it, and what it was made of.
     extended: Option<(Arc<OwnMetrics>, Arc<Catalog>)>,
     walker: Walker,
@@ -68,6 +70,7 @@ impl Collector {
             labels: labels(target),
             plan: None,
             settings: None,
+            settings_schedule: QuerySchedule::default(),
             extended: None,
             walker: Walker::new(connector, commons, counters),
             ledger: Ledger::new(target, &commons.counters, counters),
@@ -96,6 +99,7 @@ impl Collector {
     /// it.
     fn retry(&mut self) {
         self.walker.turns.retry(Instant::now());
+        self.settings_schedule.retry();
         if let Some(plan) = &mut self.plan {
             plan.retry();
         }
@@ -156,7 +160,6 @@ impl Collector {
         self.unsettled = false;
         let facts = session.ask_facts(false, deadline).await?.clone();
         let mut plan = self.plan_for(&facts);
-        plan.slots_mut().for_each(Slot::forget_denial);
         let prepared = session.prepare(&mut plan.own, deadline).await;
         self.plan = Some(plan);
         prepared
@@ -249,8 +252,7 @@ impl Collector {
             self.unsettled |= !answer.complete;
             found.facts(answer.facts, &self.target);
             if ask.settings {
-                let samples = answer.settings.and_then(Result::ok).map(Arc::new);
-                self.settings = basis(session).zip(samples);
+                self.take_settings(session, answer.settings);
             }
             let Some(facts) = found.facts.as_ref().filter(|_| answer.complete) else {
                 break;
@@ -289,6 +291,7 @@ impl Collector {
             self.walker.walk(&mut plan, errand, &mut self.ledger).await;
         }
         self.ledger.note_denied(&plan);
+        self.ledger.note_closed(&plan);
         let collected = self.gather(&mut plan, found);
         self.plan = Some(plan);
         collected
