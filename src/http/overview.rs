@@ -388,7 +388,9 @@ mod tests {
 
     use super::*;
     use crate::model::{Kind, Role, ServerVersion};
-    use crate::targets::{HealthReport, LeftOut, LeftOutReason, Trouble};
+    use crate::targets::{
+        DatabaseProblem, HealthReport, LeftOut, LeftOutReason, MissingDatabase, Trouble,
+    };
 
     fn server(name: &str, health: HealthReport) -> ServerOverview {
         ServerOverview {
@@ -428,6 +430,11 @@ mod tests {
                             families: 3,
                             reason: LeftOutReason::TooLarge,
                             message: "a row has 5000000 bytes".to_owned(),
+                        }],
+                        missing: vec![MissingDatabase {
+                            name: "orders".to_owned(),
+                            problem: DatabaseProblem::Invalid,
+                            message: "drop it".to_owned(),
                         }],
                     },
                 ),
@@ -534,6 +541,11 @@ mod tests {
                     }),
                     last_error: None,
                     denied: vec![evil.to_owned()],
+                    missing: vec![MissingDatabase {
+                        name: evil.to_owned(),
+                        problem: DatabaseProblem::NotAllowed,
+                        message: evil.to_owned(),
+                    }],
                     ..HealthReport::default()
                 },
             }],
@@ -546,7 +558,7 @@ mod tests {
         };
         let page = render(&overview, at(0));
         let escaped = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39;&amp;amp;";
-        assert_eq!(page.matches(escaped).count(), 7, "{page}");
+        assert_eq!(page.matches(escaped).count(), 9, "{page}");
         assert!(page.contains("from kubernetes"));
         assert!(!page.contains("<script"));
     }

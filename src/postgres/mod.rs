@@ -35,6 +35,7 @@ pub use facts::{DatabaseEntry, Facts};
 pub use query::{Outcome, Shared, Slot};
 pub use run::{Answer, Ask};
 pub use samples::{QuerySamples, Room};
+pub use schedule::{QuerySchedule, RunResult};
 pub use session::{Orphan, Permits, Session};
 pub use settings::{Setting, SettingsSamples};
 pub use statement::Mode;

@@ -51,6 +51,8 @@ pub struct Slot {
     duplicates: usize,
     /// It shows samples that were not compared with those of other slots yet.
     uncompared: bool,
+    /// The session was ended while the server worked on it.
+    broke: bool,
     buffer: Buffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
@@ -114,6 +116,7 @@ impl Slot {
             raw: false,
             duplicates: 0,
             uncompared: false,
+            broke: false,
             buffer: Buffer::default(),
             fresh: false,
             schedule: QuerySchedule::default(),
@@ -211,14 +214,16 @@ impl Slot {
         ));
     }
 
-    /// The session broke while the server worked on this one. A server that is shut down says so;
-    /// else the query may be what broke it, and is not to do so at each scrape.
+    /// The session broke while the server worked on this one: the query may be what broke it, and is
+    /// not to do so at each scrape. A server that is shut down, or a person who ends the session,
+    /// says so; it is the query if that happens twice in a row.
     pub(super) fn broke_session(&mut self) {
-        if let Outcome::Failed(QueryError::Lost(
-            _,
-            Reason::ConnectionLost | Reason::MessageTooLarge,
-        )) = self.outcome
-        {
+        let ended = matches!(
+            self.outcome,
+            Outcome::Failed(QueryError::Lost(_, Reason::NotReady))
+        );
+        self.failing = true;
+        if !ended || std::mem::replace(&mut self.broke, true) {
             self.schedule.record(Instant::now(), RunResult::Failure);
         }
     }
@@ -289,14 +294,6 @@ impl Slot {
         self.buffer.hide();
         self.schedule.reset();
         self.outcome = Outcome::Waiting;
-    }
-
-    /// Forgets an earlier refusal: a new session may have other rights.
-    pub fn forget_denial(&mut self) {
-        if self.is_denied() {
-            self.retry();
-        }
-        self.raw = false;
     }
 
     /// What failed is tried again now, as somebody may have mended it. What is shown stays.
@@ -441,6 +438,7 @@ impl Job for Run<'_> {
                 slot.prepared.accept();
                 slot.slow = false;
                 slot.ended_session = (0, None);
+                slot.broke = false;
                 slot.failing = false;
                 slot.outcome = Outcome::Done;
             }
@@ -449,10 +447,7 @@ impl Job for Run<'_> {
                 slot.buffer.put_back(samples);
                 match error {
                     // Most of those that a broken session takes along did nothing wrong.
-                    QueryError::Lost(..) => {
-                        slot.failing = true;
-                        slot.show_nothing(error);
-                    }
+                    QueryError::Lost(..) => slot.show_nothing(error),
                     error => slot.fail(error),
                 }
             }

@@ -437,7 +437,8 @@ impl Session {
     }
 }
 
-/// Whether that session has to prepare it before it is run.
+/// Whether that session has to prepare it before it is run. One that failed last time is sent
+/// without a name when it is due: a new session is not to run into the same error before that.
 fn is_missing(slot: &Slot, session: u64) -> bool {
-    slot.prepared.is_new_to(session)
+    !slot.failing && slot.prepared.is_new_to(session)
 }

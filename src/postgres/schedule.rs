@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// How a run ended, as far as the time of the next one depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RunResult {
+pub enum RunResult {
     /// It gave its samples.
     Success,
     /// Its own error, timeout, or the deadline that came while the server worked on it.
@@ -20,7 +20,7 @@ pub(super) enum RunResult {
 
 /// The last run of a query, and how often it has failed in a row.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct QuerySchedule {
+pub struct QuerySchedule {
     last: Option<(Instant, RunResult)>,
     failures: u32,
 }
@@ -43,7 +43,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(60 * 60);
 impl QuerySchedule {
     /// Takes note of a run. `at` is when it ended; the next one counts from there, whatever the
     /// result was.
-    pub(super) fn record(&mut self, at: Instant, result: RunResult) {
+    pub fn record(&mut self, at: Instant, result: RunResult) {
         self.failures = match result {
             RunResult::Success => 0,
             RunResult::Failure | RunResult::Denied | RunResult::TooMuch => {
@@ -54,12 +54,12 @@ impl QuerySchedule {
     }
 
     /// As if it had never run.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         *self = Self::default();
     }
 
     /// Forgets failures, so that it is due; a success still waits for its interval.
-    pub(super) fn retry(&mut self) {
+    pub fn retry(&mut self) {
         if self.failures > 0 {
             self.reset();
         }
@@ -67,7 +67,8 @@ impl QuerySchedule {
 
     /// Whether it may run at `now`. `interval` is what it must wait for between two runs; `None` or
     /// zero runs it at each scrape.
-    pub(super) fn is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
+    #[must_use]
+    pub fn is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
         self.last
             .is_none_or(|(at, _)| now.saturating_duration_since(at) >= self.pause(interval))
     }
@@ -96,7 +97,7 @@ impl QuerySchedule {
 }
 
 /// Twice as long, so many times.
-pub(crate) fn doubled(first: Duration, times: u32) -> Duration {
+fn doubled(first: Duration, times: u32) -> Duration {
     first.saturating_mul(1 << times.min(20))
 }
 

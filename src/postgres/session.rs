@@ -84,10 +84,14 @@ impl Session {
         if connector.quirks.refuses_options() {
             mode = Mode::Pooled;
         }
+        // Nobody is shown the settings of a session to another database than the target's.
+        let beside = database != target.database;
         let mark = match mode {
-            Mode::Kept => Some(MARK.to_owned()),
-            Mode::Once => Some(format!("{MARK} {}", lock_timeout_at_login(target))),
             Mode::Pooled => None,
+            Mode::Kept | Mode::Once if beside => {
+                Some(format!("{MARK} {}", lock_timeout_at_login(target)))
+            }
+            Mode::Kept | Mode::Once => Some(MARK.to_owned()),
         };
         let login = match log_in(connector, database, mark.as_deref()).await {
             Ok(login) => login,
@@ -383,8 +387,7 @@ impl Session {
 const MARK: &str = "-c pgexporter.session=own";
 
 /// A locked catalogue keeps a login waiting, and nothing but a lock timeout ends that: a server does
-/// not look whether its client has gone meanwhile. It is set this way where nobody is shown the
-/// session's settings, and set again after the login.
+/// not look whether its client has gone meanwhile. It is set anew after the login.
 fn lock_timeout_at_login(target: &Target) -> String {
     const LONGEST: Duration = Duration::from_millis(500);
     let limit = target.timeouts.lock.min(LONGEST);

@@ -24,7 +24,7 @@ use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
-    Answer, Ask, Connector, Facts, QueryError, Room, Session, SettingsSamples, Shared, Slot,
+    Answer, Ask, Connector, Facts, QuerySchedule, Room, Session, SettingsSamples, Shared, Slot,
 };
 use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetMemory, Trouble};
 
@@ -42,6 +42,8 @@ pub(super) struct Collector {
     settings_too_large: Option<String>,
     /// What its samples may take.
     memory: TargetMemory,
+    /// When they may be asked for again after they were refused.
+    settings_schedule: QuerySchedule,
     /// The catalogue with the target's own metrics over it, and what it was made of.
     extended: Option<(Arc<OwnMetrics>, Arc<Catalog>)>,
     walker: Walker,
@@ -74,6 +76,7 @@ impl Collector {
             settings: None,
             settings_too_large: None,
             memory: commons.memory.join(),
+            settings_schedule: QuerySchedule::default(),
             extended: None,
             walker: Walker::new(connector, commons, counters),
             ledger: Ledger::new(target, &commons.counters, counters),
@@ -105,6 +108,7 @@ impl Collector {
     /// it.
     fn retry(&mut self) {
         self.walker.turns.retry(Instant::now());
+        self.settings_schedule.retry();
         if let Some(plan) = &mut self.plan {
             plan.retry();
         }
@@ -168,7 +172,6 @@ impl Collector {
             self.ledger.note_excess_rights(rights);
         }
         let mut plan = self.plan_for(&facts);
-        plan.slots_mut().for_each(Slot::forget_denial);
         let prepared = session.prepare(&mut plan.own, deadline).await;
         self.plan = Some(plan);
         prepared
@@ -261,7 +264,7 @@ impl Collector {
             self.unsettled |= !answer.complete;
             found.facts(answer.facts, &self.target);
             if ask.settings {
-                self.heard_settings(basis(session), answer.settings);
+                self.take_settings(session, answer.settings);
             }
             let Some(facts) = found.facts.as_ref().filter(|_| answer.complete) else {
                 break;
@@ -301,26 +304,10 @@ impl Collector {
             self.walker.walk(&mut plan, errand, &mut self.ledger).await;
         }
         self.ledger.note_denied(&plan);
+        self.ledger.note_closed(&plan);
         let collected = self.gather(&mut plan, found);
         self.plan = Some(plan);
         collected
-    }
-
-    /// Keeps what was answered when the settings were asked for.
-    fn heard_settings(
-        &mut self,
-        basis: Option<Basis>,
-        answer: Option<Result<SettingsSamples, QueryError>>,
-    ) {
-        self.settings_too_large = match &answer {
-            Some(Err(QueryError::TooLarge(message))) => Some(message.clone()),
-            _ => None,
-        };
-        let samples = answer.and_then(Result::ok).map(Arc::new);
-        if let Some(samples) = &samples {
-            self.ledger.note_same_settings(samples.duplicates());
-        }
-        self.settings = basis.zip(samples);
     }
 
     async fn run(

@@ -10,7 +10,7 @@ use super::duplicates::Overlap;
 use super::plan::Plan;
 use crate::catalog::SETTINGS;
 use crate::postgres::{Outcome, QueryError, Slot};
-use crate::targets::{DatabaseProblem, LeftOut, LeftOutReason, Target, Trouble};
+use crate::targets::{DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase, Target, Trouble};
 
 /// The book of one target.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     excess_rights: Vec<String>,
     /// Collectors that are left out for want of room, sorted.
     left_out: Vec<(String, LeftOutReason)>,
+    /// Databases that `pg_database` says are closed to the role.
+    closed: Vec<MissingDatabase>,
 }
 
 impl Ledger {
@@ -48,6 +50,7 @@ impl Ledger {
             denied: Vec::new(),
             excess_rights: Vec::new(),
             left_out: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -256,6 +259,42 @@ impl Ledger {
                 self.denied.join(", ")
             );
         }
+    }
+
+    /// Tells which databases `pg_database` says are closed when these are not what they were.
+    pub(super) fn note_closed(&mut self, plan: &Plan) {
+        if self.closed == plan.closed {
+            return;
+        }
+        self.closed.clone_from(&plan.closed);
+        let Some(first) = self.closed.first() else {
+            return;
+        };
+        warn!(
+            server = %self.target.name,
+            database = first.name,
+            reason = first.problem.as_str(),
+            "no samples of {} of its databases, which are closed to role {}; of {}: {}",
+            self.closed.len(), self.target.user, first.name, first.message
+        );
+    }
+
+    /// Enters what came of asking for the settings.
+    pub(super) fn enter_settings(&mut self, error: Option<&QueryError>) {
+        let database = self.target.database.clone();
+        let Some(error) = error else {
+            self.told.remove(&(database, SETTINGS.to_owned()));
+            return;
+        };
+        match error {
+            // The whole session is lost, which is told as such.
+            QueryError::Lost(..) => return,
+            QueryError::Timeout(_) | QueryError::LockTimeout(_) => self.counters.timeouts.add(1),
+            _ => self.counters.errors.add(1),
+        }
+        let failure = QueryFailure::of(error);
+        self.target_counters.fail_query(SETTINGS, failure);
+        self.tell(&database, SETTINGS, &error.to_string());
     }
 
     /// Tells what the role may do beside reading when that is not what it was.

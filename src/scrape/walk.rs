@@ -41,6 +41,8 @@ pub(super) struct Walker {
     skipped: Vec<MissingDatabase>,
     /// The server ended the session of the last visit, and may give another.
     ended_by_server: bool,
+    /// That some had no turn was told, and so many walks came to their end since.
+    told_skipped: Option<u32>,
     /// Skip the next walk: a backend that was given up may still be there.
     hold: bool,
     /// A limit of one connection leaves none for other databases; that was told.
@@ -79,6 +81,8 @@ const GONE: Duration = Duration::from_secs(60);
 /// How long a walk waits for a connection that an earlier visit gave up: mostly the server has only
 /// to take note of a cancel.
 const LEFTOVER: Duration = Duration::from_millis(500);
+/// After so many whole walks all databases have their turn again.
+const WHOLE_WALKS: u32 = 20;
 /// After so many databases in a row that refuse, the walk goes on with the next scrape.
 const MOST_REFUSALS: usize = 8;
 
@@ -98,6 +102,7 @@ impl Walker {
             turns: DatabaseTurns::default(),
             skipped: Vec::new(),
             ended_by_server: false,
+            told_skipped: None,
             hold: false,
             told: false,
             next_session: FIRST_ID,
@@ -216,16 +221,8 @@ impl Walker {
                 miss(slots, errand, &message);
             }
         }
-        let server = &self.connector.target.name;
-        match (self.skipped.is_empty(), names.first()) {
-            (true, Some(first)) if problem == DatabaseProblem::NoTurn => warn!(
-                server = %server,
-                "no samples of {} of its databases in this scrape, {first} among them: {message}; \
-                 the next scrape begins with them. Raise the scrape timeout or exclude databases",
-                names.len()
-            ),
-            (false, None) => info!(server = %server, "all of its databases have their turn again"),
-            _ => {}
+        if problem == DatabaseProblem::NoTurn {
+            self.tell_skipped(names, &message);
         }
         let missing = |name: &String| MissingDatabase {
             name: name.clone(),
@@ -234,6 +231,30 @@ impl Walker {
         };
         let named = names.iter().take(MissingDatabase::MOST_NAMED);
         self.skipped = named.map(missing).collect();
+    }
+
+    fn tell_skipped(&mut self, names: &[String], message: &str) {
+        let server = &self.connector.target.name;
+        self.told_skipped = match (self.told_skipped, names.first()) {
+            (None, Some(first)) => {
+                warn!(
+                    server = %server,
+                    "no samples of {} of its databases in this scrape, {first} among them: \
+                     {message}; the next scrape begins with them. Raise the scrape timeout or \
+                     exclude databases",
+                    names.len()
+                );
+                Some(0)
+            }
+            (Some(_), Some(_)) => Some(0),
+            // A walk with little to do says little.
+            (Some(whole), None) if whole < WHOLE_WALKS => Some(whole + 1),
+            (Some(_), None) => {
+                info!(server = %server, "all of its databases have their turn again");
+                None
+            }
+            (None, None) => None,
+        };
     }
 
     /// Databases whose metrics are missing, beside those that are closed.

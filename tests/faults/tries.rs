@@ -478,3 +478,45 @@ fn a_stuck_query_is_cancelled_seldom_and_at_the_server_that_runs_it() {
         server.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "0"
     });
 }
+
+#[test]
+fn what_failed_is_not_tried_again_by_each_new_session() {
+    let server = Postgres::builder(15)
+        .set("log_min_error_statement", "error")
+        .start();
+    furnish(&server);
+    server.execute("CREATE TABLE secret AS SELECT 5 AS n");
+    server.execute("CREATE SCHEMA shut; CREATE TABLE shut.secret AS SELECT 5 AS n");
+    server.execute("REVOKE SELECT ON pg_settings FROM public");
+    let metrics = Metrics::new(&[
+        ("denied", "", "SELECT n + 21 - 21 FROM secret"),
+        ("shut", "", "SELECT n + 22 - 22 FROM shut.secret"),
+        ("absent", "interval: 1h", "SELECT n + 23 FROM absent"),
+        // It ends its own session; the exporter cannot know whether it will again.
+        (
+            "ends",
+            "interval: 1h",
+            "SELECT length(pg_terminate_backend(pg_backend_pid())::text) + 24",
+        ),
+    ]);
+    let exporter = Exporter::builder()
+        .set(&metrics.line())
+        .set("cache = off")
+        .server_as("sick", &server, ROLE, None)
+        .start();
+    // The one that ends the session costs two scrapes.
+    first(&exporter);
+    let before = server.log().len();
+    for _ in 0..5 {
+        let samples = exporter.metrics();
+        assert!(is_active(&samples, "sick"), "{}", exporter.log());
+    }
+    let log = server.log();
+    for part in ["n + 21", "n + 22", "n + 23", "+ 24", "pg_settings"] {
+        let all = log.matches(part).count();
+        let later = log[before..].matches(part).count();
+        assert!(all <= 3 && later <= 1, "{part}: {all}, {later}: {log}");
+    }
+    let told = exporter.log();
+    assert_eq!(told.matches("tag=pg_settings").count(), 1, "{told}");
+}

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Collector, basis};
 use crate::catalog::SETTINGS;
-use crate::postgres::{Mode, QueryError, Room, Session, SettingsSamples, Slot};
+use crate::postgres::{Mode, QueryError, Room, RunResult, Session, SettingsSamples, Slot};
 use crate::scrape::collected::Early;
 use crate::scrape::plan::Plan;
 use crate::scrape::settings::ScrapeSettings;
@@ -44,10 +44,11 @@ impl Collector {
         early
     }
 
-    /// Whether the settings at hand are this session's as they are now, or none are wanted. Behind
-    /// a pooler each query may meet another session.
+    /// Whether the settings at hand are this session's as they are now, or none are wanted, or not
+    /// to be had for now. Behind a pooler each query may meet another session.
     pub(super) fn has_settings(&self, session: &Session) -> bool {
-        if !self.wants_settings() {
+        let due = self.settings_schedule.is_due(Instant::now(), None);
+        if !self.wants_settings() || !due {
             return true;
         }
         *session.mode() != Mode::Pooled
@@ -55,6 +56,33 @@ impl Collector {
                 .settings
                 .as_ref()
                 .is_some_and(|(of, _)| Some(*of) == basis(session))
+    }
+
+    /// Keeps what was said of the settings; `None` is no answer in time.
+    pub(super) fn take_settings(
+        &mut self,
+        session: &Session,
+        answer: Option<Result<SettingsSamples, QueryError>>,
+    ) {
+        if let Some(answer) = &answer {
+            let result = match answer {
+                Ok(_) => RunResult::Success,
+                Err(QueryError::Denied(_)) => RunResult::Denied,
+                Err(QueryError::TooLarge(_)) => RunResult::TooMuch,
+                Err(_) => RunResult::Failure,
+            };
+            self.settings_schedule.record(Instant::now(), result);
+            self.ledger.enter_settings(answer.as_ref().err());
+        }
+        self.settings_too_large = match &answer {
+            Some(Err(QueryError::TooLarge(message))) => Some(message.clone()),
+            _ => None,
+        };
+        let samples = answer.and_then(Result::ok).map(Arc::new);
+        if let Some(samples) = &samples {
+            self.ledger.note_same_settings(samples.duplicates());
+        }
+        self.settings = basis(session).zip(samples);
     }
 
     /// They stand in no catalogue, but are left out by name like any collector.
