@@ -76,7 +76,10 @@ impl Session {
         if self.mode != Mode::Kept {
             return Ok(());
         }
-        self.prepare_questions(deadline).await?;
+        // A session of another database is never asked for facts.
+        if self.facts.is_some() {
+            self.prepare_questions(deadline).await?;
+        }
         for own in [true, false] {
             let id = self.id;
             let missing =
