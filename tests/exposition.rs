@@ -7,6 +7,8 @@ mod support;
 
 #[path = "exposition/changing.rs"]
 mod changing;
+#[path = "exposition/counters.rs"]
+mod counters;
 #[path = "exposition/custom.rs"]
 mod custom;
 #[path = "exposition/duplicates.rs"]

@@ -176,6 +176,19 @@ pub fn render_label(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.push(b'"');
 }
 
+/// Splits labels that were rendered, without their braces, each into `name="value"`.
+#[must_use]
+pub fn split_labels(labels: &[u8]) -> Vec<&[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = labels.split(|byte| {
+        let end = *byte == b',' && !quoted;
+        quoted ^= *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        end
+    });
+    parts.filter(|part| !part.is_empty()).collect()
+}
+
 /// A number as both formats write it: `NaN`, `+Inf`, `-Inf`, or the shortest digits that read back
 /// as the same value.
 pub fn write_float(out: &mut Vec<u8>, value: f64) {
@@ -256,6 +269,21 @@ mod tests {
             });
             assert_eq!(text, expected);
         }
+    }
+
+    #[test]
+    fn rendered_labels_are_split_between_them_alone() {
+        let mut labels = Vec::new();
+        let all: [(&str, &[u8]); 3] = [("a", b"x,\"y=\\"), ("b", b""), ("c", b"\\\",z")];
+        for (name, value) in all {
+            render_label(&mut labels, name, value);
+        }
+        let parts: Vec<String> = split_labels(&labels)
+            .into_iter()
+            .map(|part| String::from_utf8(part.to_vec()).unwrap())
+            .collect();
+        assert_eq!(parts, [r#"a="x,\"y=\\""#, r#"b="""#, r#"c="\\\",z""#]);
+        assert!(split_labels(b"").is_empty());
     }
 
     #[test]

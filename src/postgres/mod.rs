@@ -11,6 +11,7 @@ mod error;
 mod exchange;
 mod facts;
 mod guard;
+mod histogram;
 mod login;
 mod pipe;
 mod query;

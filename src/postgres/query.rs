@@ -7,14 +7,15 @@ use tokio::time::Instant;
 
 use super::error::QueryError;
 use super::exchange::Job;
+use super::histogram::histogram;
 use super::row::Fields;
 use super::samples::{Buffer, QuerySamples, Room};
 use super::schedule::{QuerySchedule, RunResult};
 use super::statement::Prepared;
 use super::value::{self, Encoding};
-use crate::catalog::{Catalog, Chosen, ColumnKind, Family};
-use crate::exposition::{SampleWriter, render_label};
-use crate::model::{Kind, Reason};
+use crate::catalog::{Catalog, Chosen, ColumnKind};
+use crate::exposition::{SampleWriter, render_label, split_labels};
+use crate::model::Reason;
 use crate::targets::LeftOutReason;
 
 /// How the last run of a slot ended.
@@ -311,6 +312,9 @@ impl Slot {
 pub(super) struct Run<'a> {
     slot: &'a mut Slot,
     shared: Shared<'a>,
+    /// The target's labels without those that the query has itself; `None` where it has none of
+    /// them.
+    labels: Option<Vec<u8>>,
     /// What it gives; `None` once it has ended.
     samples: Option<QuerySamples>,
     /// Bytes of its rows that came.
@@ -322,12 +326,20 @@ impl<'a> Run<'a> {
     pub(super) fn begin(slot: &'a mut Slot, shared: Shared<'a>) -> Self {
         slot.outcome = Outcome::Running;
         slot.fresh = true;
-        let families = slot.chosen.query().columns.iter();
-        let families = families.filter_map(|column| column.kind.family());
+        let columns = &slot.chosen.query().columns;
+        let is_own = |label: &[u8]| {
+            let mut own = columns
+                .iter()
+                .filter(|column| column.kind == ColumnKind::Label);
+            own.any(|column| column.name.as_bytes() == label) || label == b"database"
+        };
+        let labels = without(shared.labels, is_own);
+        let families = columns.iter().filter_map(|column| column.kind.family());
         let samples = slot.buffer.take(families);
         Self {
             slot,
             shared,
+            labels,
             samples: Some(samples),
             wire: 0,
         }
@@ -366,7 +378,11 @@ impl Job for Run<'_> {
         let Some(out) = &mut self.samples else {
             return Ok(());
         };
-        render_labels(out.labels(), self.slot, self.shared, fields, scratch);
+        let shared = Shared {
+            labels: self.labels.as_deref().unwrap_or(self.shared.labels),
+            ..self.shared
+        };
+        render_labels(out.labels(), self.slot, shared, fields, scratch);
         out.end_labels();
         for (at, column) in columns.iter().enumerate() {
             match column.kind {
@@ -455,6 +471,19 @@ impl Job for Run<'_> {
     }
 }
 
+/// Rendered labels without those whose names are `own`; `None` when there are none of them. A label
+/// that stands twice in one line would cost the scrape of all servers, and a reload of the catalogue
+/// may bring a column that is called as a target's label is.
+fn without(labels: &[u8], own: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    let name = |label: &[u8]| {
+        let end = label.iter().position(|byte| *byte == b'=');
+        label[..end.unwrap_or(label.len())].to_vec()
+    };
+    let all = split_labels(labels);
+    let kept: Vec<&[u8]> = all.iter().copied().filter(|one| !own(&name(one))).collect();
+    (kept.len() < all.len()).then(|| kept.join(&b','))
+}
+
 /// Renders the labels of a row: the target's, the query's, the database.
 fn render_labels(
     out: &mut Vec<u8>,
@@ -486,81 +515,19 @@ fn render_labels(
     labels.without_value();
 }
 
-/// Writes one histogram from four columns: bounds, cumulative counts, sum, count. Whatever they
-/// hold, what is written is a valid one: bounds rise, counts rise with them, and `+Inf` equals the
-/// count (Prometheus, "Histograms and summaries"). Of a snapshot, whose family of buckets is a
-/// gauge, the buckets alone: its sum and its count are families of their own.
-fn histogram(
-    out: &mut Vec<u8>,
-    family: &Family,
-    labels: &[u8],
-    fields: Fields<'_>,
-    at: usize,
-) -> usize {
-    let snapshot = family.kind == Kind::Gauge;
-    let name = &family.name;
-    let bare = labels
-        .strip_prefix(b"{")
-        .and_then(|labels| labels.strip_suffix(b"} "));
-    let list = |at: usize| array(fields.get(at).unwrap_or_default());
-    let single = |at: usize| {
-        fields
-            .get(at)
-            .map(|raw| value::as_float(value::number(fields.encoding(at), raw)))
-    };
-    let mut buckets: Vec<(f64, f64)> = list(at)
-        .into_iter()
-        .zip(list(at + 1))
-        .filter(|(bound, count)| bound.is_finite() && count.is_finite())
-        .collect();
-    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-    buckets.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 = kept.1.max(next.1);
-        }
-        same
-    });
-    let mut highest = 0.0_f64;
-    for (_, count) in &mut buckets {
-        highest = highest.max(*count);
-        *count = highest;
-    }
-    let count = single(at + 3)
-        .filter(|count| count.is_finite())
-        .unwrap_or(0.0)
-        .max(highest);
-    let sum = single(at + 2).unwrap_or(0.0);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    let bucket = if snapshot {
-        name.clone()
-    } else {
-        format!("{name}_bucket")
-    };
-    let mut bound = Vec::new();
-    for (le, value) in buckets.iter().copied().chain([(f64::INFINITY, count)]) {
-        bound.clear();
-        crate::exposition::write_float(&mut bound, le);
-        let mut sample = SampleWriter::begin(out, &bucket);
-        sample.rendered(bare.unwrap_or_default());
-        sample.label("le", &bound);
-        sample.float(value);
+    #[test]
+    fn a_label_of_the_target_gives_way_to_a_column_of_that_name() {
+        let labels = br#"server="a,team=\"b\"",team="x",zone="y""#;
+        let left = |own: &[u8]| without(labels, |label| label == own);
+        assert_eq!(left(b"other"), None);
+        assert_eq!(
+            left(b"team").as_deref(),
+            Some(&br#"server="a,team=\"b\"",zone="y""#[..])
+        );
+        assert_eq!(without(b"", |_| true), None);
     }
-    if snapshot {
-        return buckets.len() + 1;
-    }
-    for (suffix, value) in [("_sum", sum), ("_count", count)] {
-        SampleWriter::resume(out, &format!("{name}{suffix}"), labels).float(value);
-    }
-    buckets.len() + 3
-}
-
-/// The numbers of an array in PostgreSQL's text form, such as `{1,2.5,NULL}`.
-fn array(raw: &[u8]) -> Vec<f64> {
-    let text = std::str::from_utf8(raw).unwrap_or_default();
-    text.trim_matches(['{', '}'])
-        .split(',')
-        .filter(|part| !part.is_empty())
-        .map(|part| part.trim_matches('"').parse().unwrap_or(f64::NAN))
-        .collect()
 }

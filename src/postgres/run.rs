@@ -73,7 +73,10 @@ impl Session {
         if self.mode != Mode::Kept {
             return Ok(());
         }
-        self.prepare_questions(deadline).await?;
+        // A session of another database is never asked for facts.
+        if self.facts.is_some() {
+            self.prepare_questions(deadline).await?;
+        }
         let around = self.settings.around_users_prepare();
         for own in [true, false] {
             let id = self.id;

@@ -179,3 +179,29 @@ impl SettingsSamples {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::Places;
+    use super::*;
+
+    #[test]
+    fn settings_whose_families_have_one_name_give_one_sample_and_are_counted() {
+        let mut samples = SettingsSamples::default();
+        for (name, value) in [("x.a_b", "1"), ("x_a.b", "2"), ("y", "3")] {
+            let mut body = vec![0, 4];
+            for field in [name, "integer", value, "Help."] {
+                body.extend(i32::try_from(field.len()).unwrap().to_be_bytes());
+                body.extend(field.as_bytes());
+            }
+            let mut places = Places::default();
+            let fields = Fields::read(&body, &mut places, &[]).unwrap();
+            samples.add(fields, b"server=\"s\"");
+        }
+        let samples = samples.sorted();
+        assert_eq!((samples.len(), samples.duplicates()), (2, 1));
+        let lines: Vec<&[u8]> = (0..2).map(|at| samples.get(at).unwrap().line).collect();
+        assert_eq!(lines[0], b"pgexporter_pg_settings_x_a_b{server=\"s\"} 1\n");
+        assert_eq!(lines[1], b"pgexporter_pg_settings_y{server=\"s\"} 3\n");
+    }
+}

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::plan::Plan;
+use crate::exposition::split_labels;
 use crate::postgres::Slot;
 
 /// What one query brought that another one brings as well.
@@ -114,16 +115,8 @@ fn find_in(family: usize, slots: &[&mut Slot], found: &mut Vec<Found>) {
 fn sorted(labels: &[u8]) -> Vec<u8> {
     let labels = labels.strip_prefix(b"{").unwrap_or(labels);
     let labels = labels.strip_suffix(b"} ").unwrap_or(labels);
-    let (mut quoted, mut escaped) = (false, false);
-    let mut parts: Vec<&[u8]> = labels
-        .split(|byte| {
-            let end = *byte == b',' && !quoted;
-            quoted ^= *byte == b'"' && !escaped;
-            escaped = *byte == b'\\' && !escaped;
-            end
-        })
-        .filter(|part| !part.ends_with(b"=\"\""))
-        .collect();
+    let mut parts = split_labels(labels);
+    parts.retain(|part| !part.ends_with(b"=\"\""));
     parts.sort_unstable();
     parts.join(&b',')
 }

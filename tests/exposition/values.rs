@@ -128,6 +128,21 @@ fn every_value_of_every_type_is_read_by_prometheus_in_both_formats() {
         if let Err(said) = promtool_check(&body) {
             panic!("{major} {line}: {said}");
         }
+        let answer = exporter.get_with("/metrics", &[super::WISH]).body;
+        if *line == "openmetrics = on" {
+            let families = super::openmetrics::check(&answer).expect("it is OpenMetrics 1.0");
+            // OpenMetrics has no counter that is negative or not a number.
+            for (tag, kind) in [
+                (0, "counter"),
+                (1, "unknown"),
+                (8, "unknown"),
+                (42, "unknown"),
+            ] {
+                let name = if kind == "counter" { "c" } else { "c_total" };
+                let found = families.get(&format!("pgexporter_v{tag}_{name}"));
+                assert_eq!(found.map(String::as_str), Some(kind), "{tag}");
+            }
+        }
         let samples = Samples::parse(&body);
         for (kind, suffix) in [("gauge", "_g"), ("counter", "_c_total")] {
             let ours = |name: &str| name.starts_with("pgexporter_v") && name.ends_with(suffix);

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::{Cell, QuerySamples};
 
 impl QuerySamples {
@@ -12,7 +14,7 @@ impl QuerySamples {
             return 0;
         }
         let mut same = Vec::new();
-        let mut seen = HashMap::with_capacity(self.rows.len());
+        let mut seen = HashMap::with_capacity_and_hasher(self.rows.len(), RandomState::default());
         let mut begin = 0;
         for (row, end) in self.rows.iter().enumerate() {
             let first = *seen.entry(&self.labels[begin..*end]).or_insert(row);
