@@ -431,6 +431,7 @@ mod tests {
                             reason: LeftOutReason::TooLarge,
                             message: "a row has 5000000 bytes".to_owned(),
                         }],
+                        excess_rights: Vec::new(),
                         missing: vec![MissingDatabase {
                             name: "orders".to_owned(),
                             problem: DatabaseProblem::Invalid,
