@@ -33,6 +33,7 @@ pub struct ExporterBuilder {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     hosts: Option<String>,
+    open_files: Option<u32>,
 }
 
 /// A running exporter. Dropping it kills it and removes all it wrote.
@@ -139,6 +140,13 @@ impl ExporterBuilder {
         self
     }
 
+    /// The most files that it may have open, soft and hard.
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// Starts it and waits until it accepts connections on `{metrics}`; fails the test with its
     /// log when it does not.
     #[track_caller]
@@ -197,7 +205,17 @@ impl ExporterBuilder {
         fs::set_permissions(&passwords, Permissions::from_mode(0o600)).expect("it is made private");
         let console = File::create(folder.join("console.log")).expect("a log file");
         let mut command = match &self.hosts {
-            None => Command::new(program()),
+            None => match self.open_files {
+                None => Command::new(program()),
+                Some(limit) => {
+                    let mut command = Command::new("sh");
+                    let script = r#"ulimit -n "$0" && exec "$@""#;
+                    command
+                        .args(["-c", script, &limit.to_string()])
+                        .arg(program());
+                    command
+                }
+            },
             Some(lines) => {
                 let hosts = folder.join("hosts");
                 fs::write(&hosts, lines).expect("it is written");

@@ -147,7 +147,7 @@ mod tests {
                     };
                     let enough = needs.enough();
                     assert_eq!(needs.shortage(Some(enough)), None, "{needs:?} {enough}");
-                    let fewer = needs.shortage(Some(enough - 129));
+                    let fewer = needs.shortage(Some(enough.saturating_sub(129)));
                     assert!(most < 1_000 || fewer.is_some(), "{needs:?} {enough}");
                 }
             }
