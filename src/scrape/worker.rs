@@ -204,8 +204,10 @@ impl Worker {
             };
             if order.deadline().is_over() {
                 // Nobody waits any more, and whoever waited had nothing.
-                if order.claim_failure() {
-                    self.counters.fail(Reason::Timeout);
+                match self.trouble.clone() {
+                    Some(trouble) => self.refuse(order, trouble),
+                    None if order.claim_failure() => self.counters.fail(Reason::Timeout),
+                    None => {}
                 }
             } else if let Some(session) = self.session.take() {
                 tokio::select! {

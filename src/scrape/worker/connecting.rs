@@ -124,9 +124,13 @@ impl Worker {
     }
 }
 
+/// What a server is told of when it had no turn: nothing is wrong with it, and that connections are
+/// short is said for all servers together.
+pub(super) const NO_PLACE: &str = "max_connections of the exporter is used up; raise it";
+
 fn no_connection_left() -> Trouble {
     Trouble {
         reason: Reason::TooManyConnections,
-        message: "max_connections of the exporter is used up; raise it".to_owned(),
+        message: NO_PLACE.to_owned(),
     }
 }
