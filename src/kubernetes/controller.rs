@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::beside::beside;
 use super::client::{ApiResource, Book, Kind};
 use super::entry::{Entry, Key, Source};
 use super::labels::labels_of;
@@ -19,7 +20,7 @@ use super::lease::Share;
 use super::metrics::{Metrics, Outcome};
 use super::pace::fraction;
 use super::queue::WorkQueue;
-use super::refusal::{Refusal, RefusalReason};
+use super::refusal::Refusal;
 use super::resolve::{ResolveError, Versions, resolve};
 use super::settings::Settings;
 use super::validate::{Surroundings, Validated, validate};
@@ -36,10 +37,6 @@ const READ_AGAIN: Duration = Duration::from_secs(60);
 /// How often it is looked whether a server refused a password whose Secret nobody watches.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Texts of resources that are read at once: each may keep a processor busy.
-pub(super) const CHECKS: usize = 2;
-/// How long one of them may take.
-const CHECK: Duration = Duration::from_secs(10);
 /// How long a resource that is not resolved may hold up that the first list counts as resolved.
 const FIRST_LIST: Duration = Duration::from_secs(30);
 
@@ -304,9 +301,13 @@ impl Controller {
             Err(ResolveError::Refused(refusal)) => Err(refusal),
             Err(ResolveError::Unavailable(why)) => {
                 let name = format!("{}/{}", key.namespace, key.name);
-                warn!(resource = name, "{why}; it is tried again");
                 self.metrics.reconciled(Outcome::Unavailable, took);
-                queue.retry(key, fraction(), Instant::now());
+                if queue.retry(key, fraction(), Instant::now()) {
+                    warn!(
+                        resource = name,
+                        "{why}; it is tried again, less and less often"
+                    );
+                }
                 return;
             }
         };
@@ -394,7 +395,10 @@ impl Controller {
                 None => text,
             };
             if right.kind == Kind::Targets && blind {
-                progress.blocked.get_or_insert(text);
+                progress.blocked = Some(match progress.blocked.take() {
+                    None => text,
+                    Some(others) => format!("{others}; {text}"),
+                });
             } else {
                 progress.notes.push(text);
             }
@@ -405,29 +409,4 @@ impl Controller {
         }
         progress
     }
-}
-
-/// Does work that keeps a processor busy beside the runtime's threads. Returns for how long it did.
-async fn beside(
-    checks: &Arc<Semaphore>,
-    check: impl FnOnce() -> Result<Validated, Refusal> + Send + 'static,
-) -> (Result<Validated, Refusal>, Duration) {
-    // It is never closed. Who is given up goes on to hold its place until its work ends.
-    let permit = Arc::clone(checks).acquire_owned().await.ok();
-    let begin = Instant::now();
-    let work = tokio::task::spawn_blocking(move || {
-        let result = check();
-        drop(permit);
-        result
-    });
-    let refuse = |words: &str| {
-        let message = format!("the texts that the resource names {words}; make them smaller");
-        Err(Refusal::new(RefusalReason::InvalidMetrics, message))
-    };
-    let result = match tokio::time::timeout(CHECK, work).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => refuse("cannot be read"),
-        Err(_) => refuse("take too long to read"),
-    };
-    (result, begin.elapsed())
 }
