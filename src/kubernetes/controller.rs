@@ -109,6 +109,8 @@ pub(super) struct WatchState {
     pub seen: BTreeSet<Key>,
     pub listed: bool,
     pub failing: bool,
+    /// When it failed last. One that was taken up again may have nothing to show for long.
+    pub failed: Option<Instant>,
     /// Since when RBAC refuses it.
     pub refused: Option<Instant>,
 }
@@ -317,8 +319,16 @@ impl Controller {
     }
 
     /// Says what becomes of a resource; `None` is of one that is paused.
-    fn judge(&mut self, key: &Key, judgement: Option<Result<Validated, Refusal>>, took: Duration) {
+    fn judge(
+        &mut self,
+        key: &Key,
+        mut judgement: Option<Result<Validated, Refusal>>,
+        took: Duration,
+    ) {
         let found = &mut self.found;
+        if let Some(Ok(validated)) = &mut judgement {
+            found.share_metrics(&key.namespace, &mut validated.target);
+        }
         let Some(entry) = found.entries.get_mut(key) else {
             return;
         };
@@ -374,7 +384,7 @@ impl Controller {
             let other = any || watch.of == Watched::Services;
             state.listed || (other && self.is_refused(watch))
         });
-        let blind = targets().all(|(watch, _)| self.is_refused(watch));
+        let blind = targets().all(|(watch, state)| state.failing && self.is_refused(watch));
         if listed {
             self.listed_at.get_or_insert_with(Instant::now);
         }
