@@ -13,7 +13,7 @@ use super::entry::Key;
 /// Resources that are resolved at once.
 const AT_ONCE: usize = 16;
 /// Of them those of one namespace.
-const OF_NAMESPACE: usize = 4;
+const OF_NAMESPACE: usize = 8;
 /// The first pause after the API server did not answer, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(3);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
