@@ -298,3 +298,23 @@ pub(super) fn timeout(address: &Address, limit: Duration) -> Trouble {
         message: format!("{address}: no session within {limit:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_ends_of_a_connection_to_oneself_have_one_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = TcpStream::connect(address).await.unwrap();
+        assert!(is_own_machine(&own));
+        // One that comes from another address goes to another machine, as far as can be seen.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let other = socket.connect(address).await.unwrap();
+        assert!(!is_own_machine(&other));
+    }
+}

@@ -551,10 +551,10 @@ pub(super) const KEYS: &[Key<Main>] = &[
     Key::new(
         "kubernetes_allowed_ports",
         Kind::List,
-        "1024-65535",
+        "",
         Reload,
         place!(Main: kubernetes_allowed_ports),
-        "Ports that `PostgresTarget` resources may name: numbers and ranges such as `5432, 6432-6440`.",
+        "Ports that `PostgresTarget` resources may name, as numbers and ranges such as `5432, 6432-6440`; without it all.",
     ),
     Key::new(
         "kubernetes_max_samples_per_target",
