@@ -11,6 +11,8 @@ mod away;
 mod bed;
 #[path = "operator/discovery.rs"]
 mod discovery;
+#[path = "operator/marker.rs"]
+mod marker;
 #[path = "operator/pages.rs"]
 mod pages;
 #[path = "operator/rights.rs"]

@@ -96,21 +96,19 @@ async fn attempt(
     }
     let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, rules))));
     let own = Arc::clone(&lent.0);
-    let (client, connection) = config
-        .connect_raw(lent, Established)
-        .await
-        .map_err(|error| of_connect(&error, &target.address, &target.user))?;
+    let connected = config.connect_raw(lent, Established).await;
+    let method = own.lock().unwrap_or_else(PoisonError::into_inner).method();
+    connector.auth.warn_of_weak(target, method);
+    let (client, connection) =
+        connected.map_err(|error| of_connect(&error, &target.address, &target.user))?;
+    connector.auth.record_login(target, method);
     let ascii = connection.parameter("server_encoding") == Some("SQL_ASCII");
     let key = CancelKey(client.cancel_token());
     // The driver says nothing more when it is dropped unpolled, and has read no further than the
     // answer to the login, unless the server went on by itself in that moment.
     drop((client, connection));
-    let guarded = Arc::into_inner(own)
-        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner));
-    if let Some(guarded) = &guarded {
-        connector.auth.record(target, guarded.method());
-    }
-    guarded
+    Arc::into_inner(own)
+        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner))
         .and_then(Guarded::between_messages)
         .map(|wire| Login {
             pipe: Pipe::new(wire),

@@ -132,5 +132,5 @@ pub(super) const KEYS: &[Key<Server>] = &[
         place!(Server: extensions),
         "Extensions to scrape; without it those of the main section.",
     )
-    .from_anywhere(),
+    .anywhere(),
 ];
