@@ -17,6 +17,7 @@ use super::value::{self, Number};
 use crate::catalog::Catalog;
 use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
 use crate::targets::{DatabaseProblem, Trouble};
+use crate::text::{LONGEST_PEER_TEXT, cut};
 
 /// What a server says of itself at each collection.
 #[derive(Clone, Debug, PartialEq)]
@@ -264,13 +265,20 @@ impl Told {
         match (word, about) {
             (Word::Row(fields), About::Server) => self.probe = Some(facts_of(fields)),
             (Word::Row(fields), About::Extensions) => {
-                let extension = (fields.text(0), fields.text(1), fields.text(2));
+                let text = |at| cut(&fields.text(at), LONGEST_PEER_TEXT).into_owned();
+                let extension = (text(0), text(1), text(2));
                 self.extensions.push(extension);
             }
             (Word::Restart, About::Server) => self.probe = None,
             (Word::Restart, About::Extensions) => self.extensions.clear(),
             (Word::Restart, About::Databases) => self.databases.clear(),
-            (Word::Row(fields), About::Databases) => self.databases.push(database_entry(fields)),
+            (Word::Row(fields), About::Databases) => {
+                // No name is longer; what is, is none that could be connected to.
+                let entry = database_entry(fields);
+                if entry.name.len() <= LONGEST_PEER_TEXT {
+                    self.databases.push(entry);
+                }
+            }
             (Word::End(result), about) => {
                 self.ends[about as usize] = Some(result);
                 if self.ends.iter().all(Option::is_some) {

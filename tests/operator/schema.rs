@@ -84,6 +84,9 @@ fn each_rule_of_the_schema_takes_a_good_resource_and_refuses_a_bad_one_in_words(
             with("metrics: [{configMapRef: {name: M}}]"),
             "the name of an object in this namespace",
         ),
+        (with("requireAuth: scram-sha-256"), with("requireAuth: scram"), "requireAuth takes none"),
+        (with("requireAuth: 'md5, none'"), with("requireAuth: 'md5,!none'"), "requireAuth takes none"),
+        (with("requireAuth: '!none'"), with("requireAuth: ','"), "requireAuth takes none"),
         (with("paused: true"), with("socket: /tmp"), "socket"),
     ];
     for (good, bad, words) in cases {
