@@ -17,6 +17,10 @@ mod bed;
 mod crowd;
 #[path = "faults/down.rs"]
 mod down;
+#[path = "faults/identity.rs"]
+mod identity;
+#[path = "faults/names.rs"]
+mod names;
 #[path = "faults/queries.rs"]
 mod queries;
 #[path = "faults/settings.rs"]

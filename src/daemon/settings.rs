@@ -32,6 +32,7 @@ pub(super) fn scrape(main: &Main) -> ScrapeSettings {
         query_text: main.query_text_length,
         cache_age: main.metrics_cache_max_age,
         cache_size: main.metrics_cache_max_size,
+        session_max_age: main.session_max_age,
     }
 }
 

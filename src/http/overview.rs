@@ -265,7 +265,7 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
         .as_ref()
         .filter(|t| told && !t.message.is_empty());
     let whole = health.denied.is_empty() && health.left_out.is_empty();
-    if trouble.is_none() && !health.pooled && whole {
+    if trouble.is_none() && !health.pooled && health.ambiguous.is_none() && whole {
         return Ok(());
     }
     out.write_str("<tr class=\"notes\"><td colspan=\"6\">")?;
@@ -300,6 +300,13 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
             "<p class=\"note\">Left out, because there are more samples than this server may have: \
              <code>{}</code>. Raise its limit, or exclude them.</p>",
             Escaped(&names.join(", "))
+        )?;
+    }
+    if let Some(ambiguous) = &health.ambiguous {
+        write!(
+            out,
+            "<p class=\"note\">Ambiguous: {}</p>",
+            Escaped(ambiguous)
         )?;
     }
     if health.pooled {
@@ -391,6 +398,7 @@ mod tests {
                         families: 249,
                         samples: 12_345,
                         pooled: true,
+                        ambiguous: None,
                         last_error: None,
                         denied: vec!["pg_statements".to_owned(), "pg_hba".to_owned()],
                         left_out: vec![("table_bloat".to_owned(), 3)],

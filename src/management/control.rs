@@ -76,6 +76,8 @@ pub struct Server {
     pub connections: u64,
     /// Whether a pooler stands before it.
     pub pooled: bool,
+    /// Its name leads to different servers in turn: what to do.
+    pub ambiguous: Option<String>,
     /// Collectors that the role has no right to.
     pub denied: Vec<String>,
     /// Why it is not active: the reason's word, and words for people.

@@ -37,6 +37,7 @@ impl Report for Server {
             "Connections": self.connections,
             "Pooled": self.pooled,
             "Denied": self.denied,
+            "Ambiguous": self.ambiguous,
         }));
         let mut put = |name: &str, value: Option<Value>| {
             all.insert(name.to_owned(), value.unwrap_or(Value::Null));

@@ -1,8 +1,9 @@
 //! From an address to a stream: name, socket, TLS.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -47,6 +48,14 @@ pub struct Connector {
     /// The target.
     pub target: Arc<Target>,
     context: ConnectContext,
+    /// Which of several addresses of its name comes first.
+    preference: Mutex<AddressPreference>,
+    /// The address of the last connection that the name led to.
+    dialed: Mutex<Option<SocketAddr>>,
+    /// Connections that were begun.
+    dials: AtomicU64,
+    /// How many addresses the name had the last time.
+    addresses: AtomicUsize,
     /// Made at the first handshake: it may read the system's authorities.
     tls: OnceLock<Arc<ClientConfig>>,
 }
@@ -58,8 +67,61 @@ impl Connector {
         Self {
             target,
             context,
+            preference: Mutex::default(),
+            dialed: Mutex::default(),
+            dials: AtomicU64::new(0),
+            addresses: AtomicUsize::new(0),
             tls: OnceLock::new(),
         }
+    }
+
+    /// From now on this address goes first where the name has it, so that all sessions of a target
+    /// reach one server.
+    pub fn prefer(&self, peer: Option<SocketAddr>) {
+        *self.preference() = peer.map_or(AddressPreference::None, |peer| {
+            AddressPreference::First(peer.ip())
+        });
+    }
+
+    /// From now on this address goes last: it does not answer. With `never` it is left out.
+    pub fn avoid(&self, peer: Option<SocketAddr>, never: bool) {
+        *self.preference() = match peer {
+            Some(peer) if never => AddressPreference::Never(peer.ip()),
+            Some(peer) => AddressPreference::Last(peer.ip()),
+            None => AddressPreference::None,
+        };
+    }
+
+    /// An address that was left out goes last from now on.
+    pub fn allow_avoided(&self) {
+        let mut preference = self.preference();
+        if let AddressPreference::Never(address) = *preference {
+            *preference = AddressPreference::Last(address);
+        }
+    }
+
+    /// The address of the last connection that the name led to, also while it is not logged in.
+    #[must_use]
+    pub fn dialed(&self) -> Option<SocketAddr> {
+        *self.dialed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the name had several addresses when it was last looked up.
+    #[must_use]
+    pub fn has_alternatives(&self) -> bool {
+        self.addresses.load(Ordering::Relaxed) > 1
+    }
+
+    /// How many connections were begun.
+    #[must_use]
+    pub fn dials(&self) -> u64 {
+        self.dials.load(Ordering::Relaxed)
+    }
+
+    fn preference(&self) -> MutexGuard<'_, AddressPreference> {
+        self.preference
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
@@ -77,29 +139,68 @@ impl Connector {
     }
 }
 
-/// The socket, with TLS on it where the target wants it and the server can.
-pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
+/// What is done with one of several addresses of a name.
+#[derive(Clone, Copy, Debug, Default)]
+enum AddressPreference {
+    #[default]
+    None,
+    First(IpAddr),
+    Last(IpAddr),
+    Never(IpAddr),
+}
+
+impl AddressPreference {
+    fn sort(self, addresses: &mut Vec<SocketAddr>) {
+        match self {
+            Self::None => {}
+            Self::First(first) => addresses.sort_by_key(|address| address.ip() != first),
+            Self::Last(last) => addresses.sort_by_key(|address| address.ip() == last),
+            Self::Never(never) => addresses.retain(|address| address.ip() != never),
+        }
+    }
+}
+
+/// A connection before the login.
+pub(super) struct Opened {
+    pub wire: Wire,
+    /// The address at the other end; `None` for a Unix socket.
+    pub peer: Option<SocketAddr>,
+}
+
+/// The socket, with TLS on it where the target wants it and the server can. With `peer` to that
+/// address, and not to what the name resolves to now.
+pub(super) async fn open(
+    connector: &Connector,
+    peer: Option<SocketAddr>,
+) -> Result<Opened, Trouble> {
     let target = &connector.target;
     let (host, port) = match &target.address {
         Address::Unix { directory, port } => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
             return match UnixStream::connect(&path).await {
-                Ok(stream) => Ok(Wire::Unix(stream)),
+                Ok(stream) => Ok(Opened {
+                    wire: Wire::Unix(stream),
+                    peer: None,
+                }),
                 Err(error) => Err(unreachable(&target.address, &error)),
             };
         }
         Address::Tcp { host, port } => (host.as_str(), *port),
     };
-    let mut stream = dial(connector, host, port).await?;
+    let (mut stream, peer) = dial(connector, host, port, peer).await?;
+    let opened = |wire: Wire| Opened {
+        wire,
+        peer: Some(peer),
+    };
     if target.tls.mode == TlsMode::Disable {
-        return Ok(Wire::Tcp(stream));
+        return Ok(opened(Wire::Tcp(stream)));
     }
     if !offers_tls(&mut stream)
         .await
         .map_err(|error| lost(&target.address, &error))?
     {
         if target.tls.mode == TlsMode::Prefer {
-            return Ok(Wire::Tcp(stream));
+            return Ok(opened(Wire::Tcp(stream)));
         }
         return Err(Trouble {
             reason: Reason::TlsFailed,
@@ -110,17 +211,27 @@ pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
         });
     }
     match handshake(connector, host, stream).await {
-        Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
+        Ok(stream) => Ok(opened(Wire::Tls(Box::new(stream)))),
         // As libpq: who only prefers TLS goes on without it.
         Err(_) if target.tls.mode == TlsMode::Prefer => {
-            Ok(Wire::Tcp(dial(connector, host, port).await?))
+            let (stream, _) = dial(connector, host, port, Some(peer)).await?;
+            Ok(opened(Wire::Tcp(stream)))
         }
         Err(trouble) => Err(trouble),
     }
 }
 
-async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream, Trouble> {
+async fn dial(
+    connector: &Connector,
+    host: &str,
+    port: u16,
+    peer: Option<SocketAddr>,
+) -> Result<(TcpStream, SocketAddr), Trouble> {
     let target = &connector.target;
+    if let Some(peer) = peer {
+        let stream = connect(target, peer, target.timeouts.connect).await?;
+        return Ok((stream, peer));
+    }
     // The other half is for the socket.
     let limit = target.timeouts.connect / 2;
     let resolved = connector.context.resolver.resolve(host, port, limit).await;
@@ -128,24 +239,54 @@ async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream,
         reason: Reason::NameNotResolved,
         message: format!("{host}: {error}; check the host's name and the resolver"),
     })?;
-    let addresses = allowed(target, host, addresses)?;
+    let mut addresses = allowed(target, host, addresses)?;
+    connector
+        .addresses
+        .store(addresses.len(), Ordering::Relaxed);
+    let preference = *connector.preference();
+    preference.sort(&mut addresses);
     // An address that swallows packets must leave time for the next one.
     let share = target.timeouts.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
     let mut last = None;
     for address in addresses {
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                prepare(&stream, target.socket).map_err(|error| lost(&target.address, &error))?;
-                return Ok(stream);
+        connector.dials.fetch_add(1, Ordering::Relaxed);
+        match connect(target, address, share).await {
+            Ok(stream) => {
+                let dialed = connector.dialed.lock();
+                *dialed.unwrap_or_else(PoisonError::into_inner) = Some(address);
+                return Ok((stream, address));
             }
-            Ok(Err(error)) => last = Some(unreachable(&target.address, &error)),
-            Err(_) => last = Some(timeout(&target.address, share)),
+            Err(trouble) => last = Some(trouble),
         }
+    }
+    if let (None, AddressPreference::Never(_)) = (&last, preference) {
+        return Err(Trouble {
+            reason: Reason::Timeout,
+            message: format!(
+                "{}: it does not answer, and {host} has no other address",
+                target.address
+            ),
+        });
     }
     Err(last.unwrap_or_else(|| Trouble {
         reason: Reason::NameNotResolved,
         message: format!("{host}: the name has no address"),
     }))
+}
+
+async fn connect(
+    target: &Target,
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream, Trouble> {
+    match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            prepare(&stream, target.socket).map_err(|error| lost(&target.address, &error))?;
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(unreachable(&target.address, &error)),
+        Err(_) => Err(timeout(&target.address, limit)),
+    }
 }
 
 /// Those that the target may be at. Checked here, on what is connected to: a name may resolve to

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
+use super::identity::{STARTED, ServerIdentity};
 use super::query::Shared;
 use super::question::Word;
 use super::row::Fields;
@@ -32,6 +33,8 @@ pub struct Facts {
     pub configured: f64,
     /// The process that serves this session.
     pub pid: i32,
+    /// Which server it is.
+    pub identity: ServerIdentity,
     /// Installed in the session's database: name, version, comment.
     pub extensions: Vec<(String, String, String)>,
     /// The others that the role may connect to, none when they were not asked for; `None` when they
@@ -46,6 +49,7 @@ pub(super) struct Questions {
     pub(super) extensions: Prepared,
     pub(super) databases: Prepared,
     pub(super) settings: Prepared,
+    pub(super) started: Prepared,
 }
 
 impl Default for Questions {
@@ -55,6 +59,7 @@ impl Default for Questions {
             extensions: Prepared::new(EXTENSIONS),
             databases: Prepared::new(DATABASES),
             settings: Prepared::new(settings::SQL),
+            started: Prepared::new(STARTED),
         }
     }
 }
@@ -68,14 +73,15 @@ impl Questions {
 }
 
 /// One row: in recovery, `server_version_num`, seconds since the start, the backend's process, when
-/// the configuration was read.
+/// the configuration was read, and the start as in [`STARTED`].
 pub const PROBE: &str = "\
 SELECT pg_catalog.pg_is_in_recovery(), \
 pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
 extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_postmaster_start_time())\
 ::pg_catalog.float8, \
 pg_catalog.pg_backend_pid(), \
-extract(epoch FROM pg_catalog.pg_conf_load_time())::pg_catalog.float8";
+extract(epoch FROM pg_catalog.pg_conf_load_time())::pg_catalog.float8, \
+(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8";
 
 /// Name, version, comment of each installed extension.
 pub const EXTENSIONS: &str = "\
@@ -105,6 +111,7 @@ impl Session {
                 extensions,
                 databases,
                 settings,
+                started: _,
             } = &mut questions;
             let mut all = [probe, extensions, databases, settings];
             let results = timeout_at(deadline, self.prepare_all(&mut all, None))
@@ -116,9 +123,17 @@ impl Session {
             }
             self.questions = Arc::new(questions);
         }
+        if self.control.is_none() {
+            let asked = timeout_at(deadline, self.ask_control()).await;
+            self.control = Some(
+                asked
+                    .map_err(|_| no_answer())?
+                    .map_err(QueryError::into_trouble)?,
+            );
+        }
         let ask = Ask {
             facts: Some(databases),
-            settings: false,
+            ..Ask::default()
         };
         let late = tokio::time::sleep_until(deadline);
         let (none, room) = (Catalog::default(), Room::new(None));
@@ -228,21 +243,26 @@ impl Told {
     }
 }
 
-/// Reads the row of [`PROBE`]: binary from a session of our own, text from a pooler.
-fn facts_of(fields: Fields<'_>) -> Facts {
-    let float = |at: usize| {
-        fields.get(at).map_or(0.0, |raw| {
-            value::as_float(value::number(fields.encoding(at), raw))
-        })
-    };
-    let integer = |at: usize| match fields
+/// An integer of a row: binary from a session of our own, text from a pooler.
+pub(super) fn integer(fields: &Fields<'_>, at: usize) -> i64 {
+    match fields
         .get(at)
         .map(|raw| value::number(fields.encoding(at), raw))
     {
         Some(Number::Integer(value)) => value,
         Some(Number::Digits(_)) => fields.text(at).parse().unwrap_or(0),
         Some(Number::Float(_)) | None => 0,
+    }
+}
+
+/// Reads the row of [`PROBE`].
+fn facts_of(fields: Fields<'_>) -> Facts {
+    let float = |at: usize| {
+        fields.get(at).map_or(0.0, |raw| {
+            value::as_float(value::number(fields.encoding(at), raw))
+        })
     };
+    let integer = |at: usize| integer(&fields, at);
     Facts {
         version: ServerVersion(u32::try_from(integer(1)).unwrap_or(0)),
         role: if integer(0) == 0 {
@@ -253,6 +273,10 @@ fn facts_of(fields: Fields<'_>) -> Facts {
         uptime: float(2),
         configured: float(4),
         pid: i32::try_from(integer(3)).unwrap_or(0),
+        identity: ServerIdentity {
+            started: integer(5),
+            ..ServerIdentity::default()
+        },
         extensions: Vec::new(),
         databases: None,
     }

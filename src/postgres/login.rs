@@ -5,6 +5,7 @@
 
 use std::future::{Ready, ready};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -15,7 +16,7 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{CancelToken, Config};
 
-use super::connect::{Connector, open, timeout};
+use super::connect::{Connector, Opened, open, timeout};
 use super::error::of_connect;
 use super::guard::Guarded;
 use super::pipe::Pipe;
@@ -33,6 +34,8 @@ pub(super) struct Login {
     pub key: CancelKey,
     /// The database holds any bytes: it was made without an encoding.
     pub ascii: bool,
+    /// The address at the other end; `None` for a Unix socket.
+    pub peer: Option<SocketAddr>,
 }
 
 /// What cancels the queries of a session. Cloning shares nothing.
@@ -69,7 +72,7 @@ async fn attempt(
     options: Option<&str>,
 ) -> Result<Login, Trouble> {
     let target = &connector.target;
-    let wire = open(connector).await?;
+    let Opened { wire, peer } = open(connector, None).await?;
     let private = !matches!(wire, Wire::Tcp(_));
     let mut config = Config::new();
     config
@@ -103,6 +106,7 @@ async fn attempt(
             pipe: Pipe::new(wire),
             key,
             ascii,
+            peer,
         })
         .ok_or_else(|| Trouble {
             reason: Reason::ConnectionLost,
@@ -111,9 +115,9 @@ async fn attempt(
 }
 
 /// Asks the server to cancel what a session runs. Returns when it has done so, or cannot be
-/// reached.
-pub(super) async fn cancel(connector: &Connector, key: &CancelKey) {
-    if let Ok(wire) = open(connector).await {
+/// reached. It goes to the address of the session: the name may lead to another server by now.
+pub(super) async fn cancel(connector: &Connector, key: &CancelKey, peer: Option<SocketAddr>) {
+    if let Ok(Opened { wire, .. }) = open(connector, peer).await {
         let wire = Guarded::new(wire, true);
         // An error means that the server is gone or busy; the session's own limit then ends it.
         let _ = key.0.cancel_query_raw(wire, Established).await;

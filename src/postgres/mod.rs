@@ -8,6 +8,7 @@ mod error;
 mod exchange;
 mod facts;
 mod guard;
+mod identity;
 mod login;
 mod pipe;
 mod query;
@@ -25,6 +26,7 @@ mod wire;
 pub use connect::{ConnectContext, Connector};
 pub use error::QueryError;
 pub use facts::Facts;
+pub use identity::ServerIdentity;
 pub use query::{Outcome, Shared, Slot};
 pub use run::{Answer, Ask};
 pub use samples::{QuerySamples, Room};
@@ -35,5 +37,6 @@ pub use statement::Mode;
 /// What a session asks beside the catalogue's queries, for whoever measures against them.
 pub mod statements {
     pub use super::facts::{DATABASES, EXTENSIONS, PROBE};
+    pub use super::identity::{CONTROL, STARTED};
     pub use super::settings::SQL as SETTINGS;
 }

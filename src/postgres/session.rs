@@ -1,5 +1,6 @@
 //! A session: one connection to one database, from login to goodbye.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::connect::Connector;
 use super::error::{QueryError, ServerError};
 use super::exchange::Ahead;
 use super::facts::{Facts, Questions};
+use super::identity::Control;
 use super::login::{CancelKey, Login, PATIENCE, cancel, log_in};
 use super::pipe::Pipe;
 use super::question::{Question, Word};
@@ -48,6 +50,10 @@ pub struct Session {
     pub(super) statements: Vec<(String, Weak<()>)>,
     pub(super) next_statement: u64,
     pub(super) facts: Option<Facts>,
+    /// System identifier and timeline; the outer `None` until they were asked for.
+    pub(super) control: Option<Option<Control>>,
+    /// The address at the other end; `None` for a Unix socket.
+    peer: Option<SocketAddr>,
     /// Questions for the facts that were sent already.
     pub(super) ahead: Option<Ahead>,
     pub(super) questions: Arc<Questions>,
@@ -82,7 +88,12 @@ impl Session {
             }
             Err(trouble) => return Err(trouble),
         };
-        let Login { pipe, key, ascii } = login;
+        let Login {
+            pipe,
+            key,
+            ascii,
+            peer,
+        } = login;
         let mut session = Self {
             id,
             pipe,
@@ -97,6 +108,8 @@ impl Session {
             statements: Vec::new(),
             next_statement: 0,
             facts: None,
+            control: None,
+            peer,
             ahead: None,
             questions: Arc::default(),
             connector: Arc::clone(connector),
@@ -174,6 +187,18 @@ impl Session {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The address at the other end; `None` for a Unix socket.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The backend that serves it, to be ended when it is left behind.
+    #[must_use]
+    pub fn backend(&self) -> Option<Orphan> {
+        self.facts.as_ref().map(|facts| Orphan(facts.pid))
     }
 
     /// What the server last said of itself.
@@ -261,7 +286,7 @@ impl Session {
             // A cancel ends one batch, and others may stand in line behind it. The server has
             // taken it to heart when this returns, so none comes late and hits a later scrape.
             if self.pipe.owed() > 0 {
-                cancel(&self.connector, &self.key).await;
+                cancel(&self.connector, &self.key, self.peer).await;
             }
             match tokio::time::timeout(pause, self.execute(&back)).await {
                 Ok(Ok(())) => return Ok(()),

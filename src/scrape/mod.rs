@@ -11,6 +11,7 @@ mod commons;
 mod counters;
 mod exposition;
 mod flight;
+mod identity;
 mod ledger;
 mod overview;
 mod own;

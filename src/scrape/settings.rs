@@ -13,6 +13,8 @@ pub struct ScrapeSettings {
     pub cache_age: Duration,
     /// Larger collections are not kept, in bytes.
     pub cache_size: u64,
+    /// How long a session lives; zero is for ever.
+    pub session_max_age: Duration,
 }
 
 impl Default for ScrapeSettings {
@@ -22,6 +24,7 @@ impl Default for ScrapeSettings {
             query_text: 100,
             cache_age: Duration::ZERO,
             cache_size: 256 * 1024,
+            session_max_age: Duration::from_secs(3_600),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::flight::Deadline;
 use super::ledger::Ledger;
 use super::plan::Plan;
 use crate::model::Reason;
-use crate::postgres::{Ask, Connector, Mode, Session, Shared, Slot};
+use crate::postgres::{Ask, Connector, Mode, ServerIdentity, Session, Shared, Slot};
 use crate::targets::Trouble;
 
 /// Walks for one target.
@@ -36,6 +36,8 @@ pub(super) struct Walker {
     /// A limit of one connection leaves none for other databases; that was told.
     told: bool,
     next_session: u64,
+    /// When the servers were started that new connections reached, since they were last taken.
+    reached: Vec<i64>,
 }
 
 /// What a walk is told.
@@ -43,6 +45,10 @@ pub(super) struct Walker {
 pub(super) struct Errand<'a> {
     /// How the target's own session sends its queries.
     pub mode: &'a Mode,
+    /// The server that the target's own session reached.
+    pub server: ServerIdentity,
+    /// Connections that may be made until one reaches that server, at least 1.
+    pub tries: u32,
     /// When it was decided what is due.
     pub now: Instant,
     /// Overrides the catalogue's intervals.
@@ -83,6 +89,41 @@ impl Walker {
             hold: false,
             told: false,
             next_session: FIRST_ID,
+            reached: Vec::new(),
+        }
+    }
+
+    /// When the servers were started that new connections have reached, in microseconds of the Unix
+    /// epoch, since this was last asked.
+    pub(super) fn take_reached(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.reached)
+    }
+
+    /// Whether no connection but the target's own may count at the server.
+    pub(super) fn is_over(&mut self) -> bool {
+        if self.leftover.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.leftover = None;
+        }
+        self.leftover.is_none()
+    }
+
+    /// Lets the next walk wait for the end of a connection that was given up.
+    pub(super) fn wait_for(&mut self, leftover: JoinHandle<()>) {
+        let before = self.leftover.take();
+        self.leftover = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            let _ = leftover.await;
+        }));
+    }
+
+    /// Ends the sessions that were kept, beside what comes next: the next walk opens others.
+    pub(super) fn close_kept(&mut self) {
+        for (_, session) in std::mem::take(&mut self.kept) {
+            self.wait_for(tokio::spawn(async move {
+                let _ = session.close(GONE).await;
+            }));
         }
     }
 
@@ -172,36 +213,83 @@ impl Walker {
         slots: &mut [Slot],
         errand: Errand<'_>,
         ledger: &mut Ledger,
-        watch: Option<&mut Stopwatch>,
+        mut watch: Option<&mut Stopwatch>,
     ) -> bool {
+        for _ in 0..errand.tries.max(1) {
+            let watch = watch.as_deref_mut();
+            match self
+                .visit_once(database, slots, errand, ledger, watch)
+                .await
+            {
+                Visit::Over(go_on) => return go_on,
+                Visit::OtherServer => {}
+            }
+        }
+        let address = &self.connector.target.address;
+        self.fail_database(
+            database,
+            slots,
+            errand,
+            ledger,
+            &Trouble {
+                reason: Reason::ConnectionLost,
+                message: format!(
+                    "{address} led to another server than the one that is shown; nothing is shown \
+                     of this database, until all sessions reach one server"
+                ),
+            },
+        );
+        true
+    }
+
+    /// Nothing is shown of a database that could not be asked, and that is told.
+    fn fail_database(
+        &self,
+        database: &str,
+        slots: &mut [Slot],
+        errand: Errand<'_>,
+        ledger: &mut Ledger,
+        trouble: &Trouble,
+    ) {
+        ledger.unreachable(database, trouble);
+        for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+            slot.give_up(&trouble.message);
+            slot.take_fresh();
+        }
+    }
+
+    async fn visit_once(
+        &mut self,
+        database: &str,
+        slots: &mut [Slot],
+        errand: Errand<'_>,
+        ledger: &mut Ledger,
+        watch: Option<&mut Stopwatch>,
+    ) -> Visit {
         if errand.deadline.is_over() {
-            return false;
+            return Visit::Over(false);
         }
         if !slots.iter().any(|slot| is_due(slot, errand)) {
-            return true;
+            return Visit::Over(true);
         }
+        let due: Vec<bool> = slots.iter().map(|slot| is_due(slot, errand)).collect();
         let known = self.kept.contains_key(database);
         let begun = Instant::now();
         let mut session = match self.session_of(database, errand).await {
             Ok(session) => session,
             Err(trouble) => {
-                ledger.unreachable(database, &trouble);
-                for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
-                    slot.give_up(&trouble.message);
-                    slot.take_fresh();
-                }
-                return self.leftover.is_none();
+                self.fail_database(database, slots, errand, ledger, &trouble);
+                return Visit::Over(self.leftover.is_none());
             }
         };
-        ledger.reached(database);
         if self.proven.remove(database) {
             session.trust();
         }
         if session.prepare(slots, errand.deadline.at()).await.is_err() {
             self.give_up(session);
-            return false;
+            return Visit::Over(false);
         }
-        let complete = match watch {
+        let (complete, started) = match watch {
             None => run(&mut session, slots, errand).await,
             Some(watch) => {
                 watch.connect = (!known).then(|| begun.elapsed());
@@ -209,17 +297,35 @@ impl Walker {
             }
         };
         let lost = session.trouble().is_some();
+        self.reached.extend(started.filter(|_| !known));
+        if started.is_some_and(|started| started != errand.server.started) {
+            // What came is another server's: as if it had not run.
+            for (slot, _) in slots.iter_mut().zip(due).filter(|(_, due)| *due) {
+                slot.forget();
+                slot.take_fresh();
+            }
+            if !complete || lost {
+                self.give_up(session);
+                return Visit::Over(false);
+            }
+            let left = errand.deadline.at() - Instant::now();
+            return match self.bid_goodbye(session, left).await {
+                true => Visit::OtherServer,
+                false => Visit::Over(false),
+            };
+        }
+        ledger.reached(database);
         if !complete || lost {
             self.give_up(session);
-            return false;
+            return Visit::Over(false);
         }
         self.proven.insert(database.to_owned());
         if *session.mode() == Mode::Kept {
             self.kept.insert(database.to_owned(), session);
-            return true;
+            return Visit::Over(true);
         }
         let left = errand.deadline.at() - Instant::now();
-        self.bid_goodbye(session, left).await
+        Visit::Over(self.bid_goodbye(session, left).await)
     }
 
     async fn session_of(&mut self, database: &str, errand: Errand<'_>) -> Result<Session, Trouble> {
@@ -284,14 +390,20 @@ impl Walker {
 
     /// Ends the sessions that were kept.
     pub(super) async fn close(&mut self) {
-        for (_, session) in std::mem::take(&mut self.kept) {
-            self.bid_goodbye(session, GOODBYE).await;
-        }
+        self.close_kept();
         if let Some(leftover) = self.leftover.take() {
             // Whoever takes the target over now begins with the server as it is.
             let _ = tokio::time::timeout(GOODBYE, leftover).await;
         }
     }
+}
+
+/// What came of going to a database.
+enum Visit {
+    /// It is done with; whether others may follow.
+    Over(bool),
+    /// The connection reached a server that is not the target's.
+    OtherServer,
 }
 
 /// A session that is being opened. Given up half-way it still counts at the server: so it is let in,
@@ -327,8 +439,9 @@ impl Drop for Opening {
     }
 }
 
-/// Runs all that is due at once. Returns whether everything answered.
-async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> bool {
+/// Runs all that is due at once. Returns whether everything answered, and when the server was
+/// started.
+async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> (bool, Option<i64>) {
     let mut due: Vec<&mut Slot> = slots
         .iter_mut()
         .filter(|slot| is_due(slot, errand))
@@ -342,27 +455,37 @@ async fn run_apart(
     slots: &mut [Slot],
     errand: Errand<'_>,
     watch: &mut Stopwatch,
-) -> bool {
+) -> (bool, Option<i64>) {
+    let mut started = None;
     for (at, slot) in slots.iter_mut().enumerate() {
         if !is_due(slot, errand) {
             continue;
         }
         let begun = Instant::now();
-        let complete = ask(session, &mut [slot], errand).await;
+        let (complete, reached) = ask(session, &mut [slot], errand).await;
         watch.runs.insert(at, begun.elapsed());
+        started = started.or(reached);
         if !complete {
-            return false;
+            return (false, started);
         }
     }
-    true
+    (true, started)
 }
 
-async fn ask(session: &mut Session, slots: &mut [&mut Slot], errand: Errand<'_>) -> bool {
+async fn ask(
+    session: &mut Session,
+    slots: &mut [&mut Slot],
+    errand: Errand<'_>,
+) -> (bool, Option<i64>) {
     let late = errand.deadline.passed();
+    let ask = Ask {
+        started: true,
+        ..Ask::default()
+    };
     let answer = session
-        .run(slots, Ask::default(), errand.shared, &mut |_| {}, late)
+        .run(slots, ask, errand.shared, &mut |_| {}, late)
         .await;
-    answer.complete
+    (answer.complete, answer.started)
 }
 
 fn is_due(slot: &Slot, errand: Errand<'_>) -> bool {

@@ -38,6 +38,9 @@ pub struct HealthReport {
     /// Whether a pooler such as PgBouncer stands before the server: statements are then not kept
     /// prepared, and each scrape plans them anew.
     pub pooled: bool,
+    /// The name leads to different servers in turn: what that means, and what to do. `None` when it
+    /// leads to one.
+    pub ambiguous: Option<String>,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
     /// Collectors that are left out because the target has too many samples, sorted, with the
@@ -62,6 +65,7 @@ impl Default for HealthReport {
             families: 0,
             samples: 0,
             pooled: false,
+            ambiguous: None,
             denied: Vec::new(),
             left_out: Vec::new(),
             last_error: None,
