@@ -10,7 +10,7 @@
 //! 3  postgres/  kubernetes/  sessions: connect, pipeline, rows to text; the controller
 //! 2  targets/   management/  the shared server list and health of each; frames, SCRAM exchange
 //! 1  config/    catalog/  security/
-//! 0  exposition/  model  telemetry  shutdown  blocking
+//! 0  exposition/  model  telemetry  text  shutdown  blocking  connection_limit
 //! ```
 //!
 //! A scrape, from left to right:
@@ -29,6 +29,7 @@ pub mod blocking;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod connection_limit;
 pub mod daemon;
 pub mod exposition;
 pub mod http;
@@ -41,3 +42,4 @@ pub mod security;
 pub mod shutdown;
 pub mod targets;
 pub mod telemetry;
+pub mod text;

@@ -143,8 +143,21 @@ fn each_example_of_metrics_is_read() {
 #[test]
 fn the_examples_of_metrics_give_samples_on_real_servers() {
     let old = Postgres::start(13);
-    let new = Postgres::builder(17).preload("pg_stat_statements").start();
+    let new = Postgres::builder(17)
+        .preload("pg_stat_statements")
+        .set("pg_stat_statements.track", "all")
+        .start();
     new.execute("CREATE EXTENSION pg_stat_statements");
+    // One statement from a client, and the same from a function: it has two rows.
+    new.execute("CREATE TABLE nested (id int)");
+    new.execute(
+        "CREATE FUNCTION nested() RETURNS void LANGUAGE plpgsql AS $$
+         BEGIN FOR i IN 1..2000 LOOP PERFORM pg_sleep(0); INSERT INTO nested VALUES (1); END LOOP; END $$",
+    );
+    new.execute("SELECT nested()");
+    for _ in 0..20 {
+        new.execute("INSERT INTO nested VALUES (1)");
+    }
     for server in [&old, &new] {
         server.execute("CREATE ROLE monitor LOGIN IN ROLE pg_monitor");
         server.execute("CREATE TABLE orders (state text, created timestamptz DEFAULT now())");
@@ -205,4 +218,25 @@ fn the_examples_of_metrics_give_samples_on_real_servers() {
         "{}",
         exporter.log()
     );
+    let both = samples.all("pgexporter_pg_stat_statements_calls");
+    let nested = |toplevel: &str| {
+        let calls = if toplevel == "t" { 20.0 } else { 2000.0 };
+        both.iter()
+            .filter(|one| one.labels["toplevel"] == toplevel && one.value == calls)
+            .map(|one| one.labels["queryid"].as_str())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let (top, inner) = (nested("t"), nested("f"));
+    assert!(
+        top.intersection(&inner).next().is_some(),
+        "{both:?}: {}",
+        exporter.log()
+    );
+    // No example brings a sample twice.
+    assert!(
+        samples
+            .all("pgexporter_postgresql_duplicate_samples_total")
+            .is_empty()
+    );
+    assert!(!exporter.log().contains("left out"), "{}", exporter.log());
 }

@@ -5,14 +5,22 @@
 
 mod support;
 
+#[path = "exposition/changing.rs"]
+mod changing;
+#[path = "exposition/counters.rs"]
+mod counters;
 #[path = "exposition/custom.rs"]
 mod custom;
+#[path = "exposition/duplicates.rs"]
+mod duplicates;
 #[path = "catalog/lint.rs"]
 mod lint;
 #[path = "exposition/openmetrics.rs"]
 mod openmetrics;
 #[path = "exposition/raw.rs"]
 mod raw;
+#[path = "exposition/values.rs"]
+mod values;
 
 use raw::Raw;
 use support::{Exporter, MAJORS, Postgres, Samples, eventually};
@@ -228,8 +236,8 @@ fn openmetrics_is_served_when_it_is_switched_on_and_asked_for_and_never_otherwis
         "unknown"
     );
     assert_eq!(
-        families["pgexporter_pg_shmem_allocations_size"],
-        "histogram"
+        families["pgexporter_pg_shmem_allocations_size_bucket"],
+        "gauge"
     );
 
     // The names of the samples do not change with the header.

@@ -21,7 +21,13 @@ mod down;
 mod identity;
 #[path = "faults/names.rs"]
 mod names;
+#[path = "faults/ports.rs"]
+mod ports;
 #[path = "faults/queries.rs"]
 mod queries;
+#[path = "faults/sessions.rs"]
+mod sessions;
 #[path = "faults/settings.rs"]
 mod settings;
+#[path = "faults/tries.rs"]
+mod tries;

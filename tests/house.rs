@@ -9,7 +9,15 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by floor, from the ground up.
 const FLOORS: [&[&str]; 8] = [
-    &["exposition", "model", "telemetry", "shutdown", "blocking"],
+    &[
+        "exposition",
+        "model",
+        "telemetry",
+        "text",
+        "shutdown",
+        "blocking",
+        "connection_limit",
+    ],
     &["config", "catalog", "security"],
     &["targets", "management"],
     &["kubernetes", "postgres"],

@@ -5,6 +5,9 @@
 
 mod support;
 
+#[path = "logins/hostile.rs"]
+mod hostile;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -238,6 +241,7 @@ fn tls_server(authority: &Authority, client_authority: &Authority) -> Postgres {
         .tls(&identity.certificate, &identity.key)
         .client_ca(client_authority.pem())
         .hba("hostssl all bob 127.0.0.1/32 cert")
+        .hba("local all alice password")
         .hba("hostssl all alice 127.0.0.1/32 password")
         .hba("hostssl all alice ::1/128 password")
         .hba("hostnossl all alice 127.0.0.1/32 password")
@@ -250,23 +254,53 @@ fn tls_server(authority: &Authority, client_authority: &Authority) -> Postgres {
 }
 
 #[test]
-fn a_password_goes_in_the_clear_over_tls_only() {
+fn a_password_goes_in_the_clear_to_a_verified_server_only() {
     let authority = Authority::new("first");
     let server = tls_server(&authority, &authority);
     let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    fs::write(&ca, authority.pem()).unwrap();
+    let with_ca = |mode: &str| format!("tls = {mode}\ntls_ca_file = {}", ca.display());
+    let host = "127.0.0.1";
+    let socket = server.socket_dir().display().to_string();
     let sections = [
-        section("tls_on", "127.0.0.1", &server, "tls = on"),
-        section("tls_try", "127.0.0.1", &server, "tls = try"),
-        section("tls_off", "127.0.0.1", &server, "tls = off"),
+        section("full", host, &server, &with_ca("verify-full")),
+        section("ca", host, &server, &with_ca("verify-ca")),
+        section("on_with_ca", host, &server, &with_ca("on")),
+        section("socket", &socket, &server, ""),
+        section(
+            "named",
+            host,
+            &server,
+            "tls = off\nrequire_auth = password, scram-sha-256",
+        ),
+        section("tls_on", host, &server, "tls = on"),
+        section("tls_try", host, &server, "tls = try"),
+        section("try_with_ca", host, &server, &with_ca("try")),
+        section("tls_off", host, &server, "tls = off"),
+        section(
+            "not_named",
+            host,
+            &server,
+            &format!("{}\nrequire_auth = !password", with_ca("verify-full")),
+        ),
     ];
     let exporter = with_password(SECRET, &sections, folder.path()).start();
-    all_log_in(&exporter, &["tls_on", "tls_try"]);
+    all_log_in(&exporter, &["full", "ca", "on_with_ca", "socket", "named"]);
+    let reason = "authentication_failed";
+    let advice = "set tls = verify-full";
     all_are_refused(
         &exporter,
-        &[("tls_off", "authentication_failed", "switch TLS on")],
+        &[
+            ("tls_on", reason, advice),
+            ("tls_try", reason, advice),
+            ("try_with_ca", reason, advice),
+            ("tls_off", reason, advice),
+            ("not_named", reason, "require_auth takes !password alone"),
+        ],
     );
     let ssl = "SELECT count(*) FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a USING (pid) WHERE s.ssl AND a.usename = 'alice'";
-    eventually("both speak TLS", || server.value(ssl) == "2");
+    eventually("three speak TLS", || server.value(ssl) == "3");
 }
 
 #[test]
@@ -371,4 +405,52 @@ fn a_client_certificate_logs_in_and_its_lack_is_told() {
             ("none", "authentication_failed", "certificate"),
         ],
     );
+}
+
+/// `tls = try` is libpq's `prefer`, also where only the login shows which of the two the server
+/// takes this role by.
+#[test]
+fn a_role_that_is_taken_without_tls_alone_is_let_in_where_tls_is_only_preferred() {
+    let authority = Authority::new("first");
+    let identity = authority.server(&["127.0.0.1"]);
+    let server = Postgres::builder(17)
+        .tls(&identity.certificate, &identity.key)
+        .client_ca(authority.pem())
+        .hba("hostnossl all alice 127.0.0.1/32 scram-sha-256")
+        .hba("hostssl all bob 127.0.0.1/32 cert")
+        .hba("hostnossl all bob 127.0.0.1/32 trust")
+        .hba("hostssl all carol 127.0.0.1/32 reject")
+        .hba("hostnossl all carol 127.0.0.1/32 trust")
+        .start();
+    server.execute(&format!(
+        "CREATE ROLE alice LOGIN PASSWORD '{SECRET}'; CREATE ROLE bob LOGIN; CREATE ROLE carol LOGIN"
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let host = "127.0.0.1";
+    let of = |name: &str, role: &str, mode: &str| {
+        section(name, host, &server, mode).replace("user = alice", &format!("user = {role}"))
+    };
+    let sections = [
+        of("alice", "alice", "tls = try"),
+        of("bob", "bob", "tls = try"),
+        of("carol", "carol", ""),
+        of("strict", "alice", "tls = on"),
+    ];
+    let exporter = with_password(SECRET, &sections, folder.path())
+        .set("cache = off")
+        .start();
+    all_log_in(&exporter, &["alice", "bob", "carol"]);
+    for _ in 0..3 {
+        exporter.metrics();
+    }
+    all_are_refused(&exporter, &[("strict", "authentication_failed", "pg_hba")]);
+    // Each is refused with TLS once, and not at each session.
+    for role in ["alice", "bob", "carol"] {
+        let log = server.log();
+        let refused = log
+            .lines()
+            .filter(|line| line.contains("FATAL") && line.contains(&format!("{role}@")))
+            .count();
+        assert!(role == "alice" || refused == 1, "{role}: {refused}: {log}");
+    }
 }

@@ -5,12 +5,16 @@
 
 mod support;
 
+#[path = "management/afar.rs"]
+mod afar;
 #[path = "management/commands.rs"]
 mod commands;
 #[path = "management/hostile.rs"]
 mod hostile;
 #[path = "management/local.rs"]
 mod local;
+#[path = "management/marker.rs"]
+mod marker;
 #[path = "management/remote.rs"]
 mod remote;
 #[path = "management/scrape.rs"]

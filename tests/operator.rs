@@ -9,6 +9,8 @@ mod support;
 mod away;
 #[path = "operator/bed.rs"]
 mod bed;
+#[path = "operator/costs.rs"]
+mod costs;
 #[path = "operator/discovery.rs"]
 mod discovery;
 #[path = "operator/pages.rs"]

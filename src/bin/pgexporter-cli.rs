@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    pgexporter::security::core_dumps::forbid();
     pgexporter::cli::client::run(std::env::args_os())
 }

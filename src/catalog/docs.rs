@@ -161,7 +161,11 @@ fn table_line(page: &mut String, metric: &Metric, family: usize, about: &Family)
             continue;
         };
         majors.push(major);
-        let names = label_names(query);
+        let mut names = label_names(query);
+        let buckets = |one: &super::Column| one.kind == ColumnKind::HistogramBounds(family);
+        if about.kind == Kind::Gauge && query.columns.iter().any(buckets) {
+            names.push_str(", `le`");
+        }
         match labels.iter_mut().find(|(have, _)| *have == names) {
             Some((_, which)) => which.push(major),
             None => labels.push((names, vec![major])),

@@ -1,12 +1,18 @@
 //! Finding and reading the files of a catalogue, and joining them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bounds::BYTES;
 use super::builtin;
 use super::metric::{Catalog, ColumnKind, Family};
+use super::own::{claims, is_reserved};
 use super::parse::{Parsed, parse};
+use super::tags::join_tags;
+use crate::model::Kind;
 
 /// Why a catalogue was refused. Nothing of it is used then.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +35,31 @@ pub enum CatalogError {
         file: String,
         /// Where in it, what is wrong and what is allowed.
         message: String,
+    },
+    /// Two definitions of one tag that would both run.
+    #[error(
+        "tag {tag} is defined twice, in {first} and in {second}: {why}; rename one of them, or \
+         leave it out"
+    )]
+    Twice {
+        /// The tag.
+        tag: String,
+        /// Where the first is defined.
+        first: String,
+        /// Where the second is defined.
+        second: String,
+        /// Why they are not one.
+        why: String,
+    },
+    /// Two families have samples of one name.
+    #[error("{first} and {second} both bring samples called {name}; rename one tag or column")]
+    SharedName {
+        /// The name.
+        name: String,
+        /// Where the one family is defined.
+        first: String,
+        /// Where the other is defined.
+        second: String,
     },
     /// Two definitions of one family do not agree.
     #[error(
@@ -59,7 +90,7 @@ pub fn load(own: &[PathBuf]) -> Result<Catalog, CatalogError> {
     let mut users = Vec::new();
     for path in own {
         for file in list(path)? {
-            let text = std::fs::read_to_string(&file).map_err(|error| CatalogError::Read {
+            let text = read(&file).map_err(|error| CatalogError::Read {
                 path: file.clone(),
                 error,
             })?;
@@ -70,9 +101,27 @@ pub fn load(own: &[PathBuf]) -> Result<Catalog, CatalogError> {
         .iter()
         .map(|metric| metric.metric.tag.as_str())
         .collect();
+    for one in &users {
+        not_reserved(one)?;
+    }
     metrics.retain(|metric| !replaced.contains(metric.metric.tag.as_str()));
     metrics.extend(users);
     join(metrics)
+}
+
+/// The text of a file, or as much of it as shows that it is too long.
+fn read(file: &Path) -> std::io::Result<String> {
+    let most = u64::try_from(BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    File::open(file)?.take(most).read_to_end(&mut bytes)?;
+    if bytes.len() > BYTES {
+        let words = format!("it has more than {BYTES} bytes; split it up");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, words));
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        let words = "it holds bytes that are no text";
+        std::io::Error::new(std::io::ErrorKind::InvalidData, words)
+    })
 }
 
 fn list(path: &Path) -> Result<Vec<PathBuf>, CatalogError> {
@@ -101,8 +150,28 @@ fn list(path: &Path) -> Result<Vec<PathBuf>, CatalogError> {
     Ok(files)
 }
 
+/// Refuses a family of the exporter's own name, or one with such samples.
+pub(super) fn not_reserved(one: &Parsed) -> Result<(), CatalogError> {
+    let reserved = |family: &&Family| {
+        claims(&family.name, family.kind)
+            .iter()
+            .any(|name| is_reserved(name))
+    };
+    let Some(family) = one.families.iter().find(reserved) else {
+        return Ok(());
+    };
+    Err(CatalogError::Invalid {
+        file: one.metric.source.file.clone(),
+        message: format!(
+            "tag {}: the family {} is the exporter's own; choose another tag",
+            one.metric.tag, family.name
+        ),
+    })
+}
+
 /// Gives every family its index, and refuses definitions that contradict each other.
 pub(super) fn join(parsed: Vec<Parsed>) -> Result<Catalog, CatalogError> {
+    let parsed = join_tags(parsed)?;
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut labels: HashMap<String, (Vec<String>, String)> = HashMap::new();
     for Parsed {
@@ -143,6 +212,7 @@ pub(super) fn join(parsed: Vec<Parsed>) -> Result<Catalog, CatalogError> {
             }
         }
     }
+    no_shared_samples(&families)?;
     let families: Vec<Arc<Family>> = families.into_values().map(Arc::new).collect();
     let index: HashMap<&str, usize> = families
         .iter()
@@ -175,6 +245,22 @@ pub(super) fn join(parsed: Vec<Parsed>) -> Result<Catalog, CatalogError> {
         families,
         base: None,
     })
+}
+
+/// Refuses a family that is called as the samples of a histogram are.
+fn no_shared_samples(families: &BTreeMap<String, Family>) -> Result<(), CatalogError> {
+    for family in families.values().filter(|one| one.kind == Kind::Histogram) {
+        for name in claims(&family.name, family.kind) {
+            if let Some(other) = families.get(&name).filter(|one| one.name != family.name) {
+                return Err(CatalogError::SharedName {
+                    name,
+                    first: family.source.to_string(),
+                    second: other.source.to_string(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn values(query: &super::Query) -> impl Iterator<Item = usize> {

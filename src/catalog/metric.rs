@@ -154,6 +154,14 @@ pub enum ColumnKind {
 }
 
 impl ColumnKind {
+    /// The same, to be changed.
+    pub(super) fn family_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            ColumnKind::Value(family) | ColumnKind::HistogramBounds(family) => Some(family),
+            _ => None,
+        }
+    }
+
     /// The family that it fills, by its index.
     #[must_use]
     pub fn family(&self) -> Option<usize> {

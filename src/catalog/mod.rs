@@ -1,14 +1,17 @@
 //! Metrics as data. YAML or JSON goes in, the built-in and the user's own in one format; out comes
 //! a [`Catalog`]: every family with its type and help, and the queries that a given server runs.
 
+mod bounds;
 mod builtin;
 mod choose;
 pub mod docs;
+mod explain;
 mod files;
 mod metric;
 mod own;
 mod parse;
 mod raw;
+mod tags;
 
 /// The name that users leave the settings out by. They stand in no catalogue: each is a family.
 pub const SETTINGS: &str = "pg_settings";

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::files::{CatalogError, join};
+use super::files::{CatalogError, join, not_reserved};
 use super::metric::{Catalog, ColumnKind, Family};
 use super::parse::{Parsed, parse};
 use crate::model::Kind;
@@ -17,6 +17,8 @@ pub struct OwnMetrics {
     sources: Vec<(String, String)>,
     cap: Duration,
     catalog: Catalog,
+    /// The names of samples, each with the index of its family.
+    claims: Vec<(String, usize)>,
 }
 
 impl PartialEq for OwnMetrics {
@@ -25,6 +27,8 @@ impl PartialEq for OwnMetrics {
     }
 }
 
+/// The most bytes that the texts of a target may have together.
+const BYTES: usize = 1024 * 1024;
 /// The most families that a target may bring.
 const MOST: usize = 500;
 
@@ -35,26 +39,24 @@ impl OwnMetrics {
     /// # Errors
     /// What is wrong with a text, or that it names a family that is the exporter's own.
     pub fn parse(sources: Vec<(String, String)>, cap: Duration) -> Result<Self, CatalogError> {
+        let bytes: usize = sources.iter().map(|(_, text)| text.len()).sum();
+        if bytes > BYTES {
+            let file = sources.first().map(|(name, _)| name.clone());
+            return Err(CatalogError::Invalid {
+                file: file.unwrap_or_default(),
+                message: format!(
+                    "the metrics of the target have {bytes} bytes together, and may have {BYTES}; \
+                     leave some out"
+                ),
+            });
+        }
         let mut parsed: Vec<Parsed> = Vec::new();
         for (name, text) in &sources {
             parsed.extend(parse(name, text)?);
         }
         for one in &mut parsed {
             one.metric.timeout = one.metric.timeout.map(|timeout| timeout.min(cap));
-            let reserved = |family: &&Family| {
-                claims(&family.name, family.kind)
-                    .iter()
-                    .any(|name| is_reserved(name))
-            };
-            if let Some(family) = one.families.iter().find(reserved) {
-                return Err(CatalogError::Invalid {
-                    file: one.metric.source.file.clone(),
-                    message: format!(
-                        "tag {}: the family {} is the exporter's own; choose another tag",
-                        one.metric.tag, family.name
-                    ),
-                });
-            }
+            not_reserved(one)?;
         }
         let catalog = join(parsed)?;
         if catalog.families.len() > MOST {
@@ -67,16 +69,30 @@ impl OwnMetrics {
                 ),
             });
         }
+        let families = catalog.families.iter().enumerate();
+        let claims = families
+            .flat_map(|(at, family)| {
+                let names = claims(&family.name, family.kind);
+                names.into_iter().map(move |name| (name, at))
+            })
+            .collect();
         Ok(Self {
             sources,
             cap,
             catalog,
+            claims,
         })
     }
 
     /// The families that they bring.
     pub fn families(&self) -> impl Iterator<Item = &Family> {
         self.catalog.families.iter().map(Arc::as_ref)
+    }
+
+    /// All names that their samples have in either format, each with its family.
+    pub fn claims(&self) -> impl Iterator<Item = (&str, &Family)> {
+        let claims = self.claims.iter();
+        claims.map(|(name, at)| (name.as_str(), &*self.catalog.families[*at]))
     }
 
     /// The names that their queries give to labels.
@@ -113,13 +129,12 @@ impl OwnMetrics {
                         second: family.source.to_string(),
                     });
                 }
-            } else if let Some(known) = claims(&family.name, family.kind)
-                .iter()
-                .find_map(|name| taken.get(name))
+            } else if let Some((name, known)) = claims(&family.name, family.kind)
+                .into_iter()
+                .find_map(|name| taken.get(&name).copied().map(|known| (name, known)))
             {
-                return Err(CatalogError::Conflict {
-                    family: family.name.clone(),
-                    what: "the samples' names",
+                return Err(CatalogError::SharedName {
+                    name,
                     first: known.source.to_string(),
                     second: family.source.to_string(),
                 });
@@ -166,7 +181,7 @@ impl OwnMetrics {
 pub fn claims(name: &str, kind: Kind) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     match kind {
-        Kind::Gauge => {}
+        Kind::Gauge | Kind::Unknown => {}
         Kind::Counter => names.extend(name.strip_suffix("_total").map(str::to_owned)),
         Kind::Histogram => {
             names.extend(["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")));
@@ -176,7 +191,7 @@ pub fn claims(name: &str, kind: Kind) -> Vec<String> {
 }
 
 /// Families of the exporter that stand in no catalogue.
-const RESERVED: [&str; 18] = [
+const RESERVED: [&str; 23] = [
     "pgexporter_state",
     "pgexporter_version",
     "pgexporter_logging_info",
@@ -195,6 +210,11 @@ const RESERVED: [&str; 18] = [
     "pgexporter_postgresql_scrape_duration_seconds",
     "pgexporter_postgresql_denied",
     "pgexporter_postgresql_left_out",
+    "pgexporter_postgresql_query_failures_total",
+    "pgexporter_postgresql_database_missing",
+    "pgexporter_postgresql_duplicate_samples_total",
+    "pgexporter_postgresql_not_accepted",
+    "pgexporter_postgresql_limit_exceeded_total",
 ];
 
 /// Whether a family of this name is the exporter's own, and so no catalogue's to bring.

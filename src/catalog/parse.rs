@@ -3,9 +3,16 @@
 use std::time::Duration;
 
 use super::CatalogError;
+use super::bounds;
+use super::explain::{explain_json, explain_yaml};
 use super::metric::{Column, ColumnKind, Family, Metric, Query, Scope, Side, Source, Version};
 use super::raw::{RawColumn, RawFile, RawKind, RawMetric, RawQuery, RawScope, RawSide, RawVersion};
 use crate::model::{Kind, OLDEST_MAJOR};
+
+/// The most columns of a query (PostgreSQL, "Limits").
+const COLUMNS: usize = 1_664;
+/// The most queries of a metric: one for each version that it differs in.
+const QUERIES: usize = 64;
 
 /// A metric whose columns still refer to `families` beside it.
 pub(super) struct Parsed {
@@ -37,6 +44,14 @@ fn read(file: &str, text: &str) -> Result<RawFile, CatalogError> {
         file: file.to_owned(),
         message,
     };
+    let is_json = file.ends_with(".json");
+    let bounded = match is_json {
+        true => bounds::check_length(text),
+        // A test reads ours.
+        false if file.starts_with(super::builtin::PREFIX) => Ok(()),
+        false => bounds::check_yaml(text),
+    };
+    bounded.map_err(invalid)?;
     let first = text
         .lines()
         .map(str::trim)
@@ -48,21 +63,24 @@ fn read(file: &str, text: &str) -> Result<RawFile, CatalogError> {
         extension: None,
         metrics,
     };
-    if file.ends_with(".json") {
+    if is_json {
         let read = if bare {
             serde_json::from_str(text).map(whole)
         } else {
             serde_json::from_str(text)
         };
-        return read.map_err(|error| invalid(error.to_string()));
+        return read.map_err(|error| invalid(explain_json(&error)));
     }
     let read = if bare {
         serde_yaml::from_str(text).map(whole)
     } else {
         serde_yaml::from_str(text)
     };
-    read.map_err(|error| invalid(error.to_string()))
+    read.map_err(|error| invalid(explain_yaml(&error)))
 }
+
+/// Longer tags are not repeated in messages.
+const LONGEST_TAG: usize = 100;
 
 /// Where a metric stands, for messages.
 struct Place<'a> {
@@ -85,9 +103,14 @@ impl Place<'_> {
             })
             .map(|at| format!("line {}: ", at + 1))
             .unwrap_or_default();
+        // What cannot be a tag may be anything, and is not shown.
+        let tag = match is_name(&self.tag) && self.tag.len() <= LONGEST_TAG {
+            true => format!("tag {}: ", self.tag),
+            false => String::new(),
+        };
         CatalogError::Invalid {
             file: self.file.to_owned(),
-            message: format!("{line}tag {}: {message}", self.tag),
+            message: format!("{line}{tag}{message}"),
         }
     }
 }
@@ -118,6 +141,12 @@ fn checked(
         (None, true) => return Err(place.invalid("query is missing; give query or queries")),
         _ => return Err(place.invalid("give either query and columns, or queries")),
     }
+    if raws.len() > QUERIES {
+        return Err(place.invalid(&format!(
+            "{} queries are too many; a metric may have {QUERIES}, one for each version",
+            raws.len()
+        )));
+    }
     let mut families = Families {
         tag: &raw.tag,
         unit: raw.unit,
@@ -132,11 +161,8 @@ fn checked(
             .as_ref()
             .or(default)
             .map_or_else(|| OLDEST_MAJOR.to_string(), RawVersion::text);
-        let version = Version::parse(&version).ok_or_else(|| {
-            place.invalid(&format!(
-                "version: \"{version}\" is none; allowed are 13 or \"1.4\""
-            ))
-        })?;
+        let version = Version::parse(&version)
+            .ok_or_else(|| place.invalid("version: allowed are 13 or \"1.4\""))?;
         let sql = query.query.trim().trim_end_matches(';').trim_end();
         if sql.is_empty() {
             return Err(place.invalid("query is empty"));
@@ -197,13 +223,20 @@ impl Families<'_> {
         raw: &[RawColumn],
         place: &Place<'_>,
     ) -> Result<Vec<Column>, CatalogError> {
+        if raw.len() > COLUMNS {
+            return Err(place.invalid(&format!(
+                "a query has {} columns, and PostgreSQL returns no more than {COLUMNS}",
+                raw.len()
+            )));
+        }
         let mut columns: Vec<Column> = Vec::with_capacity(raw.len());
         let mut any = false;
-        for column in raw {
+        for (index, column) in raw.iter().enumerate() {
             let name = column.name.clone().unwrap_or_default();
             if !name.is_empty() && !is_name(&name) {
                 return Err(place.invalid(&format!(
-                    "column {name}: letters, digits and _ are allowed, and no digit first"
+                    "column {}: letters, digits and _ are allowed, and no digit first",
+                    index + 1
                 )));
             }
             let kind = match column.kind {
@@ -218,6 +251,11 @@ impl Families<'_> {
                 RawKind::Gauge => Kind::Gauge,
                 RawKind::Counter => Kind::Counter,
                 RawKind::Histogram => Kind::Histogram,
+                RawKind::GaugeHistogram => {
+                    any = true;
+                    self.snapshot(&name, column, &mut columns, place)?;
+                    continue;
+                }
             };
             any = true;
             let at = self.family(&name, kind, column, place)?;
@@ -248,6 +286,47 @@ impl Families<'_> {
                 .invalid("columns: at least one of type gauge, counter or histogram is needed"));
         }
         Ok(columns)
+    }
+
+    /// A histogram of what is at present, which falls. Text format 0.0.4 has no type for it, and
+    /// OpenMetrics' `gaugehistogram` would call its samples `_gsum` and `_gcount`. So it is three
+    /// families of gauges, whose samples have the names of a histogram's.
+    fn snapshot(
+        &mut self,
+        name: &str,
+        raw: &RawColumn,
+        columns: &mut Vec<Column>,
+        place: &Place<'_>,
+    ) -> Result<(), CatalogError> {
+        let mut at = [0; 3];
+        for (at, (suffix, what)) in at.iter_mut().zip([
+            ("_bucket", "Number of those that are not above the bound."),
+            ("_sum", "Sum of all."),
+            ("_count", "Number of all."),
+        ]) {
+            let about = raw.description.as_deref().unwrap_or_default().trim();
+            let column = RawColumn {
+                name: None,
+                kind: RawKind::Gauge,
+                description: Some(format!("{about} {what}").trim().to_owned()),
+                unit: raw.unit.clone(),
+            };
+            let family = format!("pgexporter_{}{suffix}", self.tag);
+            *at = self.named(family, Kind::Gauge, &column, place)?;
+        }
+        let [buckets, sum, count] = at;
+        for (suffix, kind) in [
+            ("", ColumnKind::HistogramBounds(buckets)),
+            ("_bucket", ColumnKind::HistogramBuckets),
+            ("_sum", ColumnKind::Value(sum)),
+            ("_count", ColumnKind::Value(count)),
+        ] {
+            columns.push(Column {
+                name: format!("{name}{suffix}"),
+                kind,
+            });
+        }
+        Ok(())
     }
 
     fn label(&self, name: &str, before: &[Column], place: &Place<'_>) -> Result<(), CatalogError> {
@@ -281,6 +360,17 @@ impl Families<'_> {
         } else {
             format!("pgexporter_{}_{column}", self.tag)
         };
+        self.named(name, kind, raw, place)
+    }
+
+    /// The index of a family of that name.
+    fn named(
+        &mut self,
+        name: String,
+        kind: Kind,
+        raw: &RawColumn,
+        place: &Place<'_>,
+    ) -> Result<usize, CatalogError> {
         let unit = raw.unit.as_ref().or(self.unit.as_ref());
         let help = match (&raw.description, unit) {
             (Some(help), Some(unit)) => format!("{} ({unit})", help.trim()),
@@ -334,9 +424,7 @@ fn duration(
         (Ok(number), Some(seconds)) if number <= 1_000_000 => {
             Ok(Some(Duration::from_secs(number * seconds)))
         }
-        _ => Err(place.invalid(&format!(
-            "{key}: \"{text}\" is none; allowed are 10s, 5m, 2h, 1d"
-        ))),
+        _ => Err(place.invalid(&format!("{key}: allowed are 10s, 5m, 2h, 1d"))),
     }
 }
 
@@ -417,7 +505,7 @@ metrics:
             ),
             (
                 metric("    queries: [{query: x, columns: [{name: a, type: summary}]}]\n"),
-                "unknown variant `summary`, expected one of `label`, `gauge`, `counter`, `histogram`",
+                "unknown variant, expected one of `label`, `gauge`, `counter`, `histogram`, `gaugehistogram`",
             ),
             (
                 metric(
@@ -429,7 +517,7 @@ metrics:
                 metric(
                     "    interval: 5 min\n    queries: [{query: x, columns: [{type: gauge}]}]\n",
                 ),
-                "interval: \"5 min\" is none; allowed are 10s, 5m, 2h, 1d",
+                "interval: allowed are 10s, 5m, 2h, 1d",
             ),
             (
                 metric(

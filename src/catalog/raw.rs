@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping with metrics")]
 pub(super) struct RawFile {
     pub version: Option<RawVersion>,
     pub extension: Option<String>,
@@ -12,7 +12,10 @@ pub(super) struct RawFile {
 
 /// A metric; the older form of the format has `query` and `columns` here and no `queries`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a metric with tag, query and columns"
+)]
 pub(super) struct RawMetric {
     pub tag: String,
     pub collector: Option<String>,
@@ -38,7 +41,7 @@ pub(super) struct RawMetric {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a query with query and columns")]
 pub(super) struct RawQuery {
     pub version: Option<RawVersion>,
     pub query: String,
@@ -49,7 +52,7 @@ pub(super) struct RawQuery {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a column with name and type")]
 pub(super) struct RawColumn {
     pub name: Option<String>,
     #[serde(rename = "type")]
@@ -65,6 +68,8 @@ pub(super) enum RawKind {
     Gauge,
     Counter,
     Histogram,
+    /// A histogram of what is at present. Not of the C program.
+    GaugeHistogram,
 }
 
 /// Read so that a wrong word is refused. Samples of a family always stand together, so it changes
@@ -94,7 +99,10 @@ pub(super) enum RawScope {
 
 /// `13`, `1.4` or `"1.10"`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "invalid type: other, expected a version such as 13 or 1.4"
+)]
 pub(super) enum RawVersion {
     Whole(u32),
     Decimal(f64),

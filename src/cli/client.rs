@@ -89,10 +89,7 @@ fn ask(options: &Options, command: &Command) -> Result<(), Failure> {
     };
     show(&out)?;
     if good {
-        complain(
-            options,
-            &reasons.iter().map(String::as_str).collect::<Vec<_>>(),
-        );
+        complain(options, &reasons);
         return Ok(());
     }
     if reasons.is_empty() && options.format.is_some_and(|format| format != Format::Text) {
@@ -114,7 +111,7 @@ pub(super) fn show(text: &str) -> Result<bool, Failure> {
 }
 
 /// Says what is wrong, and writes it to the log file if there is to be one.
-fn complain(options: &Options, lines: &[&str]) {
+fn complain(options: &Options, lines: &[String]) {
     let name = Style::of_errors().paint(Some(Tone::Bad), "pgexporter-cli:");
     for line in lines {
         let _ = writeln!(io::stderr(), "{name} {line}");

@@ -1,5 +1,7 @@
 //! Why a command line did not do what it was asked for, and the exit status of each.
 
+use crate::text::escaped;
+
 /// What went wrong.
 #[derive(Debug)]
 #[allow(dead_code)]
@@ -23,11 +25,14 @@ impl Failure {
         }
     }
 
-    /// What to say on standard error, one line each.
-    pub(super) fn lines(&self) -> Vec<&str> {
-        match self {
+    /// What to say on standard error, one line each, with nothing that a terminal would obey: a
+    /// peer's words may be among it.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let lines: Vec<&str> = match self {
             Failure::Refused(reasons) => reasons.iter().map(String::as_str).collect(),
             Failure::Usage(reason) | Failure::NoAccess(reason) => reason.lines().collect(),
-        }
+        };
+        let safe = lines.into_iter().map(|line| escaped(line).into_owned());
+        safe.collect()
     }
 }

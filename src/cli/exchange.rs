@@ -14,6 +14,7 @@ use crate::management::document::{Object, VERSION, request_document};
 use crate::management::frame::{self, Framing, PLAIN};
 use crate::management::{Command, Compression, Encryption};
 use crate::security::{Environment, Vault};
+use crate::text::escaped;
 
 /// Whatever is longer is no answer of an exporter: 10,000 servers have some 10 MB.
 pub(super) const LONGEST: usize = 64 << 20;
@@ -45,7 +46,7 @@ impl Answer {
     /// The exporter's words for what is wrong.
     pub(super) fn message(&self) -> String {
         match self.response().get("Message") {
-            Some(Value::String(message)) => message.clone(),
+            Some(Value::String(message)) => escaped(message).into_owned(),
             _ => match &self.document["Outcome"]["Error"] {
                 Value::Number(error) => format!("the exporter answered with error {error}"),
                 _ => "the exporter's answer says nothing of an outcome".to_owned(),

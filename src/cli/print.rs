@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 use super::exchange::Answer;
 use crate::management::document::Object;
 use crate::management::{Command, Compression, Encryption, Verb};
+use crate::text::{escaped, escaped_json};
 
 /// The document, indented by two, keys sorted.
 pub(super) fn as_json(answer: &Answer, command: &Command) -> String {
-    format!("{:#}\n", Value::Object(named(answer, command)))
+    let document = format!("{:#}\n", Value::Object(named(answer, command)));
+    escaped_json(&document).into_owned()
 }
 
 /// The same as lines of `Key: value`.
@@ -62,7 +64,7 @@ fn tree(out: &mut String, object: &Object, depth: usize) {
         if at > 0 || !out.ends_with("- ") {
             indent(out, depth);
         }
-        out.push_str(key);
+        out.push_str(&escaped(key));
         out.push(':');
         below(out, value, depth);
     }
@@ -104,17 +106,9 @@ pub(super) fn scalar(value: &Value) -> String {
     }
 }
 
-/// A text without control characters.
+/// A text without anything that a terminal would obey.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default().to_string());
-            escaped
-                .unwrap_or_else(|| c.to_string())
-                .chars()
-                .collect::<Vec<_>>()
-        })
-        .collect()
+    escaped(text).into_owned()
 }
 
 fn indent(out: &mut String, depth: usize) {

@@ -18,7 +18,8 @@ use rustls::{ClientConnection, StreamOwned};
 use super::endpoint::{PATIENCE, Stream};
 use super::error::Failure;
 use crate::security::tls::{ClientTls, TlsMode, explain_tls, server_end_point};
-use crate::security::{Environment, Secret};
+use crate::security::{Environment, Secret, has_too_many_rounds};
+use crate::text::peer_text;
 
 /// How long to wait for an address to answer.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -148,6 +149,9 @@ impl Remote {
         let Message::AuthenticationSaslContinue(first) = talk.next()? else {
             return Err(out_of_step());
         };
+        if has_too_many_rounds(first.data()) {
+            return Err("it asks for too many rounds of SCRAM".to_owned());
+        }
         scram
             .update(first.data())
             .map_err(|error| error.to_string())?;
@@ -260,5 +264,8 @@ fn words(body: &ErrorResponseBody) -> String {
             .into_iter()
             .next()
     };
-    text(b'M').unwrap_or_else(|| "refused, without a reason".to_owned())
+    text(b'M').map_or_else(
+        || "refused, without a reason".to_owned(),
+        |message| peer_text(&message),
+    )
 }

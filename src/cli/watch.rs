@@ -19,6 +19,7 @@ use super::exchange::{self, Answer};
 use super::style::{Style, Tone};
 use super::{print, table};
 use crate::management::Command;
+use crate::text::escaped_json;
 
 /// Asks every so often, until it is interrupted, or nobody reads any more.
 ///
@@ -58,7 +59,9 @@ fn show_one(
     seen.told = None;
     let text = match options.format {
         Some(Format::Json) => print::as_json(answer, command),
-        Some(Format::Raw) => String::from_utf8_lossy(&answer.raw).into_owned() + "\n",
+        Some(Format::Raw) => {
+            escaped_json(&String::from_utf8_lossy(&answer.raw)).into_owned() + "\n"
+        }
         Some(Format::Text) | None if io::stdout().is_terminal() => drawn(answer),
         Some(Format::Text) | None => seen.news(answer),
     };
@@ -129,7 +132,7 @@ impl Seen {
 
     /// Why there is no news, once.
     fn tell(&mut self, failure: &Failure) {
-        let lines: Vec<String> = failure.lines().into_iter().map(str::to_owned).collect();
+        let lines: Vec<String> = failure.lines();
         if self.told.as_ref() != Some(&lines) {
             for line in &lines {
                 let _ = writeln!(io::stderr(), "pgexporter-cli: {line}");

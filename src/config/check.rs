@@ -10,6 +10,7 @@ use super::errors::Report;
 use super::keys::main_keys;
 use super::read::Given;
 use super::value::Value;
+use crate::security::RequireAuth;
 
 /// Checks the main section. Timeouts of zero, which would be no timeout at all, take their default.
 pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
@@ -26,6 +27,10 @@ pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
         report,
     );
     ports(main, given, report);
+    if let Err(message) = port_ranges(&main.kubernetes_allowed_ports) {
+        let key = "kubernetes_allowed_ports";
+        report.problem(given.line(key), Some(key), message);
+    }
     if let Some(path) = &main.metrics_path
         && let Err(error) = path.metadata()
     {
@@ -83,6 +88,11 @@ pub(super) fn server(server: &Server, given: &Given, report: &mut Report) {
         given,
         report,
     );
+    let methods = server.require_auth.iter().map(String::as_str);
+    if let Err(error) = RequireAuth::parse(methods) {
+        let line = given.line("require_auth");
+        report.problem(line, Some("require_auth"), error.to_string());
+    }
     for key in ["data_dir", "wal_dir"] {
         if given.value(key).is_some() {
             report.notice(given.line(key), key, "has no effect yet");
@@ -123,6 +133,22 @@ fn at_least_a_moment(key: &str, timeout: &mut Duration, given: &Given, report: &
         let message = format!("0 would be to wait forever; {default} is used");
         report.notice(given.line(key), key, message);
     }
+}
+
+/// Reads ports and ranges of them, such as `5432` and `6432-6440`, both ends included.
+///
+/// # Errors
+/// One is neither; says what is allowed.
+pub fn port_ranges(texts: &[String]) -> Result<Vec<(u16, u16)>, String> {
+    let port = |text: &str| text.trim().parse().ok().filter(|port: &u16| *port > 0);
+    let range = |text: &String| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let found = port(first).zip(port(last));
+        found.filter(|(first, last)| first <= last).ok_or_else(|| {
+            format!("{text} is no port; allowed are 1 to 65535 and ranges such as 6432-6440")
+        })
+    };
+    texts.iter().map(range).collect()
 }
 
 fn ports(main: &Main, given: &Given, report: &mut Report) {

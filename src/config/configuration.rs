@@ -83,12 +83,18 @@ pub struct Main {
     pub backlog: u32,
     /// Large memory pages.
     pub hugepage: HugePage,
+    /// Whether a core dump may be left. Ours.
+    pub core_dumps: bool,
     /// Where the process number is written.
     pub pidfile: Option<PathBuf>,
     /// How much the process title tells.
     pub update_process_title: ProcessTitle,
     /// Extensions to scrape, for every server; empty is all that are found.
     pub extensions: Vec<String>,
+    /// Patterns of the databases that metrics of every database are collected in.
+    pub databases: Vec<String>,
+    /// Patterns of those that they are not collected in.
+    pub exclude_databases: Vec<String>,
     /// Only these collectors run; empty is all.
     pub collectors: Vec<String>,
     /// These collectors do not run.
@@ -105,6 +111,19 @@ pub struct Main {
     pub openmetrics: bool,
     /// Longest text of a statement in a label, in characters. Ours.
     pub query_text_length: usize,
+    /// Longest value of a label, in bytes. Ours.
+    pub label_value_length: usize,
+    /// Longest message of a server at login, in bytes. Ours.
+    pub login_message_limit: u64,
+    /// Longest message of a server after login that is held, in bytes. Ours.
+    pub message_limit: u64,
+    /// Most that one query may give, as text, in bytes. Ours.
+    pub query_bytes_limit: u64,
+    /// Most that one server may give in a scrape, as text, in bytes. Ours.
+    pub target_bytes_limit: u64,
+    /// Most that the samples of all servers may take in memory, in bytes; 0 is half of what the
+    /// cgroup allows. Ours.
+    pub total_bytes_limit: u64,
     /// Overrides the catalogue's intervals; `None` is `auto`. Ours.
     pub collector_interval: Option<Duration>,
     /// Whether changed files are taken over without being asked to. Ours.
@@ -119,6 +138,11 @@ pub struct Main {
     pub kubernetes_allow_local_hosts: bool,
     /// Patterns of the hosts they may name; empty is all. Ours.
     pub kubernetes_allowed_hosts: Vec<String>,
+    /// Ports they may name, as numbers and ranges; [`port_ranges`](super::port_ranges) reads them.
+    /// Ours.
+    pub kubernetes_allowed_ports: Vec<String>,
+    /// Upper bound of the samples of each. Ours.
+    pub kubernetes_max_samples_per_target: usize,
     /// Most of them that a namespace may bring; 0 is no limit. Ours.
     pub kubernetes_max_targets_per_namespace: usize,
     /// Whether they are shared among pods. Ours.
@@ -142,6 +166,9 @@ pub struct Server {
     pub user: String,
     /// File with the role's password. Ours.
     pub password_file: Option<PathBuf>,
+    /// The ways of authentication that it may ask for, as libpq's `require_auth`; empty is all.
+    /// Ours.
+    pub require_auth: Vec<String>,
     /// The database where the session lives. Ours; default `postgres`.
     pub database: String,
     /// Folder of the server's data, if it is on this machine.
@@ -154,6 +181,10 @@ pub struct Server {
     pub tls_files: TlsFiles,
     /// Extensions to scrape; empty takes the main section's.
     pub extensions: Vec<String>,
+    /// Patterns of databases; empty takes the main section's.
+    pub databases: Vec<String>,
+    /// Patterns of databases to leave out; empty takes the main section's.
+    pub exclude_databases: Vec<String>,
 }
 
 /// Paths of a certificate, its key, and the authorities to trust.

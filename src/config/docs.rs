@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::keys::{Effect, Key, MAIN_SECTION, Required, main_keys, server_keys};
+use super::keys::{ChangedFrom, Effect, Key, MAIN_SECTION, Required, main_keys, server_keys};
 use super::value::Kind;
 
 /// What stands above the tables.
@@ -30,8 +30,8 @@ pub fn markdown() -> String {
 }
 
 fn table<S: 'static>(keys: impl Iterator<Item = &'static Key<S>>, page: &mut String) {
-    page.push_str("| Key | Default | Type | Allowed | Takes effect | Meaning |\n");
-    page.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    page.push_str("| Key | Default | Type | Allowed | Takes effect | Changed from | Meaning |\n");
+    page.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
     for key in keys {
         let default = match (key.required, key.default) {
             (Required::Yes, _) => "required".to_owned(),
@@ -43,12 +43,16 @@ fn table<S: 'static>(keys: impl Iterator<Item = &'static Key<S>>, page: &mut Str
             Effect::Reload => "reload",
             Effect::Restart => "restart",
         };
+        let from = match key.changed_from {
+            ChangedFrom::Machine => "machine",
+            ChangedFrom::Anywhere => "anywhere",
+        };
         let (name, kind, about) = (key.name, key.kind.name(), key.about);
         let allowed = allowed(&key.kind);
         // Writing into a `String` cannot fail.
         let _ = writeln!(
             page,
-            "| `{name}` | {default} | {kind} | {allowed} | {effect} | {about} |"
+            "| `{name}` | {default} | {kind} | {allowed} | {effect} | {from} | {about} |"
         );
     }
 }
@@ -70,6 +74,10 @@ fn allowed(kind: &Kind) -> String {
         }
         Kind::Duration(low, high) => Kind::limits(*low, *high),
         Kind::AutoOrDuration => "`auto`, or a duration".to_owned(),
+        Kind::SizeWithin(low, high) => {
+            let [low, high] = [low, high].map(|bytes| super::Value::Size(*bytes));
+            format!("{low} to {high}")
+        }
         kind => kind.allowed(),
     }
 }

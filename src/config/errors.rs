@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::keys::is_key;
+
 /// One thing that is wrong, shown as `file:line: key: what is wrong`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -80,7 +82,19 @@ impl Report {
         }
     }
 
+    /// A key that is none of ours is not repeated: in another file than was meant, such as a private
+    /// key, whatever stands before a `=` would pass for one.
     pub(super) fn problem(
+        &mut self,
+        line: Option<usize>,
+        key: Option<&str>,
+        message: impl Into<String>,
+    ) {
+        self.repeating(line, key.filter(|key| is_key(key)), message);
+    }
+
+    /// A problem that repeats what stands in the place of a key.
+    pub(super) fn repeating(
         &mut self,
         line: Option<usize>,
         key: Option<&str>,

@@ -208,9 +208,9 @@ mod tests {
                 "f:2: is not of the form `key = value`, `[section]` or `# comment`",
             ),
             ("= v", "f:2: has no key before the `=`"),
-            ("k = \"v", "f:2: k: has no closing \""),
-            ("k = 'v", "f:2: k: has no closing '"),
-            ("k = \"v\" w", "f:2: k: has text behind the closing \""),
+            ("k = \"v", "f:2: has no closing \""),
+            ("k = 'v", "f:2: has no closing '"),
+            ("k = \"v\" w", "f:2: has text behind the closing \""),
             ("[s", "f:2: has no closing `]`"),
             ("[s] t", "f:2: has text behind the `]`"),
             ("[ ]", "f:2: is a section without a name"),
@@ -242,7 +242,7 @@ mod tests {
         let lines: Vec<_> = errors.lines().collect();
         assert_eq!(lines.len(), 4, "{errors}");
         assert!(
-            lines[0].starts_with("f:1: k: stands above the first section"),
+            lines[0].starts_with("f:1: stands above the first section"),
             "{errors}"
         );
         assert_eq!(lines[1], "f:3: is not UTF-8; save the file as UTF-8");

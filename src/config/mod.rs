@@ -27,6 +27,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use check::port_ranges;
 pub use compare::{Change, Changes, ServerChange, compare, merge};
 pub use configuration::*;
 pub use errors::{ConfigErrors, Problem};
@@ -37,6 +38,6 @@ pub use read::Loaded;
 /// Hidden: for the fuzzer, whose bytes are no text.
 #[doc(hidden)]
 pub use read::parse_bytes;
-pub use set::{SetError, set};
+pub use set::{SetError, changed_from, set};
 pub use value::{Kind, Value};
 pub use values::{get, values};

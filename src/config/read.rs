@@ -78,10 +78,8 @@ pub(super) fn read_sections(
             .or_insert(section.line);
         let again = first != section.line;
         if again {
-            let message = format!(
-                "the section [{}] stands already at line {first}; put its keys there",
-                section.name
-            );
+            let message =
+                format!("this section stands already at line {first}; put its keys there");
             report.problem(Some(section.line), None, message);
         }
         if section.name == MAIN_SECTION {
@@ -181,8 +179,7 @@ fn fill<S: 'static>(
     }
     for entry in &section.entries {
         let Some(key) = keys.clone().find(|key| key.name == entry.key) else {
-            let message = unknown(keys.clone(), elsewhere, section, entry);
-            report.problem(Some(entry.line), Some(&entry.key), message);
+            unknown(keys.clone(), elsewhere, section, entry, report);
             continue;
         };
         if let Some((line, _)) = given.keys.get(key.name) {
@@ -239,42 +236,68 @@ fn missing<S: 'static>(
     }
 }
 
-/// What to say about a key that is not in the table of its section.
+/// Says what is to be said about a key that is not in the table of its section. It is repeated only
+/// where it is a slip of the hand away from a known one.
 fn unknown<S: 'static>(
-    keys: impl Iterator<Item = &'static Key<S>>,
+    keys: impl Iterator<Item = &'static Key<S>> + Clone,
     elsewhere: &dyn Fn(&str) -> bool,
     section: &Section,
     entry: &Entry,
-) -> String {
-    unknown_key(keys, elsewhere, section.name == MAIN_SECTION, &entry.key)
+    report: &mut Report,
+) {
+    let (line, key) = (Some(entry.line), entry.key.as_str());
+    let in_main = section.name == MAIN_SECTION;
+    let message = unknown_key(keys.clone(), elsewhere, in_main, key);
+    if nearest(keys, key).is_some() || elsewhere(key) || key == "password" {
+        report.repeating(line, Some(key), message);
+    } else {
+        let message = match message.strip_prefix(UNKNOWN) {
+            Some(rest) => format!("unknown key{rest}"),
+            None => message,
+        };
+        report.problem(line, None, message);
+    }
 }
 
-/// The same, for the name of a key.
+/// How the message about an unknown key begins, which stands behind the key.
+const UNKNOWN: &str = "is not a known key";
+
+/// The known key that is a slip of the hand away.
+fn nearest<S: 'static>(
+    keys: impl Iterator<Item = &'static Key<S>>,
+    name: &str,
+) -> Option<&'static str> {
+    let key = name.to_lowercase();
+    if key.len() > 64 || key.contains("password") {
+        return None;
+    }
+    keys.map(|known| (strsim::osa_distance(&key, known.name), known.name))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(3).min(4))
+        .map(|(_, known)| known)
+}
+
+/// What to say of a name that is no key of a section.
 pub(super) fn unknown_key<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>>,
     elsewhere: &dyn Fn(&str) -> bool,
     in_main: bool,
     name: &str,
 ) -> String {
-    let key = name.to_lowercase();
     if elsewhere(name) {
         return match in_main {
             true => "belongs in the section of a server".to_owned(),
             false => format!("belongs in the section [{MAIN_SECTION}]"),
         };
     }
-    if key.contains("password") {
+    if name.to_lowercase().contains("password") {
         return "passwords do not belong in this file; keep them with `pgexporter-admin user add`, \
                 in a file named by PGPASSFILE, or in PGPASSWORD"
             .to_owned();
     }
-    let nearest = keys
-        .map(|known| (strsim::osa_distance(&key, known.name), known.name))
-        .min()
-        .filter(|(distance, known)| *distance <= known.len().div_ceil(3).min(4));
-    match nearest {
-        Some((_, known)) => format!("is not a known key; did you mean `{known}`?"),
-        None => "is not a known key; docs/configuration.md lists them".to_owned(),
+    match nearest(keys, name) {
+        Some(known) => format!("{UNKNOWN}; did you mean `{known}`?"),
+        None => format!("{UNKNOWN}; docs/configuration.md lists the keys"),
     }
 }
 
@@ -322,9 +345,12 @@ pub(super) fn blank_main() -> Main {
         libev: "auto",
         backlog: 0,
         hugepage: HugePage::Off,
+        core_dumps: false,
         pidfile: None,
         update_process_title: ProcessTitle::Never,
         extensions: Vec::new(),
+        databases: Vec::new(),
+        exclude_databases: Vec::new(),
         collectors: Vec::new(),
         exclude_collectors: Vec::new(),
         lock_timeout: Duration::ZERO,
@@ -333,12 +359,20 @@ pub(super) fn blank_main() -> Main {
         session_max_age: Duration::ZERO,
         openmetrics: false,
         query_text_length: 0,
+        label_value_length: 0,
+        login_message_limit: 0,
+        message_limit: 0,
+        query_bytes_limit: 0,
+        target_bytes_limit: 0,
+        total_bytes_limit: 0,
         collector_interval: None,
         kubernetes: KubernetesMode::Off,
         kubernetes_namespaces: Vec::new(),
         kubernetes_selector: String::new(),
         kubernetes_allow_local_hosts: false,
         kubernetes_allowed_hosts: Vec::new(),
+        kubernetes_allowed_ports: Vec::new(),
+        kubernetes_max_samples_per_target: 0,
         kubernetes_max_targets_per_namespace: 0,
         kubernetes_shards: Shards::Off,
         kubernetes_discover: Discover::Off,
@@ -355,11 +389,14 @@ pub(super) fn blank_server(name: &str) -> Server {
         kind: ServerKind::Postgresql,
         user: String::new(),
         password_file: None,
+        require_auth: Vec::new(),
         database: String::new(),
         data_dir: None,
         wal_dir: None,
         tls: ServerTls::Off,
         tls_files: TlsFiles::default(),
         extensions: Vec::new(),
+        databases: Vec::new(),
+        exclude_databases: Vec::new(),
     }
 }

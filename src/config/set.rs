@@ -3,7 +3,7 @@
 use super::configuration::Configuration;
 use super::errors::Report;
 use super::ini::{Entry, Section};
-use super::keys::{Key, MAIN_SECTION, main_keys, server_keys};
+use super::keys::{ChangedFrom, Key, MAIN_SECTION, main_keys, server_keys};
 use super::read::{Loaded, read_sections, unknown_key};
 use super::value::Value;
 
@@ -82,6 +82,20 @@ pub fn set(configuration: &Configuration, key: &str, text: &str) -> Result<Loade
         });
         SetError::Invalid(words.collect::<Vec<_>>().join("; "))
     })
+}
+
+/// Where an administrator must be to change `key`, which is named as for [`set`]. `None`: there is
+/// no such key.
+#[must_use]
+pub fn changed_from(key: &str) -> Option<ChangedFrom> {
+    match split(key) {
+        (Some(_), name) => server_keys()
+            .find(|key| key.name == name)
+            .map(|key| key.changed_from),
+        (None, name) => main_keys()
+            .find(|key| key.name == name)
+            .map(|key| key.changed_from),
+    }
 }
 
 /// A key's server, if it is one's, and its name.
@@ -166,6 +180,31 @@ mod tests {
         ] {
             let new = set(&old, key, text).unwrap().configuration;
             assert_eq!(compare(&old, &new).to_string(), report, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_judged_by_its_name_however_it_is_written() {
+        use ChangedFrom::{Anywhere, Machine};
+        for (key, from) in [
+            ("log_level", Some(Anywhere)),
+            ("pgexporter.log_level", Some(Anywhere)),
+            ("metrics_path", Some(Machine)),
+            ("pgexporter.metrics_path", Some(Machine)),
+            ("server.one.two.extensions", Some(Anywhere)),
+            ("server.one.two.host", Some(Machine)),
+            ("server.pgexporter.password_file", Some(Machine)),
+            ("server.log_level", None),
+            ("server.x.log_level", None),
+            ("host.log_level", None),
+            ("Metrics_Path", None),
+            ("", None),
+        ] {
+            assert_eq!(changed_from(key), from, "{key}");
+            // What the one does not know, the other does not change.
+            if from.is_none() {
+                assert!(set(&configuration(), key, "debug").is_err(), "{key}");
+            }
         }
     }
 

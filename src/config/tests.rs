@@ -66,7 +66,7 @@ fn the_smallest_file_is_read_and_the_rest_takes_its_default() {
         (main.keep_alive, main.nodelay, main.non_blocking),
         (true, true, true)
     );
-    assert_eq!((main.backlog, main.hugepage), (16, HugePage::Try));
+    assert_eq!((main.backlog, main.hugepage), (1_024, HugePage::Try));
     assert_eq!(main.update_process_title, ProcessTitle::Verbose);
     assert_eq!((main.collector_interval, main.pidfile), (None, None));
     assert_eq!(servers.len(), 1);
@@ -244,7 +244,7 @@ fn each_mistake_is_told_with_file_line_key_and_what_is_allowed() {
         (
             "zzz = 1",
             "",
-            "f:5: zzz: is not a known key; docs/configuration.md lists them",
+            "f:5: unknown key; docs/configuration.md lists the keys",
         ),
         (
             "port = 1",
@@ -264,43 +264,43 @@ fn each_mistake_is_told_with_file_line_key_and_what_is_allowed() {
         (
             "tls = maybe",
             "",
-            "f:5: tls: `maybe` is not allowed; allowed: on, off, true, false, \
+            "f:5: tls: this value is not allowed; allowed: on, off, true, false, \
           yes, no, 1, 0",
         ),
         (
             "",
             "tls = maybe",
-            "f:10: tls: `maybe` is not allowed; allowed: off, try, on, \
+            "f:10: tls: this value is not allowed; allowed: off, try, on, \
           verify-ca, verify-full, false, no, 0, true, yes, 1",
         ),
         (
             "health = 70000",
             "",
-            "f:5: health: `70000` is not allowed; allowed: 1 to 65535, or 0 \
+            "f:5: health: this value is not allowed; allowed: 1 to 65535, or 0 \
           for off",
         ),
         (
             "blocking_timeout = soon",
             "",
-            "f:5: blocking_timeout: `soon` is not allowed; allowed: \
+            "f:5: blocking_timeout: this value is not allowed; allowed: \
           a number of seconds, or one with ms, s, m, h, d or w",
         ),
         (
             "lock_timeout = 0",
             "",
-            "f:5: lock_timeout: `0` is not allowed; allowed: at least 1ms, \
+            "f:5: lock_timeout: this value is not allowed; allowed: at least 1ms, \
           at most 24d, a number of seconds, or one with ms, s, m, h, d or w",
         ),
         (
             "metrics_cache_max_size = 1T",
             "",
-            "f:5: metrics_cache_max_size: `1T` is not allowed; \
+            "f:5: metrics_cache_max_size: this value is not allowed; \
           allowed: a number of bytes, or one with k, M or G",
         ),
         (
             "log_level = loud",
             "",
-            "f:5: log_level: `loud` is not allowed; allowed: debug5, debug, \
+            "f:5: log_level: this value is not allowed; allowed: debug5, debug, \
           info, warn, error, fatal, debug4, debug3, debug2, debug1, trace, warning",
         ),
         (
@@ -311,7 +311,7 @@ fn each_mistake_is_told_with_file_line_key_and_what_is_allowed() {
         (
             "history = 99999",
             "",
-            "f:5: history: `99999` is not allowed; allowed: 1 to 65535, or 0 \
+            "f:5: history: this value is not allowed; allowed: 1 to 65535, or 0 \
           for off",
         ),
         (
@@ -355,7 +355,7 @@ fn each_mistake_is_told_with_file_line_key_and_what_is_allowed() {
         (
             "",
             "[primary]\nhost = h",
-            "f:10: the section [primary] stands already at line 6; put \
+            "f:10: this section stands already at line 6; put \
           its keys there",
         ),
     ] {
@@ -372,11 +372,11 @@ fn all_mistakes_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
         "f:1: metrics: stands above the first section",
         "f:2: host: is required in this section: Address to listen on",
         "f:2: unix_socket_dir: is required",
-        "f:3: metrics: `x` is not allowed; allowed: 1 to 65535",
+        "f:3: metrics: this value is not allowed; allowed: 1 to 65535",
         "f:4: is not of the form",
         "f:5: log_levle: is not a known key; did you mean `log_level`?",
         "f:6: user: is required",
-        "f:8: port: `0` is not allowed",
+        "f:8: port: this value is not allowed",
         "f:9: has no closing `]`",
     ];
     assert_eq!(lines.lines().count(), starts.len(), "{lines}");
@@ -391,6 +391,15 @@ fn a_secret_in_a_wrong_place_is_not_repeated() {
         ("password = hunter2", ""),
         ("", "password = hunter2"),
         ("", "PGPASSWORD = hunter2"),
+        ("hunter2password = x", ""),
+        ("hunter2 = x", ""),
+        ("hunter2 = 'x", ""),
+        ("hunter2=", ""),
+        ("log_level = hunter2", ""),
+        ("metrics = hunter2", ""),
+        ("tls = hunter2", "port = hunter2"),
+        ("[hunter2]\n[hunter2]", ""),
+        ("[hunter2", ""),
         ("hunter2", ""),
         ("", "host = postgres://me:hunter2@db/x"),
     ] {
@@ -604,9 +613,10 @@ fn every_key_marked_so_waits_for_a_restart_and_every_other_is_applied() {
     for key in keys::main_keys() {
         let value = match key.kind {
             Kind::Port | Kind::PortOrOff => "6001".to_owned(),
-            Kind::Number(..) => "7".to_owned(),
+            Kind::Number(low, _) => low.max(7).to_string(),
             Kind::Duration(..) | Kind::AutoOrDuration => "17s".to_owned(),
             Kind::Size => "17".to_owned(),
+            Kind::SizeWithin(low, _) => low.to_string(),
             Kind::Bool => if key.default == "on" { "off" } else { "on" }.to_owned(),
             Kind::Word(words, _) => words
                 .iter()
@@ -615,6 +625,7 @@ fn every_key_marked_so_waits_for_a_restart_and_every_other_is_applied() {
                 .to_string(),
             // A file that is there, for the keys that name one; all others take any text.
             _ if key.name.contains("_file") => continue,
+            _ if key.name.contains("_ports") => "5432, 6432-6440".to_owned(),
             _ => "/dev/null".to_owned(),
         };
         let mut lines = format!("{MAIN}{SERVER}");
@@ -749,5 +760,21 @@ proptest! {
         if let Err(errors) = read(&lines.join("\n")) {
             prop_assert!(errors.lines().all(|line| line.starts_with("f:")));
         }
+    }
+}
+
+#[test]
+fn ports_of_targets_are_numbers_and_ranges() {
+    let read = |texts: &[&str]| {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        crate::config::port_ranges(&texts)
+    };
+    assert_eq!(
+        read(&["5432", "6432-6440"]),
+        Ok(vec![(5432, 5432), (6432, 6440)])
+    );
+    for wrong in ["0", "65536", "7-6", "a", "1-", "-"] {
+        let said = read(&["1", wrong]).unwrap_err();
+        assert!(said.contains("allowed are 1 to 65535"), "{said}");
     }
 }

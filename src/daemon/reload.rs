@@ -31,6 +31,8 @@ pub(super) struct Published {
     pub management: watch::Sender<Arc<management::Settings>>,
     /// The listening sockets once more, for `backlog`. None once the shutdown has begun.
     pub listeners: Listeners,
+    /// Connections that each port may have; the system's limits decide it at start.
+    pub port_connections: usize,
 }
 
 /// What is said of a reload that was given up, once its files were read after all.
@@ -154,10 +156,13 @@ fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
     });
     published.scrape.send_replace(settings::scrape(main));
     let tls = loaded.metrics_tls.clone();
-    published.http.send_replace(settings::http(main, tls));
+    let connections = published.port_connections;
+    published
+        .http
+        .send_replace(settings::http(main, tls, connections));
     published
         .management
-        .send_replace(settings::management(loaded));
+        .send_replace(settings::management(loaded, connections));
     published.targets.set_file(Arc::clone(&loaded.targets));
     // After the list: a server of the file may have taken the name of one of the cluster.
     published.cluster.send_replace(settings::kubernetes(main));

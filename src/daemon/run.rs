@@ -10,12 +10,14 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::changes::{Changes, Look};
+use super::process::descriptors::{self, DescriptorNeeds};
 use super::process::detach::Child;
 use super::process::notify;
 use super::process::signals::{Signal, Signals};
 use super::reload::{Published, State};
 use super::steward::Steward;
 use super::{cluster, settings, tell};
+use crate::config::KubernetesMode;
 use crate::http::{self, Readiness};
 use crate::kubernetes::{Control, Progress};
 use crate::management::{self, LocalSocket};
@@ -65,9 +67,22 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     let main = &main;
     let (catalog, catalog_reader) = watch::channel(Arc::clone(&loaded.catalog));
     let (scrape, scrape_reader) = watch::channel(settings::scrape(main));
-    let (http, http_reader) = watch::channel(settings::http(main, loaded.metrics_tls.clone()));
+    let needs = DescriptorNeeds {
+        // The metrics port and the Unix socket are always there.
+        ports: 2 + u64::from(main.health.is_some()) + u64::from(main.management.is_some()),
+        max_connections: main.max_connections as u64,
+        kubernetes: main.kubernetes != KubernetesMode::Off,
+    };
+    let files = descriptors::open_files();
+    if let Some(shortage) = needs.shortage(files) {
+        warn!("{shortage}");
+    }
+    let shares = needs.share(files);
+    let tls = loaded.metrics_tls.clone();
+    let (http, http_reader) = watch::channel(settings::http(main, tls, shares.port));
     let (cluster, cluster_reader) = watch::channel(settings::kubernetes(main));
-    let (management, management_reader) = watch::channel(settings::management(&loaded));
+    let (management, management_reader) =
+        watch::channel(settings::management(&loaded, shares.port));
     let targets = Publisher::new(Arc::clone(&loaded.targets));
     let listeners = metrics
         .iter()
@@ -82,6 +97,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         targets,
         cluster,
         management,
+        port_connections: shares.port,
         listeners: Arc::new(Mutex::new(listeners)),
     };
     let (readiness, readiness_reader) = watch::channel(Readiness::default());
@@ -91,7 +107,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     let scraper = Scraper::new(
         catalog_reader.clone(),
         scrape_reader,
-        main.max_connections,
+        shares.postgresql,
         telemetry.counters(),
     );
     let list = published.targets.subscribe();

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::config::{Main, ManagementTls};
+use super::process::memory;
+use crate::config::{Main, ManagementTls, port_ranges};
 use crate::http;
 use crate::kubernetes;
 use crate::management;
@@ -30,26 +31,33 @@ pub(super) fn scrape(main: &Main) -> ScrapeSettings {
     ScrapeSettings {
         interval: main.collector_interval,
         query_text: main.query_text_length,
+        label_value: main.label_value_length,
+        memory: memory::samples(main.total_bytes_limit),
         cache_age: main.metrics_cache_max_age,
         cache_size: main.metrics_cache_max_size,
         session_max_age: main.session_max_age,
     }
 }
 
-/// Settings of the ports.
-pub(super) fn http(main: &Main, tls: Option<Arc<ListenerTls>>) -> Arc<http::Settings> {
+/// Settings of the ports, with room for so many connections each.
+pub(super) fn http(
+    main: &Main,
+    tls: Option<Arc<ListenerTls>>,
+    connections: usize,
+) -> Arc<http::Settings> {
     Arc::new(http::Settings {
         blocking_timeout: main.blocking_timeout,
         openmetrics: main.openmetrics,
         nodelay: main.nodelay,
         keep_alive: main.keep_alive,
         tls,
+        max_connections: connections,
         ..http::Settings::default()
     })
 }
 
-/// Settings of the management listeners.
-pub(super) fn management(loaded: &Loaded) -> Arc<management::Settings> {
+/// Settings of the management listeners, with room for so many connections each.
+pub(super) fn management(loaded: &Loaded, connections: usize) -> Arc<management::Settings> {
     let main = &loaded.configuration.main;
     Arc::new(management::Settings {
         authentication_timeout: main.authentication_timeout,
@@ -57,6 +65,7 @@ pub(super) fn management(loaded: &Loaded) -> Arc<management::Settings> {
         roster: Arc::clone(&loaded.roster),
         tls: loaded.management_tls.clone(),
         require_tls: main.management_tls == ManagementTls::Require,
+        max_connections: connections,
     })
 }
 
@@ -64,6 +73,7 @@ pub(super) fn management(loaded: &Loaded) -> Arc<management::Settings> {
 pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::Settings> {
     Arc::new(kubernetes::Settings {
         timeouts: targets::timeouts(main),
+        limits: targets::byte_limits(main),
         collectors: CollectorChoice {
             include: main.collectors.clone(),
             exclude: main.exclude_collectors.clone(),
@@ -77,6 +87,9 @@ pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::Settings> {
         },
         allow_local_hosts: main.kubernetes_allow_local_hosts,
         allowed_hosts: main.kubernetes_allowed_hosts.clone(),
+        // The file was checked.
+        allowed_ports: port_ranges(&main.kubernetes_allowed_ports).unwrap_or_default(),
+        max_samples: main.kubernetes_max_samples_per_target,
         max_targets: main.kubernetes_max_targets_per_namespace,
     })
 }

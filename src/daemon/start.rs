@@ -16,6 +16,7 @@ use super::process::signals::Signals;
 use super::process::{limits, title};
 use super::{run, settings};
 use crate::management::LocalSocket;
+use crate::security::core_dumps;
 use crate::targets::{Loaded, Sources};
 use crate::telemetry::{self, LogType, Telemetry};
 use crate::{config, fatal, http};
@@ -91,6 +92,11 @@ fn start(
     let main = &loaded.configuration.main;
     if let Err(error) = limits::raise() {
         tracing::warn!("{error}");
+    }
+    if main.core_dumps
+        && let Err(error) = core_dumps::allow()
+    {
+        tracing::warn!("core_dumps = on, and the system allows none: {error}");
     }
     limits::huge_pages(main.hugepage)?;
     if let Err(error) = title::apply(main.update_process_title, main.metrics) {

@@ -15,8 +15,8 @@ use super::reload::{Listeners, State};
 use crate::blocking::BlockingPool;
 use crate::config::{self, SetError};
 use crate::management::{
-    Change, CheckReport, CheckedServer, Control, LastError, Reloaded, ScrapeReport, ScrapedQuery,
-    Server, Setting,
+    Change, CheckReport, CheckedServer, Control, LastError, LeftOutCollector, Reloaded,
+    ScrapeReport, ScrapedQuery, Server, Setting,
 };
 use crate::scrape::{Profile, ProfiledQuery, Scraper, ServerOverview};
 
@@ -219,6 +219,22 @@ impl Steward {
             pooled: health.pooled,
             ambiguous: health.ambiguous,
             denied: health.denied,
+            missing: health
+                .missing
+                .into_iter()
+                .map(|one| (one.name, one.problem.as_str(), one.message))
+                .collect(),
+            excess_rights: health.excess_rights,
+            left_out: health
+                .left_out
+                .into_iter()
+                .map(|one| LeftOutCollector {
+                    collector: one.collector,
+                    families: one.families,
+                    reason: one.reason.as_str(),
+                    message: one.message,
+                })
+                .collect(),
             trouble: health.trouble.map(words),
             last_error: health.last_error.map(|(trouble, at)| LastError {
                 reason: trouble.reason.as_str(),

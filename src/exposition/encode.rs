@@ -53,6 +53,7 @@ pub fn write_head(out: &mut Vec<u8>, head: FamilyHead<'_>, format: Format) {
             Some(name) => (name, "counter"),
             None => (head.name, "unknown"),
         },
+        (Format::OpenMetrics, Kind::Unknown) => (head.name, "unknown"),
         (_, kind) => (head.name, kind.as_str()),
     };
     out.extend_from_slice(b"# HELP ");
@@ -175,6 +176,19 @@ pub fn render_label(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.push(b'"');
 }
 
+/// Splits labels that were rendered, without their braces, each into `name="value"`.
+#[must_use]
+pub fn split_labels(labels: &[u8]) -> Vec<&[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = labels.split(|byte| {
+        let end = *byte == b',' && !quoted;
+        quoted ^= *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        end
+    });
+    parts.filter(|part| !part.is_empty()).collect()
+}
+
 /// A number as both formats write it: `NaN`, `+Inf`, `-Inf`, or the shortest digits that read back
 /// as the same value.
 pub fn write_float(out: &mut Vec<u8>, value: f64) {
@@ -195,11 +209,12 @@ pub fn write_float(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Backslash and line feed always, the quotation mark where one ends the value. Bytes that are not
-/// UTF-8 become U+FFFD: both formats are UTF-8, and one bad name must not spoil a scrape.
+/// UTF-8 become U+FFFD: both formats are UTF-8, and one bad name must not spoil a scrape. So does a
+/// zero byte: Prometheus' lexer takes it for the end of its input.
 fn escape(out: &mut Vec<u8>, text: &[u8], quotes: bool) {
     // Nearly all are plain. Looked at without a way out, so that many bytes are looked at at once.
     let plain = text.iter().fold(true, |plain, byte| {
-        plain & byte.is_ascii() & !matches!(byte, b'\\' | b'\n' | b'"')
+        plain & byte.is_ascii() & !matches!(byte, b'\\' | b'\n' | b'"' | 0)
     });
     if plain {
         out.extend_from_slice(text);
@@ -213,6 +228,7 @@ fn escape(out: &mut Vec<u8>, text: &[u8], quotes: bool) {
                 b'\\' => b"\\\\",
                 b'\n' => b"\\n",
                 b'"' if quotes => b"\\\"",
+                0 => "\u{FFFD}".as_bytes(),
                 _ => continue,
             };
             out.extend_from_slice(&valid[from..at]);
@@ -238,12 +254,13 @@ mod tests {
 
     #[test]
     fn a_label_value_is_escaped_and_always_utf8() {
-        let cases: [(&[u8], &str); 5] = [
+        let cases: [(&[u8], &str); 6] = [
             (b"plain", "m{l=\"plain\"} 1\n"),
             (b"a\"b\\c\nd", "m{l=\"a\\\"b\\\\c\\nd\"} 1\n"),
             (b"\xff\xfe", "m{l=\"\u{FFFD}\u{FFFD}\"} 1\n"),
             ("größe".as_bytes(), "m{l=\"größe\"} 1\n"),
             (b"", "m{l=\"\"} 1\n"),
+            (b"a\0b", "m{l=\"a\u{FFFD}b\"} 1\n"),
         ];
         for (value, expected) in cases {
             let text = line(|mut sample| {
@@ -252,6 +269,21 @@ mod tests {
             });
             assert_eq!(text, expected);
         }
+    }
+
+    #[test]
+    fn rendered_labels_are_split_between_them_alone() {
+        let mut labels = Vec::new();
+        let all: [(&str, &[u8]); 3] = [("a", b"x,\"y=\\"), ("b", b""), ("c", b"\\\",z")];
+        for (name, value) in all {
+            render_label(&mut labels, name, value);
+        }
+        let parts: Vec<String> = split_labels(&labels)
+            .into_iter()
+            .map(|part| String::from_utf8(part.to_vec()).unwrap())
+            .collect();
+        assert_eq!(parts, [r#"a="x,\"y=\\""#, r#"b="""#, r#"c="\\\",z""#]);
+        assert!(split_labels(b"").is_empty());
     }
 
     #[test]

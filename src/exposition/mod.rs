@@ -4,5 +4,7 @@
 mod encode;
 mod own;
 
-pub use encode::{FamilyHead, Format, SampleWriter, render_label, write_float, write_head};
-pub use own::{OwnFamilies, write_own};
+pub use encode::{
+    FamilyHead, Format, SampleWriter, render_label, split_labels, write_float, write_head,
+};
+pub use own::{NotAccepted, OwnFamilies, write_own};

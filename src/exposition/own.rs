@@ -2,6 +2,7 @@
 //! speak of.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::{FamilyHead, Format, write_head};
 
@@ -13,6 +14,24 @@ pub trait OwnFamilies: Debug + Send + Sync {
 
     /// Writes the samples that the family has at present.
     fn samples(&self, family: &str, out: &mut Vec<u8>);
+
+    /// The servers whose configuration is not accepted, at present.
+    fn not_accepted(&self) -> Arc<Vec<NotAccepted>> {
+        Arc::default()
+    }
+}
+
+/// A server whose configuration is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAccepted {
+    /// The value of the label `server`.
+    pub server: String,
+    /// Labels beside it.
+    pub labels: Vec<(String, String)>,
+    /// Why, in a word of a closed set.
+    pub reason: &'static str,
+    /// Whether it is scraped all the same, without what is wrong.
+    pub scraped: bool,
 }
 
 /// Writes all families of a room that have samples.

@@ -1,6 +1,7 @@
 //! Taking connections from several sockets, whatever the system says.
 
 use std::io;
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -44,12 +45,12 @@ impl Doors {
         }
     }
 
-    /// The next connection. Never ends with an error: when file descriptors or memory have run
+    /// The next connection and the address that it comes from. Never ends with an error: when file descriptors or memory have run
     /// out, it waits a moment and tries again. May be dropped at any time and called again.
-    pub(super) async fn accept(&mut self, port: &'static str) -> TcpStream {
+    pub(super) async fn accept(&mut self, port: &'static str) -> (TcpStream, IpAddr) {
         loop {
             match std::future::poll_fn(|cx| self.poll_accept(cx)).await {
-                Ok(stream) => return stream,
+                Ok(accepted) => return accepted,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     if self.seldom.now() {
@@ -65,12 +66,12 @@ impl Doors {
         }
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, IpAddr)>> {
         for _ in 0..self.listeners.len() {
             // Begins behind the last that answered, so that a busy one starves no other.
             self.next = (self.next + 1) % self.listeners.len();
             if let Poll::Ready(result) = self.listeners[self.next].poll_accept(cx) {
-                return Poll::Ready(result.map(|(stream, _peer)| stream));
+                return Poll::Ready(result.map(|(stream, peer)| (stream, peer.ip())));
             }
         }
         Poll::Pending

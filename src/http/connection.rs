@@ -23,6 +23,7 @@ use super::guard::{Busy, Exchange, Guarded, Patience};
 use super::reply;
 use super::serve::Port;
 use super::settings::Settings;
+use crate::connection_limit::ConnectionPlace;
 
 /// A head up to this size is read whole, so that one that is too large gets an answer that fits.
 const READ_BUFFER: usize = 64 * 1024;
@@ -33,6 +34,7 @@ pub(super) struct Connection<'a> {
     pub(super) port: &'a Port,
     pub(super) router: Router,
     pub(super) settings: &'a Settings,
+    pub(super) place: ConnectionPlace,
 }
 
 impl Connection<'_> {
@@ -47,7 +49,7 @@ impl Connection<'_> {
             tracing::debug!(port = self.port.name, %error, "cannot set options of a connection");
             return;
         }
-        let exchange = Exchange::default();
+        let exchange = Exchange::new(self.place.activity().clone());
         let patience = Patience {
             head: self.settings.header_read_timeout(),
             idle: self.settings.idle_timeout,
@@ -60,6 +62,7 @@ impl Connection<'_> {
         let accepted = tokio::select! {
             accepted = TlsAcceptor::from(config).accept(stream) => accepted,
             () = self.port.stop.cancelled() => return,
+            () = self.place.to_leave() => return,
         };
         match accepted {
             Ok(stream) => self.serve(stream, exchange).await,
@@ -87,20 +90,23 @@ impl Connection<'_> {
                 .serve_connection(TokioIo::new(io), front)
         );
         let mut stopping = pin!(self.port.stop.cancelled());
-        let mut crowded = pin!(self.port.crowded.notified());
-        let (mut stop, mut asked) = (false, false);
+        let mut leaving = pin!(self.place.to_leave());
+        let (mut stop, mut leave, mut asked) = (false, false, false);
         let end = std::future::poll_fn(|cx| {
             loop {
+                // First of all what has come is read: who has asked meanwhile is answered.
                 if let Poll::Ready(end) = connection.as_mut().poll(cx) {
                     return Poll::Ready(end);
                 }
                 stop = stop || stopping.as_mut().poll(cx).is_ready();
-                let mut room_wanted = false;
-                while crowded.as_mut().poll(cx).is_ready() {
-                    room_wanted = true;
-                    crowded.set(self.port.crowded.notified());
+                leave = leave || leaving.as_mut().poll(cx).is_ready();
+                let end_now = stop || leave;
+                // Its answers are with the system, which sends them also after the end; or it has
+                // not taken them for so long that it will not.
+                let sent = !exchange.is_busy() && !exchange.is_blocked();
+                if leave && (sent || self.place.activity().is_stalled()) {
+                    return Poll::Ready(Ok(()));
                 }
-                let end_now = stop || (room_wanted && exchange.is_idle());
                 // Asked while the tail of an answer waits to be taken, hyper would cut it off.
                 if asked || !end_now || exchange.is_blocked() {
                     return Poll::Pending;

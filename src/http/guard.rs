@@ -15,17 +15,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use crate::connection_limit::Activity;
+
 /// How long, and over how many bytes, a peer is listened to after the last answer, so that what it
 /// still sends does not make the system throw that answer away (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// Where a connection stands: shared by its socket, its service and the body that is being sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Exchange(Arc<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// What the limit of connections knows of this one.
+    activity: Activity,
     /// Requests that were begun.
     begun: AtomicU64,
     /// Requests whose answer was handed over or given up.
@@ -41,9 +45,21 @@ struct State {
 pub(super) struct Busy(Arc<State>);
 
 impl Exchange {
+    /// Of a connection on which nothing has come yet.
+    pub(super) fn new(activity: Activity) -> Self {
+        Self(Arc::new(State {
+            activity,
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+        }))
+    }
+
     /// A request has arrived.
     pub(super) fn begin(&self) -> Busy {
         self.0.begun.fetch_add(1, Ordering::AcqRel);
+        self.0.activity.set_answering(true);
         Busy(Arc::clone(&self.0))
     }
 
@@ -52,17 +68,18 @@ impl Exchange {
         self.begun() == 0
     }
 
-    /// At least one request was answered, and none is being answered now.
-    pub(super) fn is_idle(&self) -> bool {
-        !self.is_fresh() && !self.is_busy()
-    }
-
     /// Something is written that the peer has not taken yet.
     pub(super) fn is_blocked(&self) -> bool {
         self.0.blocked.load(Ordering::Acquire)
     }
 
-    fn is_busy(&self) -> bool {
+    fn set_blocked(&self, blocked: bool) {
+        self.0.blocked.store(blocked, Ordering::Release);
+        self.0.activity.set_stalled(blocked);
+    }
+
+    /// A request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
         self.begun() != self.0.ended.load(Ordering::Acquire)
     }
 
@@ -73,7 +90,10 @@ impl Exchange {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::AcqRel);
+        let ended = self.0.ended.fetch_add(1, Ordering::AcqRel) + 1;
+        if ended == self.0.begun.load(Ordering::Acquire) {
+            self.0.activity.set_answering(false);
+        }
         self.0.reader.wake();
     }
 }
@@ -142,12 +162,12 @@ impl Guarded {
         if result.is_ready() {
             self.last_write = Some(Instant::now());
             if was_blocked {
-                self.exchange.0.blocked.store(false, Ordering::Release);
+                self.exchange.set_blocked(false);
             }
             return result;
         }
         if !was_blocked {
-            self.exchange.0.blocked.store(true, Ordering::Release);
+            self.exchange.set_blocked(true);
             self.write_timer
                 .as_mut()
                 .reset(Instant::now() + self.patience.stall);

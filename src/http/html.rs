@@ -3,12 +3,16 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use crate::text::escaped;
+
 /// Text that stays text, between tags and in quoted attributes (HTML Living Standard, 13.1.4).
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
+        // What a person reads: nothing in it turns its direction around.
+        let safe = escaped(self.0);
+        let mut rest = safe.as_ref();
         while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
             f.write_str(&rest[..at])?;
             f.write_str(match rest.as_bytes()[at] {

@@ -41,12 +41,6 @@ impl Slots {
             freed.await;
         }
     }
-
-    /// How many are taken.
-    #[cfg(test)]
-    pub(super) fn used(&self) -> usize {
-        self.0.used.load(Ordering::Acquire)
-    }
 }
 
 impl Drop for Slot {

@@ -9,11 +9,15 @@ use crate::exposition::Format;
 
 /// How long Prometheus waits, in seconds with a fraction.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+/// Nobody reads an answer sooner; who says so is given what is there by then.
+const LEAST: Duration = Duration::from_millis(50);
 const LEAST_MARGIN: Duration = Duration::from_millis(100);
 const MOST_MARGIN: Duration = Duration::from_millis(500);
 
 /// How long a scrape may take: what the client says it waits less a margin for the way back (5 %,
-/// at least 100 ms, at most 500 ms, never more than half), or `longest`, and never more than that.
+/// at least 100 ms, at most 500 ms, never more than half) but at least 50 ms, or `longest`, and
+/// never more than that. What is no length of time (zero, negative, NaN, infinite, not a number)
+/// counts as not said.
 pub(super) fn time_limit(headers: &HeaderMap, longest: Duration) -> Duration {
     headers
         .get(SCRAPE_TIMEOUT)
@@ -23,7 +27,7 @@ pub(super) fn time_limit(headers: &HeaderMap, longest: Duration) -> Duration {
         .filter(|limit| !limit.is_zero())
         .map_or(longest, |limit| {
             let margin = (limit / 20).clamp(LEAST_MARGIN, MOST_MARGIN).min(limit / 2);
-            longest.min(limit - margin)
+            longest.min((limit - margin).max(LEAST))
         })
 }
 
@@ -155,6 +159,11 @@ mod tests {
             ("1", 900),
             ("0.3", 200),
             ("0.1", 50),
+            ("0.001", 50),
+            ("1e-7", 50),
+            ("1e-12", 30_000),
+            ("-inf", 30_000),
+            ("-1e-7", 30_000),
             ("60", 30_000),
             ("30.2", 29_700),
             ("1e300", 30_000),

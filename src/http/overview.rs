@@ -264,7 +264,10 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
         .trouble
         .as_ref()
         .filter(|t| told && !t.message.is_empty());
-    let whole = health.denied.is_empty() && health.left_out.is_empty();
+    let whole = health.denied.is_empty()
+        && health.left_out.is_empty()
+        && health.missing.is_empty()
+        && health.excess_rights.is_empty();
     if trouble.is_none() && !health.pooled && health.ambiguous.is_none() && whole {
         return Ok(());
     }
@@ -289,17 +292,32 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
             Escaped(&health.denied.join(", "))
         )?;
     }
+    if !health.excess_rights.is_empty() {
+        write!(
+            out,
+            "<p class=\"note\">The role may do more than read: <code>{}</code>. Give the exporter \
+             one with <code>pg_monitor</code> alone.</p>",
+            Escaped(&health.excess_rights.join(", "))
+        )?;
+    }
     if !health.left_out.is_empty() {
         let names: Vec<&str> = health
             .left_out
             .iter()
-            .map(|(one, _)| one.as_str())
+            .map(|one| one.collector.as_str())
             .collect();
+        let mut reasons: Vec<&str> = health
+            .left_out
+            .iter()
+            .map(|one| one.message.as_str())
+            .collect();
+        reasons.sort_unstable();
+        reasons.dedup();
         write!(
             out,
-            "<p class=\"note\">Left out, because there are more samples than this server may have: \
-             <code>{}</code>. Raise its limit, or exclude them.</p>",
-            Escaped(&names.join(", "))
+            "<p class=\"note\">Left out: <code>{}</code>, because of {}.</p>",
+            Escaped(&names.join(", ")),
+            Escaped(&reasons.join("; and "))
         )?;
     }
     if let Some(ambiguous) = &health.ambiguous {
@@ -308,6 +326,18 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
             "<p class=\"note\">Ambiguous: {}</p>",
             Escaped(ambiguous)
         )?;
+    }
+    if !health.missing.is_empty() {
+        out.write_str("<p class=\"note\">No samples of these databases:</p><ul class=\"note\">")?;
+        for one in &health.missing {
+            write!(
+                out,
+                "<li><code>{}</code>: {}</li>",
+                Escaped(&one.name),
+                Escaped(&one.message)
+            )?;
+        }
+        out.write_str("</ul>")?;
     }
     if health.pooled {
         out.write_str(
@@ -365,7 +395,9 @@ mod tests {
 
     use super::*;
     use crate::model::{Kind, Role, ServerVersion};
-    use crate::targets::{HealthReport, Trouble};
+    use crate::targets::{
+        DatabaseProblem, HealthReport, LeftOut, LeftOutReason, MissingDatabase, Trouble,
+    };
 
     fn server(name: &str, health: HealthReport) -> ServerOverview {
         ServerOverview {
@@ -401,7 +433,18 @@ mod tests {
                         ambiguous: None,
                         last_error: None,
                         denied: vec!["pg_statements".to_owned(), "pg_hba".to_owned()],
-                        left_out: vec![("table_bloat".to_owned(), 3)],
+                        left_out: vec![LeftOut {
+                            collector: "table_bloat".to_owned(),
+                            families: 3,
+                            reason: LeftOutReason::TooLarge,
+                            message: "a row has 5000000 bytes".to_owned(),
+                        }],
+                        excess_rights: Vec::new(),
+                        missing: vec![MissingDatabase {
+                            name: "orders".to_owned(),
+                            problem: DatabaseProblem::Invalid,
+                            message: "drop it".to_owned(),
+                        }],
                     },
                 ),
                 server(
@@ -507,6 +550,11 @@ mod tests {
                     }),
                     last_error: None,
                     denied: vec![evil.to_owned()],
+                    missing: vec![MissingDatabase {
+                        name: evil.to_owned(),
+                        problem: DatabaseProblem::NotAllowed,
+                        message: evil.to_owned(),
+                    }],
                     ..HealthReport::default()
                 },
             }],
@@ -519,7 +567,7 @@ mod tests {
         };
         let page = render(&overview, at(0));
         let escaped = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39;&amp;amp;";
-        assert_eq!(page.matches(escaped).count(), 7, "{page}");
+        assert_eq!(page.matches(escaped).count(), 9, "{page}");
         assert!(page.contains("from kubernetes"));
         assert!(!page.contains("<script"));
     }

@@ -1,22 +1,23 @@
 //! One port from its first connection to its last.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Doors, Seldom};
 use super::connection::Connection;
-use super::limits::Slots;
+use super::limits::{Slot, Slots};
 use super::reply::BUSY;
 use super::settings::Settings;
+use crate::connection_limit::{ConnectionLimit, ConnectionPlace};
 use crate::shutdown::Shutdown;
 
 /// How long answers that are under way may take once the program is asked to stop.
@@ -39,6 +40,15 @@ pub enum ServeError {
     },
 }
 
+/// How a new connection comes in.
+#[derive(Debug)]
+enum Entry {
+    /// It has its place.
+    Admitted(ConnectionPlace),
+    /// It waits for one, as one of [`QUEUE_LENGTH`].
+    Waiting(Slot),
+}
+
 /// A port while it is served.
 #[derive(Debug)]
 pub(super) struct Port {
@@ -47,12 +57,10 @@ pub(super) struct Port {
     settings: watch::Receiver<Arc<Settings>>,
     /// Whether `Settings::tls` is for this port.
     may_speak_tls: bool,
-    connections: Slots,
+    connections: Arc<ConnectionLimit>,
     queue: Slots,
-    /// Rung when a client waits for a connection to end: idle ones then do.
-    pub(super) crowded: Notify,
     pub(super) stop: CancellationToken,
-    refused: Mutex<Seldom>,
+    full: Mutex<Seldom>,
 }
 
 impl Port {
@@ -67,11 +75,10 @@ impl Port {
             router,
             settings,
             may_speak_tls,
-            connections: Slots::default(),
+            connections: ConnectionLimit::new(),
             queue: Slots::default(),
-            crowded: Notify::new(),
             stop: CancellationToken::new(),
-            refused: Mutex::default(),
+            full: Mutex::default(),
         }
     }
 
@@ -105,8 +112,16 @@ impl Port {
                 biased;
                 () = shutdown.begun() => break,
                 Some(_) = tasks.join_next() => {}
-                stream = doors.accept(self.name) => {
-                    tasks.spawn(Arc::clone(&self).handle(stream));
+                (stream, peer) = doors.accept(self.name) => {
+                    let limit = self.settings.borrow().max_connections;
+                    let entry = tokio::select! {
+                        biased;
+                        () = shutdown.begun() => break,
+                        entry = self.enter(peer, limit) => entry,
+                    };
+                    if let Some(entry) = entry {
+                        tasks.spawn(Arc::clone(&self).handle(stream, peer, entry));
+                    }
                 }
             }
         }
@@ -123,14 +138,49 @@ impl Port {
         }
     }
 
-    async fn handle(self: Arc<Self>, stream: TcpStream) {
+    /// A place for a new connection, or one among those who wait for a place. `None`: too many
+    /// wait.
+    async fn enter(&self, peer: IpAddr, limit: usize) -> Option<Entry> {
+        match self.connections.admit(Some(peer), limit) {
+            Ok(place) => Some(Entry::Admitted(place)),
+            // Each of those who wait then has somebody who leaves: the queue is short in time.
+            Err(full) if full.one_leaves => {
+                self.say_full(
+                    "the ones that asked nothing longest give way to others",
+                    limit,
+                );
+                Some(Entry::Waiting(self.queue.wait(QUEUE_LENGTH).await))
+            }
+            Err(_) => {
+                let waiting = self.queue.take(QUEUE_LENGTH).map(Entry::Waiting);
+                if waiting.is_none() {
+                    self.say_full(
+                        "all are being answered; refusing more until some end",
+                        limit,
+                    );
+                }
+                waiting
+            }
+        }
+    }
+
+    async fn handle(self: Arc<Self>, stream: TcpStream, peer: IpAddr, entry: Entry) {
         let settings = self.settings.borrow().clone();
         let tls = settings
             .tls
             .as_ref()
             .filter(|_| self.may_speak_tls)
             .map(|tls| tls.config());
-        let Some(_slot) = self.slot(settings.max_connections).await else {
+        let limit = settings.max_connections;
+        let place = match entry {
+            Entry::Admitted(place) => Some(place),
+            Entry::Waiting(_waiting) => self.connections.wait(Some(peer), limit, QUEUE).await,
+        };
+        let Some(place) = place else {
+            self.say_full(
+                "all are being answered; refusing more until some end",
+                limit,
+            );
             if tls.is_none() {
                 refuse(stream).await;
             }
@@ -140,38 +190,28 @@ impl Port {
             port: &self,
             router: self.router.clone(),
             settings: &settings,
+            place,
         }
         .run(stream, tls)
         .await;
     }
 
-    /// A place among the connections, at once or within a moment.
-    async fn slot(&self, limit: usize) -> Option<super::limits::Slot> {
-        if let Some(slot) = self.connections.take(limit) {
-            return Some(slot);
-        }
-        let place = self.queue.take(QUEUE_LENGTH);
-        if place.is_some() {
-            self.crowded.notify_waiters();
-            if let Ok(slot) = timeout(QUEUE, self.connections.wait(limit)).await {
-                return Some(slot);
-            }
-        }
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.now() {
+    /// Says, once a while, that there are too many connections, and what follows.
+    fn say_full(&self, what: &'static str, limit: usize) {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        if full.now() {
             tracing::warn!(
                 port = self.name,
                 limit,
-                "too many connections at once; refusing more until some end"
+                "too many connections at once: {what}"
             );
         }
-        None
     }
 
     /// Connections that have a place.
     #[cfg(test)]
     pub(super) fn connections(&self) -> usize {
-        self.connections.used()
+        self.connections.connections()
     }
 }
 

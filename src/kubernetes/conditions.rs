@@ -8,7 +8,7 @@ use super::resource::PostgresTargetStatus;
 use super::validate::server_name;
 use super::verdict::Verdict;
 use crate::model::Reason;
-use crate::targets::HealthReport;
+use crate::targets::{DatabaseProblem, HealthReport, LeftOutReason, MissingDatabase};
 
 /// A condition of a status.
 pub(super) fn of<'a>(status: &'a PostgresTargetStatus, kind: &str) -> Option<&'a Condition> {
@@ -110,15 +110,36 @@ fn ambiguous(health: Option<&HealthReport>) -> Option<(&'static str, &'static st
 /// The page that says what to do, with a heading a reason.
 const PAGE: &str = "https://pgexporter.io/docs/troubleshooting";
 
-/// With the way to what is written of the reason, where a person has to do something.
+/// The longest message of a condition, in bytes.
+const MESSAGE: usize = 1_024;
+
+/// With the way to what is written of the reason, where a person has to do something. What a server
+/// says is bounded, and no terminal obeys it.
 fn explained(status: &str, reason: &str, message: String) -> String {
-    match (status, reason) {
+    let link = match (status, reason) {
         ("False", reason) if reason != "Paused" => {
-            format!("{message}; see {PAGE}#{}", reason.to_lowercase())
+            format!("; see {PAGE}#{}", reason.to_lowercase())
         }
-        _ => message,
+        _ => String::new(),
+    };
+    let room = MESSAGE.saturating_sub(link.len() + CUT.len());
+    let mut text = String::new();
+    for c in message.chars() {
+        let escaped = match c.is_control() {
+            true => c.escape_default().to_string(),
+            false => c.to_string(),
+        };
+        if text.len() + escaped.len() > room {
+            text.push_str(CUT);
+            break;
+        }
+        text.push_str(&escaped);
     }
+    text + &link
 }
+
+/// Stands where a message was cut.
+const CUT: &str = "…";
 
 /// Status, reason and message of the condition Ready.
 fn ready(verdict: &Verdict, health: Option<&HealthReport>) -> (&'static str, &'static str, String) {
@@ -130,49 +151,80 @@ fn ready(verdict: &Verdict, health: Option<&HealthReport>) -> (&'static str, &'s
         let message = "not scraped, because it is not accepted";
         return ("False", "NotAccepted", message.to_owned());
     }
-    let old = match verdict.refusal {
-        Some(_) => " (as it was before the present change, which is not accepted)",
-        None => "",
-    };
+    if verdict.refusal.is_some() {
+        // Samples may flow, but what the resource asks for is not in effect.
+        let how = match health {
+            Some(report) if report.active => "the server answers, and is scraped".to_owned(),
+            Some(report) => match &report.trouble {
+                Some(trouble) => format!("{}; it is scraped", trouble.message),
+                None => "it is scraped".to_owned(),
+            },
+            None => "it is scraped".to_owned(),
+        };
+        let message = format!("{how} without what is not accepted: see the condition Accepted");
+        return ("False", "NotAccepted", message);
+    }
     match health {
         None => ("Unknown", "Pending", "not asked yet".to_owned()),
         Some(report) => match &report.trouble {
             _ if report.active => {
-                let left_out = left_out(verdict, report);
-                (
-                    "True",
-                    "Scraped",
-                    format!("the server answers{left_out}{old}"),
-                )
+                let left_out = left_out(verdict, report) + &missing(report);
+                ("True", "Scraped", format!("the server answers{left_out}"))
             }
             Some(trouble) if trouble.reason == Reason::Pending => {
-                ("Unknown", "Pending", format!("{}{old}", trouble.message))
+                ("Unknown", "Pending", trouble.message.clone())
             }
-            Some(trouble) => (
-                "False",
-                reason(trouble.reason),
-                format!("{}{old}", trouble.message),
-            ),
-            None => ("False", "ServerError", format!("no samples came{old}")),
+            Some(trouble) => ("False", reason(trouble.reason), trouble.message.clone()),
+            None => ("False", "ServerError", "no samples came".to_owned()),
         },
     }
 }
 
 /// What has no room among the samples, in words.
 fn left_out(verdict: &Verdict, report: &HealthReport) -> String {
-    let limit = verdict.target.as_ref().and_then(|one| one.sample_limit);
-    let (false, Some(limit)) = (report.left_out.is_empty(), limit) else {
-        return String::new();
+    let of = |reason| {
+        let all = report.left_out.iter().filter(|one| one.reason == reason);
+        let families: usize = all.clone().map(|one| one.families).sum();
+        let names: Vec<&str> = all.clone().map(|one| one.collector.as_str()).collect();
+        let message = all.clone().map(|one| one.message.as_str()).next();
+        (families, names.join(", "), message)
     };
-    let families: usize = report.left_out.iter().map(|(_, families)| families).sum();
-    let names: Vec<&str> = report
-        .left_out
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let mut text = String::new();
+    let limit = verdict.target.as_ref().and_then(|one| one.sample_limit);
+    if let ((families, names, Some(_)), Some(limit)) = (of(LeftOutReason::TooManySamples), limit) {
+        text = format!(
+            "; sampleLimit {limit} leaves out {families} families of {names}: raise it, or exclude \
+             them in spec.collectors"
+        );
+    }
+    if let (families, names, Some(message)) = of(LeftOutReason::TooLarge) {
+        text = format!(
+            "{text}; {families} families of {names} are left out as {}: {message}",
+            LeftOutReason::TooLarge.as_str()
+        );
+    }
+    text
+}
+
+/// Databases that are not seen, in words: so many are named, and why by the reason alone, so that
+/// the message changes only when something has changed. Those that had no turn in the last scrape
+/// have it in the next one.
+fn missing(report: &HealthReport) -> String {
+    const NAMED: usize = 5;
+    let lasting = |one: &&MissingDatabase| one.problem != DatabaseProblem::NoTurn;
+    let all: Vec<&MissingDatabase> = report.missing.iter().filter(lasting).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let name = |one: &&MissingDatabase| format!("{} ({})", one.name, one.problem.as_str());
+    let names: Vec<String> = all.iter().take(NAMED).map(name).collect();
+    let more = match all.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     format!(
-        "; sampleLimit {limit} leaves out {families} families of {}: raise it, or exclude them in \
-         spec.collectors",
+        "; no samples of the databases {}{more}: see status details, or exclude them in \
+         spec.databases",
         names.join(", ")
     )
 }
@@ -189,27 +241,81 @@ fn reason(reason: Reason) -> &'static str {
         Reason::NotReady => "NotReady",
         Reason::ConnectionLost => "ConnectionLost",
         Reason::MessageTooLarge => "MessageTooLarge",
+        Reason::UnrequestedData => "UnrequestedData",
         Reason::ServerError => "ServerError",
         Reason::Pending => "Pending",
     }
 }
 
-/// Whether there is nothing to write: other numbers and another time of the last scrape are no
-/// news, only that there was one.
-pub(super) fn same(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
-    let bare = |status: &PostgresTargetStatus| PostgresTargetStatus {
+/// What is ours to say: other numbers and another time of the last scrape are no news, only that
+/// there was one; and conditions of other types are others'.
+fn bare(status: &PostgresTargetStatus) -> PostgresTargetStatus {
+    let ours = ["Accepted", "Ready"]
+        .iter()
+        .filter_map(|kind| of(status, kind));
+    PostgresTargetStatus {
         last_scrape_time: None,
         families: status.families.map(|_| 0),
         samples: status.samples.map(|_| 0),
+        conditions: ours.cloned().collect(),
         ..status.clone()
-    };
+    }
+}
+
+/// Whether there is nothing to write.
+pub(super) fn same(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
     bare(one) == bare(other)
+}
+
+/// Whether they differ in the texts of conditions alone.
+pub(super) fn same_but_texts(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
+    let silent = |status: &PostgresTargetStatus| {
+        let mut status = bare(status);
+        for condition in &mut status.conditions {
+            condition.message.clear();
+        }
+        status
+    };
+    silent(one) == silent(other)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::refusal::RefusalReason;
     use super::*;
+
+    #[test]
+    fn databases_that_are_not_seen_are_named_up_to_five() {
+        let report = |problems: &[DatabaseProblem]| HealthReport {
+            missing: problems
+                .iter()
+                .enumerate()
+                .map(|(at, problem)| MissingDatabase {
+                    name: format!("d{at}"),
+                    problem: *problem,
+                    message: "words of the server that differ each time".to_owned(),
+                })
+                .collect(),
+            ..HealthReport::default()
+        };
+        use DatabaseProblem::{Invalid, NoTurn, NotAllowed};
+        assert_eq!(missing(&report(&[])), "");
+        assert_eq!(
+            missing(&report(&[NoTurn; 3])),
+            "",
+            "they have it in the next scrape"
+        );
+        assert_eq!(
+            missing(&report(&[NotAllowed, NoTurn, Invalid])),
+            "; no samples of the databases d0 (not_allowed), d2 (invalid): see status details, or \
+             exclude them in spec.databases"
+        );
+        let many = missing(&report(&[Invalid; 50]));
+        assert!(
+            many.contains("d4 (invalid) and 45 more: ") && !many.contains("d5"),
+            "{many}"
+        );
+    }
 
     #[test]
     fn each_reason_has_its_heading_on_the_page() {
@@ -232,5 +338,46 @@ mod tests {
         let told = explained("False", "SecretNotFound", "gone".to_owned());
         assert_eq!(told, format!("gone; see {PAGE}#secretnotfound"));
         assert_eq!(explained("True", "Scraped", "good".to_owned()), "good");
+    }
+
+    #[test]
+    fn what_a_server_says_is_bounded_and_no_terminal_obeys_it() {
+        let told = explained("False", "ServerError", "é\u{1b}[2J".repeat(10_000));
+        assert!(
+            told.len() <= MESSAGE && told.len() > MESSAGE - 20,
+            "{}",
+            told.len()
+        );
+        assert!(told.starts_with("é\\u{1b}[2J"), "{told}");
+        assert!(
+            told.ends_with(&format!("…; see {PAGE}#servererror")),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_text_alone_is_told_from_a_change_and_others_conditions_are_theirs() {
+        let condition = |kind: &str, reason: &str, message: &str| Condition {
+            type_: kind.to_owned(),
+            status: "False".to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            observed_generation: Some(1),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        };
+        let status = |conditions: &[Condition]| PostgresTargetStatus {
+            conditions: conditions.to_vec(),
+            ..PostgresTargetStatus::default()
+        };
+        let one = status(&[condition("Ready", "Timeout", "a")]);
+        let text = status(&[condition("Ready", "Timeout", "b")]);
+        let reason = status(&[condition("Ready", "ServerError", "a")]);
+        let theirs = status(&[
+            condition("Theirs", "X", ""),
+            condition("Ready", "Timeout", "a"),
+        ]);
+        assert!(!same(&one, &text) && same_but_texts(&one, &text));
+        assert!(!same_but_texts(&one, &reason));
+        assert!(same(&one, &theirs));
     }
 }

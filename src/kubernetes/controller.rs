@@ -8,35 +8,40 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::client::{ApiResource, Book, Kind};
 use super::entry::{Entry, Key, Source};
+use super::labels::labels_of;
 use super::lease::Share;
 use super::metrics::{Metrics, Outcome};
-use super::refusal::Refusal;
-use super::registry::Registry;
-use super::resolve::{Material, ResolveError, Versions, resolve};
+use super::pace::fraction;
+use super::queue::WorkQueue;
+use super::refusal::{Refusal, RefusalReason};
+use super::resolve::{ResolveError, Versions, resolve};
 use super::settings::Settings;
-use super::validate::{Surroundings, labels_of, validate};
+use super::validate::{Surroundings, Validated, validate};
 use super::verdict::{Verdict, Verdicts};
 use super::watches::{Happenings, Watch, Watched};
 use crate::catalog::Catalog;
 use crate::shutdown::Shutdown;
 use crate::targets::{HealthBoard, Publisher, Target, Tenure};
 
-/// Resources that are resolved at once.
-const AT_ONCE: usize = 16;
 /// Events that are taken together, so that a thousand resources are not a thousand lists.
 const BATCH: usize = 256;
-/// How soon a resource is resolved again when the API server did not answer.
-const RETRY: Duration = Duration::from_secs(3);
 /// How often named objects are read again where they cannot be watched.
 const READ_AGAIN: Duration = Duration::from_secs(60);
 /// How often it is looked whether a server refused a password whose Secret nobody watches.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Texts of resources that are read at once: each may keep a processor busy.
+pub(super) const CHECKS: usize = 2;
+/// How long one of them may take.
+const CHECK: Duration = Duration::from_secs(10);
+/// How long a resource that is not resolved may hold up that the first list counts as resolved.
+const FIRST_LIST: Duration = Duration::from_secs(30);
 
 /// What the controller reads and writes beside the API.
 #[derive(Debug)]
@@ -76,28 +81,29 @@ pub(super) struct Controller {
     pub book: Arc<Book>,
     pub metrics: Arc<Metrics>,
     pub found: Found,
+    /// How many texts may still be read at once.
+    pub checks: Arc<Semaphore>,
+    /// When all lists were there first.
+    pub listed_at: Option<Instant>,
 }
 
 /// What is known, and what has yet to be found out.
 #[derive(Default)]
 pub(super) struct Found {
     pub entries: BTreeMap<Key, Entry>,
-    /// To be resolved.
-    pub dirty: BTreeSet<Key>,
+    /// What is to be resolved.
+    pub queue: WorkQueue,
     /// Namespaces whose population has changed.
     pub touched: BTreeSet<String>,
     /// How long the targets may be served.
     pub tenure: Tenure,
-    /// The families that targets bring themselves.
-    pub registry: Registry,
-    /// Being resolved.
-    flying: BTreeSet<Key>,
-    /// To be tried again: the API server did not answer.
-    unavailable: BTreeSet<Key>,
-    retry: Option<Instant>,
+    /// What was judged since it was last settled.
+    pub judged: BTreeSet<Key>,
+    /// Targets bring other families themselves than they did.
+    pub families_changed: bool,
     doubts: u64,
     /// The labels of a catalogue.
-    labels: Option<(Arc<Catalog>, BTreeSet<String>)>,
+    labels: Option<(Arc<Catalog>, Arc<BTreeSet<String>>)>,
 }
 
 #[derive(Default)]
@@ -106,6 +112,8 @@ pub(super) struct WatchState {
     pub seen: BTreeSet<Key>,
     pub listed: bool,
     pub failing: bool,
+    /// Since when RBAC refuses it.
+    pub refused: Option<Instant>,
 }
 
 /// What was found of a resource.
@@ -113,8 +121,10 @@ struct Resolved {
     key: Key,
     doubt: u64,
     versions: Versions,
-    material: Result<Material, ResolveError>,
+    result: Result<Validated, ResolveError>,
+    /// In all, and of it what a processor was busy with.
     took: Duration,
+    busy: Duration,
 }
 
 type Flights = FuturesUnordered<BoxFuture<'static, Resolved>>;
@@ -128,17 +138,15 @@ impl Found {
 
     /// The target that was served is served no longer.
     pub(super) fn withdraw(&mut self, target: Option<&Arc<Target>>) {
-        if let Some(metrics) = target.and_then(|target| target.metrics.as_ref()) {
-            self.registry.remove(metrics);
-        }
+        self.families_changed |= target.is_some_and(|target| target.metrics.is_some());
     }
 
-    fn labels(&mut self, catalog: &Arc<Catalog>) -> BTreeSet<String> {
+    fn labels(&mut self, catalog: &Arc<Catalog>) -> Arc<BTreeSet<String>> {
         match &self.labels {
-            Some((of, labels)) if Arc::ptr_eq(of, catalog) => labels.clone(),
+            Some((of, labels)) if Arc::ptr_eq(of, catalog) => Arc::clone(labels),
             _ => {
-                let labels = labels_of(catalog);
-                self.labels = Some((Arc::clone(catalog), labels.clone()));
+                let labels = Arc::new(labels_of(catalog));
+                self.labels = Some((Arc::clone(catalog), Arc::clone(&labels)));
                 labels
             }
         }
@@ -151,7 +159,10 @@ impl Controller {
         let mut look = Instant::now() + LOOK;
         let mut flights = Flights::new();
         loop {
-            let retry = self.found.retry.unwrap_or(read_again).min(read_again);
+            let wakes = self.found.queue.wakes().unwrap_or(read_again);
+            let first_list = self.listed_at.map(|at| at + FIRST_LIST);
+            let first_list = first_list.filter(|at| *at > Instant::now());
+            let wakes = wakes.min(first_list.unwrap_or(read_again)).min(read_again);
             tokio::select! {
                 () = shutdown.begun() => return,
                 Some((watch, seen)) = happenings.next() => {
@@ -172,18 +183,17 @@ impl Controller {
                 Ok(()) = self.control.settings.changed() => self.doubt_all(),
                 Ok(()) = self.control.catalog.changed() => self.doubt_all(),
                 Ok(()) = self.share.changed() => self.touch_all(),
-                Ok(()) = self.missing.changed() => {}
+                Ok(()) = self.missing.changed() => self.doubt_forbidden(false),
                 () = sleep_until(look), if self.is_blind() => {
                     look = Instant::now() + LOOK;
                     self.doubt_refused_passwords();
                 }
-                () = sleep_until(retry) => {
-                    self.found.retry = None;
-                    let unavailable = std::mem::take(&mut self.found.unavailable);
-                    self.found.dirty.extend(unavailable);
+                () = sleep_until(wakes) => {
                     if read_again <= Instant::now() {
                         read_again = Instant::now() + READ_AGAIN;
                         self.doubt_unwatched();
+                        self.doubt_forbidden(true);
+                        self.forget_what_is_gone();
                     }
                 }
             }
@@ -195,119 +205,142 @@ impl Controller {
 
     /// Begins to resolve what is in doubt, and judges what needs no resolving.
     fn take_off(&mut self, flights: &mut Flights) {
-        for key in std::mem::take(&mut self.found.dirty) {
+        for key in self.found.queue.dirty.clone() {
             let doubt = self.found.doubt();
             let Some(entry) = self.found.entries.get_mut(&key).filter(|one| one.owned) else {
+                self.found.queue.forget(&key);
                 continue;
             };
+            // What flies for this key is out of date when it lands.
             entry.doubt = doubt;
             let flaw = entry.flaw.clone().or_else(|| entry.placing.clone());
             if entry.resource.spec.paused {
+                self.found.queue.forget(&key);
                 self.judge(&key, None, Duration::ZERO);
             } else if let Some(flaw) = flaw {
+                self.found.queue.forget(&key);
                 self.judge(&key, Some(Err(flaw)), Duration::ZERO);
-            } else if self.found.flying.contains(&key) || flights.len() >= AT_ONCE {
-                // What flies for this key is out of date when it lands.
-                self.found.dirty.insert(key);
-            } else {
-                let (client, resource) = (self.client.clone(), Arc::clone(&entry.resource));
-                self.found.flying.insert(key.clone());
-                flights.push(Box::pin(async move {
-                    let begin = Instant::now();
-                    let mut versions = Versions::new();
-                    let material = resolve(&client, &resource, &mut versions).await;
-                    Resolved {
-                        key,
-                        doubt,
-                        versions,
-                        material,
-                        took: begin.elapsed(),
-                    }
-                }));
+            }
+        }
+        while let Some(key) = self.found.queue.start(Instant::now()) {
+            let flight = self.flight(&key);
+            match flight {
+                Some(flight) => flights.push(flight),
+                None => self
+                    .found
+                    .queue
+                    .finish(&key, Duration::ZERO, Instant::now()),
             }
         }
     }
 
-    /// Validates what was resolved.
+    /// Resolves and validates a resource. Its texts are read beside the runtime's threads: they are
+    /// others' work, and may be made to take long.
+    fn flight(&mut self, key: &Key) -> Option<BoxFuture<'static, Resolved>> {
+        let catalog = self.control.catalog.borrow().clone();
+        let labels = self.found.labels(&catalog);
+        let settings = self.control.settings.borrow().clone();
+        let file = self.control.publisher.file();
+        let taken: BTreeSet<String> = file.iter().map(|one| one.name.clone()).collect();
+        let tenure = self.found.tenure.clone();
+        let entry = self.found.entries.get(key)?;
+        let (key, doubt) = (key.clone(), entry.doubt);
+        let (client, resource) = (self.client.clone(), Arc::clone(&entry.resource));
+        let checks = Arc::clone(&self.checks);
+        Some(Box::pin(async move {
+            let begin = Instant::now();
+            let mut versions = Versions::new();
+            let (result, busy) = match resolve(&client, &resource, &mut versions).await {
+                Err(error) => (Err(error), Duration::ZERO),
+                Ok(material) => {
+                    let check = move || {
+                        let around = Surroundings {
+                            settings: &settings,
+                            catalog: &catalog,
+                            labels: &labels,
+                            taken: &taken,
+                            tenure: &tenure,
+                        };
+                        validate(&resource, material, around)
+                    };
+                    let (result, busy) = beside(&checks, check).await;
+                    (result.map_err(ResolveError::Refused), busy)
+                }
+            };
+            Resolved {
+                key,
+                doubt,
+                versions,
+                result,
+                took: begin.elapsed(),
+                busy,
+            }
+        }))
+    }
+
+    /// Takes what was found.
     fn land(&mut self, resolved: Resolved) {
         let Resolved {
             key,
             doubt,
             versions,
-            material,
+            result,
             took,
+            busy,
         } = resolved;
-        self.found.flying.remove(&key);
-        let catalog = self.control.catalog.borrow().clone();
-        let labels = self.found.labels(&catalog);
+        let queue = &mut self.found.queue;
+        queue.finish(&key, busy, Instant::now());
         let Some(entry) = self.found.entries.get_mut(&key) else {
+            queue.forget(&key);
             return;
         };
         if entry.doubt != doubt || !entry.owned {
             // It has changed meanwhile, and is resolved again where it is ours.
-            self.found.dirty.insert(key);
+            queue.dirty.insert(key);
             return;
         }
-        let begin = Instant::now();
-        let settings = self.control.settings.borrow().clone();
-        let file = self.control.publisher.file();
-        let around = Surroundings {
-            settings: &settings,
-            catalog: &catalog,
-            labels: &labels,
-            taken: &file.iter().map(|one| one.name.clone()).collect(),
-            tenure: &self.found.tenure,
-        };
-        let judgement = match material {
-            Ok(material) => validate(&entry.resource, material, around),
+        let judgement = match result {
+            Ok(validated) => Ok(validated),
             Err(ResolveError::Refused(refusal)) => Err(refusal),
             Err(ResolveError::Unavailable(why)) => {
                 let name = format!("{}/{}", key.namespace, key.name);
                 warn!(resource = name, "{why}; it is tried again");
                 self.metrics.reconciled(Outcome::Unavailable, took);
-                self.found
-                    .retry
-                    .get_or_insert_with(|| Instant::now() + RETRY);
-                self.found.unavailable.insert(key);
+                queue.retry(key, fraction(), Instant::now());
                 return;
             }
         };
+        queue.answered(&key);
         entry.versions = versions;
-        self.judge(&key, Some(judgement), took + begin.elapsed());
+        self.judge(&key, Some(judgement), took);
     }
 
     /// Says what becomes of a resource; `None` is of one that is paused.
-    fn judge(&mut self, key: &Key, judgement: Option<Result<Target, Refusal>>, took: Duration) {
+    fn judge(&mut self, key: &Key, judgement: Option<Result<Validated, Refusal>>, took: Duration) {
         let found = &mut self.found;
         let Some(entry) = found.entries.get_mut(key) else {
             return;
         };
-        if let Some(metrics) = entry.target.as_ref().and_then(|one| one.metrics.as_ref()) {
-            found.registry.remove(metrics);
-        }
-        let judgement = judgement.map(|result| {
-            result.and_then(|target| {
-                let own = target.metrics.as_ref();
-                own.map_or(Ok(()), |own| found.registry.try_out(own))?;
-                Ok(target)
-            })
-        });
+        let own = |made: &Option<Arc<Target>>| made.as_ref().and_then(|one| one.metrics.clone());
+        let before = own(&entry.made);
         self.metrics.reconciled(Outcome::of(&judgement), took);
         entry.judge(judgement);
-        if let Some(metrics) = entry.target.as_ref().and_then(|one| one.metrics.as_ref()) {
-            found.registry.add(metrics);
-        }
+        found.families_changed |= own(&entry.made) != before;
+        found.judged.insert(key.clone());
     }
 
     fn publish(&mut self) {
+        self.found.settle_families();
+        self.report();
         let entries = &self.found.entries;
         let targets = entries.values().filter_map(|one| one.target.clone());
         self.control.publisher.set_cluster(targets.collect());
         let own = entries.iter().filter_map(|(key, entry)| {
             Some(Verdict {
                 resource: Arc::clone(entry.judged.as_ref()?),
+                present: Arc::clone(&entry.resource),
                 service: key.source == Source::Service,
-                refusal: entry.refusal.clone(),
+                refusal: entry.flaws(),
                 target: entry.target.clone(),
             })
         });
@@ -330,15 +363,24 @@ impl Controller {
         });
     }
 
-    fn progress(&self) -> Progress {
-        let mut sources = self.watches.iter().filter(|(one, _)| one.is_source());
-        // Without Services there are still the resources.
-        let listed = sources.all(|(watch, state)| {
-            state.listed || (watch.of == Watched::Services && self.is_refused(watch))
+    fn progress(&mut self) -> Progress {
+        let sources = || self.watches.iter().filter(|(one, _)| one.is_source());
+        let targets = || sources().filter(|(one, _)| one.of == Watched::Targets);
+        // One namespace that is gone, or a right that is missing there, holds up no other; and
+        // without Services there are still the resources.
+        let any = targets().any(|(_, state)| state.listed);
+        let listed = sources().all(|(watch, state)| {
+            let other = any || watch.of == Watched::Services;
+            state.listed || (other && self.is_refused(watch))
         });
+        let blind = targets().all(|(watch, _)| self.is_refused(watch));
+        if listed {
+            self.listed_at.get_or_insert_with(Instant::now);
+        }
+        let patience = self.listed_at.is_none_or(|at| at.elapsed() < FIRST_LIST);
         let lost = *self.share.borrow() == Share::Nothing;
         let mut owned = self.found.entries.values().filter(|one| one.owned);
-        let resolved = listed && !lost && owned.all(|one| one.judged.is_some());
+        let resolved = listed && !lost && (!patience || owned.all(|one| one.judged.is_some()));
         let synced = self.progress.borrow().synced || resolved;
         let mut progress = Progress {
             synced,
@@ -351,7 +393,7 @@ impl Controller {
                 Some(namespace) => format!("{text} in the namespace {namespace}"),
                 None => text,
             };
-            if right.kind == Kind::Targets {
+            if right.kind == Kind::Targets && blind {
                 progress.blocked.get_or_insert(text);
             } else {
                 progress.notes.push(text);
@@ -363,4 +405,29 @@ impl Controller {
         }
         progress
     }
+}
+
+/// Does work that keeps a processor busy beside the runtime's threads. Returns for how long it did.
+async fn beside(
+    checks: &Arc<Semaphore>,
+    check: impl FnOnce() -> Result<Validated, Refusal> + Send + 'static,
+) -> (Result<Validated, Refusal>, Duration) {
+    // It is never closed. Who is given up goes on to hold its place until its work ends.
+    let permit = Arc::clone(checks).acquire_owned().await.ok();
+    let begin = Instant::now();
+    let work = tokio::task::spawn_blocking(move || {
+        let result = check();
+        drop(permit);
+        result
+    });
+    let refuse = |words: &str| {
+        let message = format!("the texts that the resource names {words}; make them smaller");
+        Err(Refusal::new(RefusalReason::InvalidMetrics, message))
+    };
+    let result = match tokio::time::timeout(CHECK, work).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => refuse("cannot be read"),
+        Err(_) => refuse("take too long to read"),
+    };
+    (result, begin.elapsed())
 }

@@ -81,7 +81,9 @@ pub(super) fn target_of(service: &ObjectMeta) -> Option<(PostgresTarget, Option<
         metrics: Vec::new(),
         labels: BTreeMap::new(),
         timeouts: None,
+        require_auth: None,
         sample_limit: default_sample_limit(),
+        bytes_limit: None,
         paused: false,
     };
     let mut target = PostgresTarget::new(name, spec);

@@ -39,7 +39,7 @@ impl Controller {
                 };
                 if entry.placing != placing {
                     entry.placing = placing;
-                    self.found.dirty.insert(key);
+                    self.found.queue.dirty.insert(key);
                 }
             }
         }
@@ -96,13 +96,13 @@ impl Controller {
             let Some(entry) = self.found.entries.get_mut(&key) else {
                 continue;
             };
-            let before = entry.target.take();
+            let before = entry.made.take();
             entry.hand_over(owned, doubt);
             self.found.withdraw(before.as_ref());
             if owned {
-                self.found.dirty.insert(key);
+                self.found.queue.dirty.insert(key);
             } else {
-                self.found.dirty.remove(&key);
+                self.found.queue.forget(&key);
             }
         }
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::refusal::Refusal;
+use super::refusal::{Refusal, RefusalReason};
 use super::resolve::Versions;
 use super::resource::PostgresTarget;
-use super::validate::server_name;
+use super::validate::{Validated, server_name};
 use crate::targets::Target;
 
 /// A resource, among all of them. Those of one namespace stand together.
@@ -65,8 +65,16 @@ pub(super) struct Entry {
     pub versions: Versions,
     /// As it was when what follows was found out; `None` before the first time.
     pub judged: Option<Arc<PostgresTarget>>,
+    /// What is wrong with it.
     pub refusal: Option<Refusal>,
+    /// What was made of it, with all that it adds.
+    pub made: Option<Arc<Target>>,
+    /// Why its own metrics cannot stand beside those of an older target.
+    pub clash: Option<Refusal>,
+    /// What is served of it.
     pub target: Option<Arc<Target>>,
+    /// The reason that stands in the log.
+    told: Option<RefusalReason>,
     /// After a refused password: when its Secret is read again where nobody watches it, and how
     /// long to wait the next time.
     pub reread: Option<(Instant, Duration)>,
@@ -84,7 +92,10 @@ impl Entry {
             versions: Versions::new(),
             judged: None,
             refusal: None,
+            made: None,
+            clash: None,
             target: None,
+            told: None,
             reread: None,
         };
         if let Some(before) = before {
@@ -92,7 +103,10 @@ impl Entry {
             entry.owned = before.owned;
             entry.judged = before.judged;
             entry.refusal = before.refusal;
+            entry.made = before.made;
+            entry.clash = before.clash;
             entry.target = before.target;
+            entry.told = before.told;
         }
         entry
     }
@@ -104,8 +118,18 @@ impl Entry {
         self.versions = Versions::new();
         self.judged = None;
         self.refusal = None;
+        self.made = None;
+        self.clash = None;
         self.target = None;
         self.reread = None;
+    }
+
+    /// Why it is not accepted, with all that is wrong.
+    pub(super) fn flaws(&self) -> Option<Refusal> {
+        match &self.refusal {
+            Some(refusal) => Some(refusal.clone().and(self.clash.clone())),
+            None => self.clash.clone(),
+        }
     }
 
     /// What tells it from one of the same name that came before.
@@ -113,34 +137,64 @@ impl Entry {
         self.resource.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// `None` for a resource that is paused.
-    pub(super) fn judge(&mut self, judgement: Option<Result<Target, Refusal>>) {
+    /// Takes what came of it; `None` for a resource that is paused. What is served of it is settled
+    /// afterwards, with [`settle`](Self::settle).
+    pub(super) fn judge(&mut self, judgement: Option<Result<Validated, Refusal>>) {
         self.judged = Some(Arc::clone(&self.resource));
-        let name = || server_name(&self.resource);
         match judgement {
             None => {
                 self.refusal = None;
-                self.target = None;
+                self.made = None;
             }
-            Some(Ok(target)) => {
-                if self.refusal.take().is_some() {
-                    info!(server = target.name, "the resource is in order again");
-                }
+            Some(Ok(validated)) => {
                 // The same stays the same, so that its session is kept.
-                if self.target.as_deref() != Some(&target) {
-                    self.target = Some(Arc::new(target));
+                if self.made.as_deref() != Some(&validated.target) {
+                    self.made = Some(Arc::new(validated.target));
                 }
+                self.refusal = validated.left_out;
             }
             Some(Err(refusal)) => {
-                if self.refusal.as_ref() != Some(&refusal) {
-                    let reason = refusal.reason.as_str();
-                    warn!(server = name(), reason, "not accepted: {refusal}");
-                }
                 if refusal.reason.ends_scraping() {
-                    self.target = None;
+                    self.made = None;
                 }
                 self.refusal = Some(refusal);
             }
         }
+    }
+
+    /// Says what is served, knowing whether its own metrics can stand beside the others.
+    pub(super) fn settle(&mut self, clash: Option<Refusal>) {
+        self.clash = clash;
+        let without = |made: &Arc<Target>| {
+            let target = Target {
+                metrics: None,
+                ..made.as_ref().clone()
+            };
+            let same = self.target.as_ref().filter(|one| ***one == target);
+            same.cloned().unwrap_or_else(|| Arc::new(target))
+        };
+        self.target = match (&self.made, &self.clash) {
+            (Some(made), Some(_)) => Some(without(made)),
+            (made, _) => made.clone(),
+        };
+        self.tell();
+    }
+
+    /// Logs when the reason is another one: what is said of it may differ each time.
+    fn tell(&mut self) {
+        let flaws = self.flaws();
+        let reason = flaws.as_ref().map(|one| one.reason);
+        if self.told == reason {
+            return;
+        }
+        let server = server_name(&self.resource);
+        match flaws {
+            Some(refusal) => {
+                let reason = refusal.reason.as_str();
+                warn!(server, reason, "not accepted: {refusal}");
+            }
+            None => info!(server, "the resource is in order again"),
+        }
+        self.told = reason;
     }
 }

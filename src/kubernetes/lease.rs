@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::client::Kind;
+use super::client::{Kind, explain_api};
 use super::members::{ASKED, LEASE, Others, Standing};
 use super::metrics::Metrics;
 use super::settings::Options;
@@ -42,6 +42,7 @@ use super::status::MANAGER;
 use super::watches;
 use crate::shutdown::Shutdown;
 use crate::targets::Tenure;
+use crate::text::peer_text;
 
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(5);
@@ -335,9 +336,9 @@ async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Resu
     match timeout(ANSWER, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) => {
-            Err(Unanswered::Refused(status.code, status.message.clone()))
+            Err(Unanswered::Refused(status.code, peer_text(&status.message)))
         }
-        Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
+        Ok(Err(error)) => Err(Unanswered::Failed(explain_api(&error))),
         Err(_) => Err(Unanswered::Late),
     }
 }

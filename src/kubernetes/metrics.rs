@@ -1,20 +1,22 @@
 //! What the controller tells of itself in `/metrics`. All labels are of closed sets.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::client::{Book, Kind as ApiKind, RIGHTS, Verb};
 use super::refusal::{Refusal, RefusalReason};
-use crate::exposition::{FamilyHead, OwnFamilies, SampleWriter};
+use super::validate::Validated;
+use crate::exposition::{FamilyHead, NotAccepted, OwnFamilies, SampleWriter};
 use crate::model::Kind;
+use crate::targets::Tenure;
 
 const fn head(name: &'static str, kind: Kind, help: &'static str) -> FamilyHead<'static> {
     FamilyHead { name, kind, help }
 }
 
 /// The families, in the order they are sent.
-pub const FAMILIES: [FamilyHead<'static>; 11] = [
+pub const FAMILIES: [FamilyHead<'static>; 12] = [
     head(
         "pgexporter_kubernetes_targets",
         Kind::Gauge,
@@ -44,6 +46,11 @@ pub const FAMILIES: [FamilyHead<'static>; 11] = [
         "pgexporter_kubernetes_watch_restarts_total",
         Kind::Counter,
         "Number of watches that failed and were begun again.",
+    ),
+    head(
+        "pgexporter_kubernetes_watch_failing",
+        Kind::Gauge,
+        "Number of watches that fail at present, by what they watch.",
     ),
     head(
         "pgexporter_kubernetes_api_requests_total",
@@ -108,10 +115,13 @@ impl Outcome {
     const WORDS: [&'static str; 4] = ["accepted", "paused", "refused", "unavailable"];
 
     /// Of a judgement; `None` is of one that is paused.
-    pub(super) fn of<T>(judgement: &Option<Result<T, Refusal>>) -> Self {
+    pub(super) fn of(judgement: &Option<Result<Validated, Refusal>>) -> Self {
         match judgement {
             None => Outcome::Paused,
-            Some(Ok(_)) => Outcome::Accepted,
+            Some(Ok(validated)) => match &validated.left_out {
+                None => Outcome::Accepted,
+                Some(refusal) => Outcome::Refused(refusal.reason),
+            },
             Some(Err(refusal)) => Outcome::Refused(refusal.reason),
         }
     }
@@ -150,6 +160,9 @@ pub(super) struct Metrics {
     durations: [AtomicU64; BOUNDS.len() + 1],
     duration: AtomicU64,
     restarts: [AtomicU64; WATCHED.len()],
+    failing: [AtomicUsize; WATCHED.len()],
+    /// Servers that are not accepted, and how long that is this pod's to say.
+    not_accepted: Mutex<(Arc<Vec<NotAccepted>>, Tenure)>,
     /// Pods that share the targets; `None` where they are not shared.
     members: Option<AtomicUsize>,
 }
@@ -165,6 +178,8 @@ impl Metrics {
             durations: Default::default(),
             duration: AtomicU64::new(0),
             restarts: Default::default(),
+            failing: Default::default(),
+            not_accepted: Mutex::default(),
             members: shards.then(AtomicUsize::default),
         }
     }
@@ -189,6 +204,24 @@ impl Metrics {
         if let Some(at) = WATCHED.iter().position(|one| *one == watched) {
             add(&self.restarts[at]);
         }
+    }
+
+    /// What the watches that fail at present watch.
+    pub(super) fn set_failing(&self, failing: impl Iterator<Item = ApiKind>) {
+        let failing: Vec<ApiKind> = failing.collect();
+        for (at, watched) in WATCHED.iter().enumerate() {
+            let number = failing.iter().filter(|one| *one == watched).count();
+            self.failing[at].store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// Which servers are not accepted at present.
+    pub(super) fn set_not_accepted(&self, all: Vec<NotAccepted>, tenure: &Tenure) {
+        let mut known = self
+            .not_accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *known = (Arc::new(all), tenure.clone());
     }
 
     /// How the targets are at present.
@@ -266,6 +299,12 @@ impl OwnFamilies for Metrics {
                     line(&[("resource", watched.as_str())], get(counter));
                 }
             }
+            "watch_failing" => {
+                for (number, watched) in self.failing.iter().zip(WATCHED) {
+                    let number = number.load(Ordering::Relaxed) as u64;
+                    line(&[("resource", watched.as_str())], number);
+                }
+            }
             "api_requests_total" => {
                 for verb in Verb::ALL {
                     line(&[("verb", verb.as_str())], self.book.requests(verb).0);
@@ -295,6 +334,18 @@ impl OwnFamilies for Metrics {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn not_accepted(&self) -> Arc<Vec<NotAccepted>> {
+        let known = self
+            .not_accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (all, tenure) = &*known;
+        match tenure.holds() {
+            true => Arc::clone(all),
+            false => Arc::default(),
         }
     }
 }

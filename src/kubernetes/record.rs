@@ -1,16 +1,23 @@
 //! Events of Kubernetes: what a person who looks at a resource should know of its past. They come
 //! from changes of its conditions; the same one again within minutes is counted, not repeated.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::time::Instant;
 use tracing::debug;
 
+use super::client::{Book, Kind, Verb, explain_api};
 use super::conditions::{is, of};
 use super::resource::{PostgresTarget, PostgresTargetStatus};
 
 /// The longest note, in bytes (Kubernetes API, "Event v1 events.k8s.io").
 const NOTE: usize = 1_024;
+/// How often it is tried whether the right to write them is there again.
+const PROBE: Duration = Duration::from_secs(120);
 
 /// What is to be told.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,19 +80,31 @@ pub(super) fn notices(before: &PostgresTargetStatus, now: &PostgresTargetStatus)
 
 /// Writes events.
 #[derive(Clone)]
-pub(super) struct Chronicle(Recorder);
+pub(super) struct Chronicle {
+    recorder: Recorder,
+    book: Arc<Book>,
+    /// When it was last tried whether the right is there again.
+    probe: Arc<Mutex<Option<Instant>>>,
+}
 
 impl Chronicle {
-    pub(super) fn new(client: Client, owner: &str) -> Self {
+    pub(super) fn new(client: Client, owner: &str, book: Arc<Book>) -> Self {
         let reporter = Reporter {
             controller: "pgexporter.io/exporter".to_owned(),
             instance: Some(owner.to_owned()),
         };
-        Self(Recorder::new(client, reporter))
+        Self {
+            recorder: Recorder::new(client, reporter),
+            book,
+            probe: Arc::default(),
+        }
     }
 
     /// Tells it of a resource. An event that cannot be written is lost: the status says the same.
     pub(super) async fn tell(&self, of: &ObjectReference, notice: Notice) {
+        if !self.may_create(of.namespace.as_deref()) {
+            return;
+        }
         let event = Event {
             type_: match notice.warning {
                 true => EventType::Warning,
@@ -96,9 +115,25 @@ impl Chronicle {
             action: "Scrape".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.0.publish(&event, of).await {
-            debug!(resource = of.name, "an event is not written: {error}");
+        if let Err(error) = self.recorder.publish(&event, of).await {
+            let why = explain_api(&error);
+            debug!(resource = of.name, "an event is not written: {why}");
         }
+    }
+}
+
+impl Chronicle {
+    /// Whether the right to write events is there, as far as is known, or is looked for now.
+    fn may_create(&self, namespace: Option<&str>) -> bool {
+        if !self.book.refuses(Kind::Events, Verb::Create, namespace) {
+            return true;
+        }
+        let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = probe.is_none_or(|at| at.elapsed() >= PROBE);
+        if due {
+            *probe = Some(Instant::now());
+        }
+        due
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) struct Refusal {
 }
 
 /// The reason of `Accepted=False`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RefusalReason {
     SecretNotFound,
     SecretKeyMissing,
@@ -63,13 +63,14 @@ impl RefusalReason {
         }
     }
 
-    /// Whether the last good configuration goes as well: its credentials are gone, or it has no
-    /// place in the list.
+    /// Whether what was scraped so far is given up as well: its credentials are gone, it may not be
+    /// where it is, or it has no place in the list.
     pub(super) fn ends_scraping(self) -> bool {
         matches!(
             self,
             RefusalReason::SecretNotFound
                 | RefusalReason::SecretKeyMissing
+                | RefusalReason::InvalidHost
                 | RefusalReason::DuplicateServer
                 | RefusalReason::TooManyTargets
         )
@@ -81,6 +82,17 @@ impl Refusal {
         Self {
             reason,
             message: message.into(),
+        }
+    }
+
+    /// The same with another one, which is told beside it.
+    pub(super) fn and(self, other: Option<Self>) -> Self {
+        match other {
+            None => self,
+            Some(other) => Self {
+                message: format!("{}; {}", self.message, other.message),
+                ..self
+            },
         }
     }
 }

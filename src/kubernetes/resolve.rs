@@ -9,14 +9,20 @@ use kube::api::GetParams;
 use kube::core::Request;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
+use super::client::explain_api;
 use super::refusal::{Refusal, RefusalReason as Reason};
 use super::resource::{CaKind, PostgresTarget};
 use crate::security::Secret;
 
 /// How long one answer of the API server may take.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// The longest name of a role (PostgreSQL, "Limits": identifier length), in bytes.
+const USER: usize = 63;
+/// The longest password, in bytes; tokens of clouds have some thousand.
+const PASSWORD: usize = 16 * 1024;
 
 /// Everything that a resource names.
 #[derive(Debug, Default)]
@@ -27,8 +33,8 @@ pub(super) struct Material {
     pub ca: Option<(Vec<u8>, String)>,
     /// Client certificate and key, PEM, and where they are.
     pub client: Option<(Vec<u8>, Secret, String)>,
-    /// Where metrics of its own are, for messages, and their texts.
-    pub metrics: Vec<(String, String)>,
+    /// Where metrics of its own are, for messages, and their texts; or what is wrong with one.
+    pub metrics: Vec<Result<(String, String), Refusal>>,
 }
 
 /// An object that a resource names, in its namespace.
@@ -115,16 +121,25 @@ pub(super) async fn resolve(
             let user = objects.secret(&wanted.name, &wanted.username_key).await?;
             let password = objects.secret(&wanted.name, &wanted.password_key).await?;
             // Who writes a Secret with an editor or `base64` often leaves a line-break at its end.
-            let line = |text: String| text.trim_end_matches(['\r', '\n']).to_owned();
-            material.user = line(
-                text(&wanted.name, &wanted.username_key, user)?
-                    .expose()
-                    .into(),
-            );
+            let line = |text: &Secret| {
+                let text = text.expose();
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            };
+            material.user = line(&text(&wanted.name, &wanted.username_key, user)?);
             let password = text(&wanted.name, &wanted.password_key, password)?;
-            material.password = Some(Secret::new(line(password.expose().into())));
+            material.password = Some(Secret::new(line(&password)));
             if material.user.is_empty() {
                 return Err(missing_key(&wanted.name, &wanted.username_key).into());
+            }
+            // A server cuts a longer name, and its messages hold what is left.
+            within(&material.user, USER, &wanted.name, &wanted.username_key)?;
+            if let Some(password) = &material.password {
+                within(
+                    password.expose(),
+                    PASSWORD,
+                    &wanted.name,
+                    &wanted.password_key,
+                )?;
             }
         }
         (None, Some(user)) => material.user.clone_from(user),
@@ -139,12 +154,20 @@ pub(super) async fn resolve(
     for source in &resource.spec.metrics {
         let wanted = &source.config_map_ref;
         let place = format!("ConfigMap {}, key {}", wanted.name, wanted.key);
-        let bytes = objects.config_map(&wanted.name, &wanted.key).await?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            let message = format!("{place} holds bytes that are no text; write it anew");
-            Refusal::new(Reason::InvalidMetrics, message)
-        })?;
-        material.metrics.push((place, text));
+        material
+            .metrics
+            .push(match objects.config_map(&wanted.name, &wanted.key).await {
+                Ok(bytes) => String::from_utf8(bytes)
+                    .map_err(|_| {
+                        let message =
+                            format!("{place} holds bytes that are no text; write it anew");
+                        Refusal::new(Reason::InvalidMetrics, message)
+                    })
+                    .map(|text| (place, text)),
+                // It costs what it adds.
+                Err(ResolveError::Refused(refusal)) => Err(refusal),
+                Err(unavailable) => return Err(unavailable),
+            });
     }
     let Some(tls) = &resource.spec.tls else {
         return Ok(material);
@@ -172,6 +195,22 @@ struct Objects<'a> {
     versions: &'a mut Versions,
     secrets: BTreeMap<String, SecretObject>,
     config_maps: BTreeMap<String, ConfigMap>,
+}
+
+/// Wipes what was decoded, all keys of it, and the copy that `kubectl apply` leaves in an
+/// annotation.
+impl Drop for Objects<'_> {
+    fn drop(&mut self) {
+        for secret in self.secrets.values_mut() {
+            for value in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
+                value.0.zeroize();
+            }
+            let annotations = secret.metadata.annotations.iter_mut();
+            for value in annotations.flat_map(BTreeMap::values_mut) {
+                value.zeroize();
+            }
+        }
+    }
 }
 
 impl Objects<'_> {
@@ -257,12 +296,26 @@ impl Objects<'_> {
                 )
                 .into());
             }
-            Err(error) => return Err(unavailable(error.to_string())),
+            Err(error) => return Err(unavailable(explain_api(&error))),
         };
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|_| unavailable("the answer is damaged".to_owned()))
     }
+}
+
+fn within(value: &str, most: usize, name: &str, key: &str) -> Result<(), Refusal> {
+    if value.len() <= most {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::SecretKeyMissing,
+        format!(
+            "the key {key} of Secret {name} holds {} bytes, and may have {most}; name another key, or \
+             write it anew",
+            value.len()
+        ),
+    ))
 }
 
 fn missing_key(name: &str, key: &str) -> Refusal {

@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
     plural = "postgrestargets",
     namespaced,
     shortname = "pgt",
-    category = "all",
     category = "monitoring",
     status = "PostgresTargetStatus",
     derive = "PartialEq",
@@ -30,10 +29,16 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Host", type_ = "string", json_path = ".spec.host"),
     printcolumn(name = "Port", type_ = "integer", json_path = ".spec.port"),
     printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#,
+        description = "Whether the resource is in order."
+    ),
+    printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
-        description = "Whether it is scraped."
+        description = "Whether it is scraped as it asks."
     ),
     printcolumn(
         name = "Reason",
@@ -81,6 +86,14 @@ pub struct PostgresTargetSpec {
     pub database: String,
     /// Who logs in. The role needs pg_monitor, and nothing more.
     pub credentials: Credentials,
+    /// The ways of authentication that the server may ask for, as libpq's require_auth: of
+    /// scram-sha-256, md5, password and none a list with commas between, or each with a ! before
+    /// it for all others. Without it all are taken, but a password in the clear only where the
+    /// server's certificate was verified, and nothing less than scram-sha-256 once the server has
+    /// used that; what is named here is taken all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::require_auth")]
+    pub require_auth: Option<String>,
     /// Whether and how TLS is spoken to the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -111,6 +124,12 @@ pub struct PostgresTargetSpec {
     #[serde(default = "default_sample_limit")]
     #[schemars(schema_with = "super::schema::sample_limit")]
     pub sample_limit: u32,
+    /// The most bytes that the samples of a scrape may take, as text of /metrics. Families that
+    /// would exceed it are left out whole, and the condition Ready says which. Without it, and at
+    /// most, what target_bytes_limit of the exporter says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::bytes_limit")]
+    pub bytes_limit: Option<u32>,
     /// Not scraped while it is true; the resource is kept.
     #[serde(default)]
     pub paused: bool,
@@ -335,7 +354,7 @@ pub struct PostgresTargetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::time")]
     pub last_scrape_time: Option<Time>,
-    /// Accepted: the resource is in order. Ready: the server answers.
+    /// Accepted: the resource is in order. Ready: it is in effect, and the server answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,

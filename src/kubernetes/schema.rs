@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::validate::{OWN_LABELS, labels_of};
+use super::labels::{OWN_LABELS, PROMETHEUS_LABELS, PROMETHEUS_PREFIXES, labels_of};
 use crate::catalog::load;
 
 pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
@@ -87,6 +87,44 @@ pub(super) fn sample_limit(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A rule that no label has one of the names that are Prometheus' to set.
+fn free_of_prometheus() -> String {
+    let names: Vec<String> = PROMETHEUS_LABELS
+        .iter()
+        .map(|name| format!("'{name}'"))
+        .collect();
+    let begin = PROMETHEUS_PREFIXES.map(|prefix| format!("!name.startsWith('{prefix}')"));
+    format!(
+        "self.all(name, {} && !(name in [{}]))",
+        begin.join(" && "),
+        names.join(", ")
+    )
+}
+
+/// A list of ways of authentication, or nothing.
+pub(super) fn require_auth(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "nullable": true,
+        "maxLength": 128,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^ *((none|password|md5|scram-sha-256|gss|sspi|oauth) *(, *(none|password|md5|scram-sha-256|gss|sspi|oauth) *)*|!(none|password|md5|scram-sha-256|gss|sspi|oauth) *(, *!(none|password|md5|scram-sha-256|gss|sspi|oauth) *)*)?$')",
+            "message": "requireAuth takes none, password, md5, scram-sha-256, gss, sspi and oauth, with commas between them, or all of them with a ! before each",
+        }],
+    })
+}
+
+pub(super) fn bytes_limit(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "format": "int64",
+        "x-kubernetes-validations": [{
+            "rule": "self >= 65536 && self <= 4294967295",
+            "message": "bytesLimit takes 65536 (64 KiB) to 4294967295",
+        }],
+    })
+}
+
 /// The names that label samples of the built-in catalogue and of the exporter itself.
 fn taken() -> String {
     let mut names = BTreeSet::from(OWN_LABELS.map(str::to_owned));
@@ -97,10 +135,7 @@ fn taken() -> String {
 }
 
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
-    let free = format!(
-        "self.all(name, !name.startsWith('__') && !(name in [{}]))",
-        taken()
-    );
+    let free = format!("self.all(name, !(name in [{}]))", taken());
     json_schema!({
         "type": "object",
         "maxProperties": 16,
@@ -112,7 +147,11 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
             },
             {
                 "rule": free,
-                "message": "server, database, le, quantile, names that begin with __, and the labels of pgexporter's own metrics are not yours to set: choose another name",
+                "message": "server, database, le, quantile, and the labels of pgexporter's own metrics are not yours to set: choose another name",
+            },
+            {
+                "rule": free_of_prometheus(),
+                "message": "namespace, job, instance, pod, container, service, endpoint, cluster, alertname, exported_..., names that begin with __ and others that Prometheus sets are not yours to set: choose another name",
             },
         ],
     })

@@ -126,7 +126,7 @@ impl Controller {
                     })
                 });
                 let gone: Vec<Key> = gone.map(|(key, _)| key.clone()).collect();
-                self.found.dirty.extend(gone);
+                self.found.queue.dirty.extend(gone);
             }
         }
     }
@@ -197,18 +197,19 @@ impl Controller {
             // Another one of the same name: nothing of the old one counts.
             other => (None, other),
         };
-        self.found.withdraw(old.and_then(|old| old.target).as_ref());
+        self.found.withdraw(old.and_then(|old| old.made).as_ref());
         let doubt = self.found.doubt();
         let mut entry = Entry::new(resource, doubt, before);
         entry.flaw = flaw;
         self.found.entries.insert(key.clone(), entry);
         self.found.touched.insert(key.namespace.clone());
-        self.found.dirty.insert(key);
+        self.found.queue.dirty.insert(key);
     }
 
-    fn gone(&mut self, key: &Key) {
+    pub(super) fn gone(&mut self, key: &Key) {
         if let Some(entry) = self.found.entries.remove(key) {
-            self.found.withdraw(entry.target.as_ref());
+            self.found.withdraw(entry.made.as_ref());
+            self.found.queue.forget(key);
             self.found.touched.insert(key.namespace.clone());
         }
     }
@@ -234,14 +235,14 @@ impl Controller {
                 }
             }
         }
-        self.found.dirty.extend(doubtful);
+        self.found.queue.dirty.extend(doubtful);
         any
     }
 
     /// What holds for all of them has changed.
     pub(super) fn doubt_all(&mut self) {
         let keys: Vec<Key> = self.found.entries.keys().cloned().collect();
-        self.found.dirty.extend(keys);
+        self.found.queue.dirty.extend(keys);
         self.control.settings.borrow_and_update();
         self.control.catalog.borrow_and_update();
         self.touch_all();
@@ -287,7 +288,7 @@ impl Controller {
     /// Whose objects nobody watches has to look again.
     pub(super) fn doubt_unwatched(&mut self) {
         let unwatched = self.unwatched();
-        self.found.dirty.extend(unwatched);
+        self.found.queue.dirty.extend(unwatched);
     }
 
     /// The same for those whose password was refused: it may have been changed.
@@ -307,7 +308,7 @@ impl Controller {
             let (due, pause) = entry.reread.unwrap_or((now, Duration::from_secs(1)));
             if due <= now {
                 entry.reread = Some((now + pause, (pause * 2).min(LONGEST)));
-                self.found.dirty.insert(key);
+                self.found.queue.dirty.insert(key);
             }
         }
     }

@@ -1,12 +1,14 @@
 //! What the controller needs to know of `pgexporter.conf`.
 
-use crate::targets::{CollectorChoice, SocketOptions, Timeouts};
+use crate::targets::{ByteLimits, CollectorChoice, SocketOptions, Timeouts};
 
 /// What holds for every target of the cluster; a reload may change it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The longest that each step may take, and what it takes without a word in the resource.
     pub timeouts: Timeouts,
+    /// The most that each target may make the exporter hold.
+    pub limits: ByteLimits,
     /// Collectors where the resource names none.
     pub collectors: CollectorChoice,
     /// Whether a session is kept between scrapes.
@@ -19,6 +21,10 @@ pub struct Settings {
     pub allow_local_hosts: bool,
     /// Patterns (`*`, `?`) of hosts that may be named; empty is all.
     pub allowed_hosts: Vec<String>,
+    /// Ports that may be named, each range with both ends.
+    pub allowed_ports: Vec<(u16, u16)>,
+    /// Upper bound of `sampleLimit`.
+    pub max_samples: usize,
     /// Most targets of a namespace; 0 is no limit.
     pub max_targets: usize,
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::Config;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
-use super::client::{Book, client};
-use super::controller::{Control, Controller, Found, Progress, WatchState};
+use super::client::{Book, client, explain_api, explain_infer};
+use super::controller::{CHECKS, Control, Controller, Found, Progress, WatchState};
 use super::lease::{Keeper, Share};
 use super::metrics::Metrics;
 use super::record::Chronicle;
@@ -60,11 +60,11 @@ pub async fn start(
     let _ = Arc::unwrap_or_clone(provider()).install_default();
     let config = Config::infer()
         .await
-        .map_err(|error| KubernetesError::NoCluster(error.to_string()))?;
+        .map_err(|error| KubernetesError::NoCluster(explain_infer(&error)))?;
     info!(server = %config.cluster_url, "reading PostgresTargets");
     let book = Arc::new(Book::default());
     let client =
-        client(config, &book).map_err(|error| KubernetesError::Unusable(error.to_string()))?;
+        client(config, &book).map_err(|error| KubernetesError::Unusable(explain_api(&error)))?;
     let metrics = Arc::new(Metrics::new(Arc::clone(&book), options.shards));
     let share = if options.shards {
         let (keeper, share) = Keeper::new(
@@ -80,19 +80,25 @@ pub async fn start(
     };
     let (progress, progress_reader) = watch::channel(Progress::default());
     let (verdicts, verdicts_reader) = watch::channel(Verdicts::default());
+    let (restored, restored_reader) = watch::channel(0);
     let (watches, happenings) = watches::watch(
         &client,
         &options.namespaces,
         &options.selector,
         options.discover,
+        &restored_reader,
     );
+    let place = options.namespaces.first().cloned();
+    let follow = watches::follow_version(client.clone(), place, restored, shutdown.clone());
+    shutdown.spawn("resource version", follow);
     let status = StatusWriter {
         client: client.clone(),
         verdicts: verdicts_reader,
         health: control.health.clone(),
         owner: options.owner.clone(),
-        chronicle: Chronicle::new(client.clone(), &options.owner),
+        chronicle: Chronicle::new(client.clone(), &options.owner, Arc::clone(&book)),
         metrics: Arc::clone(&metrics),
+        book: Arc::clone(&book),
     };
     let state = |watch| (watch, WatchState::default());
     let controller = Controller {
@@ -107,6 +113,8 @@ pub async fn start(
         book,
         metrics: Arc::clone(&metrics),
         found: Found::default(),
+        checks: Arc::new(Semaphore::new(CHECKS)),
+        listed_at: None,
     };
     shutdown.spawn("kubernetes", controller.run(happenings, shutdown.clone()));
     shutdown.spawn("status", status.run(shutdown.clone()));

@@ -1,6 +1,7 @@
 //! The last step of a reconcile: conditions and facts into the resource's status. In go verdicts
-//! and the health of targets; out come patches (server-side apply), only for what has changed and
-//! at most every five seconds a target, and an event for what a person should know.
+//! and the health of targets; out come patches (server-side apply), only for what is not there yet
+//! and no more often than [`pace`](super::pace) allows, and an event for what a person should know.
+//! While a right is known to be missing, one target of the namespace tries now and then.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
-use super::conditions::{is_pending, same, state, wanted};
+use super::client::{Book, Kind, Verb, explain_api};
+use super::conditions::{is_pending, same, same_but_texts, state, wanted};
 use super::metrics::Metrics;
+use super::pace::{self, Pace, fraction};
 use super::record::{Chronicle, Notice, notices, reference};
 use super::resource::{PostgresTarget, PostgresTargetStatus};
 use super::verdict::{Verdict, Verdicts};
@@ -28,8 +31,8 @@ use crate::targets::HealthBoard;
 pub(super) const MANAGER: &str = "pgexporter";
 /// How often it is looked whether anything has changed.
 const LOOK: Duration = Duration::from_secs(1);
-/// A target's status is not written more often.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How often it is tried whether a right that is missing is there again.
+const PROBE: Duration = Duration::from_secs(120);
 /// How long a new target may be without a first result before that itself is told.
 const FIRST_RESULT: Duration = Duration::from_secs(15);
 /// Statuses that are written at once.
@@ -44,14 +47,18 @@ pub(super) struct StatusWriter {
     pub owner: String,
     pub chronicle: Chronicle,
     pub metrics: Arc<Metrics>,
+    pub book: Arc<Book>,
 }
 
 /// What was written of one resource.
 #[derive(Debug)]
 struct Written {
     status: PostgresTargetStatus,
-    /// When it was last tried.
-    at: Option<Instant>,
+    /// The version of the resource that was there when it was written: as long as that is the newest
+    /// one that was seen, what was written is newer.
+    seen: Option<String>,
+    pace: Pace,
+    events: Pace,
     /// Since when its target has no result.
     waiting: Option<Instant>,
 }
@@ -65,12 +72,15 @@ struct Order {
     /// A Service has no status of ours.
     service: bool,
     of: ObjectReference,
+    /// The version of the resource that is there.
+    seen: Option<String>,
     notices: Vec<Notice>,
 }
 
 impl StatusWriter {
     pub(super) async fn run(mut self, shutdown: Shutdown) {
         let mut written: HashMap<String, Written> = HashMap::new();
+        let mut probes: HashMap<String, Instant> = HashMap::new();
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -79,7 +89,8 @@ impl StatusWriter {
                 _ = ticks.tick() => {}
             }
             let verdicts = self.verdicts.borrow_and_update().clone();
-            let orders = self.orders(&verdicts, &mut written);
+            let mut orders = self.orders(&verdicts, &mut written);
+            orders.retain(|order| order.service || self.may_patch(&order.namespace, &mut probes));
             if orders.is_empty() {
                 continue;
             }
@@ -105,11 +116,35 @@ impl StatusWriter {
                         None => break,
                     },
                 };
-                if done && let Some(known) = written.get_mut(&order.uid) {
+                let Some(known) = written.get_mut(&order.uid) else {
+                    continue;
+                };
+                if done {
                     known.status = order.status;
+                    known.seen = order.seen;
+                    known.pace.succeed();
+                } else {
+                    known.pace.fail(Instant::now(), fraction());
                 }
             }
         }
+    }
+
+    /// Whether the right to write statuses is there, as far as is known, or is looked for now.
+    fn may_patch(&self, namespace: &str, probes: &mut HashMap<String, Instant>) -> bool {
+        let refused = self
+            .book
+            .refuses(Kind::TargetStatus, Verb::Patch, Some(namespace));
+        if !refused {
+            probes.remove(namespace);
+            return true;
+        }
+        let now = Instant::now();
+        let due = probes.get(namespace).is_none_or(|at| *at + PROBE <= now);
+        if due {
+            probes.insert(namespace.to_owned(), now);
+        }
+        due
     }
 
     /// The statuses to write now.
@@ -124,9 +159,13 @@ impl StatusWriter {
             else {
                 continue;
             };
+            let present = verdict.present.status.clone().unwrap_or_default();
+            let version = &verdict.present.metadata.resource_version;
             let mut known = written.remove(uid).unwrap_or_else(|| Written {
-                status: verdict.resource.status.clone().unwrap_or_default(),
-                at: None,
+                status: present.clone(),
+                seen: None,
+                pace: Pace::new(pace::STATUS),
+                events: Pace::new(pace::EVENTS),
                 waiting: None,
             });
             let target = verdict.target.as_ref();
@@ -138,18 +177,31 @@ impl StatusWriter {
                 known.waiting = None;
             }
             let patience = pending && verdict.refusal.is_none() && since.elapsed() < FIRST_RESULT;
-            let paused = known.at.is_some_and(|at| at.elapsed() < PAUSE);
-            if !patience && !paused {
+            let now = Instant::now();
+            if !patience && known.pace.is_open(now) {
                 let status = wanted(verdict, health.as_ref(), &known.status, &self.owner);
-                if !same(&status, &known.status) {
-                    known.at = Some(Instant::now());
+                // Somebody else may have written over what we wrote.
+                let ours = verdict.service || known.seen == *version;
+                let there = if ours { &known.status } else { &present };
+                let text = same_but_texts(&status, there);
+                if !same(&status, there) && (!text || known.pace.is_open_for_text(now)) {
+                    let mut notices = told(verdict, &known.status, &status);
+                    notices.retain(|_| {
+                        let open = known.events.is_open(now);
+                        if open {
+                            known.events.begin(now);
+                        }
+                        open
+                    });
+                    known.pace.begin(now);
                     orders.push(Order {
                         uid: uid.clone(),
                         namespace: namespace.clone(),
                         name: name.clone(),
                         service: verdict.service,
                         of: reference(&verdict.resource, verdict.service),
-                        notices: told(verdict, &known.status, &status),
+                        notices,
+                        seen: version.clone(),
                         status,
                     });
                 }
@@ -201,7 +253,8 @@ async fn patch(client: &Client, order: &Order) -> bool {
         // That the right is missing is told once for all.
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => false,
         Ok(Err(error)) => {
-            warn!(resource = name, "the status cannot be written: {error}");
+            let why = explain_api(&error);
+            warn!(resource = name, "the status cannot be written: {why}");
             false
         }
         Err(_) => {

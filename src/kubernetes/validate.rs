@@ -2,33 +2,20 @@
 //! has checked is checked again where something depends on it.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::host::check_host;
+use super::labels::{NAMESPACE, flaw_of, is_of_prometheus};
 use super::refusal::{Refusal, RefusalReason as Reason};
 use super::resolve::Material;
 use super::resource::{Mode, PostgresTarget, Tls};
 use super::settings::Settings;
-use crate::catalog::{Catalog, ColumnKind, OwnMetrics};
-use crate::model::{glob, is_local};
+use crate::catalog::{Catalog, OwnMetrics};
+use crate::security::RequireAuth;
 use crate::targets::{
     Address, ClientTls, DatabaseChoice, Origin, Target, Tenure, Timeouts, TlsMode,
 };
-
-/// Labels that samples have beside those of the catalogue.
-pub(super) const OWN_LABELS: [&str; 10] = [
-    "server",
-    "database",
-    "le",
-    "quantile",
-    "version",
-    "minor_version",
-    "extension",
-    "comment",
-    "reason",
-    "collector",
-];
 
 /// What a resource is checked against, beside itself.
 #[derive(Clone, Copy, Debug)]
@@ -44,16 +31,6 @@ pub(super) struct Surroundings<'a> {
     pub tenure: &'a Tenure,
 }
 
-/// The names that columns of a catalogue give to labels.
-pub(super) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
-    let queries = catalog.metrics.iter().flat_map(|metric| &metric.queries);
-    queries
-        .flat_map(|query| &query.columns)
-        .filter(|column| column.kind == ColumnKind::Label)
-        .map(|column| column.name.clone())
-        .collect()
-}
-
 /// The value of the label `server`.
 pub(super) fn server_name(resource: &PostgresTarget) -> String {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
@@ -61,15 +38,25 @@ pub(super) fn server_name(resource: &PostgresTarget) -> String {
     format!("{}/{}", part(namespace), part(name))
 }
 
-/// Makes the target.
+/// What was made of a resource.
+#[derive(Clone, Debug)]
+pub(super) struct Validated {
+    pub target: Target,
+    /// What is wrong with what the target adds, and was left out.
+    pub left_out: Option<Refusal>,
+}
+
+/// Makes the target. What is wrong with what it adds (labels, metrics of its own) costs what it
+/// adds; the rest is scraped.
 ///
 /// # Errors
-/// What is wrong with the resource or what it names, and what to do.
+/// What is wrong with the resource or what it names, so that the server cannot be scraped, and what
+/// to do.
 pub(super) fn validate(
     resource: &PostgresTarget,
     mut material: Material,
     around: Surroundings<'_>,
-) -> Result<Target, Refusal> {
+) -> Result<Validated, Refusal> {
     let spec = &resource.spec;
     let settings = around.settings;
     let name = server_name(resource);
@@ -79,13 +66,15 @@ pub(super) fn validate(
             format!("a section of pgexporter.conf is called {name} as well; rename one of them"),
         ));
     }
-    host(&spec.host, settings)?;
     if spec.port == 0 || spec.database.is_empty() || spec.database.contains('\0') {
         let message = "port takes 1 to 65535, and database the name of one";
         return Err(Refusal::new(Reason::InvalidSpec, message));
     }
-    labels(resource, around.labels)?;
-    let metrics = metrics(resource, std::mem::take(&mut material.metrics), around)?;
+    check_host(&spec.host, spec.port, settings)?;
+    let mut flaws = Vec::new();
+    let labels = labels(resource, around.labels, &mut flaws);
+    let sources = std::mem::take(&mut material.metrics);
+    let metrics = metrics(sources, &labels, around, &mut flaws);
     let mut collectors = settings.collectors.clone();
     if !spec.collectors.include.is_empty() {
         collectors.include.clone_from(&spec.collectors.include);
@@ -94,7 +83,8 @@ pub(super) fn validate(
     if spec.extensions.is_some() {
         collectors.extensions.clone_from(&spec.extensions);
     }
-    Ok(Target {
+    let limit = usize::try_from(spec.sample_limit).unwrap_or(usize::MAX);
+    let target = Target {
         name,
         origin: Origin::Kubernetes,
         address: Address::Tcp {
@@ -103,7 +93,9 @@ pub(super) fn validate(
         },
         allow_local: settings.allow_local_hosts,
         user: material.user.clone(),
+        user_is_secret: spec.credentials.secret_ref.is_some(),
         password: material.password.clone(),
+        require_auth: require_auth(spec.require_auth.as_deref())?,
         database: spec.database.clone(),
         tls: tls(spec.tls.as_ref(), &spec.host, material)?,
         databases: DatabaseChoice {
@@ -111,89 +103,113 @@ pub(super) fn validate(
             exclude: spec.databases.exclude.clone(),
         },
         collectors,
-        labels: spec.labels.clone().into_iter().collect(),
+        labels,
         timeouts: timeouts(resource, settings.timeouts)?,
         keep_session: settings.keep_session,
         session_databases: settings.session_databases,
         socket: settings.socket,
         metrics,
-        sample_limit: usize::try_from(spec.sample_limit).ok(),
+        sample_limit: Some(limit.min(settings.max_samples)),
+        limits: match spec.bytes_limit {
+            Some(limit) => settings
+                .limits
+                .with_samples(usize::try_from(limit).unwrap_or(usize::MAX)),
+            None => settings.limits,
+        },
         tenure: around.tenure.clone(),
-    })
+    };
+    let mut flaws = flaws.into_iter();
+    let left_out = flaws
+        .next()
+        .map(|first| flaws.fold(first, |all, other| all.and(Some(other))));
+    Ok(Validated { target, left_out })
 }
 
-/// Reads the target's own metrics, and tries them with the catalogue.
-fn metrics(
+fn require_auth(list: Option<&str>) -> Result<RequireAuth, Refusal> {
+    RequireAuth::parse(list.unwrap_or_default().split(','))
+        .map_err(|error| Refusal::new(Reason::InvalidSpec, format!("requireAuth: {error}")))
+}
+
+/// The labels of every sample: the namespace, which nobody else may set, and what the resource adds.
+fn labels(
     resource: &PostgresTarget,
-    sources: Vec<(String, String)>,
-    around: Surroundings<'_>,
-) -> Result<Option<Arc<OwnMetrics>>, Refusal> {
-    if sources.is_empty() {
-        return Ok(None);
+    taken: &BTreeSet<String>,
+    flaws: &mut Vec<Refusal>,
+) -> Vec<(String, String)> {
+    let mut labels = Vec::new();
+    let namespace = resource.metadata.namespace.clone().unwrap_or_default();
+    // A metric of the exporter's own files may have it as a column.
+    if !taken.contains(NAMESPACE) {
+        labels.push((NAMESPACE.to_owned(), namespace));
     }
+    for (name, value) in &resource.spec.labels {
+        match flaw_of(name, taken) {
+            None => labels.push((name.clone(), value.clone())),
+            Some(why) => flaws.push(Refusal::new(
+                Reason::InvalidLabels,
+                format!("the label {name} {why}"),
+            )),
+        }
+    }
+    labels
+}
+
+/// Reads the target's own metrics: each source that is right by itself and beside the others.
+fn metrics(
+    sources: Vec<Result<(String, String), Refusal>>,
+    labels: &[(String, String)],
+    around: Surroundings<'_>,
+    flaws: &mut Vec<Refusal>,
+) -> Option<Arc<OwnMetrics>> {
+    let (mut good, mut own) = (Vec::new(), None);
+    let read: Vec<(String, String)> = sources
+        .into_iter()
+        .filter_map(|source| source.map_err(|refusal| flaws.push(refusal)).ok())
+        .collect();
+    // Nearly always all of them are right.
+    if !read.is_empty()
+        && let Ok(all) = checked(read.clone(), labels, around)
+    {
+        return Some(Arc::new(all));
+    }
+    for source in read {
+        good.push(source);
+        match checked(good.clone(), labels, around) {
+            Ok(all) => own = Some(Arc::new(all)),
+            Err(refusal) => {
+                flaws.push(refusal);
+                good.pop();
+            }
+        }
+    }
+    own
+}
+
+fn checked(
+    sources: Vec<(String, String)>,
+    labels: &[(String, String)],
+    around: Surroundings<'_>,
+) -> Result<OwnMetrics, Refusal> {
     let refuse = |message: String| Refusal::new(Reason::InvalidMetrics, message);
     let own = OwnMetrics::parse(sources, around.settings.timeouts.query)
         .map_err(|error| refuse(error.to_string()))?;
     own.over(around.catalog)
         .map_err(|error| refuse(error.to_string()))?;
-    let labels = &resource.spec.labels;
-    if let Some(label) = own.labels().find(|label| labels.contains_key(*label)) {
+    if let Some(label) = own.labels().find(|label| is_of_prometheus(label)) {
+        return Err(refuse(format!(
+            "the label {label} is set by Prometheus or for it; rename the column"
+        )));
+    }
+    if let Some(label) = own
+        .labels()
+        .find(|label| labels.iter().any(|(name, _)| name == label))
+    {
         return Err(refuse(format!(
             "the label {label} is set by spec.labels and by a column of your metrics as well; \
              rename one of them"
         )));
     }
-    Ok(Some(Arc::new(own)))
-}
-
-fn host(host: &str, settings: &Settings) -> Result<(), Refusal> {
-    let refuse = |message: String| Err(Refusal::new(Reason::InvalidHost, message));
-    let address = host.parse::<IpAddr>().ok();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if host.is_empty() || (address.is_none() && !host.chars().all(plain)) {
-        return refuse("host takes a DNS name or an address alone".to_owned());
-    }
-    let local = address.is_some_and(is_local)
-        || host.trim_end_matches('.').eq_ignore_ascii_case("localhost");
-    if local && !settings.allow_local_hosts {
-        return refuse(format!(
-            "{host} is the exporter's own pod or node, which a target may not name; give the \
-             server's Service or address (or set kubernetes_allow_local_hosts = on for all)"
-        ));
-    }
-    let allowed = &settings.allowed_hosts;
-    // Names are the same in small and capital letters, and with the dot of the root at their end.
-    let plain = |name: &str| name.trim_end_matches('.').to_ascii_lowercase();
-    let matches = |pattern: &String| glob(plain(pattern).as_bytes(), plain(host).as_bytes());
-    if !allowed.is_empty() && !allowed.iter().any(matches) {
-        return refuse(format!(
-            "kubernetes_allowed_hosts does not let targets name {host}; it takes {}",
-            allowed.join(", ")
-        ));
-    }
-    Ok(())
-}
-
-fn labels(resource: &PostgresTarget, taken: &BTreeSet<String>) -> Result<(), Refusal> {
-    for name in resource.spec.labels.keys() {
-        let first = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
-        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        let why = if !first || !plain {
-            "has letters, digits and _ only, and begins with no digit"
-        } else if taken.contains(name)
-            || OWN_LABELS.contains(&name.as_str())
-            || name.starts_with("__")
-        {
-            "is set by the exporter itself; choose another name"
-        } else {
-            continue;
-        };
-        return Err(Refusal::new(
-            Reason::InvalidLabels,
-            format!("the label {name} {why}"),
-        ));
-    }
-    Ok(())
+    Ok(own)
 }
 
 fn tls(tls: Option<&Tls>, host: &str, material: Material) -> Result<ClientTls, Refusal> {
@@ -256,7 +272,7 @@ fn timeouts(resource: &PostgresTarget, limits: Timeouts) -> Result<Timeouts, Ref
     let capped = |name: &str, given: &Option<String>, limit: Duration| match given {
         None => Ok(limit),
         Some(text) => duration(text).map(|one| one.min(limit)).ok_or_else(|| {
-            let message = format!("timeouts.{name} = {text}: give a number with ms, s or m");
+            let message = format!("timeouts.{name}: give a number with ms, s or m");
             Refusal::new(Reason::InvalidSpec, message)
         }),
     };

@@ -20,12 +20,15 @@ pub(super) struct Verdicts {
 /// What became of one generation of a resource.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
-    /// As it was when it was judged; its status may be older than what was written since.
+    /// As it was when it was judged.
     pub resource: Arc<PostgresTarget>,
+    /// As it was last seen, with the status that is there.
+    pub present: Arc<PostgresTarget>,
     /// It is a Service, which has no status of ours.
     pub service: bool,
     /// Why it is not accepted.
     pub refusal: Option<Refusal>,
-    /// What is in the server list for it: of an earlier generation when this one was refused.
+    /// What is in the server list for it: without what is wrong, or of an earlier generation, when
+    /// this one was refused.
     pub target: Option<Arc<Target>>,
 }

@@ -2,26 +2,47 @@
 //!
 //! Lists are paged, and ask for no newer state than the API server has at hand; watches use
 //! bookmarks, and resume with backoff and jitter. One that ended with 410 begins with a list.
+//!
+//! A watch is only as true as the versions it counts by. After a restore of etcd versions go on from
+//! an older one: a watch may wait for a version that is long to come, and show nothing meanwhile. So
+//! the present version is asked for once a minute. One that is older than one before begins all lists
+//! anew, as does one in a watch, and one that the API server does not know yet. At the latest every
+//! ten minutes there is a list that asks for the present state.
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::stream::{self, BoxStream, SelectAll, Stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::api::ListParams;
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::{self, Event, ListSemantic};
 use kube::{Api, Client, Resource};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-use super::client::Kind;
+use super::client::{Kind, explain_api};
 use super::entry::{Key, Source};
+use super::pace::fraction;
 use super::resolve::{Named, NamedKind};
 use super::resource::PostgresTarget;
+use crate::shutdown::Shutdown;
+use crate::text::peer_text;
 
 /// A watch is begun anew this often, so that a connection that has died unnoticed, and a right that
 /// was taken away, are noticed.
 const AGAIN: Duration = Duration::from_secs(60);
+
+/// A new list is taken this often, and up to a tenth later.
+const RELIST: Duration = Duration::from_secs(600);
+
+/// How long an answer of the API server may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How often the cluster's state was found to be an older one than before.
+pub(super) type Restored = tokio::sync::watch::Receiver<u64>;
 
 /// Something that was seen.
 pub(super) enum Happening {
@@ -114,6 +135,7 @@ pub(super) fn watch(
     namespaces: &[String],
     selector: &str,
     discover: bool,
+    restored: &Restored,
 ) -> (Vec<Watch>, Happenings) {
     let mut places: Vec<Option<String>> = namespaces.iter().cloned().map(Some).collect();
     if places.is_empty() {
@@ -127,21 +149,21 @@ pub(super) fn watch(
         };
         let watch = of(Watched::Targets);
         watches.push(watch.clone());
-        all.push(targets(client, watch, selector));
+        all.push(targets(client, watch, selector, restored.clone()));
         for kind in [NamedKind::Secret, NamedKind::ConfigMap] {
             let watch = of(Watched::Objects(kind));
             watches.push(watch.clone());
             let see = move |event| Happening::Object(kind, short(event));
             all.push(match kind {
-                NamedKind::Secret => metadata::<Secret>(client, watch, see),
-                NamedKind::ConfigMap => metadata::<ConfigMap>(client, watch, see),
+                NamedKind::Secret => metadata::<Secret>(client, watch, restored.clone(), see),
+                NamedKind::ConfigMap => metadata::<ConfigMap>(client, watch, restored.clone(), see),
             });
         }
         if discover {
             let watch = of(Watched::Services);
             watches.push(watch.clone());
             let see = |event| Happening::Service(Box::new(event));
-            all.push(metadata::<Service>(client, watch, see));
+            all.push(metadata::<Service>(client, watch, restored.clone(), see));
         }
     }
     (watches, all)
@@ -165,20 +187,119 @@ where
     }
 }
 
+/// Watches, and begins anew with a list when versions go backwards, and after [`RELIST`].
+fn relisting<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    restored: Restored,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
+where
+    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let mut first = true;
+    stream::repeat_with(move || {
+        // The first list is shared by all that start; a later one asks for what is true.
+        let config = match std::mem::take(&mut first) {
+            true => config.clone(),
+            false => watcher::Config {
+                list_semantic: ListSemantic::MostRecent,
+                ..config.clone()
+            },
+        };
+        let (mut newest, over) = (Newest::default(), CancellationToken::new());
+        let (mut restored, ended) = (restored.clone(), over.clone());
+        restored.borrow_and_update();
+        let end = async move {
+            tokio::select! {
+                () = tokio::time::sleep(RELIST + RELIST.mul_f64(fraction() / 10.0)) => {}
+                () = ended.cancelled() => {}
+                Ok(()) = restored.changed() => {}
+            }
+        };
+        let watch = watcher::watcher(api.clone(), config).default_backoff();
+        let look = move |seen: &Result<Event<K>, watcher::Error>| {
+            let back = match seen {
+                Ok(Event::Apply(object) | Event::Delete(object)) => {
+                    newest.goes_back(object.meta().resource_version.as_deref())
+                }
+                Ok(_) => false,
+                Err(error) => is_too_new(error),
+            };
+            if back {
+                over.cancel();
+            }
+        };
+        watch.inspect(look).take_until(Box::pin(end))
+    })
+    .flatten()
+}
+
+/// Asks for the present version now and then, and says so when it is older than one before.
+pub(super) async fn follow_version(
+    client: Client,
+    namespace: Option<String>,
+    restored: tokio::sync::watch::Sender<u64>,
+    shutdown: Shutdown,
+) {
+    let api = api::<PostgresTarget>(&client, namespace.as_deref());
+    let mut newest = Newest::default();
+    loop {
+        tokio::select! {
+            () = shutdown.begun() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+        let parameters = ListParams::default().limit(1);
+        let answer = tokio::time::timeout(ANSWER, api.list_metadata(&parameters));
+        // Without an answer there is no news.
+        let Ok(Ok(list)) = answer.await else { continue };
+        if newest.goes_back(list.metadata.resource_version.as_deref()) {
+            warn!(
+                "the cluster's state is an older one than before, as after a restore: it is read anew"
+            );
+            newest = Newest::default();
+            restored.send_modify(|times| *times += 1);
+        }
+    }
+}
+
+/// The newest version of a watch. Versions of one kind of object rise (Kubernetes API concepts,
+/// "Resource versions").
+#[derive(Debug, Default)]
+struct Newest(u128);
+
+impl Newest {
+    /// Whether this one is older than one before.
+    fn goes_back(&mut self, version: Option<&str>) -> bool {
+        // What is no number says nothing.
+        let Some(version) = version.and_then(|text| text.parse().ok()) else {
+            return false;
+        };
+        let back = version < self.0;
+        self.0 = self.0.max(version);
+        back
+    }
+}
+
+/// Whether the API server does not know the version yet that a watch goes on from.
+fn is_too_new(error: &watcher::Error) -> bool {
+    say(error).contains("Too large resource version")
+}
+
 fn targets(
     client: &Client,
     watch: Watch,
     selector: &str,
+    restored: Restored,
 ) -> BoxStream<'static, (Watch, Happening)> {
     let config = match selector {
         "" => config(),
         selector => config().labels(selector),
     };
-    watcher::watcher(
+    relisting(
         api::<PostgresTarget>(client, watch.namespace.as_deref()),
         config,
+        restored,
     )
-    .default_backoff()
     // Who owns which field is of no use here, and longer than all the rest.
     .modify(|target: &mut PostgresTarget| target.metadata.managed_fields = None)
     .map(move |seen| {
@@ -193,6 +314,7 @@ fn targets(
 fn metadata<K>(
     client: &Client,
     watch: Watch,
+    restored: Restored,
     see: impl Fn(Event<ObjectMeta>) -> Happening + Send + 'static,
 ) -> BoxStream<'static, (Watch, Happening)>
 where
@@ -204,8 +326,7 @@ where
         + 'static,
 {
     let api = api::<PartialObjectMeta<K>>(client, watch.namespace.as_deref());
-    watcher::watcher(api, config())
-        .default_backoff()
+    relisting(api, config(), restored)
         .map(move |seen| {
             let seen = match seen {
                 Ok(event) => see(map(event, |object| object.metadata)),
@@ -239,11 +360,8 @@ pub(super) fn say(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(inner)
         | watcher::Error::WatchStartFailed(inner)
-        | watcher::Error::WatchFailed(inner) => match inner {
-            kube::Error::Api(status) => status.message.clone(),
-            other => other.to_string(),
-        },
-        watcher::Error::WatchError(status) => status.message.clone(),
+        | watcher::Error::WatchFailed(inner) => explain_api(inner),
+        watcher::Error::WatchError(status) => peer_text(&status.message),
         watcher::Error::NoResourceVersion => error.to_string(),
     }
 }
@@ -255,5 +373,26 @@ pub(super) fn code(error: &watcher::Error) -> Option<u16> {
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
         watcher::Error::WatchError(status) => Some(status.code),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_goes_backwards_is_noticed() {
+        let mut newest = Newest::default();
+        for (version, back) in [
+            (Some("10"), false),
+            (Some("10"), false),
+            (Some("900"), false),
+            (Some("1000"), false),
+            (None, false),
+            (Some("x"), false),
+            (Some("999"), true),
+        ] {
+            assert_eq!(newest.goes_back(version), back, "{version:?}");
+        }
     }
 }

@@ -11,12 +11,12 @@ use tracing::{debug, warn};
 
 use super::codec::{self, CodecError, Compression, Encryption};
 use super::control::Control;
-use super::crowd::Waiting;
 use super::dispatch::{self, Peer};
 use super::document::{Object, errors};
 use super::frame::{self, FrameError, Framing, Head, PLAIN};
 use super::settings::Settings;
 use crate::blocking::BlockingPool;
+use crate::connection_limit::ConnectionPlace;
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
 
@@ -98,8 +98,8 @@ pub(super) struct Exchange<'a, C> {
 }
 
 impl<C: Control> Exchange<'_, C> {
-    /// Answers the one request. `waiting` is the place among those who have not asked yet.
-    pub(super) async fn run<S>(self, mut stream: S, waiting: Waiting)
+    /// Answers the one request. `place` is given up for another connection until it has come.
+    pub(super) async fn run<S>(self, mut stream: S, place: ConnectionPlace)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -107,12 +107,12 @@ impl<C: Control> Exchange<'_, C> {
             read = read_frame(&mut stream, self.settings.authentication_timeout) => read,
             // Who has not asked by now is not waited for.
             () = self.stop.begun() => return,
-            () = waiting.out() => {
+            () = place.to_leave() => {
                 warn!(peer = %self.peer, "dropped: it sent no request, and others wait");
                 return;
             }
         };
-        drop(waiting);
+        place.activity().set_answering(true);
         let answer = match read {
             Ok((framing, document)) => self.answer(framing, document).await,
             Err(ReadError::Nothing) => {

@@ -80,10 +80,29 @@ pub struct Server {
     pub ambiguous: Option<String>,
     /// Collectors that the role has no right to.
     pub denied: Vec<String>,
+    /// Databases whose metrics are missing: name, the reason's word, words for people.
+    pub missing: Vec<(String, &'static str, String)>,
+    /// What the role may do beside reading.
+    pub excess_rights: Vec<String>,
+    /// Collectors of which families are left out.
+    pub left_out: Vec<LeftOutCollector>,
     /// Why it is not active: the reason's word, and words for people.
     pub trouble: Option<(&'static str, String)>,
     /// The last error, also when it is over.
     pub last_error: Option<LastError>,
+}
+
+/// A collector of which families are left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeftOutCollector {
+    /// Its name.
+    pub collector: String,
+    /// How many of its families.
+    pub families: usize,
+    /// The reason's word.
+    pub reason: &'static str,
+    /// Which limit it was, and what to do.
+    pub message: String,
 }
 
 /// The last error of a server.

@@ -10,6 +10,8 @@ use super::control::{Control, Report};
 use super::document::{self, Object, Refusal, Request, errors};
 use super::frame::Framing;
 use super::report;
+use crate::config;
+use crate::config::keys::ChangedFrom;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +100,12 @@ pub(super) fn refuse(error: u32, message: String, header: Object) -> Vec<u8> {
     )
 }
 
+/// Whether a peer may change a key. A key that does not exist is refused later, for that reason.
+fn may_change(peer: &Peer, key: &str) -> bool {
+    matches!(peer, Peer::Local { .. })
+        || config::changed_from(key).is_none_or(|from| from == ChangedFrom::Anywhere)
+}
+
 async fn carry_out<C: Control>(
     control: &C,
     peer: &Peer,
@@ -140,6 +148,14 @@ async fn carry_out<C: Control>(
                 response: Object::new(),
             }),
         },
+        Command::ConfSet { key, .. } if !may_change(peer, &key) => Err(Refusal {
+            error: errors::NOT_HERE,
+            message: format!(
+                "{key} can only be changed on the exporter's own machine, over its Unix socket: it \
+                 names a file, an address, a user, or what the exporter may do"
+            ),
+            response: Object::new(),
+        }),
         Command::ConfSet { key, value } => {
             let change = control.set(&key, &value).await;
             report::change(&key, &value, change)

@@ -17,7 +17,6 @@ pub mod codec;
 mod command;
 mod connection;
 mod control;
-mod crowd;
 mod dispatch;
 pub mod document;
 mod doorman;
@@ -36,8 +35,8 @@ pub mod startup;
 pub use codec::{CodecError, Compression, Encryption};
 pub use command::{Command, Verb};
 pub use control::{
-    Change, CheckReport, CheckedServer, Control, LastError, Reloaded, ScrapeReport, ScrapedQuery,
-    Server, Setting,
+    Change, CheckReport, CheckedServer, Control, LastError, LeftOutCollector, Reloaded,
+    ScrapeReport, ScrapedQuery, Server, Setting,
 };
 pub use dispatch::Peer;
 pub use local::{LocalError, LocalSocket, SOCKET_NAME};

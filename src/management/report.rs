@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::control::{Change, CheckReport, Reloaded, Report, ScrapeReport, Server, Setting};
+use super::control::{
+    Change, CheckReport, LeftOutCollector, Reloaded, Report, ScrapeReport, Server, Setting,
+};
 use super::document::{Object, Refusal, errors};
 
 /// Of a status: names, and whether each answers. The C program's `status`.
@@ -38,6 +40,9 @@ impl Report for Server {
             "Pooled": self.pooled,
             "Denied": self.denied,
             "Ambiguous": self.ambiguous,
+            "MissingDatabases": self.missing.iter().map(missing).collect::<Vec<_>>(),
+            "ExcessRights": self.excess_rights,
+            "LeftOut": self.left_out.iter().map(left_out).collect::<Vec<_>>(),
         }));
         let mut put = |name: &str, value: Option<Value>| {
             all.insert(name.to_owned(), value.unwrap_or(Value::Null));
@@ -252,6 +257,19 @@ impl Report for CheckReport {
             "Servers": servers,
         }))
     }
+}
+
+fn missing((name, reason, message): &(String, &'static str, String)) -> Value {
+    json!({ "Database": name, "Reason": reason, "Message": message })
+}
+
+fn left_out(one: &LeftOutCollector) -> Value {
+    json!({
+        "Collector": one.collector,
+        "Families": one.families,
+        "Reason": one.reason,
+        "Message": one.message,
+    })
 }
 
 fn trouble((reason, message): &(&'static str, String)) -> Value {

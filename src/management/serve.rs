@@ -2,37 +2,39 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::connection::Exchange;
 use super::control::Control;
-use super::crowd::Crowd;
 use super::dispatch::Peer;
 use super::doorman::Doorman;
 use super::local::LocalSocket;
 use super::remote::{self, Guest, LoginError};
 use super::settings::Settings;
 use crate::blocking::BlockingPool;
+use crate::connection_limit::{ConnectionLimit, ConnectionPlace};
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
 
-/// Connections of a listener that may not have asked yet.
-const HALF_OPEN: usize = 100;
-/// Connections of a listener.
-const CONNECTIONS: usize = 256;
 /// Logins of a listener that read files at once.
 const LOGIN_THREADS: usize = 4;
 /// Requests of a listener that are packed or encrypted at once: a key of 600,000 rounds takes a
 /// core for some tenths of a second.
 const CODEC_THREADS: usize = 2;
+/// Connections of a listener, however many the process could have: each may hold a frame that has
+/// not come whole.
+const CONNECTIONS: usize = 128;
+/// How long a connection waits for a place while all others are being answered.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long answers that are under way may take once the program is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// Pause after the process or the system has run out of something.
@@ -81,7 +83,7 @@ pub fn serve_local<C: Control>(
         control,
         vault,
         settings,
-        logins: BlockingPool::new("logins", LOGIN_THREADS, HALF_OPEN),
+        logins: BlockingPool::new("logins", LOGIN_THREADS, CONNECTIONS),
         codec: BlockingPool::new("codec", CODEC_THREADS, CONNECTIONS),
         stop: shutdown.clone(),
     });
@@ -92,13 +94,11 @@ pub fn serve_local<C: Control>(
         let mut tasks = Tasks::new();
         while let Some(stream) = tasks.next(&mut accept, &stop).await {
             let shared = Arc::clone(&shared);
-            let crowd = Arc::clone(&tasks.crowd);
-            let Some(place) = tasks.place(&stop).await else {
-                break;
+            let limit = shared.settings.borrow().max_connections;
+            let Some(place) = tasks.place(None, limit, &stop).await else {
+                continue;
             };
             tasks.set.spawn(async move {
-                let _place = place;
-                let waiting = crowd.enter().await;
                 let settings = shared.settings.borrow().clone();
                 let credentials = stream.peer_cred().ok();
                 let peer = Peer::Local {
@@ -113,7 +113,7 @@ pub fn serve_local<C: Control>(
                     stop: &shared.stop,
                     peer,
                 };
-                exchange.run(stream, waiting).await;
+                exchange.run(stream, place).await;
             });
         }
         // Gone before the answers are, so that nobody comes in vain.
@@ -148,7 +148,7 @@ pub fn serve_remote<C: Control>(
         control,
         vault,
         settings,
-        logins: BlockingPool::new("logins", LOGIN_THREADS, HALF_OPEN),
+        logins: BlockingPool::new("logins", LOGIN_THREADS, CONNECTIONS),
         codec: BlockingPool::new("codec", CODEC_THREADS, CONNECTIONS),
         stop: shutdown.clone(),
     });
@@ -170,20 +170,18 @@ pub fn serve_remote<C: Control>(
         let mut tasks = Tasks::new();
         while let Some((stream, address)) = tasks.next(&mut accept, &stop).await {
             let (shared, doorman) = (Arc::clone(&shared), Arc::clone(&doorman));
-            let crowd = Arc::clone(&tasks.crowd);
-            let Some(place) = tasks.place(&stop).await else {
-                break;
+            let limit = shared.settings.borrow().max_connections;
+            let Some(place) = tasks.place(Some(address.ip()), limit, &stop).await else {
+                continue;
             };
             tasks.set.spawn(async move {
-                let _place = place;
-                let waiting = crowd.enter().await;
                 let settings = shared.settings.borrow().clone();
                 let _ = stream.set_nodelay(true);
                 let login = remote::login(stream, address, &settings, (&doorman, &shared.logins));
                 let guest = tokio::select! {
                     guest = login => guest,
                     () = shared.stop.begun() => return,
-                    () = waiting.out() => {
+                    () = place.to_leave() => {
                         warn!(peer = %address, "dropped: it did not log in, and others wait");
                         return;
                     }
@@ -209,7 +207,7 @@ pub fn serve_remote<C: Control>(
                     stop: &shared.stop,
                     peer,
                 };
-                exchange.run(stream, waiting).await;
+                exchange.run(stream, place).await;
             });
         }
         drop(watched);
@@ -221,16 +219,14 @@ pub fn serve_remote<C: Control>(
 /// The connections of a listener.
 struct Tasks {
     set: JoinSet<()>,
-    places: Arc<Semaphore>,
-    crowd: Arc<Crowd>,
+    limit: Arc<ConnectionLimit>,
 }
 
 impl Tasks {
     fn new() -> Self {
         Self {
             set: JoinSet::new(),
-            places: Arc::new(Semaphore::new(CONNECTIONS)),
-            crowd: Crowd::new(HALF_OPEN),
+            limit: ConnectionLimit::new(),
         }
     }
 
@@ -258,12 +254,22 @@ impl Tasks {
         }
     }
 
-    /// A place among all connections; `None` when the shutdown begins.
-    async fn place(&mut self, stop: &Shutdown) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    /// A place for a connection, if need be that of one that has asked nothing. `None`: all are
+    /// being answered, or the shutdown begins.
+    async fn place(
+        &self,
+        peer: Option<IpAddr>,
+        limit: usize,
+        stop: &Shutdown,
+    ) -> Option<ConnectionPlace> {
+        let limit = limit.min(CONNECTIONS);
+        if let Ok(place) = self.limit.admit(peer, limit) {
+            return Some(place);
+        }
         tokio::select! {
             biased;
             () = stop.begun() => None,
-            place = Arc::clone(&self.places).acquire_owned() => place.ok(),
+            place = self.limit.wait(peer, limit, PATIENCE) => place,
         }
     }
 

@@ -19,4 +19,6 @@ pub struct Settings {
     pub tls: Option<Arc<ListenerTls>>,
     /// Whether nobody is let in without TLS.
     pub require_tls: bool,
+    /// Most connections of a listener at once.
+    pub max_connections: usize,
 }

@@ -13,9 +13,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::auth_history::AuthHistory;
 use super::error::of_io;
+use super::quirks::ServerQuirks;
 use super::resolver::NameResolver;
-use super::wire::{TlsOverTcp, Wire};
+use super::wire::{Peer, TlsOverTcp, Wire};
 use crate::blocking::BlockingPool;
 use crate::model::{Reason, is_local};
 use crate::security::tls::explain_tls;
@@ -28,6 +30,8 @@ pub struct ConnectContext {
     resolver: NameResolver,
     /// Reads the system's authorities, and parses certificates and keys.
     tls: BlockingPool,
+    /// How servers have let roles in so far.
+    pub(super) auth: AuthHistory,
 }
 
 /// Handshakes that prepare their certificates at the same time.
@@ -38,6 +42,7 @@ impl Default for ConnectContext {
         Self {
             resolver: NameResolver::default(),
             tls: BlockingPool::new("tls", TLS_THREADS, usize::MAX),
+            auth: AuthHistory::default(),
         }
     }
 }
@@ -47,7 +52,7 @@ impl Default for ConnectContext {
 pub struct Connector {
     /// The target.
     pub target: Arc<Target>,
-    context: ConnectContext,
+    pub(super) context: ConnectContext,
     /// Which of several addresses of its name comes first.
     preference: Mutex<AddressPreference>,
     /// The address of the last connection that the name led to.
@@ -58,6 +63,8 @@ pub struct Connector {
     addresses: AtomicUsize,
     /// Made at the first handshake: it may read the system's authorities.
     tls: OnceLock<Arc<ClientConfig>>,
+    /// What earlier sessions found out.
+    pub(super) quirks: ServerQuirks,
 }
 
 impl Connector {
@@ -72,6 +79,7 @@ impl Connector {
             dials: AtomicU64::new(0),
             addresses: AtomicUsize::new(0),
             tls: OnceLock::new(),
+            quirks: ServerQuirks::default(),
         }
     }
 
@@ -160,47 +168,39 @@ impl AddressPreference {
     }
 }
 
-/// A connection before the login.
-pub(super) struct Opened {
-    pub wire: Wire,
-    /// The address at the other end; `None` for a Unix socket.
-    pub peer: Option<SocketAddr>,
+/// The socket, with TLS on it where the target wants it and the server can. Who prefers TLS goes
+/// without where the role is let in without it alone.
+pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
+    open_with(connector, !connector.quirks.refuses_tls()).await
 }
 
-/// The socket, with TLS on it where the target wants it and the server can. With `peer` to that
-/// address, and not to what the name resolves to now.
-pub(super) async fn open(
-    connector: &Connector,
-    peer: Option<SocketAddr>,
-) -> Result<Opened, Trouble> {
+/// The same. Without `tls`, who only prefers it does not ask for it.
+pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Wire, Trouble> {
     let target = &connector.target;
     let (host, port) = match &target.address {
         Address::Unix { directory, port } => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
             return match UnixStream::connect(&path).await {
-                Ok(stream) => Ok(Opened {
-                    wire: Wire::Unix(stream),
-                    peer: None,
-                }),
+                Ok(stream) => Ok(Wire::Unix(stream)),
                 Err(error) => Err(unreachable(&target.address, &error)),
             };
         }
         Address::Tcp { host, port } => (host.as_str(), *port),
     };
-    let (mut stream, peer) = dial(connector, host, port, peer).await?;
-    let opened = |wire: Wire| Opened {
-        wire,
-        peer: Some(peer),
-    };
-    if target.tls.mode == TlsMode::Disable {
-        return Ok(opened(Wire::Tcp(stream)));
+    let mut stream = dial(connector, host, port).await?;
+    let prefers = target.tls.mode == TlsMode::Prefer;
+    if target.tls.mode == TlsMode::Disable || (prefers && !tls) {
+        return Ok(Wire::Tcp(stream));
     }
-    if !offers_tls(&mut stream)
-        .await
-        .map_err(|error| lost(&target.address, &error))?
-    {
-        if target.tls.mode == TlsMode::Prefer {
-            return Ok(opened(Wire::Tcp(stream)));
+    let offered = match offers_tls(&mut stream).await {
+        Ok(offered) => offered,
+        // Something old or simple, which does not know the question.
+        Err(_) if prefers => return Ok(Wire::Tcp(dial(connector, host, port).await?)),
+        Err(error) => return Err(lost(&target.address, &error)),
+    };
+    if !offered {
+        if prefers {
+            return Ok(Wire::Tcp(stream));
         }
         return Err(Trouble {
             reason: Reason::TlsFailed,
@@ -210,28 +210,38 @@ pub(super) async fn open(
             ),
         });
     }
+    let peer = stream.peer_addr().ok();
     match handshake(connector, host, stream).await {
-        Ok(stream) => Ok(opened(Wire::Tls(Box::new(stream)))),
+        Ok(stream) => Ok(Wire::Tls(Box::new(stream), peer)),
         // As libpq: who only prefers TLS goes on without it.
-        Err(_) if target.tls.mode == TlsMode::Prefer => {
-            let (stream, _) = dial(connector, host, port, Some(peer)).await?;
-            Ok(opened(Wire::Tcp(stream)))
-        }
+        Err(_) if prefers => Ok(Wire::Tcp(dial(connector, host, port).await?)),
         Err(trouble) => Err(trouble),
     }
 }
 
-async fn dial(
-    connector: &Connector,
-    host: &str,
-    port: u16,
-    peer: Option<SocketAddr>,
-) -> Result<(TcpStream, SocketAddr), Trouble> {
+/// A second stream to where a session's leads, in the same way: the name is not looked at again, for
+/// it may lead to another server by now. `None` when it is not to be had.
+pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Wire> {
     let target = &connector.target;
-    if let Some(peer) = peer {
-        let stream = connect(target, peer, target.timeouts.connect).await?;
-        return Ok((stream, peer));
+    let (host, address) = match (&target.address, peer.address) {
+        (Address::Unix { .. }, _) => return open(connector).await.ok(),
+        (Address::Tcp { host, .. }, Some(address)) => (host.as_str(), address),
+        (Address::Tcp { .. }, None) => return None,
+    };
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    prepare(&stream, target.socket).ok()?;
+    if !peer.tls {
+        return Some(Wire::Tcp(stream));
     }
+    if !offers_tls(&mut stream).await.ok()? {
+        return None;
+    }
+    let stream = handshake(connector, host, stream).await.ok()?;
+    Some(Wire::Tls(Box::new(stream), Some(address)))
+}
+
+async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream, Trouble> {
+    let target = &connector.target;
     // The other half is for the socket.
     let limit = target.timeouts.connect / 2;
     let resolved = connector.context.resolver.resolve(host, port, limit).await;
@@ -250,13 +260,20 @@ async fn dial(
     let mut last = None;
     for address in addresses {
         connector.dials.fetch_add(1, Ordering::Relaxed);
-        match connect(target, address, share).await {
-            Ok(stream) => {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                if !target.allow_local && is_own_machine(&stream) {
+                    // Nothing was sent yet.
+                    last = Some(own_machine(host));
+                    continue;
+                }
+                prepare(&stream, target.socket).map_err(|error| lost(&target.address, &error))?;
                 let dialed = connector.dialed.lock();
                 *dialed.unwrap_or_else(PoisonError::into_inner) = Some(address);
-                return Ok((stream, address));
+                return Ok(stream);
             }
-            Err(trouble) => last = Some(trouble),
+            Ok(Err(error)) => last = Some(unreachable(&target.address, &error)),
+            Err(_) => last = Some(timeout(&target.address, share)),
         }
     }
     if let (None, AddressPreference::Never(_)) = (&last, preference) {
@@ -274,21 +291,6 @@ async fn dial(
     }))
 }
 
-async fn connect(
-    target: &Target,
-    address: SocketAddr,
-    limit: Duration,
-) -> Result<TcpStream, Trouble> {
-    match tokio::time::timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => {
-            prepare(&stream, target.socket).map_err(|error| lost(&target.address, &error))?;
-            Ok(stream)
-        }
-        Ok(Err(error)) => Err(unreachable(&target.address, &error)),
-        Err(_) => Err(timeout(&target.address, limit)),
-    }
-}
-
 /// Those that the target may be at. Checked here, on what is connected to: a name may resolve to
 /// another address each time.
 fn allowed(
@@ -301,15 +303,28 @@ fn allowed(
     }
     addresses.retain(|address| !is_local(address.ip()));
     if addresses.is_empty() {
-        return Err(Trouble {
-            reason: Reason::ConnectionRefused,
-            message: format!(
-                "{host} is an address of the exporter's own machine, which this target may not \
-                 name; give the server's Service or address"
-            ),
-        });
+        return Err(own_machine(host));
     }
     Ok(addresses)
+}
+
+/// Whether a connection goes to an address of an interface of this machine: the kernel then gives
+/// both of its ends that address.
+fn is_own_machine(stream: &TcpStream) -> bool {
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(own), Ok(peer)) => own.ip().to_canonical() == peer.ip().to_canonical(),
+        _ => false,
+    }
+}
+
+fn own_machine(host: &str) -> Trouble {
+    Trouble {
+        reason: Reason::ConnectionRefused,
+        message: format!(
+            "{host} is an address of the exporter's own machine, which this target may not name, \
+             or no unicast address of a network; give the server's Service or address"
+        ),
+    }
 }
 
 fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<()> {

@@ -11,7 +11,8 @@ use tokio_postgres::error::SqlState;
 use super::guard::GuardError;
 use crate::model::Reason;
 use crate::security::tls::explain_tls;
-use crate::targets::{Address, Trouble};
+use crate::targets::{Target, Trouble};
+use crate::text::peer_text;
 
 /// Why one query gave no samples. The session lives on unless it says otherwise.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -19,9 +20,15 @@ pub enum QueryError {
     /// The role has no right to it.
     #[error("{0}")]
     Denied(String),
-    /// `statement_timeout`, `lock_timeout` or a cancel.
+    /// `statement_timeout` or a cancel (57014).
     #[error("{0}")]
     Timeout(String),
+    /// `lock_timeout` (55P03).
+    #[error("{0}")]
+    LockTimeout(String),
+    /// The scrape's deadline came before its answer or before its turn.
+    #[error("{0}")]
+    Deadline(String),
     /// Anything else the server said of this query.
     #[error("{0}")]
     Server(String),
@@ -34,8 +41,11 @@ pub enum QueryError {
         expected: usize,
     },
     /// More samples than the target may have.
-    #[error("more samples than sampleLimit leaves room for")]
+    #[error("more samples than sampleLimit leaves room for; raise it, or exclude collectors")]
     TooMany,
+    /// More bytes than a message, a query, the target or all targets may have.
+    #[error("{0}")]
+    TooLarge(String),
     /// The session broke, and with it every query in flight.
     #[error("{0}")]
     Lost(String, Reason),
@@ -47,7 +57,9 @@ impl QueryError {
     pub fn into_trouble(self) -> Trouble {
         match self {
             QueryError::Lost(message, reason) => Trouble { reason, message },
-            QueryError::Timeout(message) => Trouble {
+            QueryError::Timeout(message)
+            | QueryError::LockTimeout(message)
+            | QueryError::Deadline(message) => Trouble {
                 reason: Reason::Timeout,
                 message,
             },
@@ -63,6 +75,11 @@ impl QueryError {
         let trouble = of_stream(error);
         QueryError::Lost(trouble.message, trouble.reason)
     }
+}
+
+/// More bytes than `limit` came, of `what`.
+pub(super) fn too_large(what: &str, limit: usize) -> QueryError {
+    QueryError::TooLarge(format!("{what} takes more than {limit} bytes"))
 }
 
 /// What the server said went wrong (PostgreSQL, "Error and Notice Message Fields").
@@ -89,14 +106,27 @@ impl ServerError {
             let text = String::from_utf8_lossy(field.value_bytes()).into_owned();
             match field.type_() {
                 b'C' => error.state = text,
-                b'M' => error.message = text,
-                b'H' => error.hint = Some(text),
+                b'M' => error.message = peer_text(&text),
+                b'H' => error.hint = Some(peer_text(&text)),
                 // The first is translated; the second is not, and a pooler may leave it out.
                 b'S' | b'V' => error.fatal |= matches!(text.as_str(), "FATAL" | "PANIC"),
                 _ => {}
             }
         }
         error
+    }
+
+    /// Whether a prepared statement may fail with this because it is out of date, so that it is
+    /// worth preparing anew: its result has changed (`0A000`, "cached plan must not change result
+    /// type"), the session does not know it any more (`26000`, after `DEALLOCATE` or a pooler's
+    /// reset), or what it names was replaced while it ran (`XX000`, "cache lookup failed").
+    pub(super) fn may_be_stale(&self) -> bool {
+        !self.fatal && (self.is_unknown_statement() || matches!(&*self.state, "0A000" | "XX000"))
+    }
+
+    /// Whether the session does not know a prepared statement.
+    pub(super) fn is_unknown_statement(&self) -> bool {
+        self.state == "26000"
     }
 
     /// The error of the query that was run.
@@ -108,7 +138,8 @@ impl ServerError {
         }
         match state {
             SqlState::INSUFFICIENT_PRIVILEGE => QueryError::Denied(message),
-            SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE => QueryError::Timeout(message),
+            SqlState::QUERY_CANCELED => QueryError::Timeout(message),
+            SqlState::LOCK_NOT_AVAILABLE => QueryError::LockTimeout(message),
             SqlState::ADMIN_SHUTDOWN
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
@@ -116,6 +147,29 @@ impl ServerError {
             _ => QueryError::Server(message),
         }
     }
+
+    /// What may still bring an answer.
+    pub(super) fn second_try(&self) -> Option<SecondTry> {
+        match SqlState::from_code(&self.state) {
+            SqlState::UNTRANSLATABLE_CHARACTER | SqlState::CHARACTER_NOT_IN_REPERTOIRE => {
+                Some(SecondTry::Raw)
+            }
+            // On a replica the first is a conflict with what it replays.
+            SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
+                Some(SecondTry::Same)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How a query that failed may be run once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SecondTry {
+    /// As it was.
+    Same,
+    /// With text as the database holds it.
+    Raw,
 }
 
 fn said(message: &str, hint: Option<&str>) -> String {
@@ -125,10 +179,80 @@ fn said(message: &str, hint: Option<&str>) -> String {
     }
 }
 
+/// Why a login failed, and what may be tried instead.
+#[derive(Debug)]
+pub(super) struct LoginError {
+    pub trouble: Trouble,
+    /// What was refused, as far as it is known.
+    refused: Refused,
+}
+
+/// By the kind of an error, never by its words, which are translated, and differ with each proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// The login as such; `true` when it was made with TLS.
+    Role(bool),
+    /// Something else in the startup packet, or nobody knows what.
+    Startup,
+    /// Nothing that another attempt would change.
+    Nothing,
+}
+
+impl LoginError {
+    /// Of what the driver says; `tls` is whether that was spoken.
+    pub(super) fn new(error: &tokio_postgres::Error, target: &Target, tls: bool) -> Self {
+        let trouble = of_connect(error, target);
+        let refused = match error.code().map(SqlState::code) {
+            Some("28000") => Refused::Role(tls),
+            // A wrong password, an unknown database, no room, not ready: it was understood.
+            Some(code)
+                if ["28", "3D", "53", "57"]
+                    .iter()
+                    .any(|class| code.starts_with(class)) =>
+            {
+                Refused::Nothing
+            }
+            Some(_) => Refused::Startup,
+            None if trouble.reason == Reason::TlsFailed => Refused::Role(tls),
+            None if trouble.reason == Reason::ConnectionLost => Refused::Startup,
+            None => Refused::Nothing,
+        };
+        Self { trouble, refused }
+    }
+
+    /// Whether the role may be let in without TLS.
+    pub(super) fn may_be_for_tls(&self) -> bool {
+        self.refused == Refused::Role(true)
+    }
+
+    /// Whether it was the role that was refused.
+    pub(super) fn is_for_role(&self) -> bool {
+        matches!(self.refused, Refused::Role(_))
+    }
+
+    /// Whether it may be let in without startup options.
+    pub(super) fn may_be_for_options(&self) -> bool {
+        self.refused == Refused::Startup
+    }
+}
+
+impl From<Trouble> for LoginError {
+    fn from(trouble: Trouble) -> Self {
+        Self {
+            trouble,
+            refused: Refused::Nothing,
+        }
+    }
+}
+
 /// The trouble of a connection that could not be made.
-pub(super) fn of_connect(error: &tokio_postgres::Error, address: &Address, user: &str) -> Trouble {
+fn of_connect(error: &tokio_postgres::Error, target: &Target) -> Trouble {
+    let (address, user) = (&target.address, target.user_in_words());
     let mut trouble = of_login(error);
+    trouble.message = target.redact(&trouble.message);
+    let refused_by_us = source::<GuardError>(error).is_some();
     trouble.message = match trouble.reason {
+        _ if refused_by_us => format!("{address}: {}", trouble.message),
         Reason::AuthenticationFailed => format!(
             "{}; check user {user}, its password and the server's pg_hba.conf",
             trouble.message
@@ -149,7 +273,10 @@ fn of_login(error: &tokio_postgres::Error) -> Trouble {
         return Trouble {
             reason: of_state(db.code()),
             // Without the `db error:` that the driver puts before it.
-            message: said(db.message(), db.hint()),
+            message: said(
+                &peer_text(db.message()),
+                db.hint().map(peer_text).as_deref(),
+            ),
         };
     }
     if let Some(found) = source::<GuardError>(error) {
@@ -158,10 +285,10 @@ fn of_login(error: &tokio_postgres::Error) -> Trouble {
     if let Some(found) = source::<io::Error>(error) {
         return of_stream(found);
     }
-    let text = match error.source() {
+    let text = peer_text(&match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
-    };
+    });
     // The driver has no kinds for these: it found no password to send, or the server's proof of
     // knowing it was wrong.
     let authentication = [
@@ -186,9 +313,12 @@ fn of_login(error: &tokio_postgres::Error) -> Trouble {
 
 fn of_guard(error: &GuardError) -> Trouble {
     let reason = match error {
-        GuardError::TooLarge(_) => Reason::MessageTooLarge,
-        GuardError::PasswordInTheClear => Reason::AuthenticationFailed,
+        GuardError::TooLarge { .. } | GuardError::LoginTooLong(_) | GuardError::Flood => {
+            Reason::MessageTooLarge
+        }
+        GuardError::Authentication(_) | GuardError::TooManyRounds => Reason::AuthenticationFailed,
         GuardError::Malformed => Reason::ConnectionLost,
+        GuardError::Unrequested | GuardError::AnswerToNothing => Reason::UnrequestedData,
     };
     Trouble {
         reason,
@@ -245,10 +375,17 @@ fn of_state(state: &SqlState) -> Reason {
             Reason::AuthenticationFailed
         }
         &SqlState::TOO_MANY_CONNECTIONS => Reason::TooManyConnections,
+        // A login that waited for a locked catalogue.
+        &SqlState::LOCK_NOT_AVAILABLE => Reason::Timeout,
         &SqlState::CANNOT_CONNECT_NOW
         | &SqlState::ADMIN_SHUTDOWN
         | &SqlState::CRASH_SHUTDOWN
-        | &SqlState::IDLE_SESSION_TIMEOUT => Reason::NotReady,
+        | &SqlState::IDLE_SESSION_TIMEOUT
+        | &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+        | &SqlState::T_R_SERIALIZATION_FAILURE
+        | &SqlState::T_R_DEADLOCK_DETECTED => Reason::NotReady,
+        // `transaction_timeout` of PostgreSQL 17.
+        other if other.code() == "25P04" => Reason::NotReady,
         _ => Reason::ServerError,
     }
 }

@@ -7,10 +7,14 @@
 //! that what has not proved quick has one of its own (see `run`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::error::{QueryError, ServerError};
+use super::charset::Charset;
+use super::connect::Connector;
+use super::error::{QueryError, SecondTry, ServerError};
+use super::login::{CancelKey, cancel};
 use super::pipe::without_zero;
 use super::row::Fields;
 use super::session::Session;
@@ -22,14 +26,23 @@ use crate::model::Reason;
 pub(super) trait Job: Send {
     /// What is run.
     fn statement(&self) -> &Prepared;
+    /// The statement, to be prepared anew before it is sent again. `None` where it is sent without
+    /// a name from now on.
+    fn renew(&mut self) -> Option<&mut Prepared>;
     /// Whether it is one of ours, that names every schema.
     fn is_builtin(&self) -> bool {
         true
     }
+    /// Forgets what came: it is run again, from now on with text as the database holds it if `raw`.
+    fn restart(&mut self, raw: bool);
     /// Takes one row; `scratch` is used again for the next. After an error it gets no more.
     fn row(&mut self, fields: Fields<'_>, scratch: &mut Vec<u8>) -> Result<(), QueryError>;
+    /// It gives nothing, though its rows may still come; it ends with that error.
+    fn stop(&mut self, _error: &QueryError) {}
     /// It ended, so or so; called once.
     fn end(&mut self, result: Result<(), QueryError>);
+    /// The session ended while it was at work, or right behind it; called after [`Self::end`].
+    fn suspect(&mut self) {}
 }
 
 /// Jobs, by their places in a list, that share settings.
@@ -41,6 +54,38 @@ pub(super) struct Group {
     pub batches: Vec<Vec<usize>>,
     /// What is set after.
     pub after: Option<String>,
+    /// Text comes as the database holds it.
+    pub raw: bool,
+}
+
+/// How a job is run, and what was tried already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct JobState {
+    /// Text comes as the database holds it.
+    pub raw: bool,
+    /// How often it was run once more as it was.
+    pub repeated: u8,
+}
+
+/// A replica that replays much may cancel the same query more than once; it has other tries than
+/// this at the next scrape.
+const REPEATS: u8 = 3;
+
+impl JobState {
+    /// Whether a job that failed so is run once more; then how it is.
+    fn try_again(&mut self, error: &ServerError, charset: Charset) -> bool {
+        match error.second_try() {
+            Some(SecondTry::Raw) if !self.raw && charset != Charset::Any => {
+                self.raw = true;
+                true
+            }
+            Some(SecondTry::Same) if self.repeated < REPEATS => {
+                self.repeated += 1;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The first jobs of a list, sent before the others under a Sync of their own: how the columns of
@@ -51,21 +96,34 @@ pub(super) struct Ahead {
     pub(super) jobs: Vec<Arc<[Encoding]>>,
 }
 
+/// Jobs, by their places in a list, that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    /// Skipped, because one before them failed, or to be sent without a name.
+    pub skipped: Vec<usize>,
+    /// Their prepared statement may be out of date.
+    pub stale: Vec<usize>,
+    /// The session does not know a statement that it held: others may be gone as well.
+    pub forgot: bool,
+}
+
 /// What the server was sent and has to answer, in that order.
 #[derive(Debug)]
 enum Part {
     /// Ends with its completion; how its columns come.
-    Job(usize, Arc<[Encoding]>),
+    Job(usize, Arc<[Encoding]>, Charset),
     /// A simple query: ends when the server is ready for the next.
-    Whole(usize),
-    /// Settings by simple query.
-    Setting,
+    Whole(usize, Charset),
+    /// Settings by simple query, and whether they have to hold.
+    Setting(bool),
     Sync,
 }
 
 impl Session {
-    /// Runs all jobs in `groups`, after those that were sent `ahead`. Returns those that were
-    /// skipped because one before them failed.
+    /// Runs all jobs in `groups`, after those that were sent `ahead`. Returns those that are to be
+    /// run again: they were skipped because one before them failed, have a second try, as `states`
+    /// then tells, or are stale. One of `renewed` was prepared anew already: when it is stale once
+    /// more, it is sent without a name.
     ///
     /// # Errors
     /// The session broke. Every job has ended then.
@@ -73,31 +131,54 @@ impl Session {
         &mut self,
         ahead: Option<Ahead>,
         jobs: &mut [&mut dyn Job],
+        states: &mut [JobState],
         groups: &[Group],
-    ) -> Result<Vec<usize>, QueryError> {
+        renewed: &[usize],
+    ) -> Result<Unfinished, QueryError> {
         let mut parts = Vec::new();
         if let Some(Ahead { jobs, .. }) = ahead {
-            let job = |(at, encodings)| Part::Job(at, encodings);
+            let charset = self.charset_of(false);
+            let job = |(at, encodings)| Part::Job(at, encodings, charset);
             parts.extend(jobs.into_iter().enumerate().map(job));
             parts.push(Part::Sync);
         }
-        if let Some(greeting) = self.greeting.take() {
-            self.set(&greeting, &mut parts);
+        for (greeting, required) in std::mem::take(&mut self.greeting) {
+            self.set(&greeting, required, &mut parts);
         }
         for group in groups {
             self.send(group, jobs, &mut parts);
         }
-        let mut skipped = Vec::new();
+        let mut left = Unfinished::default();
         let mut at = 0;
-        match self.answers(jobs, &parts, &mut at, &mut skipped).await {
-            Ok(()) => Ok(skipped),
-            Err(error) => {
+        let answered = self.answers(jobs, states, &parts, &mut at, &mut left, renewed);
+        match answered.await {
+            Ok(()) => Ok(left),
+            Err(mut error) => {
+                // A transaction of a user's query, as the pooler that ends the session for it has it.
+                if self.mode == Mode::Pooled
+                    && let QueryError::Lost(message, reason) = &mut error
+                    && *reason == Reason::ServerError
+                    // All but our own queries, which are one message each.
+                    && parts[at..].iter().any(|part| !matches!(part, Part::Whole(..)))
+                {
+                    self.connector.quirks.note_refused_transactions();
+                    *reason = Reason::NotReady;
+                    message.push_str("; users' queries are sent as one message each from now on");
+                }
                 let open = parts[at..].iter().filter_map(|part| match part {
-                    Part::Job(at, _) | Part::Whole(at) => Some(*at),
-                    Part::Setting | Part::Sync => None,
+                    Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
+                    Part::Setting(_) | Part::Sync => None,
                 });
-                for job in skipped.into_iter().chain(open) {
+                for job in left.skipped.into_iter().chain(left.stale).chain(open) {
                     jobs[job].end(Err(error.clone()));
+                }
+                let suspect = parts[..parts.len().min(at + 1)].iter().rev();
+                let suspect = suspect.filter_map(|part| match part {
+                    Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
+                    Part::Setting(_) | Part::Sync => None,
+                });
+                if let Some(at) = suspect.into_iter().next() {
+                    jobs[at].suspect();
                 }
                 self.end_with(error.clone().into_trouble());
                 Err(error)
@@ -107,23 +188,35 @@ impl Session {
 
     fn send(&mut self, group: &Group, jobs: &mut [&mut dyn Job], parts: &mut Vec<Part>) {
         if let Some(before) = &group.before {
-            self.set(before, parts);
+            self.set(before, true, parts);
         }
+        let charset = self.charset_of(group.raw);
         for batch in &group.batches {
             let mut any = false;
             for &at in batch {
                 let job = &mut jobs[at];
-                let sent = if self.mode == Mode::Pooled {
+                let whole = job.is_builtin() || group.before.is_none();
+                let sent = if self.mode == Mode::Pooled && !job.is_builtin() && whole {
+                    // Statement pooling, where a transaction may not span messages.
+                    let sql = &job.statement().sql;
+                    match self.settings.in_one_message(sql, group.raw) {
+                        Some(text) => self.pipe.query(&text).map(|()| Part::Whole(at, charset)),
+                        None => Err(std::io::Error::other(
+                            "the pooler takes no transactions, and a query has to be one statement \
+                             there; take the semicolon out",
+                        )),
+                    }
+                } else if self.mode == Mode::Pooled && whole {
                     // One simple query of several statements is one transaction, so that SET LOCAL
                     // ends with it and a pooler keeps us on one server meanwhile (PostgreSQL,
                     // "Simple Query").
-                    let settings = &self.pooled[usize::from(!job.is_builtin())];
+                    let settings = self.settings.pooled(group.raw);
                     let text = format!("{settings}{}", job.statement().sql);
-                    self.pipe.query(&text).map(|()| Part::Whole(at))
+                    self.pipe.query(&text).map(|()| Part::Whole(at, charset))
                 } else {
                     any = true;
                     let put = job.statement().put(self.id, self.pipe.outbox());
-                    put.map(|encodings| Part::Job(at, encodings))
+                    put.map(|encodings| Part::Job(at, encodings, charset))
                 };
                 match sent {
                     Ok(part) => parts.push(part),
@@ -136,86 +229,159 @@ impl Session {
             }
         }
         if let Some(after) = &group.after {
-            self.set(after, parts);
+            self.set(after, true, parts);
         }
     }
 
-    fn set(&mut self, settings: &str, parts: &mut Vec<Part>) {
+    /// How text comes.
+    fn charset_of(&self, raw: bool) -> Charset {
+        match raw || self.charset == Charset::Any {
+            true => self.charset,
+            false => Charset::Utf8,
+        }
+    }
+
+    fn set(&mut self, settings: &str, required: bool, parts: &mut Vec<Part>) {
         // These texts are ours and hold no zero byte.
         if self.pipe.query(settings).is_ok() {
-            parts.push(Part::Setting);
+            parts.push(Part::Setting(required));
         }
     }
 
     async fn answers(
         &mut self,
         jobs: &mut [&mut dyn Job],
+        states: &mut [JobState],
         parts: &[Part],
         at: &mut usize,
-        skipped: &mut Vec<usize>,
+        left: &mut Unfinished,
+        renewed: &[usize],
     ) -> Result<(), QueryError> {
         let Self {
+            id,
             pipe,
             places,
             scratch,
+            charset: database,
+            connector,
+            key,
             ..
         } = self;
-        // What became of the part that is being answered.
+        let lost = |error: std::io::Error| QueryError::lost(&error);
+        pipe.expect();
+        let mut stopping = Stopping::default();
+        // Whether the part that is being answered has brought rows: a stale statement has not.
+        let mut begun = false;
+        // What became of the part that is being answered, and whether it is run again.
         let mut failed: Option<QueryError> = None;
+        let mut again = false;
         while let Some(part) = parts.get(*at) {
-            let message = pipe
-                .next()
-                .await
-                .map_err(|error| QueryError::lost(&error))?;
+            let message = pipe.next().await.map_err(lost)?;
+            let length = message.cut.unwrap_or(message.whole.len());
             match (message.kind, part) {
-                (b'D', Part::Job(job, encodings)) => {
-                    let fields = Fields::read(message.body(), places, encodings);
-                    let fields = fields.ok_or_else(malformed)?;
-                    if failed.is_none() {
-                        failed = jobs[*job].row(fields, scratch).err();
-                    }
+                (b'D', Part::Job(job, ..) | Part::Whole(job, _)) if failed.is_some() => {
+                    pipe.waste(length).map_err(lost)?;
+                    stopping.more(*job, length, connector, key).await;
                 }
-                (b'D', Part::Whole(job)) => {
-                    let fields = Fields::read(message.body(), places, &[]);
-                    let fields = fields.ok_or_else(malformed)?;
-                    if failed.is_none() {
-                        failed = jobs[*job].row(fields, scratch).err();
+                (b'D', Part::Job(job, ..) | Part::Whole(job, _)) => {
+                    let (encodings, charset): (&[Encoding], _) = match part {
+                        Part::Job(_, encodings, charset) => (encodings, *charset),
+                        Part::Whole(_, charset) => (&[], *charset),
+                        Part::Setting(_) | Part::Sync => return Err(malformed()),
+                    };
+                    begun = true;
+                    let row = match message.cut {
+                        Some(length) => Err(QueryError::TooLarge(format!(
+                            "a row has {length} bytes; let the query return less, or raise \
+                             message_limit"
+                        ))),
+                        None => {
+                            let fields = Fields::read(message.body(), places, encodings);
+                            let fields = fields.ok_or_else(malformed)?.in_charset(charset);
+                            jobs[*job].row(fields, scratch)
+                        }
+                    };
+                    if let Err(error) = row {
+                        jobs[*job].stop(&error);
+                        failed = Some(error);
                     }
                 }
                 // The end of a statement; an empty one has its own.
-                (b'C' | b'I', Part::Job(job, _)) => {
+                (b'C' | b'I', Part::Job(job, ..)) => {
                     jobs[*job].end(failed.take().map_or(Ok(()), Err));
+                    begun = false;
                     *at += 1;
                 }
                 (b'E', part) => {
-                    let error = ServerError::read(message.whole).of_query();
+                    let said = ServerError::read(message.whole);
+                    let error = said.of_query();
                     if matches!(error, QueryError::Lost(..)) {
                         return Err(error);
                     }
                     match part {
-                        Part::Job(job, _) => {
-                            failed = None;
-                            jobs[*job].end(Err(error));
+                        Part::Job(job, ..) => {
+                            let begun = std::mem::take(&mut begun);
+                            let earlier = failed.take();
+                            let stale = said.may_be_stale()
+                                && !begun
+                                && jobs[*job].statement().is_held_in(*id);
+                            if stopping.hits(*job, &error) {
+                                // It was cancelled in place of another.
+                                jobs[*job].restart(states[*job].raw);
+                                left.skipped.push(*job);
+                            } else if let Some(earlier) = earlier {
+                                jobs[*job].end(Err(earlier));
+                            } else if stale && !renewed.contains(job) {
+                                left.stale.push(*job);
+                                left.forgot |= said.is_unknown_statement();
+                            } else if stale {
+                                // It is no use to prepare it. Without a name it is never stale.
+                                if let Some(statement) = jobs[*job].renew() {
+                                    statement.refuse(*id);
+                                }
+                                left.skipped.push(*job);
+                            } else if states[*job].try_again(&said, *database) {
+                                jobs[*job].restart(states[*job].raw);
+                                left.skipped.push(*job);
+                            } else {
+                                jobs[*job].end(Err(error));
+                            }
                             *at += 1;
-                            while let Some(Part::Job(job, _)) = parts.get(*at) {
-                                skipped.push(*job);
+                            while let Some(Part::Job(job, ..)) = parts.get(*at) {
+                                left.skipped.push(*job);
                                 *at += 1;
                             }
                         }
-                        Part::Whole(_) | Part::Setting | Part::Sync => {
+                        Part::Whole(job, _) if stopping.hits(*job, &error) => again = true,
+                        Part::Whole(job, _) if failed.is_none() => {
+                            again = states[*job].try_again(&said, *database);
+                            failed = Some(error);
+                        }
+                        Part::Whole(..) | Part::Setting(_) | Part::Sync => {
                             failed.get_or_insert(error);
                         }
                     }
                 }
-                (b'Z', Part::Whole(job)) => {
-                    jobs[*job].end(failed.take().map_or(Ok(()), Err));
+                (b'Z', Part::Whole(job, _)) => {
+                    let failed = failed.take();
+                    if std::mem::take(&mut again) {
+                        jobs[*job].restart(states[*job].raw);
+                        left.skipped.push(*job);
+                    } else {
+                        jobs[*job].end(failed.map_or(Ok(()), Err));
+                    }
                     *at += 1;
                 }
-                (b'Z', Part::Setting) => {
+                (b'Z', Part::Setting(required)) => {
                     // What follows would run without its limits.
-                    if let Some(error) = failed.take() {
+                    if let Some(error) = failed.take().filter(|_| *required) {
+                        let reason = match error {
+                            // A user's query can set a timeout that its own end runs into.
+                            QueryError::Timeout(_) => Reason::NotReady,
+                            _ => Reason::ServerError,
+                        };
                         let message = format!("the server refused a setting: {error}");
-                        return Err(QueryError::Lost(message, Reason::ServerError));
+                        return Err(QueryError::Lost(message, reason));
                     }
                     *at += 1;
                 }
@@ -229,8 +395,9 @@ impl Session {
                     return Err(QueryError::Lost(message, Reason::ServerError));
                 }
                 (b'Z', Part::Job(..)) => return Err(malformed()),
-                // ParseComplete, BindComplete, RowDescription, notices and the like.
-                _ => {}
+                // ParseComplete, BindComplete, RowDescription, notices and the like; and rows of
+                // COPY, which nobody wants.
+                _ => pipe.waste(length).map_err(lost)?,
             }
         }
         Ok(())
@@ -246,6 +413,7 @@ impl Session {
         let mut failed = None;
         loop {
             let message = self.pipe.next().await.map_err(lost)?;
+            let length = message.cut.unwrap_or(message.whole.len());
             match message.kind {
                 b'E' => {
                     let error = ServerError::read(message.whole).of_query();
@@ -259,7 +427,8 @@ impl Session {
                     }
                 }
                 b'Z' if self.pipe.owed() == 0 => return failed.map_or(Ok(()), Err),
-                _ => {}
+                // Notices, and what a scrape left.
+                _ => self.pipe.waste(length).map_err(lost)?,
             }
         }
     }
@@ -272,9 +441,10 @@ impl Session {
     pub(super) async fn prepare_all(
         &mut self,
         statements: &mut [&mut Prepared],
-        path: Option<[&str; 2]>,
+        path: Option<&[String; 2]>,
     ) -> Result<Vec<Result<(), QueryError>>, QueryError> {
         use postgres_protocol::message::frontend;
+        self.pipe.expect();
         let out = self.pipe.outbox();
         // Nobody wants these any more.
         self.statements.retain(|(name, wanted)| {
@@ -283,7 +453,7 @@ impl Session {
         });
         let mut settings = Vec::new();
         if let Some([before, _]) = path {
-            self.set(before, &mut settings);
+            self.set(before, true, &mut settings);
         }
         let first = self.next_statement;
         let mut results = Vec::with_capacity(statements.len());
@@ -298,7 +468,7 @@ impl Session {
             self.pipe.sync();
         }
         if let Some([_, after]) = path {
-            self.set(after, &mut settings);
+            self.set(after, true, &mut settings);
         }
         let broke = self
             .described(first, statements, &mut results, path.is_some())
@@ -351,10 +521,53 @@ impl Session {
                     // The way back from the path is answered after the last.
                     setting = with_path && at == statements.len();
                 }
-                _ => {}
+                _ => {
+                    let length = message.cut.unwrap_or(message.whole.len());
+                    let wasted = self.pipe.waste(length);
+                    wasted.map_err(|error| QueryError::lost(&error))?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// The cancel of a query whose rows are no longer wanted: without it the server would send all of
+/// them, and the queries behind it would have no turn.
+#[derive(Debug, Default)]
+struct Stopping {
+    /// The query, and how many bytes of it came since nobody wants them.
+    of: Option<(usize, usize)>,
+    /// The query that a cancel was sent for, until an answer shows that it arrived.
+    cancelled: Option<usize>,
+}
+
+/// Rows of so many bytes are sooner read than cancelled.
+const SOON_READ: usize = 256 * 1024;
+/// How long a cancel may take.
+const CANCEL: Duration = Duration::from_secs(2);
+
+impl Stopping {
+    /// Rows that nobody wants have come, of that query. Nothing more of it is read while it is
+    /// cancelled, so that the server does not send on meanwhile; and the server has taken the
+    /// cancel when this returns, so that none comes late and hits a later scrape.
+    async fn more(&mut self, job: usize, length: usize, connector: &Connector, key: &CancelKey) {
+        let before = self.of.filter(|(of, _)| *of == job);
+        let before = before.map_or(0, |(_, before)| before);
+        self.of = Some((job, before + length));
+        if before <= SOON_READ && before + length > SOON_READ && self.cancelled.is_none() {
+            self.cancelled = Some(job);
+            let _ = tokio::time::timeout(CANCEL, cancel(connector, key)).await;
+        }
+    }
+
+    /// Whether it is the cancel that ended this query, and not the one that it was meant for: that
+    /// one had come to its end in the moment between.
+    fn hits(&mut self, job: usize, error: &QueryError) -> bool {
+        if !matches!(error, QueryError::Timeout(_)) {
+            return false;
+        }
+        self.cancelled.take().is_some_and(|of| of != job)
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::QueryError;
 use super::identity::{STARTED, ServerIdentity};
 use super::query::Shared;
-use super::question::Word;
+use super::question::{Question, Word};
 use super::row::Fields;
 use super::run::Ask;
 use super::samples::Room;
@@ -17,7 +17,7 @@ use super::statement::{Mode, Prepared};
 use super::value::{self, Number};
 use crate::catalog::Catalog;
 use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
-use crate::targets::Trouble;
+use crate::targets::{DatabaseProblem, Trouble};
 
 /// What a server says of itself at each collection.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,9 +37,18 @@ pub struct Facts {
     pub identity: ServerIdentity,
     /// Installed in the session's database: name, version, comment.
     pub extensions: Vec<(String, String, String)>,
-    /// The others that the role may connect to, none when they were not asked for; `None` when they
+    /// The others but templates, sorted by name; none when they were not asked for; `None` when they
     /// were not told.
-    pub databases: Option<Vec<String>>,
+    pub databases: Option<Vec<DatabaseEntry>>,
+}
+
+/// A database beside the session's own, as `pg_database` has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatabaseEntry {
+    /// Its name.
+    pub name: String,
+    /// Why the role cannot connect to it, as far as `pg_database` says.
+    pub closed: Option<DatabaseProblem>,
 }
 
 /// The questions of every session beside the catalogue's.
@@ -88,13 +97,97 @@ pub const EXTENSIONS: &str = "\
 SELECT e.extname, e.extversion, pg_catalog.obj_description(e.oid, 'pg_extension') \
 FROM pg_catalog.pg_extension AS e ORDER BY e.extname";
 
-/// The other databases that the role may connect to.
+/// The other databases but templates, each with the reason why the role cannot connect to it:
+/// `a` connections are not allowed, `i` invalid (an interrupted DROP DATABASE leaves a limit of -2),
+/// `p` no right, `l` a limit of no connection. A superuser is bound by the first two alone.
 pub const DATABASES: &str = "\
-SELECT d.datname FROM pg_catalog.pg_database AS d \
-WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
-AND pg_catalog.has_database_privilege(d.oid, 'CONNECT') ORDER BY d.datname";
+SELECT d.datname, CASE WHEN NOT d.datallowconn THEN 'a' WHEN d.datconnlimit = -2 THEN 'i' \
+WHEN NOT pg_catalog.has_database_privilege(d.oid, 'CONNECT') THEN 'p' \
+WHEN d.datconnlimit = 0 AND pg_catalog.current_setting('is_superuser') <> 'on' THEN 'l' END \
+FROM pg_catalog.pg_database AS d \
+WHERE NOT d.datistemplate AND d.datname <> pg_catalog.current_database() ORDER BY d.datname";
+
+/// Reads a row of [`DATABASES`].
+fn database_entry(fields: Fields<'_>) -> DatabaseEntry {
+    DatabaseEntry {
+        name: fields.text(0),
+        closed: match fields.text(1).as_str() {
+            "" => None,
+            "a" => Some(DatabaseProblem::NotAccepting),
+            "i" => Some(DatabaseProblem::Invalid),
+            "p" => Some(DatabaseProblem::PermissionDenied),
+            _ => Some(DatabaseProblem::ConnectionLimit),
+        },
+    }
+}
+
+/// What the session's role may do beside reading.
+pub const RIGHTS: &str = "\
+WITH own AS (SELECT * FROM pg_catalog.pg_roles WHERE rolname = SESSION_USER) \
+SELECT f.word FROM own, LATERAL (VALUES ('SUPERUSER', own.rolsuper), \
+('CREATEROLE', own.rolcreaterole AND NOT own.rolsuper), \
+('CREATEDB', own.rolcreatedb AND NOT own.rolsuper), \
+('REPLICATION', own.rolreplication AND NOT own.rolsuper)) AS f(word, has) WHERE f.has \
+UNION ALL \
+SELECT r.rolname::pg_catalog.text FROM own, pg_catalog.pg_roles AS r \
+WHERE NOT own.rolsuper AND r.rolname IN ('pg_execute_server_program', 'pg_write_server_files', \
+'pg_read_server_files', 'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', \
+'pg_create_subscription', 'pg_checkpoint', 'rds_superuser', 'cloudsqlsuperuser', \
+'alloydbsuperuser', 'azure_pg_admin') AND pg_catalog.pg_has_role(own.oid, r.oid, 'MEMBER')";
 
 impl Session {
+    /// Prepares the questions where the session does not hold them.
+    ///
+    /// # Errors
+    /// The session broke, did not answer in time, or the server refused one.
+    pub(super) async fn prepare_questions(&mut self, deadline: Instant) -> Result<(), Trouble> {
+        if !self.questions.probe.is_new_to(self.id) {
+            return Ok(());
+        }
+        let mut questions = Questions::default();
+        let Questions {
+            probe,
+            extensions,
+            databases,
+            settings,
+            started: _,
+        } = &mut questions;
+        let mut all = [probe, extensions, databases, settings];
+        let results = timeout_at(deadline, self.prepare_all(&mut all, None))
+            .await
+            .map_err(|_| no_answer())?
+            .map_err(QueryError::into_trouble)?;
+        for result in results {
+            result.map_err(QueryError::into_trouble)?;
+        }
+        self.questions = Arc::new(questions);
+        Ok(())
+    }
+
+    /// Asks what the role may do beside reading: attributes in capitals, then roles that it is a
+    /// member of. `None` when that was asked of this server within the last hour, or is refused.
+    ///
+    /// # Errors
+    /// The session's trouble.
+    pub async fn ask_rights(&mut self, deadline: Instant) -> Result<Option<Vec<String>>, Trouble> {
+        if !self.connector.quirks.rights_are_due() {
+            return Ok(None);
+        }
+        let query = Prepared::new(RIGHTS);
+        let (mut found, mut answered) = (Vec::new(), false);
+        let mut hear = |word: Word<'_>| match word {
+            Word::Row(fields) => found.push(fields.text(0)),
+            Word::Restart => found.clear(),
+            Word::End(result) => answered = result.is_ok(),
+        };
+        let mut ask = Question::new(&query, &mut hear);
+        timeout_at(deadline, self.run_all(&mut [&mut ask]))
+            .await
+            .map_err(|_| no_answer())?
+            .map_err(QueryError::into_trouble)?;
+        Ok(answered.then_some(found))
+    }
+
     /// Asks the server for its version, role, extensions, and for the other databases if wanted.
     ///
     /// # Errors
@@ -104,24 +197,8 @@ impl Session {
         databases: bool,
         deadline: Instant,
     ) -> Result<&Facts, Trouble> {
-        if self.mode == Mode::Kept && self.questions.probe.is_new_to(self.id) {
-            let mut questions = Questions::default();
-            let Questions {
-                probe,
-                extensions,
-                databases,
-                settings,
-                started: _,
-            } = &mut questions;
-            let mut all = [probe, extensions, databases, settings];
-            let results = timeout_at(deadline, self.prepare_all(&mut all, None))
-                .await
-                .map_err(|_| no_answer())?
-                .map_err(QueryError::into_trouble)?;
-            for result in results {
-                result.map_err(QueryError::into_trouble)?;
-            }
-            self.questions = Arc::new(questions);
+        if self.mode == Mode::Kept {
+            self.prepare_questions(deadline).await?;
         }
         if self.control.is_none() {
             let asked = timeout_at(deadline, self.ask_control()).await;
@@ -136,11 +213,12 @@ impl Session {
             ..Ask::default()
         };
         let late = tokio::time::sleep_until(deadline);
-        let (none, room) = (Catalog::default(), Room::new(None));
+        let (none, room) = (Catalog::default(), Room::unlimited());
         let shared = Shared {
             catalog: &none,
             labels: &[],
             query_text: 0,
+            label_value: 0,
             room: &room,
         };
         let found = self
@@ -176,7 +254,7 @@ pub(super) enum About {
 pub(super) struct Told {
     probe: Option<Facts>,
     extensions: Vec<(String, String, String)>,
-    databases: Vec<String>,
+    databases: Vec<DatabaseEntry>,
     ends: [Option<Result<(), QueryError>>; 3],
 }
 
@@ -204,7 +282,10 @@ impl Told {
                 let extension = (fields.text(0), fields.text(1), fields.text(2));
                 self.extensions.push(extension);
             }
-            (Word::Row(fields), About::Databases) => self.databases.push(fields.text(0)),
+            (Word::Restart, About::Server) => self.probe = None,
+            (Word::Restart, About::Extensions) => self.extensions.clear(),
+            (Word::Restart, About::Databases) => self.databases.clear(),
+            (Word::Row(fields), About::Databases) => self.databases.push(database_entry(fields)),
             (Word::End(result), about) => {
                 self.ends[about as usize] = Some(result);
                 if self.ends.iter().all(Option::is_some) {

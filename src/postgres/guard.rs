@@ -1,6 +1,5 @@
 //! Watches the bytes that a server sends at login before anything is made of them: a message larger
-//! than the limit, or a request for a password in the clear on a connection that is not private,
-//! ends the connection.
+//! than the limit, or a request for authentication that must not be answered, ends the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -9,21 +8,40 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-/// The largest message that is read, in bytes.
-pub(super) const LARGEST_MESSAGE: u32 = 64 * 1024 * 1024;
+use crate::security::{AuthMethod, AuthRefused, AuthRules, MOST_SCRAM_ROUNDS, has_too_many_rounds};
+use crate::targets::ByteLimits;
+
+/// The largest body of a message of SCRAM that is read, in bytes; PostgreSQL's have some hundred.
+const LARGEST_SASL: usize = 16 * 1024;
 
 /// Why the guard ended a connection. Found again inside the error of the connection.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum GuardError {
-    #[error("the server sent a message of {0} bytes, the limit is {LARGEST_MESSAGE}")]
-    TooLarge(u32),
+    #[error("the server sent a message of {length} bytes, the limit is {limit}")]
+    TooLarge { length: usize, limit: usize },
+    #[error("the server sent more than {0} bytes at login")]
+    LoginTooLong(usize),
+    #[error("the server sends too much that nothing had asked for")]
+    Flood,
     #[error(
-        "the server asks for the password in the clear and the connection is not encrypted; \
-         switch TLS on for this server, or use scram-sha-256 in its pg_hba.conf"
+        "the server asks for more than {MOST_SCRAM_ROUNDS} rounds of SCRAM, which would keep the \
+         exporter busy; lower scram_iterations there, and give the role its password anew"
     )]
-    PasswordInTheClear,
+    TooManyRounds,
+    #[error(transparent)]
+    Authentication(#[from] AuthRefused),
     #[error("the server sent a message that is shorter than its own length")]
     Malformed,
+    #[error(
+        "the server sent more than 1 MiB within a minute that was not asked for (notices, settings, \
+         notifications), and the session was ended; find out what sends it"
+    )]
+    Unrequested,
+    #[error(
+        "the server sent an answer to nothing that was asked, and the session was ended; what \
+         listens there may not be PostgreSQL"
+    )]
+    AnswerToNothing,
 }
 
 /// A stream under guard.
@@ -34,18 +52,20 @@ pub(super) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    /// `private` is true when others cannot read along: TLS, or a Unix socket.
-    pub(super) fn new(inner: S, private: bool) -> Self {
+    /// `rules` say which requests for authentication are answered. No message may be longer than
+    /// `message`, in bytes; [`ByteLimits::LOGIN_MESSAGES`] of those is what all of them may be
+    /// together: the driver keeps each until it is logged in.
+    pub(super) fn new(inner: S, rules: AuthRules, message: usize) -> Self {
         Self {
             inner,
-            watch: Watch {
-                header: [0; 9],
-                have: 0,
-                left: 0,
-                private,
-            },
+            watch: Watch::new(rules, message),
             said_goodbye: false,
         }
+    }
+
+    /// What the server asked for last; nothing, when it let the role in without.
+    pub(super) fn method(&self) -> AuthMethod {
+        self.watch.asked.unwrap_or(AuthMethod::None)
     }
 
     /// The stream, when what has come ends with the end of a message.
@@ -62,17 +82,53 @@ struct Watch {
     header: [u8; 9],
     have: usize,
     /// Bytes of the present message's body that are still to come.
-    left: u32,
-    private: bool,
+    left: usize,
+    rules: AuthRules,
+    /// What the server has asked for.
+    asked: Option<AuthMethod>,
+    /// What has come of the server's first answer in SCRAM, which says how many rounds it wants.
+    server_first: Option<Vec<u8>>,
+    /// The longest message, in bytes, header included.
+    message: usize,
+    /// How many bytes may still come.
+    room: usize,
 }
 
 impl Watch {
+    fn new(rules: AuthRules, message: usize) -> Self {
+        Self {
+            header: [0; 9],
+            have: 0,
+            left: 0,
+            rules,
+            asked: None,
+            server_first: None,
+            message,
+            room: message * ByteLimits::LOGIN_MESSAGES,
+        }
+    }
+
     fn feed(&mut self, mut bytes: &[u8]) -> Result<(), GuardError> {
+        self.room = self
+            .room
+            .checked_sub(bytes.len())
+            .ok_or(GuardError::LoginTooLong(
+                self.message * ByteLimits::LOGIN_MESSAGES,
+            ))?;
         while !bytes.is_empty() {
             if self.left > 0 {
-                let skip = bytes.len().min(self.left as usize);
-                bytes = &bytes[skip..];
-                self.left -= u32::try_from(skip).unwrap_or(self.left);
+                let (part, rest) = bytes.split_at(bytes.len().min(self.left));
+                bytes = rest;
+                self.left -= part.len();
+                if let Some(server_first) = &mut self.server_first {
+                    server_first.extend_from_slice(part);
+                    if self.left == 0 {
+                        if has_too_many_rounds(server_first) {
+                            return Err(GuardError::TooManyRounds);
+                        }
+                        self.server_first = None;
+                    }
+                }
                 continue;
             }
             self.header[self.have] = bytes[0];
@@ -95,13 +151,14 @@ impl Watch {
         if self.have < 5 {
             return Ok(());
         }
-        let length = be(1);
+        let length = be(1) as usize;
         if self.have == 5 {
             if length < 4 {
                 return Err(GuardError::Malformed);
             }
-            if length > LARGEST_MESSAGE {
-                return Err(GuardError::TooLarge(length));
+            if length >= self.message {
+                let limit = self.message;
+                return Err(GuardError::TooLarge { length, limit });
             }
         }
         let body = length - 4;
@@ -109,9 +166,30 @@ impl Watch {
         if authentication && self.have < 9 {
             return Ok(());
         }
-        // AuthenticationCleartextPassword.
-        if authentication && be(5) == 3 && !self.private {
-            return Err(GuardError::PasswordInTheClear);
+        if authentication {
+            // The codes of AuthenticationOk, …CleartextPassword, …MD5Password, …GSS, …SSPI, …SASL;
+            // what goes on with one that was asked for before has others.
+            let asked = match be(5) {
+                0 if self.asked.is_none() => Some(AuthMethod::None),
+                3 => Some(AuthMethod::Password),
+                5 => Some(AuthMethod::Md5),
+                7 => Some(AuthMethod::Gss),
+                9 => Some(AuthMethod::Sspi),
+                10 => Some(AuthMethod::ScramSha256),
+                _ => None,
+            };
+            // AuthenticationSASLContinue.
+            if be(5) == 11 {
+                if body > LARGEST_SASL {
+                    let limit = LARGEST_SASL;
+                    return Err(GuardError::TooLarge { length, limit });
+                }
+                self.server_first = Some(Vec::new());
+            }
+            if let Some(asked) = asked {
+                self.rules.check(asked)?;
+                self.asked = Some(asked);
+            }
         }
         self.left = if authentication { body - 4 } else { body };
         self.have = 0;
@@ -150,7 +228,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     /// Says goodbye, then waits until the server has closed its side: only then is its backend
-    /// gone, and another connection is not one too many.
+    /// gone, and another connection is not one too many. A server that goes on sending is not
+    /// listened to for longer than a login may be.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.said_goodbye {
@@ -162,7 +241,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         loop {
             let mut buf = ReadBuf::new(&mut rest);
             match ready!(Pin::new(&mut this.inner).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) if !buf.filled().is_empty() => {
+                    let Some(room) = this.watch.room.checked_sub(buf.filled().len()) else {
+                        return Poll::Ready(Ok(()));
+                    };
+                    this.watch.room = room;
+                }
                 Ok(()) | Err(_) => return Poll::Ready(Ok(())),
             }
         }
@@ -186,13 +270,14 @@ mod tests {
         bytes
     }
 
+    const LIMIT: usize = 4096;
+
     fn watch(private: bool) -> Watch {
-        Watch {
-            header: [0; 9],
-            have: 0,
-            left: 0,
+        let rules = AuthRules {
             private,
-        }
+            ..AuthRules::default()
+        };
+        Watch::new(rules, LIMIT)
     }
 
     #[test]
@@ -213,11 +298,14 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_ends_the_connection() {
         let mut bytes = vec![b'D'];
-        bytes.extend_from_slice(&(LARGEST_MESSAGE + 1).to_be_bytes());
+        bytes.extend_from_slice(&u32::MAX.to_be_bytes());
+        let (length, limit) = (u32::MAX as usize, LIMIT);
         assert_eq!(
             watch(true).feed(&bytes),
-            Err(GuardError::TooLarge(LARGEST_MESSAGE + 1))
+            Err(GuardError::TooLarge { length, limit })
         );
+        assert_eq!(watch(true).feed(&message(b'N', &[7; LIMIT - 5])), Ok(()));
+        assert!(watch(true).feed(&message(b'N', &[7; LIMIT - 4])).is_err());
         assert_eq!(
             watch(true).feed(&[b'D', 0, 0, 0, 3]),
             Err(GuardError::Malformed)
@@ -225,12 +313,84 @@ mod tests {
     }
 
     #[test]
+    fn many_short_messages_end_the_login_as_well() {
+        let notice = message(b'N', &[7; 95]);
+        let mut watch = watch(true);
+        let mut taken = 0;
+        while watch.feed(&notice) == Ok(()) {
+            taken += notice.len();
+            assert!(taken <= LIMIT * ByteLimits::LOGIN_MESSAGES);
+        }
+        assert!(taken > LIMIT * (ByteLimits::LOGIN_MESSAGES - 1));
+    }
+
+    #[test]
     fn a_password_in_the_clear_is_sent_only_where_nobody_reads_along() {
         let bytes = message(b'R', &[0, 0, 0, 3]);
         assert_eq!(
             watch(false).feed(&bytes),
-            Err(GuardError::PasswordInTheClear)
+            Err(GuardError::Authentication(AuthRefused::InTheClear))
         );
         assert_eq!(watch(true).feed(&bytes), Ok(()));
+    }
+
+    #[test]
+    fn rounds_of_scram_are_counted_before_they_are_computed() {
+        let answer = |rounds: u32| {
+            let text = format!("\0\0\0\u{b}r=abc,s=c2FsdA==,i={rounds}");
+            message(b'R', text.as_bytes())
+        };
+        for size in 1..40 {
+            let feed = |rounds| {
+                let mut watch = watch(true);
+                let bytes = answer(rounds);
+                let fed = bytes.chunks(size).try_for_each(|piece| watch.feed(piece));
+                fed
+            };
+            assert_eq!(feed(4096), Ok(()));
+            assert_eq!(feed(u32::MAX), Err(GuardError::TooManyRounds));
+        }
+        let length = LARGEST_SASL + 100;
+        let mut long = vec![b'R'];
+        long.extend_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
+        long.extend_from_slice(&[0, 0, 0, 11]);
+        let rules = AuthRules {
+            private: true,
+            ..AuthRules::default()
+        };
+        let limit = LARGEST_SASL;
+        assert_eq!(
+            Watch::new(rules, 1 << 20).feed(&long),
+            Err(GuardError::TooLarge { length, limit })
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_is_known_and_ok_without_a_request_is_nothing() {
+        for (codes, asked) in [
+            (&[0][..], AuthMethod::None),
+            (&[5, 0], AuthMethod::Md5),
+            (&[10, 11, 12, 0], AuthMethod::ScramSha256),
+            (&[7, 8, 0], AuthMethod::Gss),
+        ] {
+            let mut watch = watch(true);
+            for code in codes {
+                watch.feed(&message(b'R', &[0, 0, 0, *code])).unwrap();
+            }
+            assert_eq!(watch.asked, Some(asked));
+        }
+        let mut known = watch(true);
+        known.rules.scram_before = true;
+        for code in [0, 3, 5] {
+            let refused = known.feed(&message(b'R', &[0, 0, 0, code]));
+            assert!(
+                matches!(
+                    refused,
+                    Err(GuardError::Authentication(AuthRefused::LessThanBefore(_)))
+                ),
+                "{code}"
+            );
+            (known.have, known.asked) = (0, None);
+        }
     }
 }

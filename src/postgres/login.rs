@@ -16,13 +16,16 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{CancelToken, Config};
 
-use super::connect::{Connector, Opened, open, timeout};
-use super::error::of_connect;
+use super::charset::Charset;
+use super::connect::{Connector, open_beside, open_with, timeout};
+use super::error::LoginError;
 use super::guard::Guarded;
 use super::pipe::Pipe;
-use super::wire::Wire;
+use super::session_settings::major;
+use super::wire::{Peer, Wire};
 use crate::model::Reason;
-use crate::targets::Trouble;
+use crate::security::AuthRules;
+use crate::targets::{TlsMode, Trouble};
 
 /// How long a server that has taken a connection may take to let it in.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
@@ -32,15 +35,22 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 pub(super) struct Login {
     pub pipe: Pipe,
     pub key: CancelKey,
-    /// The database holds any bytes: it was made without an encoding.
-    pub ascii: bool,
-    /// The address at the other end; `None` for a Unix socket.
-    pub peer: Option<SocketAddr>,
+    /// The database's encoding.
+    pub charset: Charset,
+    /// The major version of the server, 0 when it does not tell.
+    pub major: u32,
 }
 
-/// What cancels the queries of a session. Cloning shares nothing.
+/// What cancels the queries of a session, and where it is taken to: the server that gave it.
 #[derive(Clone)]
-pub(super) struct CancelKey(CancelToken);
+pub(super) struct CancelKey(CancelToken, Peer);
+
+impl CancelKey {
+    /// The address of the session; `None` for a Unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.1.address
+    }
+}
 
 // The driver's own would show the key.
 impl std::fmt::Debug for CancelKey {
@@ -49,7 +59,8 @@ impl std::fmt::Debug for CancelKey {
     }
 }
 
-/// Logs in to `database` of the target.
+/// Logs in to `database` of the target. Who prefers TLS and is refused with it is let in without,
+/// as libpq does: `pg_hba.conf` may know the role without TLS alone.
 ///
 /// # Errors
 /// Why not. No socket within the target's `connect` timeout is a reason; a server that has
@@ -58,11 +69,35 @@ pub(super) async fn log_in(
     connector: &Connector,
     database: &str,
     options: Option<&str>,
-) -> Result<Login, Trouble> {
+) -> Result<Login, LoginError> {
     let target = &connector.target;
-    match tokio::time::timeout(PATIENCE, attempt(connector, database, options)).await {
+    let quirks = &connector.quirks;
+    let login = async {
+        let tls = !quirks.refuses_tls();
+        let failed = match attempt(connector, database, options, tls).await {
+            Err(failed) if tls && failed.may_be_for_tls() => failed,
+            Err(failed) => {
+                if failed.is_for_role() {
+                    quirks.note_refused_tls(false);
+                }
+                return Err(failed);
+            }
+            Ok(login) => return Ok(login),
+        };
+        if target.tls.mode != TlsMode::Prefer {
+            return Err(failed);
+        }
+        match attempt(connector, database, options, false).await {
+            Ok(login) => {
+                quirks.note_refused_tls(true);
+                Ok(login)
+            }
+            Err(_) => Err(failed),
+        }
+    };
+    match tokio::time::timeout(PATIENCE, login).await {
         Ok(result) => result,
-        Err(_) => Err(timeout(&target.address, PATIENCE)),
+        Err(_) => Err(timeout(&target.address, PATIENCE).into()),
     }
 }
 
@@ -70,10 +105,21 @@ async fn attempt(
     connector: &Connector,
     database: &str,
     options: Option<&str>,
-) -> Result<Login, Trouble> {
+    tls: bool,
+) -> Result<Login, LoginError> {
     let target = &connector.target;
-    let Opened { wire, peer } = open(connector, None).await?;
-    let private = !matches!(wire, Wire::Tcp(_));
+    let wire = open_with(connector, tls).await?;
+    let encrypted = matches!(wire, Wire::Tls(..));
+    let peer = wire.peer();
+    let rules = AuthRules {
+        require: target.require_auth,
+        private: match &wire {
+            Wire::Unix(_) => true,
+            Wire::Tls(..) => target.tls.verifies(),
+            Wire::Tcp(_) => false,
+        },
+        scram_before: connector.context.auth.used_scram(target),
+    };
     let mut config = Config::new();
     config
         .user(&target.user)
@@ -88,40 +134,55 @@ async fn attempt(
     if let Some(options) = options {
         config.options(options);
     }
-    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, private))));
+    let limit = target.limits.login_message;
+    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, rules, limit))));
     let own = Arc::clone(&lent.0);
     let (client, connection) = config
         .connect_raw(lent, Established)
         .await
-        .map_err(|error| of_connect(&error, &target.address, &target.user))?;
-    let ascii = connection.parameter("server_encoding") == Some("SQL_ASCII");
-    let key = CancelKey(client.cancel_token());
+        .map_err(|error| LoginError::new(&error, target, encrypted))?;
+    let charset = Charset::of(connection.parameter("server_encoding"));
+    let major = major(connection.parameter("server_version"));
+    let key = CancelKey(client.cancel_token(), peer);
     // The driver says nothing more when it is dropped unpolled, and has read no further than the
     // answer to the login, unless the server went on by itself in that moment.
     drop((client, connection));
-    Arc::into_inner(own)
-        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let guarded = Arc::into_inner(own)
+        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner));
+    if let Some(guarded) = &guarded {
+        connector.context.auth.record(target, guarded.method());
+    }
+    guarded
         .and_then(Guarded::between_messages)
         .map(|wire| Login {
-            pipe: Pipe::new(wire),
+            pipe: Pipe::new(wire, target.limits.message),
             key,
-            ascii,
-            peer,
+            charset,
+            major,
         })
         .ok_or_else(|| Trouble {
             reason: Reason::ConnectionLost,
             message: format!("{}: a message was torn at login", target.address),
         })
+        .map_err(LoginError::from)
 }
 
-/// Asks the server to cancel what a session runs. Returns when it has done so, or cannot be
-/// reached. It goes to the address of the session: the name may lead to another server by now.
-pub(super) async fn cancel(connector: &Connector, key: &CancelKey, peer: Option<SocketAddr>) {
-    if let Ok(Opened { wire, .. }) = open(connector, peer).await {
-        let wire = Guarded::new(wire, true);
-        // An error means that the server is gone or busy; the session's own limit then ends it.
-        let _ = key.0.cancel_query_raw(wire, Established).await;
-    }
+/// Asks the server to cancel what a session runs. Returns when it has done so, cannot be reached, or
+/// has taken as long as a connection may.
+pub(super) async fn cancel(connector: &Connector, key: &CancelKey) {
+    let request = async {
+        if let Some(wire) = open_beside(connector, key.1).await {
+            // Nobody logs in for it.
+            let wire = Guarded::new(
+                wire,
+                AuthRules::default(),
+                connector.target.limits.login_message,
+            );
+            // An error means that the server is gone or busy; the session's own limit then ends it.
+            let _ = key.0.cancel_query_raw(wire, Established).await;
+        }
+    };
+    let _ = tokio::time::timeout(connector.target.timeouts.connect, request).await;
 }
 
 /// A stream that the driver may use until it is taken back.

@@ -3,40 +3,49 @@
 //! In go a target and the queries chosen for it; out come [`QuerySamples`], which write the lines of
 //! each family, or a [`Trouble`](crate::targets::Trouble).
 
+mod auth_history;
+mod cancel;
+mod charset;
 mod connect;
 mod error;
 mod exchange;
 mod facts;
 mod guard;
+mod histogram;
 mod identity;
 mod login;
 mod pipe;
 mod query;
 mod question;
+mod quirks;
 mod resolver;
 mod row;
 mod run;
 mod samples;
+mod schedule;
 mod session;
+mod session_settings;
 mod settings;
 mod statement;
+mod unrequested;
 mod value;
 mod wire;
 
 pub use connect::{ConnectContext, Connector};
 pub use error::QueryError;
-pub use facts::Facts;
+pub use facts::{DatabaseEntry, Facts};
 pub use identity::ServerIdentity;
 pub use query::{Outcome, Shared, Slot};
 pub use run::{Answer, Ask};
 pub use samples::{QuerySamples, Room};
+pub use schedule::{QuerySchedule, RunResult};
 pub use session::{Orphan, Permits, Session};
 pub use settings::{Setting, SettingsSamples};
 pub use statement::Mode;
 
 /// What a session asks beside the catalogue's queries, for whoever measures against them.
 pub mod statements {
-    pub use super::facts::{DATABASES, EXTENSIONS, PROBE};
+    pub use super::facts::{DATABASES, EXTENSIONS, PROBE, RIGHTS};
     pub use super::identity::{CONTROL, STARTED};
     pub use super::settings::SQL as SETTINGS;
 }

@@ -13,13 +13,22 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use super::guard::{GuardError, LARGEST_MESSAGE};
+use super::guard::GuardError;
+use super::unrequested::{UnrequestedBytes, is_unrequested};
 use super::wire::Wire;
+use crate::targets::ByteLimits;
 
 /// What the server sends comes in pieces of up to this size, in bytes.
 const ROOM: usize = 32 * 1024;
+/// After Terminate so many bytes are read, for a server that sends on and on never closes.
+const FAREWELL: usize = 4 * 1024 * 1024;
 /// Type and length of a message.
 const HEADER: usize = 5;
+/// So much of a long error is held: its state and its text stand in front.
+const ERROR: usize = 16 * 1024;
+/// While it answers, a server may send so many bytes of no use, such as rows that are no longer
+/// wanted.
+const MOST_WASTE: usize = 64 * 1024 * 1024;
 
 /// A connection that is logged in.
 #[derive(Debug)]
@@ -29,11 +38,20 @@ pub(super) struct Pipe {
     inbox: Vec<u8>,
     from: usize,
     to: usize,
+    /// Bytes of a message that are still to come and are thrown away then.
+    skip: usize,
+    /// The longest message that is held, in bytes.
+    limit: usize,
+    /// How many bytes of no use the server may still send.
+    waste: usize,
     outbox: BytesMut,
     sent: usize,
     /// Nothing can be sent any more; the server may have said why.
     deaf: Option<io::Error>,
     owed: usize,
+    /// The last ReadyForQuery came from within a transaction.
+    in_transaction: bool,
+    unrequested: UnrequestedBytes,
 }
 
 /// A message of the server.
@@ -43,6 +61,9 @@ pub(super) struct Message<'a> {
     pub kind: u8,
     /// Type byte and length with the body.
     pub whole: &'a [u8],
+    /// How long it was, where it was too long to be held: then the body is not here. An error has
+    /// the beginning of its body.
+    pub cut: Option<usize>,
 }
 
 impl<'a> Message<'a> {
@@ -53,16 +74,22 @@ impl<'a> Message<'a> {
 }
 
 impl Pipe {
-    pub(super) fn new(wire: Wire) -> Self {
+    /// Holds no message that is longer than `limit`, in bytes.
+    pub(super) fn new(wire: Wire, limit: usize) -> Self {
         Self {
             wire,
             inbox: Vec::new(),
             from: 0,
             to: 0,
+            skip: 0,
+            limit: limit.clamp(ERROR, ByteLimits::LARGEST_MESSAGE),
+            waste: MOST_WASTE,
             outbox: BytesMut::new(),
             sent: 0,
             deaf: None,
             owed: 0,
+            in_transaction: false,
+            unrequested: UnrequestedBytes::default(),
         }
     }
 
@@ -93,31 +120,74 @@ impl Pipe {
         self.owed
     }
 
-    /// Sends what is there to be sent, and returns the next message.
+    /// Whether the server was in a transaction when it was last ready for a query.
+    pub(super) fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
+    /// The server is asked for something from here on.
+    pub(super) fn expect(&mut self) {
+        self.waste = MOST_WASTE;
+    }
+
+    /// Counts bytes that came and were of no use. A server that sends them without end would keep a
+    /// processor busy for ever.
+    ///
+    /// # Errors
+    /// There were too many: the connection is of no more use.
+    pub(super) fn waste(&mut self, bytes: usize) -> io::Result<()> {
+        self.waste = self
+            .waste
+            .checked_sub(bytes)
+            .ok_or_else(|| refused(GuardError::Flood))?;
+        Ok(())
+    }
+
+    /// Sends what is there to be sent, and returns the next message. One that is too long to be
+    /// held is thrown away as it comes.
     ///
     /// # Errors
     /// The connection is of no more use.
     pub(super) async fn next(&mut self) -> io::Result<Message<'_>> {
-        let length = match self.complete()? {
+        let coming = match self.complete()? {
             // Nothing is held back while answers are read.
-            Some(length) if self.outbox.is_empty() => length,
+            Some(coming) if self.outbox.is_empty() => coming,
             _ => poll_fn(|cx| self.poll_message(cx)).await?,
         };
-        let from = self.from;
-        self.from += length;
-        let whole = &self.inbox[from..from + length];
-        let kind = whole[0];
+        let (from, held) = (self.from, coming.held);
+        self.from += held;
+        self.skip = coming.length - held;
+        let kind = self.inbox[from];
+        let unrequested = is_unrequested(kind) || self.owed == 0;
+        if unrequested && !self.unrequested.allow(coming.length) {
+            return Err(refused(GuardError::Unrequested));
+        }
         if kind == b'Z' {
             self.owed = self.owed.saturating_sub(1);
+            self.in_transaction = self.inbox[from + held - 1] != b'I';
         }
-        Ok(Message { kind, whole })
+        let cut = (self.skip > 0).then_some(coming.length);
+        if cut.is_some() && kind == b'E' {
+            self.close_error(from, held);
+        }
+        let whole = &self.inbox[from..from + held];
+        Ok(Message { kind, whole, cut })
     }
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Makes the beginning of an error a whole one: its length is what is held, and its last text
+    /// and the list of its fields end with a zero byte each.
+    fn close_error(&mut self, from: usize, held: usize) {
+        let length = u32::try_from(held - 1).unwrap_or(u32::MAX).to_be_bytes();
+        let whole = &mut self.inbox[from..from + held];
+        whole[1..HEADER].copy_from_slice(&length);
+        whole[held - 2..].fill(0);
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Coming>> {
         loop {
             self.send(cx);
-            if let Some(length) = self.complete()? {
-                return Poll::Ready(Ok(length));
+            if let Some(coming) = self.complete()? {
+                return Poll::Ready(Ok(coming));
             }
             ready!(self.poll_fill(cx))?;
         }
@@ -175,11 +245,13 @@ impl Pipe {
         Poll::Ready(Ok(()))
     }
 
-    /// Room for the rest of the message that has begun, or for the next ones.
+    /// Room for what comes next: twice what has come of the message that has begun, and no more than
+    /// is held of it. What a header announces alone makes nothing grow.
     fn make_room(&mut self) {
         self.inbox.copy_within(self.from..self.to, 0);
         (self.from, self.to) = (0, self.to - self.from);
-        let wanted = self.announced().unwrap_or(0).max(ROOM);
+        let begun = self.coming().map_or(0, |coming| coming.held);
+        let wanted = begun.min(self.to * 2).max(ROOM);
         if self.inbox.len() < wanted {
             self.inbox.resize(wanted, 0);
         } else if self.inbox.len() > wanted && self.to <= wanted {
@@ -189,47 +261,85 @@ impl Pipe {
         }
     }
 
-    /// Length of the message at the front, as its header says.
-    fn announced(&self) -> Option<usize> {
+    /// The message at the front, as its header says.
+    fn coming(&self) -> Option<Coming> {
         let header = self.inbox.get(self.from..self.to)?.get(..HEADER)?;
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
-        Some(length as usize + 1)
+        let length = length as usize + 1;
+        let held = match header[0] {
+            // What it says counts, not that it says it at length.
+            b'E' => ERROR,
+            // A row of one query is that query's trouble; nobody asks for the others.
+            b'D' | b'N' | b'S' | b'A' | b'd' if length > self.limit => HEADER,
+            _ => self.limit,
+        };
+        let held = length.min(held);
+        Some(Coming { length, held })
     }
 
-    /// Length of the message at the front, when all of it is here.
-    fn complete(&self) -> io::Result<Option<usize>> {
-        let Some(length) = self.announced() else {
+    /// The message at the front, when all that is held of it is here. Throws away what belongs to
+    /// the one before.
+    fn complete(&mut self) -> io::Result<Option<Coming>> {
+        let thrown = self.skip.min(self.to - self.from);
+        (self.from, self.skip) = (self.from + thrown, self.skip - thrown);
+        if self.skip > 0 {
+            return Ok(None);
+        }
+        let Some(coming) = self.coming() else {
             return Ok(None);
         };
-        let refused = if length < HEADER {
+        let Coming { length, held } = coming;
+        let may_be_cut = held == HEADER || self.inbox[self.from] == b'E';
+        let wrong = if length < HEADER {
             Some(GuardError::Malformed)
-        } else if length > LARGEST_MESSAGE as usize + 1 {
-            let length = u32::try_from(length - 1).unwrap_or(u32::MAX);
-            Some(GuardError::TooLarge(length))
+        } else if length > ByteLimits::LARGEST_MESSAGE + 1 {
+            let limit = ByteLimits::LARGEST_MESSAGE;
+            let length = length - 1;
+            Some(GuardError::TooLarge { length, limit })
+        } else if held < length && !may_be_cut {
+            let (length, limit) = (length - 1, self.limit);
+            Some(GuardError::TooLarge { length, limit })
         } else {
             None
         };
-        match refused {
-            Some(refused) => Err(io::Error::new(io::ErrorKind::InvalidData, refused)),
-            None => Ok((self.to - self.from >= length).then_some(length)),
+        match wrong {
+            Some(why) => Err(refused(why)),
+            None => Ok((self.to - self.from >= held).then_some(coming)),
         }
     }
 
     /// Says Terminate and waits until the server has closed the connection: only then is its
-    /// backend gone, and another connection is not one too many.
+    /// backend gone, and another connection is not one too many. One that goes on sending is not
+    /// waited for.
     pub(super) async fn goodbye(mut self) {
         frontend::terminate(&mut self.outbox);
         let sent = poll_fn(|cx| self.poll_send(cx)).await;
         // A peer that is gone already has nothing to be told. One that is there closes when it has
         // read the message, and needs no second word; but TLS has an end of its own.
-        if sent.is_ok() && self.deaf.is_none() && matches!(self.wire, Wire::Tls(_)) {
+        if sent.is_ok() && self.deaf.is_none() && matches!(self.wire, Wire::Tls(..)) {
             self.wire.shutdown().await.ok();
         }
         (self.from, self.to) = (0, 0);
-        while poll_fn(|cx| self.poll_fill(cx)).await.is_ok() {
+        let mut read = 0;
+        while read < FAREWELL && poll_fn(|cx| self.poll_fill(cx)).await.is_ok() {
+            read += self.to;
             (self.from, self.to) = (0, 0);
         }
     }
+}
+
+/// What came is not taken.
+pub(super) fn refused(why: GuardError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// A message that has begun.
+#[derive(Clone, Copy, Debug)]
+struct Coming {
+    /// Its length, in bytes.
+    length: usize,
+    /// How much of it is held.
+    held: usize,
 }
 
 /// The protocol ends a text with a zero byte.

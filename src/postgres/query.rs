@@ -7,12 +7,16 @@ use tokio::time::Instant;
 
 use super::error::QueryError;
 use super::exchange::Job;
+use super::histogram::histogram;
 use super::row::Fields;
 use super::samples::{Buffer, QuerySamples, Room};
+use super::schedule::{QuerySchedule, RunResult};
 use super::statement::Prepared;
-use super::value;
+use super::value::{self, Encoding};
 use crate::catalog::{Catalog, Chosen, ColumnKind};
-use crate::exposition::{SampleWriter, render_label};
+use crate::exposition::{SampleWriter, render_label, split_labels};
+use crate::model::Reason;
+use crate::targets::LeftOutReason;
 
 /// How the last run of a slot ended.
 #[derive(Debug, Default)]
@@ -40,10 +44,20 @@ pub struct Slot {
     pub(super) slow: bool,
     /// Its last run failed: what stands behind it under one Sync would be skipped.
     pub(super) failing: bool,
+    /// How often in a row the session ended while it ran, and when it last did.
+    ended_session: (u8, Option<Instant>),
+    /// Its text holds what the server cannot turn into UTF-8: it comes as the database holds it.
+    pub(super) raw: bool,
+    /// How many samples of its last run had the labels of another one of it.
+    duplicates: usize,
+    /// It shows samples that were not compared with those of other slots yet.
+    uncompared: bool,
+    /// The session was ended while the server worked on it.
+    broke: bool,
     buffer: Buffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
-    ran_at: Option<Instant>,
+    schedule: QuerySchedule,
     /// The rendered label `database`, empty where the query has one of its own.
     database: Vec<u8>,
     /// The database it runs in.
@@ -61,12 +75,17 @@ pub struct Shared<'a> {
     pub labels: &'a [u8],
     /// Longest text of a statement in a label, in characters.
     pub query_text: usize,
-    /// How many samples may still come.
+    /// Longest value of a label, in bytes.
+    pub label_value: usize,
+    /// What may still come.
     pub room: &'a Room,
 }
 
-/// What was too much once is not tried again for this long.
+/// A query with which sessions ended is not tried again for this long.
 const TOO_MUCH: Duration = Duration::from_secs(60);
+
+/// Sessions that a query may take with it before it has to wait.
+const ENOUGH: u8 = 2;
 
 impl Slot {
     /// A slot that has not run.
@@ -94,9 +113,14 @@ impl Slot {
             outcome: Outcome::Waiting,
             slow: false,
             failing: false,
+            ended_session: (0, None),
+            raw: false,
+            duplicates: 0,
+            uncompared: false,
+            broke: false,
             buffer: Buffer::default(),
             fresh: false,
-            ran_at: None,
+            schedule: QuerySchedule::default(),
             database: label,
             database_name: database.to_owned(),
             cut,
@@ -104,16 +128,17 @@ impl Slot {
         }
     }
 
-    /// Whether it is time to run again.
+    /// Whether it is time to run again. `interval` overrides the one of a metric that has one.
     #[must_use]
     pub fn is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
-        let interval = match self.chosen.metric.interval {
-            None if self.is_left_out() => TOO_MUCH,
-            None => return true,
-            Some(own) => interval.unwrap_or(own),
-        };
-        self.ran_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= interval)
+        if let (ENOUGH.., Some(at)) = self.ended_session
+            && now.saturating_duration_since(at) < TOO_MUCH
+        {
+            return false;
+        }
+        let own = self.chosen.metric.interval;
+        self.schedule
+            .is_due(now, own.map(|own| interval.unwrap_or(own)))
     }
 
     /// The families that it fills, by index in the catalogue.
@@ -134,12 +159,74 @@ impl Slot {
         self.buffer.shown()
     }
 
-    /// Shows nothing, and says why.
-    pub(super) fn fail(&mut self, error: QueryError) {
-        self.buffer.hide();
-        self.ran_at = None;
+    /// How many samples of its last run were left out, because a row before had their labels.
+    #[must_use]
+    pub fn duplicates(&self) -> usize {
+        self.duplicates
+    }
+
+    /// Whether the query has a label `database` of its own, which may be the same in several
+    /// databases.
+    #[must_use]
+    pub fn names_databases(&self) -> bool {
+        self.database.is_empty()
+    }
+
+    /// Whether it shows samples that were not compared yet with those of other slots; once.
+    pub fn take_uncompared(&mut self) -> bool {
+        std::mem::take(&mut self.uncompared)
+    }
+
+    /// Leaves out what a row has in a column. Returns how many samples that were.
+    pub fn drop_row(&mut self, column: usize, row: usize) -> usize {
+        let shown = self.buffer.shown_mut();
+        shown.map_or(0, |samples| samples.drop_row(column, row))
+    }
+
+    /// A run that failed: it shows nothing, and waits for its next turn.
+    fn fail(&mut self, error: QueryError) {
+        let result = match error {
+            QueryError::Denied(_) => RunResult::Denied,
+            _ => RunResult::Failure,
+        };
+        self.schedule.record(Instant::now(), result);
         self.failing = true;
+        self.show_nothing(error);
+    }
+
+    /// Shows nothing, and says why. Its turn is still to come: it was not its own fault.
+    fn show_nothing(&mut self, error: QueryError) {
+        self.buffer.hide();
         self.outcome = Outcome::Failed(error);
+    }
+
+    /// The session refused to prepare it. What is wrong is told by its next run, which sends it
+    /// without a name.
+    pub(super) fn refused(&mut self) {
+        self.failing = true;
+    }
+
+    /// The deadline came while the server worked on this one: it counts as a run that failed, and
+    /// from now on it waits for those that it held up.
+    pub(super) fn cut_off_at_work(&mut self) {
+        self.slow = true;
+        self.fail(QueryError::Deadline(
+            "no answer before the scrape's deadline".to_owned(),
+        ));
+    }
+
+    /// The session broke while the server worked on this one: the query may be what broke it, and is
+    /// not to do so at each scrape. A server that is shut down, or a person who ends the session,
+    /// says so; it is the query if that happens twice in a row.
+    pub(super) fn broke_session(&mut self) {
+        let ended = matches!(
+            self.outcome,
+            Outcome::Failed(QueryError::Lost(_, Reason::NotReady))
+        );
+        self.failing = true;
+        if !ended || std::mem::replace(&mut self.broke, true) {
+            self.schedule.record(Instant::now(), RunResult::Failure);
+        }
     }
 
     /// Whether it ran since [`Self::take_fresh`].
@@ -153,53 +240,71 @@ impl Slot {
         std::mem::take(&mut self.fresh)
     }
 
-    /// A run that was due and could not be made shows nothing.
-    pub fn give_up(&mut self, why: &str) {
-        self.fail(QueryError::Timeout(why.to_owned()));
-        self.fresh = true;
+    /// It was due and could not be run: it shows nothing, and is still due.
+    pub fn miss(&mut self, error: QueryError) {
+        self.show_nothing(error);
     }
 
-    /// A run that the deadline cut off shows nothing.
+    /// A run that stood behind another one when the deadline came shows nothing, and is still due.
     pub fn cut_off(&mut self) {
         if matches!(self.outcome, Outcome::Running) {
-            self.fail(QueryError::Timeout(
-                "no answer before the scrape's deadline".to_owned(),
+            self.show_nothing(QueryError::Deadline(
+                "no turn before the scrape's deadline".to_owned(),
             ));
         }
     }
 
-    /// Does not run again before a new session.
+    /// Whether the role had no right to it when it last ran.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self.outcome, Outcome::Failed(QueryError::Denied(_)))
     }
 
-    /// Whether it gave more samples than there is room for.
+    /// Whether its session broke while it ran.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(QueryError::Lost(..)))
+    }
+
+    /// Whether it gave more than there is room for.
     #[must_use]
     pub fn is_left_out(&self) -> bool {
-        matches!(self.outcome, Outcome::Failed(QueryError::TooMany))
+        self.left_out().is_some()
+    }
+
+    /// What it gave too much of.
+    #[must_use]
+    pub fn left_out(&self) -> Option<LeftOutReason> {
+        match &self.outcome {
+            Outcome::Failed(QueryError::TooMany) => Some(LeftOutReason::TooManySamples),
+            Outcome::Failed(QueryError::TooLarge(_)) => Some(LeftOutReason::TooLarge),
+            _ => None,
+        }
     }
 
     /// Shows nothing, because there is no room, and does not run again before it is due.
-    pub fn leave_out(&mut self) {
+    pub fn leave_out(&mut self, why: QueryError) {
         self.buffer.drop_all();
-        self.ran_at = Some(Instant::now());
+        self.schedule.record(Instant::now(), RunResult::TooMuch);
         self.failing = false;
-        self.outcome = Outcome::Failed(QueryError::TooMany);
+        self.outcome = Outcome::Failed(why);
     }
 
     /// Shows nothing before it has run again.
     pub fn forget(&mut self) {
         self.buffer.hide();
-        self.ran_at = None;
+        self.schedule.reset();
         self.outcome = Outcome::Waiting;
     }
 
-    /// Forgets an earlier refusal: a new session may have other rights.
-    pub fn forget_denial(&mut self) {
-        if self.is_denied() {
-            self.outcome = Outcome::Waiting;
-        }
+    /// What failed is tried again now, as somebody may have mended it. What is shown stays.
+    pub fn retry(&mut self) {
+        self.schedule.retry();
+    }
+
+    /// Runs again now, whatever came of the last run. What is shown stays.
+    pub fn make_due(&mut self) {
+        self.schedule.reset();
     }
 }
 
@@ -207,8 +312,13 @@ impl Slot {
 pub(super) struct Run<'a> {
     slot: &'a mut Slot,
     shared: Shared<'a>,
+    /// The target's labels without those that the query has itself; `None` where it has none of
+    /// them.
+    labels: Option<Vec<u8>>,
     /// What it gives; `None` once it has ended.
     samples: Option<QuerySamples>,
+    /// Bytes of its rows that came.
+    wire: usize,
 }
 
 impl<'a> Run<'a> {
@@ -216,13 +326,22 @@ impl<'a> Run<'a> {
     pub(super) fn begin(slot: &'a mut Slot, shared: Shared<'a>) -> Self {
         slot.outcome = Outcome::Running;
         slot.fresh = true;
-        let families = slot.chosen.query().columns.iter();
-        let families = families.filter_map(|column| column.kind.family());
+        let columns = &slot.chosen.query().columns;
+        let is_own = |label: &[u8]| {
+            let mut own = columns
+                .iter()
+                .filter(|column| column.kind == ColumnKind::Label);
+            own.any(|column| column.name.as_bytes() == label) || label == b"database"
+        };
+        let labels = without(shared.labels, is_own);
+        let families = columns.iter().filter_map(|column| column.kind.family());
         let samples = slot.buffer.take(families);
         Self {
             slot,
             shared,
+            labels,
             samples: Some(samples),
+            wire: 0,
         }
     }
 
@@ -240,6 +359,10 @@ impl Job for Run<'_> {
         &self.slot.prepared
     }
 
+    fn renew(&mut self) -> Option<&mut Prepared> {
+        Some(&mut self.slot.prepared)
+    }
+
     fn is_builtin(&self) -> bool {
         self.slot.chosen.metric.builtin
     }
@@ -255,7 +378,11 @@ impl Job for Run<'_> {
         let Some(out) = &mut self.samples else {
             return Ok(());
         };
-        render_labels(out.labels(), self.slot, self.shared, fields, scratch);
+        let shared = Shared {
+            labels: self.labels.as_deref().unwrap_or(self.shared.labels),
+            ..self.shared
+        };
+        render_labels(out.labels(), self.slot, shared, fields, scratch);
         out.end_labels();
         for (at, column) in columns.iter().enumerate() {
             match column.kind {
@@ -264,40 +391,97 @@ impl Job for Run<'_> {
                     out.put(raw.map(|raw| value::number(fields.encoding(at), raw)));
                 }
                 ColumnKind::HistogramBounds(index) => {
-                    let name = &self.shared.catalog.families[index].name;
-                    out.put_lines(|lines, labels| histogram(lines, name, labels, fields, at));
+                    let buckets = fields.get(at).unwrap_or_default();
+                    let buckets = buckets.iter().filter(|byte| **byte == b',').count();
+                    let room = self.shared.room;
+                    room.check_text(out.text().saturating_add(out.histogram_text(buckets)))?;
+                    let family = &self.shared.catalog.families[index];
+                    out.put_lines(|lines, labels| histogram(lines, family, labels, fields, at));
                 }
                 _ => {}
             }
         }
-        if out.samples() > self.shared.room.left() {
-            return Err(QueryError::TooMany);
+        self.wire += fields.size();
+        self.shared.room.check(out, self.wire)
+    }
+
+    fn stop(&mut self, error: &QueryError) {
+        let given = self.samples.take();
+        match error {
+            QueryError::TooMany | QueryError::TooLarge(_) => self.slot.leave_out(error.clone()),
+            error => {
+                if let Some(samples) = given {
+                    self.slot.buffer.put_back(samples);
+                }
+                self.slot.fail(error.clone());
+            }
         }
-        Ok(())
+    }
+
+    fn suspect(&mut self) {
+        let slot = &mut *self.slot;
+        let times = slot.ended_session.0.saturating_add(1);
+        slot.ended_session = (times, Some(Instant::now()));
+        if times >= ENOUGH {
+            slot.fail(QueryError::Server(format!(
+                "the session ended while this ran, {times} times in a row; it is left out for \
+                 {TOO_MUCH:?}"
+            )));
+        }
+    }
+
+    fn restart(&mut self, raw: bool) {
+        self.slot.raw |= raw;
+        if let Some(samples) = &mut self.samples {
+            samples.clear();
+        }
     }
 
     /// A run that fails shows nothing: old rows would pass for new.
     fn end(&mut self, result: Result<(), QueryError>) {
-        let Some(samples) = self.samples.take() else {
+        let Some(mut samples) = self.samples.take() else {
             return;
         };
         let slot = &mut *self.slot;
+        slot.duplicates = 0;
         match result {
             Ok(()) => {
-                self.shared.room.take(samples.samples());
+                slot.duplicates = samples.drop_duplicates();
+                slot.uncompared = true;
+                self.shared.room.take(samples.samples(), samples.text());
                 slot.buffer.show(samples);
-                slot.ran_at = Some(Instant::now());
+                slot.schedule.record(Instant::now(), RunResult::Success);
+                slot.prepared.accept();
                 slot.slow = false;
+                slot.ended_session = (0, None);
+                slot.broke = false;
                 slot.failing = false;
                 slot.outcome = Outcome::Done;
             }
-            Err(QueryError::TooMany) => slot.leave_out(),
+            Err(why @ (QueryError::TooMany | QueryError::TooLarge(_))) => slot.leave_out(why),
             Err(error) => {
                 slot.buffer.put_back(samples);
-                slot.fail(error);
+                match error {
+                    // Most of those that a broken session takes along did nothing wrong.
+                    QueryError::Lost(..) => slot.show_nothing(error),
+                    error => slot.fail(error),
+                }
             }
         }
     }
+}
+
+/// Rendered labels without those whose names are `own`; `None` when there are none of them. A label
+/// that stands twice in one line would cost the scrape of all servers, and a reload of the catalogue
+/// may bring a column that is called as a target's label is.
+fn without(labels: &[u8], own: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    let name = |label: &[u8]| {
+        let end = label.iter().position(|byte| *byte == b'=');
+        label[..end.unwrap_or(label.len())].to_vec()
+    };
+    let all = split_labels(labels);
+    let kept: Vec<&[u8]> = all.iter().copied().filter(|one| !own(&name(one))).collect();
+    (kept.len() < all.len()).then(|| kept.join(&b','))
 }
 
 /// Renders the labels of a row: the target's, the query's, the database.
@@ -313,76 +497,37 @@ fn render_labels(
     for (at, column) in slot.chosen.query().columns.iter().enumerate() {
         if column.kind == ColumnKind::Label {
             let raw = fields.get(at).unwrap_or_default();
-            let mut value = value::label(fields.encoding(at), raw, scratch);
+            let encoding = fields.encoding(at);
+            let mut value = match encoding {
+                Encoding::Text => fields.readable(raw, scratch),
+                _ => value::label(encoding, raw, scratch),
+            };
             if slot.cut[at] {
                 value = value::cut(value, shared.query_text);
             }
-            labels.label(&column.name, value);
+            match value::shortened(value, shared.label_value) {
+                Some(short) => labels.label(&column.name, &short),
+                None => labels.label(&column.name, value),
+            }
         }
     }
     labels.rendered(&slot.database);
     labels.without_value();
 }
 
-/// Writes one histogram from four columns: bounds, cumulative counts, sum, count. Whatever they
-/// hold, what is written is a valid one: bounds rise, counts rise with them, and `+Inf` equals the
-/// count (Prometheus, "Histograms and summaries").
-fn histogram(out: &mut Vec<u8>, name: &str, labels: &[u8], fields: Fields<'_>, at: usize) -> usize {
-    let bare = labels
-        .strip_prefix(b"{")
-        .and_then(|labels| labels.strip_suffix(b"} "));
-    let list = |at: usize| array(fields.get(at).unwrap_or_default());
-    let single = |at: usize| {
-        fields
-            .get(at)
-            .map(|raw| value::as_float(value::number(fields.encoding(at), raw)))
-    };
-    let mut buckets: Vec<(f64, f64)> = list(at)
-        .into_iter()
-        .zip(list(at + 1))
-        .filter(|(bound, count)| bound.is_finite() && count.is_finite())
-        .collect();
-    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-    buckets.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 = kept.1.max(next.1);
-        }
-        same
-    });
-    let mut highest = 0.0_f64;
-    for (_, count) in &mut buckets {
-        highest = highest.max(*count);
-        *count = highest;
-    }
-    let count = single(at + 3)
-        .filter(|count| count.is_finite())
-        .unwrap_or(0.0)
-        .max(highest);
-    let sum = single(at + 2).unwrap_or(0.0);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    let bucket = format!("{name}_bucket");
-    let mut bound = Vec::new();
-    for (le, value) in buckets.iter().copied().chain([(f64::INFINITY, count)]) {
-        bound.clear();
-        crate::exposition::write_float(&mut bound, le);
-        let mut sample = SampleWriter::begin(out, &bucket);
-        sample.rendered(bare.unwrap_or_default());
-        sample.label("le", &bound);
-        sample.float(value);
+    #[test]
+    fn a_label_of_the_target_gives_way_to_a_column_of_that_name() {
+        let labels = br#"server="a,team=\"b\"",team="x",zone="y""#;
+        let left = |own: &[u8]| without(labels, |label| label == own);
+        assert_eq!(left(b"other"), None);
+        assert_eq!(
+            left(b"team").as_deref(),
+            Some(&br#"server="a,team=\"b\"",zone="y""#[..])
+        );
+        assert_eq!(without(b"", |_| true), None);
     }
-    for (suffix, value) in [("_sum", sum), ("_count", count)] {
-        SampleWriter::resume(out, &format!("{name}{suffix}"), labels).float(value);
-    }
-    buckets.len() + 3
-}
-
-/// The numbers of an array in PostgreSQL's text form, such as `{1,2.5,NULL}`.
-fn array(raw: &[u8]) -> Vec<f64> {
-    let text = std::str::from_utf8(raw).unwrap_or_default();
-    text.trim_matches(['{', '}'])
-        .split(',')
-        .filter(|part| !part.is_empty())
-        .map(|part| part.trim_matches('"').parse().unwrap_or(f64::NAN))
-        .collect()
 }

@@ -2,7 +2,11 @@
 
 use std::ops::Range;
 
+use super::charset::Charset;
 use super::value::Encoding;
+
+/// No result has more columns (PostgreSQL, "Limits").
+const MOST_FIELDS: u16 = 1664;
 
 /// Where the fields of a row stand; used again for the next row.
 #[derive(Debug, Default)]
@@ -14,6 +18,7 @@ pub(super) struct Fields<'a> {
     body: &'a [u8],
     places: &'a [Option<Range<usize>>],
     encodings: &'a [Encoding],
+    charset: Charset,
 }
 
 impl<'a> Fields<'a> {
@@ -26,7 +31,11 @@ impl<'a> Fields<'a> {
     ) -> Option<Self> {
         let (count, mut rest) = body.split_first_chunk::<2>()?;
         places.0.clear();
-        for _ in 0..u16::from_be_bytes(*count) {
+        let count = u16::from_be_bytes(*count);
+        if count > MOST_FIELDS {
+            return None;
+        }
+        for _ in 0..count {
             let (length, after) = rest.split_first_chunk::<4>()?;
             let length = i32::from_be_bytes(*length);
             // -1 is NULL.
@@ -43,7 +52,28 @@ impl<'a> Fields<'a> {
             body,
             places: &places.0,
             encodings,
+            charset: Charset::Utf8,
         })
+    }
+
+    /// The same of a row whose text came as a database of that encoding holds it.
+    pub(super) fn in_charset(self, charset: Charset) -> Self {
+        Self { charset, ..self }
+    }
+
+    /// Text of a field as UTF-8; `scratch` holds what had to be written anew.
+    pub(super) fn readable<'b>(&self, text: &'b [u8], scratch: &'b mut Vec<u8>) -> &'b [u8] {
+        if self.charset == Charset::Utf8 || text.is_ascii() {
+            return text;
+        }
+        scratch.clear();
+        self.charset.decode(text, scratch);
+        scratch
+    }
+
+    /// How many bytes they take.
+    pub(super) fn size(&self) -> usize {
+        self.body.len()
     }
 
     /// How many there are.
@@ -62,11 +92,11 @@ impl<'a> Fields<'a> {
         self.encodings.get(at).copied().unwrap_or(Encoding::Text)
     }
 
-    /// A field as text, with what is not UTF-8 replaced.
+    /// A field as text, with what is not UTF-8 escaped or replaced.
     pub(super) fn text(&self, at: usize) -> String {
-        self.get(at)
-            .map(|raw| String::from_utf8_lossy(raw).into_owned())
-            .unwrap_or_default()
+        let mut scratch = Vec::new();
+        let raw = self.readable(self.get(at).unwrap_or_default(), &mut scratch);
+        String::from_utf8_lossy(raw).into_owned()
     }
 }
 

@@ -1,15 +1,17 @@
 //! Running: all queries of a collection in one go, and what they need before.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
-use super::exchange::{Ahead, Group, Job};
+use super::exchange::{Ahead, Group, Job, JobState};
 use super::facts::{About, Facts, Told, integer, no_answer};
 use super::query::{Outcome, Run, Shared, Slot};
 use super::question::{Question, Word};
 use super::session::Session;
+use super::session_settings::SessionSettings;
 use super::settings::SettingsSamples;
 use super::statement::{Mode, Prepared};
 use crate::targets::Trouble;
@@ -38,21 +40,16 @@ pub struct Answer {
     pub started: Option<i64>,
 }
 
-/// Users write `SELECT … FROM my_table`; ours name every schema and need no path but the one that
-/// nobody else can write to.
-const USERS_PATH: &str = "SET search_path = pg_catalog, public";
-
-/// The path of all others.
-const OWN_PATH: &str = "SET search_path = pg_catalog";
-
 /// With whom a job goes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Company {
     turn: Turn,
     /// It has a Sync of its own.
     apart: bool,
-    /// What is set for it alone.
-    before: Option<String>,
+    /// It is a user's, and runs in a transaction of its own.
+    users: bool,
+    /// Its own `statement_timeout`, where it may not have that of the others.
+    limit: Option<Duration>,
 }
 
 /// The order in which jobs are sent.
@@ -63,7 +60,7 @@ enum Turn {
     /// As the session is set.
     #[default]
     Plain,
-    /// Under the users' path.
+    /// Users' own, each in a transaction.
     Users,
     /// With settings of its own.
     Special,
@@ -80,6 +77,11 @@ impl Session {
         if self.mode != Mode::Kept {
             return Ok(());
         }
+        // A session of another database is never asked for facts.
+        if self.facts.is_some() {
+            self.prepare_questions(deadline).await?;
+        }
+        let around = self.settings.around_users_prepare();
         for own in [true, false] {
             let id = self.id;
             let missing =
@@ -92,14 +94,14 @@ impl Session {
                 slots.iter_mut().map(|slot| &mut slot.prepared).collect();
             // The server analyses a statement by the path of the moment, now and whenever it is run
             // under another one.
-            let path = (!own).then_some([USERS_PATH, OWN_PATH]);
+            let path = (!own).then_some(&around);
             let results = timeout_at(deadline, self.prepare_all(&mut statements, path))
                 .await
                 .map_err(|_| no_answer())?
                 .map_err(QueryError::into_trouble)?;
             for (slot, result) in slots.into_iter().zip(results) {
-                if let Err(error) = result {
-                    slot.fail(error);
+                if result.is_err() {
+                    slot.refused();
                 }
             }
         }
@@ -115,6 +117,8 @@ impl Session {
             && !self.careful
             && self.trouble().is_none()
             && self.pipe.owed() == 0
+            && !self.raw_facts
+            && !self.questions.probe.is_new_to(self.id)
             && !slots.iter().any(|slot| is_missing(slot, self.id));
         if !ready {
             return;
@@ -170,9 +174,11 @@ impl Session {
             hear(About::Databases),
         );
         let mut on_settings = |word: Word<'_>| match word {
+            Word::Restart => settings = SettingsSamples::default(),
             Word::Row(fields) => {
+                let before = settings.held();
                 settings.add(fields, shared.labels);
-                shared.room.take(1);
+                shared.room.take(1, settings.held() - before);
             }
             Word::End(result) => set = Some(result),
         };
@@ -205,8 +211,18 @@ impl Session {
             turn: Turn::Facts,
             ..Company::default()
         };
-        let mut company = vec![first; jobs.len()];
+        let own = jobs.len();
+        let mut company = vec![first; own];
         company.extend(slots.iter().map(|slot| self.company(slot)));
+        let of_own = JobState {
+            raw: self.raw_facts,
+            ..JobState::default()
+        };
+        let mut states = vec![of_own; own];
+        states.extend(slots.iter().map(|slot| JobState {
+            raw: slot.raw,
+            ..JobState::default()
+        }));
         let mut runs: Vec<Run<'_>> = slots
             .iter_mut()
             .map(|slot| Run::begin(slot, shared))
@@ -215,23 +231,38 @@ impl Session {
         let complete = tokio::select! {
             biased;
             // A session that broke has told each of them.
-            _ = self.run_in(ahead, &mut jobs, &company) => true,
+            _ = self.run_in(ahead, &mut jobs, &mut states, &company) => true,
             () = late => false,
         };
         drop(jobs);
+        self.raw_facts |= states[..own].iter().any(|state| state.raw);
         let slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
         let count = slots.len();
-        if !complete {
-            // The server works on them in the order in which they were sent.
-            let turns = &company[company.len() - slots.len()..];
-            let running = slots
-                .into_iter()
-                .zip(turns)
-                .filter(|(slot, _)| matches!(slot.outcome, Outcome::Running));
-            if let Some((slot, _)) =
-                running.min_by_key(|(_, company)| (company.turn, company.apart))
-            {
-                slot.slow = true;
+        // The server works on them in the order in which they were sent.
+        let turns = &company[company.len() - slots.len()..];
+        let unanswered = slots.into_iter().zip(turns).filter(|(slot, _)| {
+            matches!(
+                slot.outcome,
+                Outcome::Running | Outcome::Failed(QueryError::Lost(..))
+            )
+        });
+        let first = unanswered.min_by_key(|(_, company)| (company.turn, company.apart));
+        // Of those under one Sync nobody knows which one the server was at; the next run tells. And
+        // a server that did not say a word does not work on one query in particular.
+        let alone = |company: &Company| {
+            self.careful
+                || self.mode == Mode::Pooled
+                || company.apart
+                || matches!(company.turn, Turn::Special | Turn::Slow)
+        };
+        let answers = ask_facts.is_none() || facts.is_some();
+        if let Some((slot, company)) = first
+            && answers
+            && alone(company)
+        {
+            match complete {
+                true => slot.broke_session(),
+                false => slot.cut_off_at_work(),
             }
         }
         // Under one Sync the answers come together at its end: until it is known that none is slow,
@@ -260,7 +291,8 @@ impl Session {
     /// The session broke.
     pub(super) async fn run_all(&mut self, jobs: &mut [&mut dyn Job]) -> Result<(), QueryError> {
         let company = vec![Company::default(); jobs.len()];
-        self.run_in(None, jobs, &company).await
+        let mut states = vec![JobState::default(); jobs.len()];
+        self.run_in(None, jobs, &mut states, &company).await
     }
 
     /// Runs all, of which the first were sent `ahead`.
@@ -268,81 +300,168 @@ impl Session {
         &mut self,
         mut ahead: Option<Ahead>,
         jobs: &mut [&mut dyn Job],
+        states: &mut [JobState],
         company: &[Company],
     ) -> Result<(), QueryError> {
         let sent = ahead.as_ref().map_or(0, |ahead| ahead.jobs.len());
         let mut left: Vec<usize> = (sent..jobs.len()).collect();
+        let mut renewed = Vec::new();
         while ahead.is_some() || !left.is_empty() {
-            let groups = self.groups(&left, company);
-            left = self.exchange(ahead.take(), jobs, &groups).await?;
+            let groups = self.groups(&left, states, company);
+            let unfinished = self
+                .exchange(ahead.take(), jobs, states, &groups, &renewed)
+                .await?;
+            left = unfinished.skipped;
+            let mut stale = unfinished.stale;
+            if stale.is_empty() {
+                continue;
+            }
+            if unfinished.forgot {
+                // One after the other would be found to be unknown.
+                let id = self.id;
+                let held =
+                    |at: &usize| !renewed.contains(at) && jobs[*at].statement().is_held_in(id);
+                stale.extend(left.extract_if(.., |at| held(at)));
+            }
+            match self.prepare_anew(&stale, jobs).await {
+                Ok(ready) => left.extend(ready),
+                Err(error) => {
+                    for at in left.into_iter().chain(stale) {
+                        jobs[at].end(Err(error.clone()));
+                    }
+                    return Err(error);
+                }
+            }
+            left.sort_unstable();
+            renewed.extend(stale);
         }
         Ok(())
     }
 
-    /// With whom a slot goes. Behind a pooler each query brings its settings along.
+    /// Prepares the statements of these jobs anew, with their columns as they are now. Returns
+    /// those that are to be sent again; one that cannot be prepared has ended.
+    ///
+    /// # Errors
+    /// The session broke.
+    async fn prepare_anew(
+        &mut self,
+        stale: &[usize],
+        jobs: &mut [&mut dyn Job],
+    ) -> Result<Vec<usize>, QueryError> {
+        let mut ready = Vec::new();
+        for own in [true, false] {
+            let (mut places, mut statements) = (Vec::new(), Vec::new());
+            for (at, job) in jobs.iter_mut().enumerate() {
+                if !stale.contains(&at) || job.is_builtin() != own {
+                    continue;
+                }
+                match job.renew() {
+                    Some(statement) => {
+                        places.push(at);
+                        statements.push(statement);
+                    }
+                    None => {
+                        // A question of the session: all are prepared before the next collection.
+                        self.questions = Arc::default();
+                        ready.push(at);
+                    }
+                }
+            }
+            if statements.is_empty() {
+                continue;
+            }
+            let around = self.settings.around_users_prepare();
+            let path = (!own).then_some(&around);
+            let results = self.prepare_all(&mut statements, path).await?;
+            for (at, result) in places.into_iter().zip(results) {
+                match result {
+                    Ok(()) => ready.push(at),
+                    Err(error) => jobs[at].end(Err(error)),
+                }
+            }
+        }
+        Ok(ready)
+    }
+
+    /// With whom a slot goes.
     fn company(&self, slot: &Slot) -> Company {
         let metric = &slot.chosen.metric;
         let pooled = self.mode == Mode::Pooled;
-        let turn = if slot.slow {
-            Turn::Slow
-        } else if pooled {
-            Turn::Plain
-        } else if metric.timeout.is_some() {
-            Turn::Special
-        } else if metric.builtin {
-            Turn::Plain
-        } else {
-            Turn::Users
+        let users = !metric.builtin;
+        let limit = metric.timeout.filter(|_| !pooled || users);
+        let turn = match (slot.slow, limit) {
+            (true, _) => Turn::Slow,
+            (false, Some(_)) => Turn::Special,
+            (false, None) if users => Turn::Users,
+            (false, None) => Turn::Plain,
         };
-        let own = !pooled && matches!(turn, Turn::Special | Turn::Slow);
-        let before = own.then(|| {
-            let limit = metric
-                .timeout
-                .unwrap_or(self.connector.target.timeouts.query);
-            let path = if metric.builtin { OWN_PATH } else { USERS_PATH };
-            format!("SET statement_timeout = {}; {path}", limit.as_millis())
-        });
         Company {
             turn,
             apart: slot.failing,
-            before,
+            users,
+            limit,
         }
     }
 
-    fn groups(&self, left: &[usize], company: &[Company]) -> Vec<Group> {
+    fn groups(&self, left: &[usize], states: &[JobState], company: &[Company]) -> Vec<Group> {
+        let key = |at: &usize| (company[*at].turn, states[*at].raw);
         let mut order = left.to_vec();
-        order.sort_by_key(|at| company[*at].turn);
-        let mut groups = Vec::new();
-        for turn in order.chunk_by(|a, b| company[*a].turn == company[*b].turn) {
-            let kind = company[turn[0]].turn;
-            if matches!(kind, Turn::Special | Turn::Slow) {
-                groups.extend(turn.iter().map(|at| {
-                    let before = company[*at].before.clone();
-                    Group {
-                        after: before.as_ref().map(|_| self.usual()),
-                        before,
-                        batches: vec![vec![*at]],
-                    }
+        order.sort_by_key(key);
+        let mut groups: Vec<Group> = Vec::new();
+        for same in order.chunk_by(|a, b| key(a) == key(b)) {
+            let (turn, raw) = key(&same[0]);
+            let alone = turn >= Turn::Users;
+            if alone {
+                groups.extend(same.iter().map(|at| Group {
+                    batches: vec![vec![*at]],
+                    raw,
+                    ..self.around(company[*at], raw)
                 }));
                 continue;
             }
-            let (apart, together): (Vec<usize>, Vec<usize>) = turn
+            let (apart, together): (Vec<usize>, Vec<usize>) = same
                 .iter()
                 .partition(|at| self.careful || company[**at].apart);
             let mut batches = vec![together];
             batches.extend(apart.into_iter().map(|at| vec![at]));
-            let users = kind == Turn::Users;
             groups.push(Group {
-                before: users.then(|| USERS_PATH.to_owned()),
                 batches,
-                after: users.then(|| self.usual()),
+                raw,
+                ..self.around(Company::default(), raw)
             });
         }
         groups
     }
+
+    /// What is set before and after those of one group. Behind a pooler each of our own queries
+    /// brings its settings along.
+    fn around(&self, company: Company, raw: bool) -> Group {
+        let pooled = self.mode == Mode::Pooled;
+        let limit = company.limit;
+        let mut group = Group::default();
+        if company.users {
+            if pooled && self.connector.quirks.refuses_transactions() {
+                return group;
+            }
+            let limit = limit.unwrap_or(self.connector.target.timeouts.query);
+            group.before = Some(self.settings.begin(limit, raw, pooled));
+            group.after = Some(SessionSettings::end().to_owned());
+        } else if !pooled && (limit.is_some() || raw) {
+            let before = limit.map(|limit| self.settings.limit(limit));
+            let mut before = before.unwrap_or_default();
+            let mut after = self.settings.usual();
+            if raw {
+                before += &self.settings.encoding(true);
+                after += &self.settings.encoding(false);
+            }
+            (group.before, group.after) = (Some(before), Some(after));
+        }
+        group
+    }
 }
 
-/// Whether that session has to prepare it before it is run.
+/// Whether that session has to prepare it before it is run. One that failed last time is sent
+/// without a name when it is due: a new session is not to run into the same error before that.
 fn is_missing(slot: &Slot, session: u64) -> bool {
-    !slot.is_denied() && slot.prepared.is_new_to(session)
+    !slot.failing && slot.prepared.is_new_to(session)
 }

@@ -3,14 +3,18 @@
 //! the processor until they are written. What is shown is shared with those who still send it;
 //! buffers that come back are used again.
 
+mod duplicates;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::error::QueryError;
 use super::value::Number;
 use crate::exposition::SampleWriter;
+use crate::targets::{ByteLimits, MemoryExhausted, MemoryLease, SampleMemory, TargetMemory};
 
 /// Samples of one query in one database.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct QuerySamples {
     columns: Vec<Column>,
     /// The labels of all rows, as they stand between name and value.
@@ -22,17 +26,29 @@ pub struct QuerySamples {
     /// Numbers that came in digits.
     digits: Vec<u8>,
     samples: usize,
+    /// About how long all of it is as text, in bytes.
+    text: usize,
+    /// Where the labels of the present row begin.
+    row: usize,
+    /// Lines of all columns, in bytes.
+    lines: usize,
+    /// The memory that it takes.
+    lease: Option<MemoryLease>,
 }
 
 /// A family that a query fills.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Column {
     /// Its index in the catalogue.
     family: usize,
     /// It has a sample.
     filled: bool,
+    /// It has a value that no counter of OpenMetrics may have: a negative one, or none.
+    irregular: bool,
     /// Lines that are text already: histograms.
     lines: Vec<u8>,
+    /// Where the lines of each row end, and how many lines there are up to there.
+    line_ends: Vec<(usize, usize)>,
 }
 
 /// What a row has for a column.
@@ -44,6 +60,13 @@ enum Cell {
     /// So many bytes of the digits, from there.
     Digits(usize, u32),
 }
+
+/// About what a line has beside its labels, in bytes: the family's name and the number.
+const REST_OF_LINE: usize = 56;
+/// A query may send so many times what it may give: texts are cut, and binary rows are padded.
+const WIRE: usize = 4;
+/// Memory is taken in steps of so many bytes.
+const STEP: usize = 16 * 1024;
 
 /// Buffers are not made smaller for the sake of fewer bytes than these.
 const SLACK: usize = 64;
@@ -67,6 +90,13 @@ impl QuerySamples {
             .map(|column| (column.family, column.filled))
     }
 
+    /// Whether a column has a value that a counter of OpenMetrics may not have: it is negative, or
+    /// not a number (OpenMetrics 1.0, "Counter").
+    #[must_use]
+    pub fn is_irregular(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|one| one.irregular)
+    }
+
     /// How many families have samples.
     #[must_use]
     pub fn filled(&self) -> usize {
@@ -88,6 +118,26 @@ impl QuerySamples {
             + size_of_val(&*self.rows)
             + size_of_val(&*self.cells)
             + lines.sum::<usize>()
+    }
+
+    /// About how long all of it is as text of `/metrics`, in bytes.
+    #[must_use]
+    pub fn text(&self) -> usize {
+        self.text
+    }
+
+    /// Takes the memory that it has grown to by now from what the server may have.
+    pub(super) fn hold(&mut self, memory: &TargetMemory) -> Result<(), MemoryExhausted> {
+        let held = self.labels.capacity()
+            + self.digits.capacity()
+            + self.rows.capacity() * size_of::<usize>()
+            + self.cells.capacity() * size_of::<Cell>()
+            + self.lines;
+        let lease = self.lease.get_or_insert_with(|| memory.lease());
+        match held > lease.bytes() {
+            true => lease.resize(held.next_multiple_of(STEP)),
+            false => Ok(()),
+        }
     }
 
     /// Writes the lines of a column's family, of that name, from the row `from` on: one, and others
@@ -126,12 +176,15 @@ impl QuerySamples {
 
     /// Begins a row: its labels are put here.
     pub(super) fn labels(&mut self) -> &mut Vec<u8> {
+        self.row = self.labels.len();
         &mut self.labels
     }
 
     /// Ends the labels of the row, whose cells follow.
     pub(super) fn end_labels(&mut self) {
         self.rows.push(self.labels.len());
+        // A row without a sample takes memory as well.
+        self.text += size_of::<usize>() + self.columns.len() * size_of::<Cell>();
     }
 
     /// Puts the next cell of the row.
@@ -150,7 +203,17 @@ impl QuerySamples {
         };
         if number.is_some() {
             self.columns[column].filled = true;
+            self.columns[column].irregular |= match number {
+                Some(Number::Integer(value)) => value < 0,
+                Some(Number::Float(value)) => value.is_nan() || value < 0.0,
+                Some(Number::Digits(text)) => text.first() == Some(&b'-'),
+                None => false,
+            };
             self.samples += 1;
+            self.text += self.labels.len() - self.row + REST_OF_LINE;
+        }
+        if let Cell::Digits(_, length) = cell {
+            self.text += length as usize;
         }
         self.cells.push(cell);
     }
@@ -159,34 +222,56 @@ impl QuerySamples {
     /// returns how many lines it wrote.
     pub(super) fn put_lines(&mut self, write: impl FnOnce(&mut Vec<u8>, &[u8]) -> usize) {
         let column = self.cells.len() % self.columns.len();
-        let begin = self.rows.iter().rev().nth(1).copied().unwrap_or(0);
         let column = &mut self.columns[column];
-        self.samples += write(&mut column.lines, &self.labels[begin..]);
+        let length = column.lines.len();
+        let written = write(&mut column.lines, &self.labels[self.row..]);
+        let before = column.line_ends.last().map_or(0, |(_, count)| *count);
+        column
+            .line_ends
+            .push((column.lines.len(), before + written));
+        self.samples += written;
+        let length = column.lines.len() - length;
+        self.text += length;
+        self.lines += length;
         column.filled = true;
         self.cells.push(Cell::Nothing);
     }
 
-    fn clear(&mut self) {
+    /// About how long a histogram of so many buckets is as text, in bytes, in the present row.
+    pub(super) fn histogram_text(&self, buckets: usize) -> usize {
+        let line = self.labels.len() - self.row + REST_OF_LINE;
+        buckets.saturating_add(3).saturating_mul(line)
+    }
+
+    pub(super) fn clear(&mut self) {
         for column in &mut self.columns {
             column.filled = false;
+            column.irregular = false;
             column.lines.clear();
+            column.line_ends.clear();
         }
         self.labels.clear();
         self.rows.clear();
         self.cells.clear();
         self.digits.clear();
-        self.samples = 0;
+        (self.samples, self.text, self.row, self.lines) = (0, 0, 0, 0);
     }
 
     /// Gives back what is not needed.
     fn fitted(mut self) -> Self {
         for column in &mut self.columns {
             fit(&mut column.lines);
+            fit(&mut column.line_ends);
         }
         fit(&mut self.labels);
         fit(&mut self.rows);
         fit(&mut self.cells);
         fit(&mut self.digits);
+        let size = self.size();
+        if let Some(lease) = &mut self.lease {
+            // Less is never refused.
+            let _ = lease.resize(lease.bytes().min(size + size / 16 + SLACK));
+        }
         self
     }
 }
@@ -242,33 +327,105 @@ impl Buffer {
         *self = Self::default();
     }
 
+    /// What is shown, to be changed: whoever still sends it keeps it as it was.
+    pub(super) fn shown_mut(&mut self) -> Option<&mut QuerySamples> {
+        self.shown.as_mut().map(Arc::make_mut)
+    }
+
     /// What is shown.
     pub(super) fn shown(&self) -> Option<&Arc<QuerySamples>> {
         self.shown.as_ref()
     }
 }
 
-/// How many samples of one collection may still come.
+/// What one collection may still bring: samples, and bytes of their text.
 #[derive(Debug)]
-pub struct Room(AtomicUsize);
+pub struct Room {
+    samples: AtomicUsize,
+    text: AtomicUsize,
+    limits: ByteLimits,
+    memory: TargetMemory,
+}
 
 impl Room {
-    /// For so many; `None` is no limit.
+    /// For so many samples (`None` is no limit) and as many bytes as the limits say.
     #[must_use]
-    pub fn new(limit: Option<usize>) -> Self {
-        Self(AtomicUsize::new(limit.unwrap_or(usize::MAX)))
+    pub fn new(samples: Option<usize>, limits: ByteLimits, memory: &TargetMemory) -> Self {
+        Self {
+            samples: AtomicUsize::new(samples.unwrap_or(usize::MAX)),
+            text: AtomicUsize::new(limits.samples),
+            limits,
+            memory: memory.clone(),
+        }
     }
 
-    /// What is left.
-    pub(super) fn left(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    /// For questions of our own.
+    pub(super) fn unlimited() -> Self {
+        let limits = ByteLimits::default();
+        Self::new(None, limits, &SampleMemory::default().join())
+    }
+
+    /// Samples that may still come.
+    fn samples_left(&self) -> usize {
+        self.samples.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of text that may still come.
+    fn text_left(&self) -> usize {
+        self.text.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is room for what one query has brought until now, of which `wire` bytes came
+    /// over the wire.
+    ///
+    /// # Errors
+    /// Which limit it exceeds.
+    pub(super) fn check(&self, samples: &mut QuerySamples, wire: usize) -> Result<(), QueryError> {
+        if samples.samples() > self.samples_left() {
+            return Err(QueryError::TooMany);
+        }
+        self.check_text(samples.text())?;
+        if wire > self.limits.result.saturating_mul(WIRE) {
+            return Err(self.result_too_large());
+        }
+        samples
+            .hold(&self.memory)
+            .map_err(|error| QueryError::TooLarge(error.to_string()))
+    }
+
+    /// Whether there is room for so many bytes of text of one query.
+    ///
+    /// # Errors
+    /// Which limit it exceeds.
+    pub(super) fn check_text(&self, text: usize) -> Result<(), QueryError> {
+        if text > self.limits.result {
+            return Err(self.result_too_large());
+        }
+        if text > self.text_left() {
+            return Err(QueryError::TooLarge(format!(
+                "the samples of this server take more than {} bytes as text; raise \
+                 target_bytes_limit (spec.bytesLimit of a PostgresTarget), or exclude collectors",
+                self.limits.samples
+            )));
+        }
+        Ok(())
+    }
+
+    fn result_too_large(&self) -> QueryError {
+        QueryError::TooLarge(format!(
+            "a query gives more than {} bytes; let it return less, or raise query_bytes_limit",
+            self.limits.result
+        ))
     }
 
     /// Takes some of it.
-    pub(super) fn take(&self, samples: usize) {
+    pub fn take(&self, samples: usize, text: usize) {
         // One session at a time takes; nobody comes between.
-        self.0
-            .store(self.left().saturating_sub(samples), Ordering::Relaxed);
+        let left = (self.samples_left(), self.text_left());
+        self.samples
+            .store(left.0.saturating_sub(samples), Ordering::Relaxed);
+        self.text
+            .store(left.1.saturating_sub(text), Ordering::Relaxed);
     }
 }
 

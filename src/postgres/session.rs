@@ -7,18 +7,23 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::cancel::CancelPace;
+use super::charset::Charset;
 use super::connect::Connector;
 use super::error::{QueryError, ServerError};
 use super::exchange::Ahead;
 use super::facts::{Facts, Questions};
+use super::guard::GuardError;
 use super::identity::Control;
 use super::login::{CancelKey, Login, PATIENCE, cancel, log_in};
-use super::pipe::Pipe;
+use super::pipe::{Pipe, refused};
 use super::question::{Question, Word};
 use super::row::Places;
+use super::session_settings::SessionSettings;
 use super::statement::{Mode, Prepared};
+use super::unrequested::is_unrequested;
 use crate::model::Reason;
 use crate::targets::{Target, Trouble};
 
@@ -36,24 +41,26 @@ pub struct Session {
     pub(super) pipe: Pipe,
     pub(super) places: Places,
     pub(super) scratch: Vec<u8>,
-    key: CancelKey,
+    pub(super) key: CancelKey,
     /// Why the connection ended, once it did.
     ended: Option<Trouble>,
     pub(super) mode: Mode,
-    /// What a pooled query begins with: for ours, and for the user's own.
-    pub(super) pooled: [String; 2],
+    /// The database's encoding.
+    pub(super) charset: Charset,
+    /// What it is set to.
+    pub(super) settings: SessionSettings,
     /// Not all queries are known to answer in time.
     pub(super) careful: bool,
-    /// Settings that go out with the first queries.
-    pub(super) greeting: Option<String>,
+    /// Settings that go out with the first queries, and whether they have to hold.
+    pub(super) greeting: Vec<(String, bool)>,
+    /// What the facts are made of holds text that the server cannot turn into UTF-8.
+    pub(super) raw_facts: bool,
     /// Names of what is held prepared, and who still wants it.
     pub(super) statements: Vec<(String, Weak<()>)>,
     pub(super) next_statement: u64,
     pub(super) facts: Option<Facts>,
     /// System identifier and timeline; the outer `None` until they were asked for.
     pub(super) control: Option<Option<Control>>,
-    /// The address at the other end; `None` for a Unix socket.
-    peer: Option<SocketAddr>,
     /// Questions for the facts that were sent already.
     pub(super) ahead: Option<Ahead>,
     pub(super) questions: Arc<Questions>,
@@ -78,22 +85,43 @@ impl Session {
     ) -> Result<Self, Trouble> {
         let mut mode = mode;
         let target = &connector.target;
-        let mark = (mode != Mode::Pooled).then_some(MARK);
-        let login = match log_in(connector, database, mark).await {
-            Ok(login) => login,
-            // PgBouncer passes no options on, and says so in these words.
-            Err(trouble) if trouble.message.contains("unsupported startup parameter") => {
-                mode = Mode::Pooled;
-                log_in(connector, database, None).await?
+        if connector.quirks.refuses_options() {
+            mode = Mode::Pooled;
+        }
+        // Nobody is shown the settings of a session to another database than the target's.
+        let beside = database != target.database;
+        let mark = match mode {
+            Mode::Pooled => None,
+            Mode::Kept | Mode::Once if beside => {
+                Some(format!("{MARK} {}", lock_timeout_at_login(target)))
             }
-            Err(trouble) => return Err(trouble),
+            Mode::Kept | Mode::Once => Some(MARK.to_owned()),
+        };
+        let login = match log_in(connector, database, mark.as_deref()).await {
+            Ok(login) => login,
+            // Poolers and proxies pass no options on. In which words they say so, or whether they
+            // only hang up, differs: so it is tried without, once.
+            Err(failed) if mark.is_some() && failed.may_be_for_options() => {
+                mode = Mode::Pooled;
+                let login = log_in(connector, database, None)
+                    .await
+                    .map_err(|failed| failed.trouble)?;
+                connector.quirks.note_refused_options();
+                login
+            }
+            Err(failed) => return Err(failed.trouble),
         };
         let Login {
             pipe,
             key,
-            ascii,
-            peer,
+            charset,
+            major,
         } = login;
+        // Such a database holds any bytes. Asked for UTF-8 the server would refuse a row with a bad
+        // one; they are escaped here instead.
+        let raw = charset == Charset::Any;
+        let refused = connector.quirks.refused_settings();
+        let settings = SessionSettings::new(target.timeouts, raw, major, &refused);
         let mut session = Self {
             id,
             pipe,
@@ -102,20 +130,21 @@ impl Session {
             key,
             ended: None,
             mode,
-            pooled: pooled_settings(target, ascii),
+            settings,
+            charset,
             careful: true,
-            greeting: None,
+            greeting: Vec::new(),
+            raw_facts: false,
             statements: Vec::new(),
             next_statement: 0,
             facts: None,
             control: None,
-            peer,
             ahead: None,
             questions: Arc::default(),
             connector: Arc::clone(connector),
             permits,
         };
-        match tokio::time::timeout(PATIENCE, session.introduce(ascii)).await {
+        match tokio::time::timeout(PATIENCE, session.introduce()).await {
             Ok(Ok(())) => Ok(session),
             Ok(Err(error)) => Err(error.into_trouble()),
             Err(_) => Err(Trouble {
@@ -127,39 +156,56 @@ impl Session {
 
     /// Gives the session its settings. By `SET`, not with the startup packet: `pg_settings` then
     /// still tells what the server's own are.
-    async fn introduce(&mut self, ascii: bool) -> Result<(), QueryError> {
-        if self.mode == Mode::Pooled {
-            return Ok(());
-        }
-        let timeouts = self.connector.target.timeouts;
-        let settings = format!(
-            "SET default_transaction_read_only = on; SET lock_timeout = {}; SET jit = off; \
-             SET max_parallel_workers_per_gather = 0; {}{}",
-            timeouts.lock.as_millis(),
-            self.usual(),
-            // Such a database holds any bytes. Asked for UTF-8 the server would refuse a row with
-            // a bad one; the encoder mends them instead.
-            if ascii {
-                "; SET client_encoding = 'SQL_ASCII'"
-            } else {
-                ""
-            },
-        );
-        if self.mode == Mode::Once {
-            // The session of the target's own database has found out whether this is a pooler.
-            self.greeting = Some(settings);
-            return Ok(());
-        }
-        match self.execute("SHOW pgexporter.session").await {
-            // A pooler swallowed the mark, as it may be told to: what is set here would be set on
-            // whatever session it lends.
-            Err(QueryError::Server(_)) => {
-                self.mode = Mode::Pooled;
-                Ok(())
+    async fn introduce(&mut self) -> Result<(), QueryError> {
+        match self.mode {
+            // The session of the target's own database has found out whether this is a pooler, and
+            // what is refused.
+            Mode::Once => {
+                self.greeting.push((self.settings.required(), true));
+                self.greeting.push((self.settings.optional(), false));
+                return Ok(());
             }
-            Err(error) => Err(error),
-            Ok(()) => self.execute(&settings).await,
+            Mode::Kept => match self.execute("SHOW pgexporter.session").await {
+                Ok(()) => self.execute(&self.settings.required()).await?,
+                // A pooler swallowed the mark, as it may be told to: what is set here would be set
+                // on whatever session it lends.
+                Err(QueryError::Lost(message, reason)) => {
+                    return Err(QueryError::Lost(message, reason));
+                }
+                Err(_) => self.mode = Mode::Pooled,
+            },
+            Mode::Pooled => {}
         }
+        self.settle_optional().await
+    }
+
+    /// Sets what should hold, and finds out what of it the server refuses.
+    async fn settle_optional(&mut self) -> Result<(), QueryError> {
+        let pooled = self.mode == Mode::Pooled;
+        let all = match pooled {
+            true => self.settings.pooled(false),
+            false => self.settings.optional(),
+        };
+        match self.execute(&all).await {
+            Ok(()) => return Ok(()),
+            Err(lost @ QueryError::Lost(..)) => return Err(lost),
+            Err(_) => {}
+        }
+        for (name, text) in self.settings.each_optional(pooled) {
+            match self.execute(&text).await {
+                Ok(()) => {}
+                Err(lost @ QueryError::Lost(..)) => return Err(lost),
+                Err(error) => {
+                    tracing::info!(
+                        server = %self.connector.target.name,
+                        "the server refuses the setting {name}, the session goes without it: {error}"
+                    );
+                    self.connector.quirks.note_refused_setting(name);
+                    self.settings.without(&[name]);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Ends what a session before this one may have left running.
@@ -168,13 +214,14 @@ impl Session {
     pub async fn end_orphan(&mut self, orphan: Orphan, deadline: Instant) -> bool {
         let sql = format!(
             "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \
-             WHERE a.pid = {} AND a.usename = CURRENT_USER AND a.application_name = 'pgexporter'",
+             WHERE a.pid = {} AND a.usename = SESSION_USER AND a.application_name = 'pgexporter'",
             orphan.0
         );
         let query = Prepared::new(sql);
         let (mut found, mut answered) = (false, false);
         let mut hear = |word: Word<'_>| match word {
             Word::Row(_) => found = true,
+            Word::Restart => {}
             Word::End(result) => answered = result.is_ok(),
         };
         let mut ask = Question::new(&query, &mut hear);
@@ -192,7 +239,7 @@ impl Session {
     /// The address at the other end; `None` for a Unix socket.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.key.address()
     }
 
     /// The backend that serves it, to be ended when it is left behind.
@@ -236,19 +283,22 @@ impl Session {
     /// Completes when the connection has ended. For a session that is asked nothing.
     pub async fn ended(&mut self) {
         while self.ended.is_none() {
-            let trouble = match self.pipe.next().await {
-                Ok(message) if message.kind == b'E' => {
-                    match ServerError::read(message.whole).of_query() {
-                        lost @ QueryError::Lost(..) => lost,
-                        // Only a fatal error comes unasked.
-                        _ => continue,
-                    }
-                }
+            let next = self.pipe.next().await.map(|message| {
+                let fatal = (message.kind == b'E').then(|| ServerError::read(message.whole));
+                (message.kind, fatal)
+            });
+            let error = match next {
+                Ok((_, Some(error))) => match error.of_query() {
+                    lost @ QueryError::Lost(..) => lost,
+                    // Only a fatal error comes unasked.
+                    _ => continue,
+                },
                 // A notice, or a setting that has changed.
-                Ok(_) => continue,
+                Ok((kind, None)) if is_unrequested(kind) || self.pipe.owed() > 0 => continue,
+                Ok(_) => QueryError::lost(&refused(GuardError::AnswerToNothing)),
                 Err(error) => QueryError::lost(&error),
             };
-            self.ended = Some(trouble.into_trouble());
+            self.ended = Some(error.into_trouble());
         }
     }
 
@@ -279,23 +329,57 @@ impl Session {
         // It may have been cut off between a setting of one query and its way back.
         let back = match self.mode {
             Mode::Pooled => String::new(),
-            Mode::Kept | Mode::Once => self.usual(),
+            Mode::Kept | Mode::Once => self.settings.usual() + &self.settings.encoding(false),
         };
-        let mut pause = Duration::from_millis(20);
-        loop {
-            // A cancel ends one batch, and others may stand in line behind it. The server has
-            // taken it to heart when this returns, so none comes late and hits a later scrape.
-            if self.pipe.owed() > 0 {
-                cancel(&self.connector, &self.key, self.peer).await;
-            }
-            match tokio::time::timeout(pause, self.execute(&back)).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(lost @ QueryError::Lost(..))) => return Err(lost),
-                // The cancel hit this one.
-                Ok(Err(_)) => {}
-                Err(_) => pause = (pause * 5 / 4).min(Duration::from_secs(2)),
+        let mut pace = CancelPace::new(Instant::now());
+        while self.pipe.owed() > 0 {
+            let owed = self.pipe.owed();
+            let due = async {
+                match pace.next() {
+                    Some(next) => sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                answer = self.pipe.next() => {
+                    let message = answer.map_err(|error| QueryError::lost(&error))?;
+                    if message.kind == b'E'
+                        && let lost @ QueryError::Lost(..) =
+                            ServerError::read(message.whole).of_query()
+                    {
+                        self.end_with(lost.clone().into_trouble());
+                        return Err(lost);
+                    }
+                    if self.pipe.owed() < owed {
+                        pace.record_answer(Instant::now());
+                    }
+                }
+                () = due => {
+                    // A cancel ends one batch, and others may stand in line behind it. The server
+                    // has taken it to heart when this returns, so none comes late and hits a later
+                    // scrape.
+                    cancel(&self.connector, &self.key).await;
+                    pace.record_sent(Instant::now());
+                }
             }
         }
+        // The last cancel may hit this one. Where it hit the end of a transaction, that is still open.
+        let mut done = Ok(());
+        for _ in 0..3 {
+            let end = if self.pipe.in_transaction() {
+                "ROLLBACK; "
+            } else {
+                ""
+            };
+            done = self.execute(&format!("{end}{back}")).await;
+            match done {
+                Ok(()) if self.pipe.in_transaction() => {}
+                Ok(()) | Err(QueryError::Lost(..)) => break,
+                Err(_) => {}
+            }
+        }
+        done
     }
 
     /// Says Terminate and waits until the server has closed the connection, no longer than
@@ -314,32 +398,15 @@ impl Session {
             Err(_) => Err(tokio::spawn(goodbye)),
         }
     }
-
-    /// What one query may have changed, as all others want it.
-    pub(super) fn usual(&self) -> String {
-        let limit = self.connector.target.timeouts.query;
-        format!(
-            "SET statement_timeout = {}; SET search_path = pg_catalog",
-            limit.as_millis()
-        )
-    }
 }
 
 /// A setting of no effect. Who does not find it again is not alone on its session.
 const MARK: &str = "-c pgexporter.session=own";
 
-fn pooled_settings(target: &Target, ascii: bool) -> [String; 2] {
-    ["pg_catalog", "pg_catalog, public"].map(|path| {
-        format!(
-            "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}; \
-             SET LOCAL lock_timeout = {}; SET LOCAL search_path = {path}; SET LOCAL jit = off; {}",
-            target.timeouts.query.as_millis(),
-            target.timeouts.lock.as_millis(),
-            if ascii {
-                "SET LOCAL client_encoding = 'SQL_ASCII'; "
-            } else {
-                ""
-            },
-        )
-    })
+/// A locked catalogue keeps a login waiting, and nothing but a lock timeout ends that: a server does
+/// not look whether its client has gone meanwhile. It is set anew after the login.
+fn lock_timeout_at_login(target: &Target) -> String {
+    const LONGEST: Duration = Duration::from_millis(500);
+    let limit = target.timeouts.lock.min(LONGEST);
+    format!("-c lock_timeout={}", limit.as_millis().max(1))
 }

@@ -10,6 +10,7 @@ use crate::exposition::SampleWriter;
 pub struct SettingsSamples {
     text: String,
     parts: Vec<Part>,
+    duplicates: usize,
 }
 
 /// Where a setting stands in the text: its line, which begins with its family, then its help.
@@ -50,17 +51,31 @@ ORDER BY s.name COLLATE pg_catalog.\"C\"";
 impl SettingsSamples {
     /// In order of the names, each once.
     pub(super) fn sorted(self) -> Self {
-        let Self { text, mut parts } = self;
+        let Self {
+            text, mut parts, ..
+        } = self;
+        let found = parts.len();
         let family = |part: &Part| {
             text.get(part.from as usize..)?
                 .get(..usize::from(part.family))
         };
         parts.sort_by(|a, b| family(a).cmp(&family(b)));
         parts.dedup_by(|next, kept| family(next) == family(kept));
-        let mut samples = Self { text, parts };
+        let duplicates = found - parts.len();
+        let mut samples = Self {
+            text,
+            parts,
+            duplicates,
+        };
         samples.text.shrink_to_fit();
         samples.parts.shrink_to_fit();
         samples
+    }
+
+    /// How many were left out, because another one has the same name as a family.
+    #[must_use]
+    pub fn duplicates(&self) -> usize {
+        self.duplicates
     }
 
     /// How many there are.
@@ -88,6 +103,11 @@ impl SettingsSamples {
                 .iter()
                 .zip(&other.parts)
                 .all(|(own, its)| name(self, own) == name(other, its))
+    }
+
+    /// What is held of them, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.text.len()
     }
 
     /// Size of the lines in bytes.
@@ -157,5 +177,31 @@ impl SettingsSamples {
             // Longer than any setting's name and description can be.
             _ => self.text.truncate(from),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::Places;
+    use super::*;
+
+    #[test]
+    fn settings_whose_families_have_one_name_give_one_sample_and_are_counted() {
+        let mut samples = SettingsSamples::default();
+        for (name, value) in [("x.a_b", "1"), ("x_a.b", "2"), ("y", "3")] {
+            let mut body = vec![0, 4];
+            for field in [name, "integer", value, "Help."] {
+                body.extend(i32::try_from(field.len()).unwrap().to_be_bytes());
+                body.extend(field.as_bytes());
+            }
+            let mut places = Places::default();
+            let fields = Fields::read(&body, &mut places, &[]).unwrap();
+            samples.add(fields, b"server=\"s\"");
+        }
+        let samples = samples.sorted();
+        assert_eq!((samples.len(), samples.duplicates()), (2, 1));
+        let lines: Vec<&[u8]> = (0..2).map(|at| samples.get(at).unwrap().line).collect();
+        assert_eq!(lines[0], b"pgexporter_pg_settings_x_a_b{server=\"s\"} 1\n");
+        assert_eq!(lines[1], b"pgexporter_pg_settings_y{server=\"s\"} 3\n");
     }
 }

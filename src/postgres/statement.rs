@@ -57,14 +57,25 @@ impl Prepared {
         self.held_in(session).is_none() && self.refused != Some(session)
     }
 
+    /// Whether that session holds it prepared, so that [`Self::put`] sends no text.
+    pub(super) fn is_held_in(&self, session: u64) -> bool {
+        self.held_in(session).is_some()
+    }
+
     fn held_in(&self, session: u64) -> Option<&Held> {
         self.held.as_ref().filter(|held| held.session == session)
     }
 
-    /// The session refused it.
+    /// The session refused it: it is sent without a name there.
     pub(super) fn refuse(&mut self, session: u64) {
         self.held = None;
         self.refused = Some(session);
+    }
+
+    /// It ran after all, sent without a name: whatever made the session refuse it is over, and it is
+    /// prepared when it is next needed.
+    pub(super) fn accept(&mut self) {
+        self.refused = None;
     }
 
     /// The session holds it under that name. Columns whose type is not read natively come as text.

@@ -1,6 +1,7 @@
 //! The stream to a server, whatever carries it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -12,11 +13,33 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// TLS as the driver knows it, for the sake of channel binding.
 pub(super) type TlsOverTcp = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::Stream;
 
+/// Where a session's stream leads: not the name that was resolved, but what it was resolved to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// `None` is the Unix socket of the target.
+    pub address: Option<SocketAddr>,
+    /// TLS is spoken over it.
+    pub tls: bool,
+}
+
 /// The three kinds of stream to a server.
 pub(super) enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsOverTcp>),
+    /// With the address, which this type of stream does not tell.
+    Tls(Box<TlsOverTcp>, Option<SocketAddr>),
+}
+
+impl Wire {
+    /// Where it leads.
+    pub(super) fn peer(&self) -> Peer {
+        let (address, tls) = match self {
+            Wire::Tcp(stream) => (stream.peer_addr().ok(), false),
+            Wire::Unix(_) => (None, false),
+            Wire::Tls(_, address) => (*address, true),
+        };
+        Peer { address, tls }
+    }
 }
 
 // TLS has nothing to show that may be shown.
@@ -25,7 +48,7 @@ impl std::fmt::Debug for Wire {
         f.write_str(match self {
             Wire::Tcp(_) => "Tcp",
             Wire::Unix(_) => "Unix",
-            Wire::Tls(_) => "Tls",
+            Wire::Tls(..) => "Tls",
         })
     }
 }
@@ -35,7 +58,7 @@ macro_rules! each {
         match $self.get_mut() {
             Wire::Tcp($stream) => $do,
             Wire::Unix($stream) => $do,
-            Wire::Tls($stream) => $do,
+            Wire::Tls($stream, _) => $do,
         }
     };
 }
@@ -71,7 +94,7 @@ impl AsyncWrite for Wire {
 impl TlsStream for Wire {
     fn channel_binding(&self) -> ChannelBinding {
         match self {
-            Wire::Tls(stream) => stream.channel_binding(),
+            Wire::Tls(stream, _) => stream.channel_binding(),
             Wire::Tcp(_) | Wire::Unix(_) => ChannelBinding::none(),
         }
     }

@@ -42,6 +42,11 @@ impl Backoff {
         self.next();
     }
 
+    /// No attempt is made before that time, whatever is known.
+    pub(super) fn hold(&mut self, time: Duration) {
+        self.until = Some(Instant::now() + time);
+    }
+
     /// Whether a new attempt may be made.
     pub(super) fn is_over(&self) -> bool {
         self.until.is_none_or(|until| Instant::now() >= until)
@@ -53,6 +58,51 @@ impl Backoff {
     }
 }
 
+/// A server that floods its sessions: it connects well and must be let be all the same.
+#[derive(Debug, Default)]
+pub(super) struct Floods {
+    /// In a row.
+    number: u32,
+    connected: Option<Instant>,
+}
+
+/// After a flood a server is let be for so long, and twice as long after the next one.
+const FLOOD: Duration = Duration::from_secs(10);
+const LONGEST_FLOOD: Duration = Duration::from_secs(300);
+/// A session that lasts this long says that the flood is over.
+const CALM: Duration = Duration::from_secs(60);
+
+impl Floods {
+    /// There is a session.
+    pub(super) fn connected(&mut self) {
+        self.connected = Some(Instant::now());
+    }
+
+    /// It was flooded and ended. How long the server is let be.
+    pub(super) fn flooded(&mut self) -> Duration {
+        let pause = FLOOD.saturating_mul(1 << self.number.min(8));
+        self.number += 1;
+        self.connected = None;
+        pause.min(LONGEST_FLOOD)
+    }
+
+    /// Whether it was not the first one: that was told.
+    pub(super) fn is_told(&self) -> bool {
+        self.number > 1
+    }
+
+    /// Whether a flood may come again.
+    pub(super) fn are_expected(&self) -> bool {
+        self.number > 0
+    }
+
+    /// All is well: true once, when that shows that floods are over.
+    pub(super) fn calmed(&mut self) -> bool {
+        let calm = self.connected.is_some_and(|at| at.elapsed() >= CALM);
+        calm && std::mem::take(&mut self.number) > 0
+    }
+}
+
 /// Anything from 0 to 1.
 pub(super) fn fraction() -> f64 {
     let mut bytes = [0; 4];
@@ -60,5 +110,27 @@ pub(super) fn fraction() -> f64 {
     match getrandom::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
         Err(_) => 0.5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_floods_is_let_be_for_longer_each_time_until_it_is_calm() {
+        let mut floods = Floods::default();
+        let seconds = [10, 20, 40, 80, 160, 300, 300];
+        for (number, expected) in seconds.into_iter().enumerate() {
+            floods.connected();
+            tokio::time::advance(CALM / 2).await;
+            assert!(!floods.calmed());
+            assert_eq!(floods.flooded(), Duration::from_secs(expected));
+            assert_eq!(floods.is_told(), number > 0);
+        }
+        floods.connected();
+        tokio::time::advance(CALM).await;
+        assert!(floods.calmed() && !floods.calmed() && !floods.are_expected());
+        assert_eq!(floods.flooded(), FLOOD);
     }
 }

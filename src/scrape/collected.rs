@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::postgres::{Facts, QuerySamples, SettingsSamples};
-use crate::targets::{Target, Trouble};
+use crate::targets::{LeftOut, MissingDatabase, Target, Trouble};
 
 use super::counters::TargetCounters;
 
@@ -22,9 +22,12 @@ pub(super) struct Collected {
     pub trouble: Option<Trouble>,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
-    /// Collectors that are left out because the target has too many samples, sorted, with the
-    /// number of their families.
-    pub left_out: Vec<(String, usize)>,
+    /// What the role may do beside reading.
+    pub excess_rights: Vec<String>,
+    /// Databases whose metrics are missing, sorted by name; not more than are named.
+    pub missing: Vec<MissingDatabase>,
+    /// Collectors that are left out because the target has too many samples or bytes, sorted.
+    pub left_out: Vec<LeftOut>,
     pub duration: Duration,
     pub counters: Arc<TargetCounters>,
 }

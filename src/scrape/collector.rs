@@ -5,6 +5,7 @@ mod profile;
 mod stays;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +14,8 @@ use tracing::warn;
 use super::collected::Collected;
 use super::commons::Commons;
 use super::counters::TargetCounters;
-use super::flight::{Deadline, Order};
+use super::databases::own_share;
+use super::flight::Order;
 use super::ledger::Ledger;
 use super::plan::Plan;
 use super::settings::ScrapeSettings;
@@ -22,9 +24,10 @@ use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
-    Answer, Ask, Connector, Facts, Room, ServerIdentity, Session, SettingsSamples, Shared, Slot,
+    Answer, Ask, Connector, Facts, QuerySchedule, Room, ServerIdentity, Session, SettingsSamples,
+    Shared, Slot,
 };
-use crate::targets::{Target, Trouble};
+use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetMemory, Trouble};
 
 /// Holds what one target runs and what it showed last.
 #[derive(Debug)]
@@ -36,6 +39,12 @@ pub(super) struct Collector {
     labels: Vec<u8>,
     plan: Option<Plan>,
     settings: Option<(Basis, Arc<SettingsSamples>)>,
+    /// The settings were asked for and took too much.
+    settings_too_large: Option<String>,
+    /// What its samples may take.
+    memory: TargetMemory,
+    /// When they may be asked for again after they were refused.
+    settings_schedule: QuerySchedule,
     /// The catalogue with the target's own metrics over it, and what it was made of.
     extended: Option<(Arc<OwnMetrics>, Arc<Catalog>)>,
     walker: Walker,
@@ -68,9 +77,12 @@ impl Collector {
             labels: labels(target),
             plan: None,
             settings: None,
+            settings_too_large: None,
+            memory: commons.memory.join(),
+            settings_schedule: QuerySchedule::default(),
             extended: None,
             walker: Walker::new(connector, commons, counters),
-            ledger: Ledger::new(target, &commons.counters),
+            ledger: Ledger::new(target, &commons.counters, counters),
             unsettled: false,
             walk_tries: 1,
         }
@@ -102,9 +114,23 @@ impl Collector {
         }
         // What was asked under a wider limit may be more than the present one allows.
         let limit = |target: &Target| target.sample_limit.unwrap_or(usize::MAX);
-        let forget = relabelled || limit(target) < limit(&before);
+        let forget = relabelled
+            || limit(target) < limit(&before)
+            || target.limits.samples < before.limits.samples
+            || target.limits.result < before.limits.result;
         if let Some(plan) = &mut self.plan {
             plan.give_way(forget, before.databases != target.databases);
+        }
+        self.retry();
+    }
+
+    /// What failed or was refused is tried again at the next collection: somebody may have mended
+    /// it.
+    fn retry(&mut self) {
+        self.walker.turns.retry(Instant::now());
+        self.settings_schedule.retry();
+        if let Some(plan) = &mut self.plan {
+            plan.retry();
         }
     }
 
@@ -162,8 +188,10 @@ impl Collector {
     ) -> Result<(), Trouble> {
         self.unsettled = false;
         let facts = session.ask_facts(false, deadline).await?.clone();
+        if let Some(rights) = session.ask_rights(deadline).await? {
+            self.ledger.note_excess_rights(rights);
+        }
         let mut plan = self.plan_for(&facts);
-        plan.slots_mut().for_each(Slot::forget_denial);
         let prepared = session.prepare(&mut plan.own, deadline).await;
         self.plan = Some(plan);
         prepared
@@ -197,18 +225,25 @@ impl Collector {
     /// Asks everything that is due. What is ready at the order's deadline counts.
     pub(super) async fn collect(&mut self, session: &mut Session, order: &Order) -> Collected {
         let deadline = order.deadline();
-        let settings = self.commons.settings.borrow().clone();
+        // They are sent anew at each reload, whether they differ or not.
+        if self.commons.settings.has_changed().unwrap_or(false) {
+            self.retry();
+        }
+        let settings = self.commons.settings.borrow_and_update().clone();
         let Some(known) = session.facts().cloned() else {
             return self.nothing(unasked());
         };
         let mut plan = self.plan_for(&known);
         // What is due is decided once: what comes to be due meanwhile was told as what stays.
         let now = Instant::now();
-        let walk = plan.walk_is_due(now, settings.interval);
+        let may_try = |name: &str| self.walker.turns.may_try(name, now);
+        let walk = plan.walk_is_due(now, settings.interval, may_try);
+        let others = plan.count_due(now, settings.interval, may_try);
         session.ask_ahead(&plan.own, walk);
         let room = self.room(&plan, now, session, &settings);
         let mut early = Some(self.early(&plan, now, walk, session, &settings));
         let mut found = Found::default();
+        let answers = AtomicBool::new(false);
         // The second turn is for a server that was promoted, demoted, configured anew, or got an
         // extension since the last scrape: what it runs now, it runs at once.
         for _ in 0..2 {
@@ -223,9 +258,19 @@ impl Collector {
                 started: false,
             };
             let mut begin = |facts: &Facts| {
+                answers.store(true, Ordering::Relaxed);
                 // What a server shows that is not what it was may not stay.
                 let same = Plan::is_same(facts, &known) && facts.configured == known.configured;
                 order.begin(early.take().filter(|_| same));
+            };
+            // A server that answers leaves the others of its databases their share; one that does
+            // not is waited for.
+            let late = async {
+                let share = |deadline| own_share(now, deadline, others);
+                deadline.passed_share(share).await;
+                if !answers.load(Ordering::Relaxed) {
+                    deadline.passed().await;
+                }
             };
             let answer = self
                 .run(
@@ -234,14 +279,13 @@ impl Collector {
                     ask,
                     (now, &settings, &room),
                     &mut begin,
-                    deadline,
+                    late,
                 )
                 .await;
             self.unsettled |= !answer.complete;
             found.facts(answer.facts, &self.target);
             if ask.settings {
-                let samples = answer.settings.and_then(Result::ok).map(Arc::new);
-                self.settings = basis(session).zip(samples);
+                self.take_settings(session, answer.settings);
             }
             let Some(facts) = found.facts.as_ref().filter(|_| answer.complete) else {
                 break;
@@ -275,6 +319,7 @@ impl Collector {
                     catalog: &catalog,
                     labels: &self.labels,
                     query_text: settings.query_text,
+                    label_value: settings.label_value,
                     room: &room,
                 },
                 deadline,
@@ -282,6 +327,7 @@ impl Collector {
             self.walker.walk(&mut plan, errand, &mut self.ledger).await;
         }
         self.ledger.note_denied(&plan);
+        self.ledger.note_closed(&plan);
         let collected = self.gather(&mut plan, found);
         self.plan = Some(plan);
         collected
@@ -294,23 +340,21 @@ impl Collector {
         ask: Ask,
         (now, settings, room): (Instant, &ScrapeSettings, &Room),
         begin: &mut (dyn FnMut(&Facts) + Send),
-        deadline: &Deadline,
+        late: impl Future<Output = ()>,
     ) -> Answer {
         let catalog = Arc::clone(plan.catalog());
         let shared = Shared {
             catalog: &catalog,
             labels: &self.labels,
             query_text: settings.query_text,
+            label_value: settings.label_value,
             room,
         };
         let mut due: Vec<&mut Slot> = plan
             .own
             .iter_mut()
-            .filter(|slot| {
-                !slot.is_fresh() && !slot.is_denied() && slot.is_due(now, settings.interval)
-            })
+            .filter(|slot| !slot.is_fresh() && slot.is_due(now, settings.interval))
             .collect();
-        let late = deadline.passed();
         session.run(&mut due, ask, shared, begin, late).await
     }
 
@@ -318,11 +362,15 @@ impl Collector {
         let mut collected = self.nothing(unasked());
         if found.trouble.is_none() {
             collected.left_out = self.leave_out(plan);
+            if let Some(overlaps) = plan.drop_duplicates() {
+                self.ledger.note_overlaps(overlaps);
+            }
             collected.queries = plan
                 .slots()
                 .filter_map(|slot| slot.samples().cloned())
                 .collect();
             collected.settings = self.shown_settings();
+            collected.missing = self.missing(plan);
         }
         collected.facts = found.facts;
         collected.trouble = found.trouble;
@@ -330,21 +378,41 @@ impl Collector {
         collected
     }
 
+    /// Databases that are not seen, and why.
+    fn missing(&self, plan: &Plan) -> Vec<MissingDatabase> {
+        let closed = plan.closed.iter().cloned();
+        let mut missing: Vec<MissingDatabase> = closed.chain(self.walker.missing()).collect();
+        missing.sort_by(|a, b| a.name.cmp(&b.name));
+        missing.dedup_by(|a, b| a.name == b.name);
+        missing.truncate(MissingDatabase::MOST_NAMED);
+        missing
+    }
+
     /// What has no room, by collector.
-    fn leave_out(&mut self, plan: &mut Plan) -> Vec<(String, usize)> {
-        let limit = self.target.sample_limit;
-        let mut left_out: Vec<(String, usize)> = Vec::new();
-        if limit.is_some() {
-            let found = plan.leave_out().into_iter();
-            left_out.extend(found.map(|(name, families)| (name, families.len())));
-        }
+    fn leave_out(&mut self, plan: &mut Plan) -> Vec<LeftOut> {
+        let mut left_out = plan.leave_out();
         if let (Some((_, all)), None) = (&self.settings, self.shown_settings())
             && self.wants_settings()
         {
-            left_out.push((SETTINGS.to_owned(), all.len()));
-            left_out.sort();
+            let (reason, message) = self.settings_do_not_fit(all);
+            left_out.push(LeftOut {
+                collector: SETTINGS.to_owned(),
+                families: all.len(),
+                reason,
+                message,
+            });
         }
-        self.ledger.note_left_out(&left_out, limit);
+        if let Some(message) = &self.settings_too_large {
+            left_out.push(LeftOut {
+                collector: SETTINGS.to_owned(),
+                families: 1,
+                reason: LeftOutReason::TooLarge,
+                message: message.clone(),
+            });
+        }
+        left_out.sort_by(|a, b| a.collector.cmp(&b.collector));
+        self.ledger
+            .note_left_out(&left_out, self.target.sample_limit);
         left_out
     }
 
@@ -358,7 +426,9 @@ impl Collector {
             facts: None,
             trouble: Some(trouble),
             denied: self.ledger.denied().to_vec(),
+            excess_rights: self.ledger.excess_rights().to_vec(),
             left_out: Vec::new(),
+            missing: Vec::new(),
             duration: Duration::ZERO,
             counters: Arc::clone(&self.counters),
         }

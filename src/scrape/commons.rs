@@ -11,6 +11,7 @@ use super::places::Places;
 use super::settings::ScrapeSettings;
 use crate::catalog::Catalog;
 use crate::postgres::ConnectContext;
+use crate::targets::SampleMemory;
 
 /// Handles that every worker holds.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Commons {
     pub renewals: watch::Receiver<u64>,
     /// What connections share.
     pub connect: ConnectContext,
+    /// The memory of the samples of all targets.
+    pub memory: SampleMemory,
     /// The limit of connections of the whole process.
     pub places: Places,
     /// Turns to connect while nobody waits.

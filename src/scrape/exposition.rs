@@ -262,6 +262,32 @@ impl Inner {
         extras.into_values().cloned().collect()
     }
 
+    /// What a family is in that format, whose first piece is the one at `first`. OpenMetrics has
+    /// no counter that is negative or not a number, nor one whose name without `_total` is another
+    /// family's: such a counter is of unknown type there.
+    fn kind(&self, first: usize, family: &Family, format: Format) -> Kind {
+        if (format, family.kind) != (Format::OpenMetrics, Kind::Counter) {
+            return family.kind;
+        }
+        let index = self.pieces[first].family;
+        let mut pieces = self.pieces[first..].iter();
+        let irregular = pieces
+            .by_ref()
+            .take_while(|piece| piece.family == index)
+            .any(|piece| {
+                let queries = self.servers[piece.server as usize].queries();
+                queries[piece.query as usize].is_irregular(piece.column as usize)
+            });
+        let name = family.name.strip_suffix("_total").unwrap_or_default();
+        let taken = self.catalog.family(name).is_some()
+            || self.extras.iter().any(|extra| extra.name == name);
+        if irregular || taken {
+            Kind::Unknown
+        } else {
+            Kind::Counter
+        }
+    }
+
     fn family(&self, index: u32) -> &Family {
         let index = index as usize;
         let listed = self.catalog.families.get(index);
@@ -381,7 +407,7 @@ impl Chunks {
         if first && self.row == 0 {
             let head = FamilyHead {
                 name: &family.name,
-                kind: family.kind,
+                kind: inner.kind(self.at, family, self.format),
                 help: &family.help,
             };
             write_head(out, head, self.format);

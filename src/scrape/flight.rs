@@ -1,5 +1,9 @@
 //! Single flight: whoever asks while a collection of that target runs shares it.
+//!
+//! A collection is one success or one failure, however many wait for it: its [`Order`] is counted
+//! once. How long it may take is decided by those who wait long enough to have a say.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,12 +12,30 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::collected::{Collected, Early};
 
+/// Who waits less than this has no say in how long a collection takes: no server can be judged by
+/// it, and what a query works on must not be thrown away for it.
+const LEAST_SAY: Duration = Duration::from_millis(500);
+/// How long a collection may take that nobody with a say waits for.
+const UNHURRIED: Duration = Duration::from_secs(10);
+
 /// An order for one collection.
 #[derive(Debug)]
 pub(super) struct Order {
     /// When the last of those who wait stops waiting.
     deadline: Deadline,
     reply: watch::Sender<Progress>,
+    counted: Counted,
+}
+
+/// Whether a collection was counted as a failure. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+struct Counted(Arc<AtomicBool>);
+
+impl Counted {
+    /// Whether it is for the caller to count it: true once.
+    fn claim(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// How far a collection is.
@@ -36,6 +58,11 @@ impl Order {
             .send_replace(Progress::Begun(early.map(Arc::new)));
     }
 
+    /// Whether the caller has to count this collection as a failure: true once, whoever asks.
+    pub(super) fn claim_failure(&self) -> bool {
+        self.counted.claim()
+    }
+
     /// Answers everyone who waits. Nobody may wait any more: then nothing happens.
     pub(super) fn answer(self, collected: Collected) {
         self.reply.send_replace(Progress::Done(Arc::new(collected)));
@@ -44,14 +71,18 @@ impl Order {
 
 /// A place among those who wait for a collection.
 #[derive(Debug)]
-pub(super) struct Ticket(watch::Receiver<Progress>);
+pub(super) struct Ticket {
+    progress: watch::Receiver<Progress>,
+    deadline: watch::Receiver<Instant>,
+    counted: Counted,
+}
 
 impl Ticket {
     /// What the collection will not change, as soon as that is known. `None`: nothing is known to
     /// stay, or it ended.
     pub(super) async fn early(&mut self) -> Option<Arc<Early>> {
         let begun = |progress: &Progress| !matches!(progress, Progress::Ordered);
-        match &*self.0.wait_for(begun).await.ok()? {
+        match &*self.progress.wait_for(begun).await.ok()? {
             Progress::Begun(early) => early.clone(),
             // What there is comes at once, and all of it.
             Progress::Done(collected) => collected.trouble.is_some().then(Arc::default),
@@ -62,7 +93,7 @@ impl Ticket {
     /// The answer. `None` when it is not there at `deadline`; the collection goes on then.
     pub(super) async fn answer(&mut self, deadline: Instant) -> Option<Arc<Collected>> {
         let done = |progress: &Progress| matches!(progress, Progress::Done(_));
-        match &*timeout_at(deadline, self.0.wait_for(done))
+        match &*timeout_at(deadline, self.progress.wait_for(done))
             .await
             .ok()?
             .ok()?
@@ -71,9 +102,15 @@ impl Ticket {
             Progress::Ordered | Progress::Begun(_) => None,
         }
     }
+
+    /// Whether the caller, who had no answer, has to count the collection as a failure: it is over
+    /// for everybody, and nobody has counted it yet.
+    pub(super) fn claim_failure(&self) -> bool {
+        *self.deadline.borrow() <= Instant::now() && self.counted.claim()
+    }
 }
 
-/// When a collection has to be over. It moves when somebody more patient joins.
+/// When a collection has to be over. It moves when somebody joins who has a say.
 #[derive(Clone, Debug)]
 pub(super) struct Deadline(watch::Receiver<Instant>);
 
@@ -95,9 +132,15 @@ impl Deadline {
 
     /// Completes when it is over.
     pub(super) async fn passed(&self) {
+        self.passed_share(|at| at).await;
+    }
+
+    /// Completes when the `share` of it is over that this gives for the deadline, which may move
+    /// meanwhile.
+    pub(super) async fn passed_share(&self, share: impl Fn(Instant) -> Instant) {
         let mut moves = self.0.clone();
         loop {
-            let at = *moves.borrow_and_update();
+            let at = share(*moves.borrow_and_update());
             tokio::select! {
                 biased;
                 Ok(()) = moves.changed() => {}
@@ -116,8 +159,66 @@ pub(super) struct Flights {
 
 #[derive(Debug)]
 struct Flight {
+    span: Span,
     deadline: watch::Sender<Instant>,
-    answer: watch::Receiver<Progress>,
+    progress: watch::Receiver<Progress>,
+    counted: Counted,
+}
+
+impl Flight {
+    fn ticket(&self) -> Ticket {
+        Ticket {
+            progress: self.progress.clone(),
+            deadline: self.deadline.subscribe(),
+            counted: self.counted.clone(),
+        }
+    }
+
+    /// Whether who comes now can still share it.
+    fn is_under_way(&self, now: Instant) -> bool {
+        !matches!(*self.progress.borrow(), Progress::Done(_))
+            // Nor was the order dropped unanswered.
+            && self.progress.has_changed().is_ok()
+            && self.span.end() > now
+    }
+}
+
+/// How long a collection may take, by those who wait for it.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    begun: Instant,
+    /// The longest that one of those with a say waits.
+    longest: Option<Duration>,
+    /// When the last of them stops waiting.
+    last: Instant,
+}
+
+impl Span {
+    fn new(begun: Instant) -> Self {
+        Self {
+            begun,
+            longest: None,
+            last: begun,
+        }
+    }
+
+    /// Somebody waits from now on.
+    fn join(&mut self, now: Instant, deadline: Instant) {
+        let waits = deadline.saturating_duration_since(now);
+        if waits >= LEAST_SAY {
+            self.longest = self.longest.max(Some(waits));
+            self.last = self.last.max(deadline);
+        }
+    }
+
+    /// When it has to be over. Those who come one after the other do not draw it out: it never
+    /// takes longer than the most patient of them waits.
+    fn end(&self) -> Instant {
+        match self.longest {
+            Some(longest) => self.last.min(self.begun + longest),
+            None => self.begun + UNHURRIED,
+        }
+    }
 }
 
 impl Flights {
@@ -135,34 +236,39 @@ impl Flights {
 
     /// A place in the collection that runs, or in a new one.
     pub(super) fn join(&self, deadline: Instant) -> Ticket {
-        Ticket(self.order(margin(deadline)))
-    }
-
-    fn order(&self, deadline: Instant) -> watch::Receiver<Progress> {
+        let (deadline, now) = (margin(deadline), Instant::now());
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = &*current
-            && !matches!(*flight.answer.borrow(), Progress::Done(_))
-            // Nor was the order dropped unanswered.
-            && flight.answer.has_changed().is_ok()
-        {
-            flight.deadline.send_if_modified(|latest| {
-                let later = deadline > *latest;
-                *latest = deadline.max(*latest);
-                later
+        if let Some(flight) = current.as_mut().filter(|one| one.is_under_way(now)) {
+            flight.span.join(now, deadline);
+            let end = flight.span.end();
+            flight.deadline.send_if_modified(|known| {
+                let moved = *known != end;
+                *known = end;
+                moved
             });
-            return flight.answer.clone();
+            return flight.ticket();
         }
-        let (reply, answer) = watch::channel(Progress::Ordered);
-        let (sender, deadline) = watch::channel(deadline);
-        // The answer before this one goes, and with it the last hold on its buffers.
-        *current = Some(Flight {
+        let mut span = Span::new(now);
+        span.join(now, deadline);
+        let (reply, progress) = watch::channel(Progress::Ordered);
+        let (sender, deadline) = watch::channel(span.end());
+        let counted = Counted::default();
+        let flight = Flight {
+            span,
             deadline: sender,
-            answer: answer.clone(),
-        });
+            progress,
+            counted: counted.clone(),
+        };
+        let ticket = flight.ticket();
+        // The answer before this one goes, and with it the last hold on its buffers.
+        *current = Some(flight);
         // A worker that has ended answers nobody; the deadline does.
-        let deadline = Deadline(deadline);
-        let _ = self.orders.send(Order { deadline, reply });
-        answer
+        let _ = self.orders.send(Order {
+            deadline: Deadline(deadline),
+            reply,
+            counted,
+        });
+        ticket
     }
 }
 
@@ -171,4 +277,55 @@ fn margin(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     let margin = (left / 10).min(Duration::from_millis(100));
     deadline.checked_sub(margin).unwrap_or(deadline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collection_takes_as_long_as_those_with_a_say_wait() {
+        let begun = Instant::now();
+        let at = |seconds: f64| begun + Duration::from_secs_f64(seconds);
+        // Each joins at a time and waits until another; when the collection has to be over.
+        let cases: &[(&[(f64, f64)], f64)] = &[
+            (&[(0.0, 8.0)], 8.0),
+            // An impatient client alone spoils nothing, and has no part in the choice.
+            (&[(0.0, 0.0)], 10.0),
+            (&[(0.0, 0.3), (0.1, 0.2)], 10.0),
+            (&[(0.0, 0.3), (1.0, 4.0)], 3.0),
+            (&[(0.0, 8.0), (1.0, 1.1)], 8.0),
+            // Who is more patient is waited for.
+            (&[(0.0, 1.0), (0.5, 30.0)], 29.5),
+            (&[(0.0, 30.0), (5.0, 6.0)], 30.0),
+            // One after the other they do not draw it out for ever.
+            (&[(0.0, 8.0), (7.0, 15.0), (7.5, 15.5)], 8.0),
+        ];
+        for (joins, end) in cases {
+            let mut span = Span::new(begun);
+            for (from, until) in *joins {
+                span.join(at(*from), at(*until));
+            }
+            assert_eq!(span.end(), at(*end), "{joins:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collection_is_counted_once_and_only_when_it_is_over_for_all() {
+        let (flights, mut orders) = Flights::new();
+        let now = Instant::now();
+        let hurried = flights.join(now);
+        let mut short = flights.join(now + Duration::from_secs(2));
+        let mut long = flights.join(now + Duration::from_secs(8));
+        let order = orders.recv().await.expect("one order");
+        assert!(orders.try_recv().is_err(), "all share it");
+        assert!(short.answer(now + Duration::from_secs(2)).await.is_none());
+        assert!(!short.claim_failure() && !hurried.claim_failure());
+        assert!(long.answer(now + Duration::from_secs(8)).await.is_none());
+        assert!(long.claim_failure());
+        assert!(!short.claim_failure() && !order.claim_failure());
+        // Who comes then does not share what is over.
+        let _next = flights.join(Instant::now() + Duration::from_secs(8));
+        assert!(orders.recv().await.expect("another").claim_failure());
+    }
 }

@@ -3,34 +3,54 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::counters::Counters;
+use super::counters::{Counters, QueryFailure, TargetCounters};
+use super::duplicates::Overlap;
 use super::plan::Plan;
+use crate::catalog::SETTINGS;
 use crate::postgres::{Outcome, QueryError, Slot};
-use crate::targets::{Target, Trouble};
+use crate::targets::{DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase, Target, Trouble};
 
 /// The book of one target.
 #[derive(Debug)]
 pub(super) struct Ledger {
     target: Arc<Target>,
     counters: Arc<Counters>,
+    target_counters: Arc<TargetCounters>,
+    /// Databases and tags whose duplicate samples are in the log already.
+    told_duplicates: BTreeSet<(String, String)>,
+    /// Pairs of queries with samples of the same labels, which are in the log already.
+    told_overlaps: BTreeSet<(String, String)>,
     /// Databases and tags whose failure is in the log already.
     told: BTreeSet<(String, String)>,
     /// Collectors that the role has no right to, sorted.
     denied: Vec<String>,
+    /// What the role may do beside reading.
+    excess_rights: Vec<String>,
     /// Collectors that are left out for want of room, sorted.
-    left_out: Vec<String>,
+    left_out: Vec<(String, LeftOutReason)>,
+    /// Databases that `pg_database` says are closed to the role.
+    closed: Vec<MissingDatabase>,
 }
 
 impl Ledger {
-    pub(super) fn new(target: &Arc<Target>, counters: &Arc<Counters>) -> Self {
+    pub(super) fn new(
+        target: &Arc<Target>,
+        counters: &Arc<Counters>,
+        target_counters: &Arc<TargetCounters>,
+    ) -> Self {
         Self {
             target: Arc::clone(target),
             counters: Arc::clone(counters),
+            target_counters: Arc::clone(target_counters),
+            told_duplicates: BTreeSet::new(),
+            told_overlaps: BTreeSet::new(),
             told: BTreeSet::new(),
             denied: Vec::new(),
+            excess_rights: Vec::new(),
             left_out: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -50,14 +70,30 @@ impl Ledger {
             self.counters.executions.add(1);
             let metric = &slot.chosen.metric;
             let (database, tag) = (slot.database(), metric.tag.as_str());
+            if let Outcome::Failed(error) = &slot.outcome {
+                let failure = QueryFailure::of(error);
+                // A server that is in trouble as a whole is counted as such.
+                if !quiet && !(metric.optional && failure == QueryFailure::Error) {
+                    self.target_counters.fail_query(&metric.collector, failure);
+                }
+            }
+            if matches!(slot.outcome, Outcome::Done)
+                && (slot.duplicates() > 0 || !self.told_duplicates.is_empty())
+            {
+                self.note_duplicates(slot);
+            }
             match &slot.outcome {
                 Outcome::Failed(QueryError::Lost(message, reason)) => {
-                    trouble.get_or_insert(Trouble {
+                    trouble.get_or_insert_with(|| Trouble {
                         reason: *reason,
-                        message: message.clone(),
+                        message: self.target.redact(message),
                     });
                 }
-                Outcome::Failed(QueryError::Timeout(message)) => {
+                Outcome::Failed(
+                    QueryError::Timeout(message)
+                    | QueryError::LockTimeout(message)
+                    | QueryError::Deadline(message),
+                ) => {
                     self.counters.timeouts.add(1);
                     if !quiet {
                         self.tell(database, tag, message);
@@ -74,29 +110,127 @@ impl Ledger {
                 Outcome::Done => {
                     self.told.remove(&(database.to_owned(), tag.to_owned()));
                 }
+                // Told once for all of them, by `note_left_out`.
+                Outcome::Failed(QueryError::TooMany | QueryError::TooLarge(_)) => {
+                    if let Some(reason) = slot.left_out() {
+                        self.target_counters.leave_out(&metric.collector, reason);
+                    }
+                }
                 // Told once for all of them, by `note_denied`.
-                Outcome::Failed(QueryError::Denied(_) | QueryError::TooMany)
-                | Outcome::Waiting
-                | Outcome::Running => {}
+                Outcome::Failed(QueryError::Denied(_)) | Outcome::Waiting | Outcome::Running => {}
             }
         }
         trouble
     }
 
-    /// A database that could not be asked.
-    pub(super) fn unreachable(&mut self, database: &str, trouble: &Trouble) {
-        self.counters.errors.add(1);
-        self.tell(database, "", &trouble.message);
+    /// Enters what was due in a database that could not be asked. It counts under the cause, and as
+    /// a query cut off by the deadline only where that is the cause.
+    pub(super) fn enter_missed<'a>(
+        &mut self,
+        slots: impl Iterator<Item = &'a Slot>,
+        problem: DatabaseProblem,
+    ) {
+        let late = matches!(problem, DatabaseProblem::NoTurn | DatabaseProblem::TooSlow);
+        for slot in slots {
+            if late {
+                self.counters.timeouts.add(1);
+            }
+            self.target_counters.fail_query(
+                &slot.chosen.metric.collector,
+                QueryFailure::Database(problem),
+            );
+        }
     }
 
-    /// A database that was asked again.
-    pub(super) fn reached(&mut self, database: &str) {
-        self.told.remove(&(database.to_owned(), String::new()));
+    /// A database could not be asked.
+    pub(super) fn count_refusal(&self) {
+        self.counters.errors.add(1);
     }
 
     fn tell(&mut self, database: &str, tag: &str, message: &str) {
         if self.told.insert((database.to_owned(), tag.to_owned())) {
+            let message = self.target.redact(message);
             warn!(server = %self.target.name, database, tag, "no samples: {message}");
+        }
+    }
+
+    /// Counts the samples of a query that had the labels of another row, and tells of them once.
+    fn note_duplicates(&mut self, slot: &Slot) {
+        let (metric, database, samples) = (&slot.chosen.metric, slot.database(), slot.duplicates());
+        let key = (database.to_owned(), metric.tag.clone());
+        let server = &self.target.name;
+        if samples == 0 {
+            if self.told_duplicates.remove(&key) {
+                info!(
+                    server,
+                    database,
+                    tag = metric.tag,
+                    "no more duplicate samples"
+                );
+            }
+            return;
+        }
+        self.target_counters
+            .add_duplicates(&metric.collector, samples);
+        if self.told_duplicates.insert(key) {
+            warn!(
+                server,
+                database,
+                tag = metric.tag,
+                "{samples} samples left out: several rows of the query have the same labels, and \
+                 the first is kept ({}); group the rows, or add a label that tells them apart",
+                metric.source
+            );
+        }
+    }
+
+    /// Counts the samples of queries that another query of the server brings as well, and tells of
+    /// each pair once.
+    pub(super) fn note_overlaps(&mut self, overlaps: Vec<Overlap>) {
+        let server = &self.target.name;
+        let mut present = BTreeSet::new();
+        for Overlap {
+            collector,
+            kept,
+            dropped,
+            samples,
+        } in overlaps
+        {
+            self.target_counters.add_duplicates(&collector, samples);
+            let pair = (kept, dropped);
+            if !self.told_overlaps.contains(&pair) {
+                let (kept, dropped) = &pair;
+                warn!(
+                    server,
+                    "{samples} samples of {dropped} left out: {kept} brings samples of the same \
+                     family with the same labels; rename a tag or column, or add a label"
+                );
+            }
+            present.insert(pair);
+        }
+        for (kept, dropped) in self.told_overlaps.difference(&present) {
+            info!(
+                server,
+                "{dropped} has no more samples that {kept} brings too"
+            );
+        }
+        self.told_overlaps = present;
+    }
+
+    /// Counts settings whose names are the same as a metric's name, and tells of them once.
+    pub(super) fn note_same_settings(&mut self, settings: usize) {
+        let key = (String::new(), SETTINGS.to_owned());
+        if settings == 0 {
+            self.told_duplicates.remove(&key);
+            return;
+        }
+        self.target_counters.add_duplicates(SETTINGS, settings);
+        if self.told_duplicates.insert(key) {
+            warn!(
+                server = %self.target.name,
+                "{settings} settings left out: their names differ from that of another one only in \
+                 characters that a metric's name cannot have"
+            );
         }
     }
 
@@ -121,24 +255,106 @@ impl Ledger {
                 server = %self.target.name,
                 "role {} may not see: {}; grant it pg_monitor, or more where a collector's page \
                  says so, or exclude these collectors",
-                self.target.user,
+                self.target.user_in_words(),
                 self.denied.join(", ")
             );
         }
     }
 
-    /// Tells what is left out for want of room when that is not what it was.
-    pub(super) fn note_left_out(&mut self, left_out: &[(String, usize)], limit: Option<usize>) {
-        let names = || left_out.iter().map(|(name, _)| name);
-        if self.left_out.iter().eq(names()) {
+    /// Tells which databases `pg_database` says are closed when these are not what they were.
+    pub(super) fn note_closed(&mut self, plan: &Plan) {
+        if self.closed == plan.closed {
             return;
         }
-        self.left_out = names().cloned().collect();
-        if let (false, Some(limit)) = (left_out.is_empty(), limit) {
+        self.closed.clone_from(&plan.closed);
+        let Some(first) = self.closed.first() else {
+            return;
+        };
+        warn!(
+            server = %self.target.name,
+            database = first.name,
+            reason = first.problem.as_str(),
+            "no samples of {} of its databases, which are closed to role {}; of {}: {}",
+            self.closed.len(), self.target.user, first.name, first.message
+        );
+    }
+
+    /// Enters what came of asking for the settings.
+    pub(super) fn enter_settings(&mut self, error: Option<&QueryError>) {
+        let database = self.target.database.clone();
+        let Some(error) = error else {
+            self.told.remove(&(database, SETTINGS.to_owned()));
+            return;
+        };
+        match error {
+            // The whole session is lost, which is told as such.
+            QueryError::Lost(..) => return,
+            QueryError::Timeout(_) | QueryError::LockTimeout(_) => self.counters.timeouts.add(1),
+            _ => self.counters.errors.add(1),
+        }
+        let failure = QueryFailure::of(error);
+        self.target_counters.fail_query(SETTINGS, failure);
+        self.tell(&database, SETTINGS, &error.to_string());
+    }
+
+    /// Tells what the role may do beside reading when that is not what it was.
+    pub(super) fn note_excess_rights(&mut self, rights: Vec<String>) {
+        if self.excess_rights == rights {
+            return;
+        }
+        self.excess_rights = rights;
+        if !self.excess_rights.is_empty() {
             warn!(
                 server = %self.target.name,
-                "more than {limit} samples: {} left out; raise sampleLimit, or exclude collectors",
-                self.left_out.join(", ")
+                "role {} may do more than read: {}; a query of your own could use that. Give the \
+                 exporter a role with pg_monitor alone",
+                self.target.user,
+                self.excess_rights.join(", ")
+            );
+        }
+    }
+
+    pub(super) fn excess_rights(&self) -> &[String] {
+        &self.excess_rights
+    }
+
+    /// Tells what is left out for want of room when that is not what it was.
+    pub(super) fn note_left_out(&mut self, left_out: &[LeftOut], limit: Option<usize>) {
+        let now = left_out.iter().map(|one| (&one.collector, one.reason));
+        if now.eq(self.left_out.iter().map(|(name, reason)| (name, *reason))) {
+            return;
+        }
+        self.left_out = left_out
+            .iter()
+            .map(|one| (one.collector.clone(), one.reason))
+            .collect();
+        let server = &self.target.name;
+        if left_out.is_empty() {
+            info!(server = %server, "no samples are left out any more");
+        }
+        let of = |reason| {
+            let all = left_out.iter().filter(move |one| one.reason == reason);
+            all.map(|one| one.collector.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let many = of(LeftOutReason::TooManySamples);
+        if let (false, Some(limit)) = (many.is_empty(), limit) {
+            warn!(
+                server = %server,
+                "more than {limit} samples: {many} left out; raise sampleLimit, or exclude \
+                 collectors"
+            );
+        }
+        let large = of(LeftOutReason::TooLarge);
+        let first = left_out
+            .iter()
+            .find(|one| one.reason == LeftOutReason::TooLarge);
+        if let Some(first) = first {
+            warn!(
+                server = %server,
+                reason = first.reason.as_str(),
+                "{large} left out: {}", first.message
             );
         }
     }

@@ -9,6 +9,8 @@ mod collected;
 mod collector;
 mod commons;
 mod counters;
+mod databases;
+mod duplicates;
 mod exposition;
 mod flight;
 mod identity;

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 
 use super::collected::Collected;
 use super::counters::Counters;
-use crate::exposition::{FamilyHead, Format, SampleWriter, write_head};
+use crate::exposition::{FamilyHead, Format, NotAccepted, SampleWriter, write_head};
 use crate::model::Kind;
 use crate::telemetry::LogCounters;
 
 /// Name, type, help of every own family, in the order they are sent.
-pub(super) const FAMILIES: [(&str, Kind, &str); 18] = [
+pub(super) const FAMILIES: [(&str, Kind, &str); 23] = [
     (
         "pgexporter_state",
         Kind::Gauge,
@@ -99,13 +99,39 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 18] = [
     (
         "pgexporter_postgresql_left_out",
         Kind::Gauge,
-        "Number of families of a collector that are left out, because the server has more samples than its limit.",
+        "Number of families of a collector that are left out, because the server has more samples or bytes than its limits.",
+    ),
+    (
+        "pgexporter_postgresql_limit_exceeded_total",
+        Kind::Counter,
+        "Number of runs of a collector's queries that gave more than a limit allows, by reason.",
+    ),
+    (
+        "pgexporter_postgresql_query_failures_total",
+        Kind::Counter,
+        "Number of queries of a collector that gave no samples, by reason.",
+    ),
+    (
+        "pgexporter_postgresql_database_missing",
+        Kind::Gauge,
+        "A database whose metrics are missing, with the reason; always 1.",
+    ),
+    (
+        "pgexporter_postgresql_duplicate_samples_total",
+        Kind::Counter,
+        "Number of samples of a collector that were left out, because another one had the same labels.",
+    ),
+    (
+        "pgexporter_postgresql_not_accepted",
+        Kind::Gauge,
+        "A server of Kubernetes that is not scraped as its PostgresTarget asks, by reason; always 1.",
     ),
 ];
 
 /// Renders all of them.
 pub(super) fn render(
     servers: &[Arc<Collected>],
+    not_accepted: &[NotAccepted],
     counters: &Counters,
     logs: &LogCounters,
     format: Format,
@@ -129,9 +155,20 @@ pub(super) fn render(
             "pgexporter_query_executions_total" => lines.add(&[], counters.executions.get()),
             "pgexporter_query_errors_total" => lines.add(&[], counters.errors.get()),
             "pgexporter_query_timeouts_total" => lines.add(&[], counters.timeouts.get()),
-            _ => servers
-                .iter()
-                .for_each(|server| of_server(&mut lines, server)),
+            _ => {
+                servers
+                    .iter()
+                    .for_each(|server| of_server(&mut lines, server));
+                let known = |one: &NotAccepted| {
+                    one.scraped
+                        || servers
+                            .iter()
+                            .any(|server| server.target.name == one.server)
+                };
+                for one in not_accepted {
+                    of_not_accepted(&mut lines, one, known(one));
+                }
+            }
         }
         if !lines.out.is_empty() {
             write_head(&mut out, FamilyHead { name, kind, help }, format);
@@ -193,9 +230,50 @@ fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
             }
         }
         "pgexporter_postgresql_left_out" => {
-            for (collector, families) in &collected.left_out {
-                lines.add(&[server, ("collector", collector)], *families as u64);
+            for one in &collected.left_out {
+                let collector = ("collector", one.collector.as_str());
+                lines.add(&[server, collector], one.families as u64);
             }
+        }
+        "pgexporter_postgresql_limit_exceeded_total" => {
+            for ((collector, reason), number) in collected.counters.left_out() {
+                let labels = [
+                    server,
+                    ("collector", collector.as_str()),
+                    ("reason", reason.as_str()),
+                ];
+                lines.add(&labels, number);
+            }
+        }
+        "pgexporter_postgresql_query_failures_total" => {
+            for (collector, reason, number) in collected.counters.query_failures() {
+                let labels = [server, ("collector", &collector), ("reason", reason)];
+                lines.add(&labels, number);
+            }
+        }
+        "pgexporter_postgresql_database_missing" => {
+            for one in &collected.missing {
+                let reason = ("reason", one.problem.as_str());
+                lines.add(&[server, ("database", &one.name), reason], 1);
+            }
+        }
+        "pgexporter_postgresql_duplicate_samples_total" => {
+            for (collector, number) in collected.counters.duplicates() {
+                lines.add(&[server, ("collector", &collector)], number);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A server that is not scraped has no sample but these.
+fn of_not_accepted<'a>(lines: &mut Lines<'a>, one: &'a NotAccepted, known: bool) {
+    let server = ("server", one.server.as_str());
+    lines.more = &one.labels;
+    match lines.name {
+        "pgexporter_postgresql_active" if !known => lines.add(&[server], 0),
+        "pgexporter_postgresql_not_accepted" => {
+            lines.add(&[server, ("reason", one.reason)], 1);
         }
         _ => {}
     }
@@ -225,6 +303,25 @@ impl Lines<'_> {
 mod tests {
     use super::*;
     use crate::catalog::is_reserved;
+
+    #[test]
+    fn a_server_that_is_refused_is_shown_as_not_active_with_a_reason() {
+        let one = |server: &str, scraped| NotAccepted {
+            server: server.to_owned(),
+            labels: vec![("namespace".to_owned(), "shop".to_owned())],
+            reason: "InvalidHost",
+            scraped,
+        };
+        let all = [one("shop/a", false), one("shop/b", true)];
+        let (counters, logs) = (Counters::default(), LogCounters::default());
+        let text = render(&[], &all, &counters, &logs, Format::Text);
+        let text = String::from_utf8(text).unwrap();
+        let active = "pgexporter_postgresql_active{server=\"shop/a\",namespace=\"shop\"} 0\n";
+        assert!(text.contains(active), "{text}");
+        assert!(!text.contains("active{server=\"shop/b"), "{text}");
+        let reason = "{server=\"shop/b\",reason=\"InvalidHost\",namespace=\"shop\"} 1\n";
+        assert!(text.contains(reason), "{text}");
+    }
 
     #[test]
     fn no_catalogue_may_bring_a_family_of_the_exporter() {

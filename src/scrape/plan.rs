@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Choice, Chosen, Scope};
 use crate::model::glob;
-use crate::postgres::{Facts, ServerIdentity, Slot};
-use crate::targets::{DatabaseChoice, Target};
+use crate::postgres::{DatabaseEntry, Facts, Outcome, QueryError, ServerIdentity, Slot};
+use crate::targets::{DatabaseChoice, LeftOut, LeftOutReason, MissingDatabase, Target};
 
 /// What a target runs, chosen for the version, role and extensions that it had last.
 #[derive(Debug)]
@@ -21,11 +21,16 @@ pub(super) struct Plan {
     pub own: Vec<Slot>,
     /// Databases beside the session's own, with the slots of scope `all`.
     pub others: BTreeMap<String, Vec<Slot>>,
+    /// Databases that are chosen and closed to the role, as `pg_database` says.
+    pub closed: Vec<MissingDatabase>,
     everywhere: Vec<Chosen>,
     /// The target has changed: another plan takes its place.
     stale: bool,
     /// The databases are chosen otherwise than before.
     look_again: bool,
+    /// Families that several slots may fill with the same labels; `None` before they were looked
+    /// for.
+    pub(super) shared: Option<Vec<usize>>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -76,9 +81,11 @@ impl Plan {
             server: facts.identity,
             own,
             others: BTreeMap::new(),
+            closed: Vec::new(),
             everywhere,
             stale: false,
             look_again: false,
+            shared: None,
         }
     }
 
@@ -129,6 +136,7 @@ impl Plan {
             return;
         }
         self.look_again = old.look_again;
+        self.closed = old.closed;
         // What another server showed may not stand under this one's name.
         let same = self.server.is_same_server(&old.server);
         if !same && !self.server.is_restart_of(&old.server) {
@@ -152,9 +160,14 @@ impl Plan {
         !self.everywhere.is_empty()
     }
 
-    /// Whether a walk through the other databases would run anything now. The list of databases
-    /// is asked for only then.
-    pub(super) fn walk_is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
+    /// Whether a walk through the other databases would run anything now, in those that it
+    /// `may_try`. The list of databases is asked for only then.
+    pub(super) fn walk_is_due(
+        &self,
+        now: Instant,
+        interval: Option<Duration>,
+        may_try: impl Fn(&str) -> bool,
+    ) -> bool {
         if !self.walks() {
             return false;
         }
@@ -165,8 +178,28 @@ impl Plan {
             .own
             .iter()
             .filter(|slot| slot.chosen.metric.scope == Scope::All);
-        own.chain(self.others.values().flatten())
+        let others = self.others.iter().filter(|(name, _)| may_try(name));
+        own.chain(others.flat_map(|(_, slots)| slots))
             .any(|slot| slot.is_due(now, interval))
+    }
+
+    /// How many of the other databases have anything to run now.
+    pub(super) fn count_due(
+        &self,
+        now: Instant,
+        interval: Option<Duration>,
+        may_try: impl Fn(&str) -> bool,
+    ) -> usize {
+        let due = |(name, slots): &(&String, &Vec<Slot>)| {
+            may_try(name) && slots.iter().any(|slot| slot.is_due(now, interval))
+        };
+        self.others.iter().filter(due).count()
+    }
+
+    /// What failed is tried again at the next collection, and the list of databases asked for.
+    pub(super) fn retry(&mut self) {
+        self.look_again = true;
+        self.slots_mut().for_each(Slot::retry);
     }
 
     /// Families of the queries that run in every database.
@@ -175,48 +208,70 @@ impl Plan {
         columns.filter_map(|column| column.kind.family())
     }
 
-    /// Makes the slots of databases that appeared, and drops those of databases that are gone or
-    /// not chosen.
-    pub(super) fn set_databases(&mut self, names: &[String], choice: &DatabaseChoice) {
+    /// Makes the slots of databases that appeared, and drops those of databases that are gone, closed
+    /// or not chosen.
+    pub(super) fn set_databases(&mut self, entries: &[DatabaseEntry], choice: &DatabaseChoice) {
         self.look_again = false;
-        self.others.retain(|name, _| names.contains(name));
-        for name in names {
-            if !chosen(choice, name) {
-                self.others.remove(name);
-            } else if !self.others.contains_key(name) {
-                let slots = self.slots_in(name);
-                self.others.insert(name.clone(), slots);
+        self.shared = None;
+        self.closed.clear();
+        let mut before = std::mem::take(&mut self.others);
+        for entry in entries.iter().filter(|one| chosen(choice, &one.name)) {
+            if let Some(problem) = entry.closed {
+                self.closed.push(MissingDatabase {
+                    name: entry.name.clone(),
+                    problem,
+                    message: problem.explain().to_owned(),
+                });
+                continue;
             }
+            let slots = before.remove(&entry.name);
+            let slots = slots.unwrap_or_else(|| self.slots_in(&entry.name));
+            self.others.insert(entry.name.clone(), slots);
         }
     }
 
-    /// Leaves out whole what gave more samples than there is room for: wherever a family is missing
-    /// some of its samples it shows none. Returns the collectors with the families that are left
-    /// out.
-    pub(super) fn leave_out(&mut self) -> BTreeMap<String, BTreeSet<usize>> {
-        let mut families: BTreeSet<usize> = BTreeSet::new();
-        let mut collectors: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    /// Leaves out whole what gave more than there is room for: wherever a family is missing some of
+    /// its samples it shows none. Returns the collectors of which families are left out, sorted.
+    pub(super) fn leave_out(&mut self) -> Vec<LeftOut> {
+        let mut families: BTreeMap<usize, QueryError> = BTreeMap::new();
+        let mut collectors: BTreeMap<String, (BTreeSet<usize>, LeftOutReason, String)> =
+            BTreeMap::new();
         loop {
             let before = families.len();
             for slot in self.slots_mut() {
-                let shares = slot.samples().is_some()
-                    && slot.families().any(|family| families.contains(&family));
-                if shares {
-                    slot.leave_out();
+                let why = slot
+                    .families()
+                    .find_map(|family| families.get(&family).cloned());
+                if slot.samples().is_some()
+                    && let Some(why) = why
+                {
+                    slot.leave_out(why);
                 }
-                if slot.is_left_out() {
-                    families.extend(slot.families());
-                    let name = &slot.chosen.metric.collector;
-                    collectors
-                        .entry(name.clone())
-                        .or_default()
-                        .extend(slot.families());
+                let (Some(reason), Outcome::Failed(why)) = (slot.left_out(), &slot.outcome) else {
+                    continue;
+                };
+                for family in slot.families() {
+                    families.entry(family).or_insert_with(|| why.clone());
                 }
+                let name = &slot.chosen.metric.collector;
+                let collector = collectors
+                    .entry(name.clone())
+                    .or_insert_with(|| (BTreeSet::new(), reason, why.to_string()));
+                collector.0.extend(slot.families());
             }
             if families.len() == before {
-                return collectors;
+                break;
             }
         }
+        let left_out = collectors.into_iter();
+        left_out
+            .map(|(collector, (families, reason, message))| LeftOut {
+                collector,
+                families: families.len(),
+                reason,
+                message,
+            })
+            .collect()
     }
 }
 

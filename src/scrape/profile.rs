@@ -118,7 +118,7 @@ impl ProfiledQuery {
                 match error {
                     QueryError::Denied(_) => "denied",
                     QueryError::Timeout(_) => "late",
-                    QueryError::TooMany => "left out",
+                    QueryError::TooMany | QueryError::TooLarge(_) => "left out",
                     _ => "failed",
                 },
                 Some(error.to_string()),

@@ -26,7 +26,7 @@ use crate::exposition::OwnFamilies;
 use crate::model::Reason;
 use crate::postgres::ConnectContext;
 use crate::shutdown::Shutdown;
-use crate::targets::{Health, HealthBoard, Origin, Target, TargetList, Trouble};
+use crate::targets::{Health, HealthBoard, Origin, SampleMemory, Target, TargetList, Trouble};
 use crate::telemetry::LogCounters;
 
 /// Asks all targets. Cloning gives another handle on the same scraper.
@@ -90,8 +90,10 @@ impl Scraper {
     ) -> Self {
         let (end, known_end) = watch::channel(None);
         let (renewals, known_renewals) = watch::channel(0);
+        let memory = SampleMemory::new(settings.borrow().memory);
         let commons = Commons {
             counters: Arc::default(),
+            memory,
             catalog,
             settings,
             connect: ConnectContext::default(),
@@ -265,6 +267,7 @@ impl Scraper {
             .asked
             .send_if_modified(|asked| !std::mem::replace(asked, true));
         let settings = self.0.commons.settings.borrow().clone();
+        self.0.commons.memory.set_limit(settings.memory);
         let cached = self.cached(settings.cache_age);
         let tickets = if cached.is_some() {
             Vec::new()

@@ -9,6 +9,10 @@ pub struct ScrapeSettings {
     pub interval: Option<Duration>,
     /// Longest text of a statement in a label, in characters.
     pub query_text: usize,
+    /// Longest value of a label, in bytes.
+    pub label_value: usize,
+    /// The memory that the samples of all servers may take together, in bytes.
+    pub memory: Option<usize>,
     /// How long a collection is served again; zero collects at each scrape.
     pub cache_age: Duration,
     /// Larger collections are not kept, in bytes.
@@ -22,6 +26,8 @@ impl Default for ScrapeSettings {
         Self {
             interval: None,
             query_text: 100,
+            label_value: 1024,
+            memory: None,
             cache_age: Duration::ZERO,
             cache_size: 256 * 1024,
             session_max_age: Duration::from_secs(3_600),

@@ -1,23 +1,27 @@
 //! The walk through a server's other databases, one after the other over one more connection, so
-//! that the server never counts more than two.
+//! that the server never counts more than two. Each has its turn and its share of the deadline; one
+//! that refuses or hangs is left alone for a while.
+
+mod visit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
-use tracing::warn;
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use self::visit::Visit;
 
 use super::commons::Commons;
 use super::counters::TargetCounters;
+use super::databases::{DatabaseTurns, share};
 use super::flight::Deadline;
 use super::ledger::Ledger;
 use super::plan::Plan;
-use crate::model::Reason;
-use crate::postgres::{Ask, Connector, Mode, ServerIdentity, Session, Shared, Slot};
-use crate::targets::Trouble;
+use crate::postgres::{Connector, Mode, QueryError, ServerIdentity, Session, Shared, Slot};
+use crate::targets::{DatabaseProblem, MissingDatabase};
 
 /// Walks for one target.
 #[derive(Debug)]
@@ -29,8 +33,16 @@ pub(super) struct Walker {
     kept: BTreeMap<String, Session>,
     /// Databases whose last walk came to its end.
     proven: BTreeSet<String>,
-    /// A connection that was given up and may still count at the server.
-    leftover: Option<JoinHandle<()>>,
+    /// A connection that was given up and may still count at the server, and to which database.
+    leftover: Option<(JoinHandle<()>, String)>,
+    /// Whose turn is next, and which of them are left alone for now.
+    pub(super) turns: DatabaseTurns,
+    /// Those that had no turn in the last walk, and why.
+    skipped: Vec<MissingDatabase>,
+    /// The server ended the session of the last visit, and may give another.
+    ended_by_server: bool,
+    /// That some had no turn was told, and so many walks came to their end since.
+    told_skipped: Option<u32>,
     /// Skip the next walk: a backend that was given up may still be there.
     hold: bool,
     /// A limit of one connection leaves none for other databases; that was told.
@@ -72,6 +84,13 @@ const FIRST_ID: u64 = 1 << 32;
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a connection that was given up is waited for.
 const GONE: Duration = Duration::from_secs(60);
+/// How long a walk waits for a connection that an earlier visit gave up: mostly the server has only
+/// to take note of a cancel.
+const LEFTOVER: Duration = Duration::from_millis(500);
+/// After so many whole walks all databases have their turn again.
+const WHOLE_WALKS: u32 = 20;
+/// After so many databases in a row that refuse, the walk goes on with the next scrape.
+const MOST_REFUSALS: usize = 8;
 
 impl Walker {
     pub(super) fn new(
@@ -86,6 +105,10 @@ impl Walker {
             kept: BTreeMap::new(),
             proven: BTreeSet::new(),
             leftover: None,
+            turns: DatabaseTurns::default(),
+            skipped: Vec::new(),
+            ended_by_server: false,
+            told_skipped: None,
             hold: false,
             told: false,
             next_session: FIRST_ID,
@@ -101,7 +124,11 @@ impl Walker {
 
     /// Whether no connection but the target's own may count at the server.
     pub(super) fn is_over(&mut self) -> bool {
-        if self.leftover.as_ref().is_some_and(JoinHandle::is_finished) {
+        if self
+            .leftover
+            .as_ref()
+            .is_some_and(|(leftover, _)| leftover.is_finished())
+        {
             self.leftover = None;
         }
         self.leftover.is_none()
@@ -110,12 +137,13 @@ impl Walker {
     /// Lets the next walk wait for the end of a connection that was given up.
     pub(super) fn wait_for(&mut self, leftover: JoinHandle<()>) {
         let before = self.leftover.take();
-        self.leftover = Some(tokio::spawn(async move {
-            if let Some(before) = before {
+        let both = tokio::spawn(async move {
+            if let Some((before, _)) = before {
                 let _ = before.await;
             }
             let _ = leftover.await;
-        }));
+        });
+        self.leftover = Some((both, self.connector.target.database.clone()));
     }
 
     /// Ends the sessions that were kept, beside what comes next: the next walk opens others.
@@ -135,22 +163,27 @@ impl Walker {
     /// Runs what is due in the other databases. What could not be run shows nothing: old rows would
     /// pass for new.
     pub(super) async fn walk(&mut self, plan: &mut Plan, errand: Errand<'_>, ledger: &mut Ledger) {
-        if self.may_walk(errand.deadline).await {
-            for (database, slots) in &mut plan.others {
-                if !self.visit(database, slots, errand, ledger, None).await {
-                    break;
-                }
+        self.turns.retain(|name| plan.others.contains_key(name));
+        let due = plan
+            .others
+            .iter()
+            .filter(|(_, slots)| slots.iter().any(|slot| is_due(slot, errand)))
+            .map(|(name, _)| name.clone());
+        let (due, resting): (Vec<String>, Vec<String>) =
+            due.partition(|name| self.turns.may_try(name, errand.now));
+        for name in &resting {
+            if let Some(slots) = plan.others.get_mut(name) {
+                miss(
+                    slots,
+                    errand,
+                    "it could not be asked when it was last tried",
+                );
             }
         }
-        for slot in plan
-            .others
-            .values_mut()
-            .flatten()
-            .filter(|slot| is_due(slot, errand))
-        {
-            slot.give_up("not asked before the scrape's deadline");
-        }
+        let order = self.turns.order(due);
+        let visited = self.visit_in_turn(&order, plan, errand, ledger).await;
         ledger.enter(plan.others.values_mut().flatten(), false);
+        self.skip(&order[visited..], plan, errand, ledger);
         let gone: Vec<String> = self
             .kept
             .keys()
@@ -159,29 +192,142 @@ impl Walker {
             .collect();
         for name in gone {
             if let Some(session) = self.kept.remove(&name) {
-                self.bid_goodbye(session, GOODBYE).await;
+                self.bid_goodbye(&name, session, GOODBYE).await;
             }
         }
     }
 
-    /// Runs everything in one other database, query by query. Returns whether others may follow.
+    /// Visits them in that order. Returns how many had their turn.
+    async fn visit_in_turn(
+        &mut self,
+        order: &[String],
+        plan: &mut Plan,
+        errand: Errand<'_>,
+        ledger: &mut Ledger,
+    ) -> usize {
+        if order.is_empty() || !self.may_walk(errand.deadline).await {
+            return 0;
+        }
+        let mut refusals = 0;
+        for (at, name) in order.iter().enumerate() {
+            let left = order.len() - at;
+            let Some(until) = share(Instant::now(), errand.deadline.at(), left) else {
+                return at;
+            };
+            let Some(slots) = plan.others.get_mut(name) else {
+                continue;
+            };
+            let deadline = Deadline::fixed(until);
+            let errand = Errand {
+                deadline: &deadline,
+                ..errand
+            };
+            let mut visit = self.visit(name, slots, errand, ledger, None).await;
+            if std::mem::take(&mut self.ended_by_server) {
+                // As it may end any session: another one is made in its place, once.
+                for slot in slots.iter_mut().filter(|slot| slot.is_lost()) {
+                    slot.take_fresh();
+                }
+                visit = self.visit(name, slots, errand, ledger, None).await;
+                self.ended_by_server = false;
+            }
+            if visit != Visit::NoPlace {
+                self.turns.visited(name);
+            }
+            refusals = match visit {
+                Visit::Answered => 0,
+                Visit::Failed => refusals + 1,
+                Visit::OtherServer => refusals,
+                Visit::NoPlace => return at,
+                Visit::ServerFailed => return at + 1,
+            };
+            // What so many have in common is the server's, and not worth an attempt for each.
+            if refusals >= MOST_REFUSALS || !self.leftover_is_gone().await {
+                return at + 1;
+            }
+        }
+        order.len()
+    }
+
+    /// Those that had no turn show nothing; that is told when it begins and when it is over.
+    fn skip(&mut self, names: &[String], plan: &mut Plan, errand: Errand<'_>, ledger: &mut Ledger) {
+        let message = match &self.leftover {
+            _ if self.commons.places.is_for_one() => {
+                "max_connections = 1 leaves no connection for it".to_owned()
+            }
+            Some((_, name)) => format!("the connection to database {name} does not end"),
+            None => DatabaseProblem::NoTurn.explain().to_owned(),
+        };
+        let problem = match self.commons.places.is_for_one() {
+            true => DatabaseProblem::ConnectionLimit,
+            false => DatabaseProblem::NoTurn,
+        };
+        for name in names {
+            if let Some(slots) = plan.others.get_mut(name) {
+                ledger.enter_missed(slots.iter().filter(|slot| is_due(slot, errand)), problem);
+                miss(slots, errand, &message);
+            }
+        }
+        if problem == DatabaseProblem::NoTurn {
+            self.tell_skipped(names, &message);
+        }
+        let missing = |name: &String| MissingDatabase {
+            name: name.clone(),
+            problem,
+            message: message.clone(),
+        };
+        let named = names.iter().take(MissingDatabase::MOST_NAMED);
+        self.skipped = named.map(missing).collect();
+    }
+
+    fn tell_skipped(&mut self, names: &[String], message: &str) {
+        let server = &self.connector.target.name;
+        self.told_skipped = match (self.told_skipped, names.first()) {
+            (None, Some(first)) => {
+                warn!(
+                    server = %server,
+                    "no samples of {} of its databases in this scrape, {first} among them: \
+                     {message}; the next scrape begins with them. Raise the scrape timeout or \
+                     exclude databases",
+                    names.len()
+                );
+                Some(0)
+            }
+            (Some(_), Some(_)) => Some(0),
+            // A walk with little to do says little.
+            (Some(whole), None) if whole < WHOLE_WALKS => Some(whole + 1),
+            (Some(_), None) => {
+                info!(server = %server, "all of its databases have their turn again");
+                None
+            }
+            (None, None) => None,
+        };
+    }
+
+    /// Databases whose metrics are missing, beside those that are closed.
+    pub(super) fn missing(&self) -> impl Iterator<Item = MissingDatabase> {
+        self.turns.failed().chain(self.skipped.iter().cloned())
+    }
+
+    /// Runs everything in one other database, query by query.
     pub(super) async fn profile(
         &mut self,
         database: &str,
         slots: &mut [Slot],
         errand: Errand<'_>,
         ledger: &mut Ledger,
-    ) -> (bool, Stopwatch) {
+    ) -> Stopwatch {
         let mut watch = Stopwatch::default();
-        let go_on = self.may_walk(errand.deadline).await
-            && self
-                .visit(database, slots, errand, ledger, Some(&mut watch))
+        slots.iter_mut().for_each(Slot::make_due);
+        if self.may_walk(errand.deadline).await {
+            self.visit(database, slots, errand, ledger, Some(&mut watch))
                 .await;
-        for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
-            slot.give_up("not asked in time");
+            self.ended_by_server = false;
+        } else {
+            miss(slots, errand, "not asked in time");
         }
         ledger.enter(slots.iter_mut(), false);
-        (go_on, watch)
+        watch
     }
 
     async fn may_walk(&mut self, deadline: &Deadline) -> bool {
@@ -197,297 +343,45 @@ impl Walker {
         if std::mem::take(&mut self.hold) {
             return false;
         }
-        if let Some(leftover) = &mut self.leftover {
-            tokio::select! {
-                _ = leftover => self.leftover = None,
-                () = deadline.passed() => return false,
-            }
-        }
-        true
+        !deadline.is_over() && self.leftover_is_gone().await
     }
 
-    /// Returns whether the walk may go on.
-    async fn visit(
-        &mut self,
-        database: &str,
-        slots: &mut [Slot],
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
-        mut watch: Option<&mut Stopwatch>,
-    ) -> bool {
-        for _ in 0..errand.tries.max(1) {
-            let watch = watch.as_deref_mut();
-            match self
-                .visit_once(database, slots, errand, ledger, watch)
-                .await
-            {
-                Visit::Over(go_on) => return go_on,
-                Visit::OtherServer => {}
-            }
-        }
-        let address = &self.connector.target.address;
-        self.fail_database(
-            database,
-            slots,
-            errand,
-            ledger,
-            &Trouble {
-                reason: Reason::ConnectionLost,
-                message: format!(
-                    "{address} led to another server than the one that is shown; nothing is shown \
-                     of this database, until all sessions reach one server"
-                ),
-            },
-        );
-        true
-    }
-
-    /// Nothing is shown of a database that could not be asked, and that is told.
-    fn fail_database(
-        &self,
-        database: &str,
-        slots: &mut [Slot],
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
-        trouble: &Trouble,
-    ) {
-        ledger.unreachable(database, trouble);
-        for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
-            slot.give_up(&trouble.message);
-            slot.take_fresh();
-        }
-    }
-
-    async fn visit_once(
-        &mut self,
-        database: &str,
-        slots: &mut [Slot],
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
-        watch: Option<&mut Stopwatch>,
-    ) -> Visit {
-        if errand.deadline.is_over() {
-            return Visit::Over(false);
-        }
-        if !slots.iter().any(|slot| is_due(slot, errand)) {
-            return Visit::Over(true);
-        }
-        let due: Vec<bool> = slots.iter().map(|slot| is_due(slot, errand)).collect();
-        let known = self.kept.contains_key(database);
-        let begun = Instant::now();
-        let mut session = match self.session_of(database, errand).await {
-            Ok(session) => session,
-            Err(trouble) => {
-                self.fail_database(database, slots, errand, ledger, &trouble);
-                return Visit::Over(self.leftover.is_none());
-            }
+    /// Waits a moment for a connection that was given up. While the server may still count it there
+    /// is none for another database.
+    async fn leftover_is_gone(&mut self) -> bool {
+        let Some((leftover, _)) = &mut self.leftover else {
+            return true;
         };
-        if self.proven.remove(database) {
-            session.trust();
+        let gone = timeout(LEFTOVER, leftover).await.is_ok();
+        if gone {
+            self.leftover = None;
         }
-        if session.prepare(slots, errand.deadline.at()).await.is_err() {
-            self.give_up(session);
-            return Visit::Over(false);
-        }
-        let (complete, started) = match watch {
-            None => run(&mut session, slots, errand).await,
-            Some(watch) => {
-                watch.connect = (!known).then(|| begun.elapsed());
-                run_apart(&mut session, slots, errand, watch).await
-            }
-        };
-        let lost = session.trouble().is_some();
-        self.reached.extend(started.filter(|_| !known));
-        if started.is_some_and(|started| started != errand.server.started) {
-            // What came is another server's: as if it had not run.
-            for (slot, _) in slots.iter_mut().zip(due).filter(|(_, due)| *due) {
-                slot.forget();
-                slot.take_fresh();
-            }
-            if !complete || lost {
-                self.give_up(session);
-                return Visit::Over(false);
-            }
-            let left = errand.deadline.at() - Instant::now();
-            return match self.bid_goodbye(session, left).await {
-                true => Visit::OtherServer,
-                false => Visit::Over(false),
-            };
-        }
-        ledger.reached(database);
-        if !complete || lost {
-            self.give_up(session);
-            return Visit::Over(false);
-        }
-        self.proven.insert(database.to_owned());
-        if *session.mode() == Mode::Kept {
-            self.kept.insert(database.to_owned(), session);
-            return Visit::Over(true);
-        }
-        let left = errand.deadline.at() - Instant::now();
-        Visit::Over(self.bid_goodbye(session, left).await)
+        gone
     }
 
-    async fn session_of(&mut self, database: &str, errand: Errand<'_>) -> Result<Session, Trouble> {
-        if let Some(mut session) = self.kept.remove(database)
-            && session.is_alive()
-        {
-            return Ok(session);
-        }
-        let target = &self.connector.target;
-        let mode = match errand.mode {
-            Mode::Pooled => Mode::Pooled,
-            // The session of the target's own database counts as one.
-            _ if self.kept.len() + 1 < target.session_databases
-                && self.commons.places.has_room() =>
-            {
-                Mode::Kept
-            }
-            _ => Mode::Once,
-        };
-        let late = || Trouble {
-            reason: Reason::Timeout,
-            message: "no connection before the scrape's deadline".to_owned(),
-        };
-        let permits = tokio::select! {
-            permits = self.commons.places.for_another_database() => permits.ok_or_else(late)?,
-            () = errand.deadline.passed() => return Err(late()),
-        };
-        self.next_session += 1;
-        self.counters.connections.add(1);
-        let (connector, id) = (Arc::clone(&self.connector), self.next_session);
-        let database = database.to_owned();
-        let mut opening = Opening(Some(Box::pin(async move {
-            Session::open(&connector, &database, id, mode, permits).await
-        })));
-        tokio::select! {
-            opened = opening.ended() => opened,
-            () = errand.deadline.passed() => {
-                self.leftover = opening.give_up();
-                Err(late())
-            }
-        }
-    }
-
-    /// Ends a connection whose state is unsure, beside what comes next.
-    fn give_up(&mut self, session: Session) {
-        self.leftover = Some(tokio::spawn(async move {
-            if let Ok(session) = session.settled(GONE).await {
-                let _ = session.close(GONE).await;
-            }
-        }));
-    }
-
-    async fn bid_goodbye(&mut self, session: Session, left: Duration) -> bool {
-        match session.close(left.min(GOODBYE)).await {
-            Ok(()) => true,
-            Err(leftover) => {
-                self.leftover = Some(leftover);
-                false
-            }
+    async fn bid_goodbye(&mut self, database: &str, session: Session, left: Duration) {
+        if let Err(leftover) = session.close(left.min(GOODBYE)).await {
+            self.leftover = Some((leftover, database.to_owned()));
         }
     }
 
     /// Ends the sessions that were kept.
     pub(super) async fn close(&mut self) {
         self.close_kept();
-        if let Some(leftover) = self.leftover.take() {
+        if let Some((leftover, _)) = self.leftover.take() {
             // Whoever takes the target over now begins with the server as it is.
             let _ = tokio::time::timeout(GOODBYE, leftover).await;
         }
     }
 }
 
-/// What came of going to a database.
-enum Visit {
-    /// It is done with; whether others may follow.
-    Over(bool),
-    /// The connection reached a server that is not the target's.
-    OtherServer,
-}
-
-/// A session that is being opened. Given up half-way it still counts at the server: so it is let in,
-/// and says goodbye.
-struct Opening(Option<BoxFuture<'static, Result<Session, Trouble>>>);
-
-impl Opening {
-    async fn ended(&mut self) -> Result<Session, Trouble> {
-        let Some(opening) = &mut self.0 else {
-            return std::future::pending().await;
-        };
-        let opened = opening.await;
-        self.0 = None;
-        opened
-    }
-
-    fn give_up(&mut self) -> Option<JoinHandle<()>> {
-        let opening = self.0.take()?;
-        Some(tokio::spawn(async move {
-            if let Ok(session) = opening.await {
-                let _ = session.close(GONE).await;
-            }
-        }))
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        // A runtime that ends drops it for good.
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.give_up();
-        }
-    }
-}
-
-/// Runs all that is due at once. Returns whether everything answered, and when the server was
-/// started.
-async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> (bool, Option<i64>) {
-    let mut due: Vec<&mut Slot> = slots
-        .iter_mut()
-        .filter(|slot| is_due(slot, errand))
-        .collect();
-    ask(session, &mut due, errand).await
-}
-
-/// The same one after the other, timed.
-async fn run_apart(
-    session: &mut Session,
-    slots: &mut [Slot],
-    errand: Errand<'_>,
-    watch: &mut Stopwatch,
-) -> (bool, Option<i64>) {
-    let mut started = None;
-    for (at, slot) in slots.iter_mut().enumerate() {
-        if !is_due(slot, errand) {
-            continue;
-        }
-        let begun = Instant::now();
-        let (complete, reached) = ask(session, &mut [slot], errand).await;
-        watch.runs.insert(at, begun.elapsed());
-        started = started.or(reached);
-        if !complete {
-            return (false, started);
-        }
-    }
-    (true, started)
-}
-
-async fn ask(
-    session: &mut Session,
-    slots: &mut [&mut Slot],
-    errand: Errand<'_>,
-) -> (bool, Option<i64>) {
-    let late = errand.deadline.passed();
-    let ask = Ask {
-        started: true,
-        ..Ask::default()
-    };
-    let answer = session
-        .run(slots, ask, errand.shared, &mut |_| {}, late)
-        .await;
-    (answer.complete, answer.started)
-}
-
 fn is_due(slot: &Slot, errand: Errand<'_>) -> bool {
-    !slot.is_denied() && !slot.is_fresh() && slot.is_due(errand.now, errand.interval)
+    !slot.is_fresh() && slot.is_due(errand.now, errand.interval)
+}
+
+/// What is due in a database that is not asked shows nothing.
+fn miss(slots: &mut [Slot], errand: Errand<'_>, why: &str) {
+    for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+        slot.miss(QueryError::Deadline(why.to_owned()));
+    }
 }

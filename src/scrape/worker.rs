@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::profile::over;
 use self::renewal::Unanswered;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Floods};
 use super::beside::{Attempt, MOMENT, Settled, Settling, attempted, no_session, patience, settled};
 use super::collector::Collector;
 use super::commons::Commons;
 use super::counters::TargetCounters;
-use super::flight::Order;
+use super::flight::{Deadline, Order};
 use super::identity::ServerIdentities;
 use super::profile::{ProfileRequest, Profiling};
 use crate::model::Reason;
@@ -44,6 +44,7 @@ pub(super) struct Worker {
     /// `None` while all is well, or before the first attempt.
     trouble: Option<Trouble>,
     backoff: Backoff,
+    floods: Floods,
     /// A backend that was left behind, and the server that it may still run on.
     orphan: Option<(Orphan, ServerIdentity)>,
     /// A session that has to answer first, and whether it is kept then.
@@ -63,6 +64,12 @@ pub(super) struct Worker {
     unanswered: Unanswered,
     /// The first connection was told.
     greeted: bool,
+    /// That the server ends sessions was told.
+    told_ended: bool,
+    /// The server ended a session that no scrape had used: the next is made when one needs it.
+    on_demand: bool,
+    /// How many scrapes used the present session.
+    used: u64,
     /// Connections ran out: sessions are not kept, so that every target gets its turn.
     crowded: bool,
     /// Done when the worker that had this target before has ended.
@@ -75,6 +82,9 @@ pub(super) struct Worker {
     profiling: Option<Profiling>,
 }
 
+/// How many sessions a collection may have in place of such as the server ended: one may have ended
+/// by a query, which is suspected the second time and then left out.
+const RENEWALS: u32 = 2;
 /// How long a collection may go on after the shutdown began.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
 /// A server that nobody scrapes is asked how it is this often.
@@ -111,6 +121,7 @@ impl Worker {
             collector,
             trouble: None,
             backoff: Backoff::default(),
+            floods: Floods::default(),
             orphan: None,
             settling: None,
             settling_since: None,
@@ -121,6 +132,9 @@ impl Worker {
             reloaded_at: None,
             unanswered: Unanswered::default(),
             greeted: false,
+            told_ended: false,
+            on_demand: false,
+            used: 0,
             crowded: false,
             before,
             ended,
@@ -149,11 +163,14 @@ impl Worker {
         let mut second: Option<Attempt> = None;
         let mut waiting: Option<Order> = None;
         let mut renewals = self.commons.renewals.clone();
+        // How many sessions the order that waits had, which the server ended.
+        let mut again = 0;
         loop {
             match (&self.session, &self.settling, &connecting) {
                 (None, None, None) if self.wants_session(&waiting) => {
-                    let patience = waiting.as_ref().map(|order| order.deadline().at());
-                    let profiled = self.profiling.as_ref().map(|one| one.request.deadline);
+                    let patience = waiting.as_ref().map(|order| order.deadline().clone());
+                    let profiling = self.profiling.as_ref();
+                    let profiled = profiling.map(|one| Deadline::fixed(one.request.deadline));
                     connecting = self.connect(patience.or(profiled));
                 }
                 (Some(_), _, None) if waiting.is_none() && self.renewal_is_due() => {
@@ -177,6 +194,7 @@ impl Worker {
                 Ok(()) = renewals.changed() => self.renew_after_reload(),
                 Some(order) = orders.recv() => {
                     waiting = Some(order);
+                    again = 0;
                     if let Some(attempt) = &connecting {
                         attempt.hurry.notify_one();
                     }
@@ -222,7 +240,8 @@ impl Worker {
                     &self.settling_since,
                     waiting.is_some() || self.profiling.is_some(),
                 ) => {}
-                () = ended(&mut self.session) => self.lost(),
+                () = passed(&waiting) => {}
+                () = ended(&mut self.session) => self.ended_idle(),
                 () = at(self.renew_at), if self.may_renew() && connecting.is_none() => {}
                 () = at(self.unanswered.renewal_until),
                     if self.session.is_some() && waiting.is_some() => {}
@@ -256,10 +275,16 @@ impl Worker {
                 continue;
             }
             if order.deadline().is_over() {
-                // Nobody waits any more.
+                // Nobody waits any more, and whoever waited had nothing.
+                if order.claim_failure() {
+                    self.counters.fail(Reason::Timeout);
+                }
             } else if let Some(session) = self.session.take() {
                 tokio::select! {
-                    () = self.collect(session, order) => {}
+                    unanswered = self.collect(session, order, again < RENEWALS) => {
+                        again += 1;
+                        waiting = unanswered;
+                    }
                     // In-flight scrapes finish, within what the edge grants them.
                     () = past(&cancelled, IN_FLIGHT) => break,
                 }
@@ -293,7 +318,8 @@ impl Worker {
 
     fn wants_session(&self, waiting: &Option<Order>) -> bool {
         let asked = waiting.is_some() || self.profiling.is_some();
-        let wanted = self.keeps_session() || asked || self.check_at <= Instant::now();
+        let keeps = self.keeps_session() && !self.on_demand;
+        let wanted = keeps || asked || self.check_at <= Instant::now();
         wanted && self.backoff.is_over()
     }
 
@@ -363,7 +389,9 @@ impl Worker {
         self.trouble.clone().filter(|_| beside)
     }
 
-    async fn collect(&mut self, session: Session, order: Order) {
+    /// Collects, and answers the order. One whose session the server ended comes back if it is to
+    /// have another (`renew`) and there is time.
+    async fn collect(&mut self, session: Session, order: Order, renew: bool) -> Option<Order> {
         let started = Instant::now();
         let mut session = session;
         self.end_orphan(&mut session).await;
@@ -377,13 +405,27 @@ impl Worker {
             if let Ok(session) = session.settled(CANCEL).await {
                 let _ = session.close(GOODBYE).await;
             }
-            return;
+            return None;
         };
+        self.used += 1;
+        // It lasted from one scrape to the next.
+        self.on_demand &= self.used < 2;
+        if renew
+            && let Some(trouble) = session.trouble()
+            && trouble.reason == Reason::NotReady
+            && !order.deadline().is_over()
+        {
+            self.note_ended(trouble);
+            self.backoff.reset();
+            return Some(order);
+        }
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.record_reached(&session);
         self.report(&collected, &session);
-        if let Some(trouble) = &trouble {
+        if let Some(trouble) = &trouble
+            && order.claim_failure()
+        {
             self.counters.fail(trouble.reason);
         }
         order.answer(collected);
@@ -392,13 +434,15 @@ impl Worker {
         let lost = session.trouble().is_some();
         if lost {
             self.session = Some(session);
-            return self.lost();
+            self.lost();
+            return None;
         }
         if self.collector.is_unsettled() {
             self.settle(session, true);
         } else {
             self.put_back(session).await;
         }
+        None
     }
 
     /// Waits, beside what comes, until the server has answered all it was asked. A server that
@@ -458,6 +502,14 @@ async fn ended(session: &mut Option<Session>) {
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes when the collection that waits for a session has to be over.
+async fn passed(waiting: &Option<Order>) {
+    match waiting {
+        Some(order) => order.deadline().passed().await,
         None => std::future::pending().await,
     }
 }

@@ -5,11 +5,13 @@
 
 mod admins;
 mod blob;
+pub mod core_dumps;
 mod environment;
 mod mode;
 mod passwords;
 mod pgpass;
 mod replace;
+mod require_auth;
 mod roster;
 mod scram;
 mod secret;
@@ -23,6 +25,10 @@ pub use blob::{FileKey, KeySize};
 pub use environment::Environment;
 pub use passwords::PasswordSources;
 pub use pgpass::{Login, PasswordFile, PasswordFileError};
+pub use require_auth::{
+    AuthMethod, AuthRefused, AuthRules, MOST_SCRAM_ROUNDS, RequireAuth, RequireAuthError,
+    has_too_many_rounds,
+};
 pub use roster::Roster;
 pub use scram::{KEY as SCRAM_KEY, ScramVerifier, hmac};
 pub use secret::Secret;

@@ -13,6 +13,9 @@ use super::Secret;
 /// A socket there goes by the host name `localhost`.
 const DEFAULT_SOCKET_FOLDERS: [&str; 3] = ["/tmp", "/var/run/postgresql", "/run/postgresql"];
 
+/// So much room is made at once for a file, in bytes.
+const LARGEST_RESERVED: usize = 1 << 20;
+
 /// Who logs in, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
@@ -82,7 +85,10 @@ impl PasswordFile {
                 found,
             });
         }
-        let mut bytes = Zeroizing::new(Vec::new());
+        // As large as the file, so that no half-filled buffer is left behind by growing.
+        let size = file.metadata().map_err(unreadable)?.len();
+        let size = usize::try_from(size).unwrap_or(0).min(LARGEST_RESERVED);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
         file.read_to_end(&mut bytes).map_err(unreadable)?;
         Ok(Some(Self(Zeroizing::new(
             String::from_utf8_lossy(&bytes).into_owned(),

@@ -104,14 +104,14 @@ impl UsersFile {
                 continue;
             }
             let Ok(blob) = STANDARD.decode(blob.trim()) else {
-                wrong(&format!(
-                    "the password of '{name}' is not encrypted; remove the line and run \
-                     `pgexporter-admin user add`"
-                ));
+                wrong(
+                    "the password in this line is not encrypted; remove the line and run \
+                     `pgexporter-admin user add`",
+                );
                 continue;
             };
             if !names.insert(name.to_owned()) {
-                wrong(&format!("'{name}' has a line already; remove one of them"));
+                wrong("this user has a line already; remove one of them");
                 continue;
             }
             lines.push(Line::User {
@@ -222,9 +222,11 @@ impl UsersFile {
                 Ok(mut plain) => {
                     passwords.insert(name.clone(), Secret::new(std::mem::take(&mut *plain)));
                 }
+                // The name is not repeated: in a file that is another than was meant it may be
+                // half a password.
                 Err(error) => problems.push(format!(
-                    "{}:{}: the password of '{name}' cannot be decrypted with {}: {error}; give it \
-                     anew with `pgexporter-admin -f {} -U {name} user edit`",
+                    "{}:{}: the password in this line cannot be decrypted with {}: {error}; give \
+                     it anew with `pgexporter-admin -f {} user edit`",
                     self.path.display(),
                     number + 1,
                     vault.key_path()?.display(),
@@ -296,7 +298,7 @@ mod tests {
 
     #[test]
     fn all_wrong_lines_are_named_at_once_and_none_is_shown() {
-        let text = "a:hunter2 \njust-hunter2\n:AAAA\n#\nb:AAAA\nb:BBBB\n";
+        let text = "a:hunter2 \njust-hunter2\n:AAAA\n#\nhunter2:AAAA\nhunter2:BBBB\n";
         let error = UsersFile::parse(Path::new("/etc/u.conf"), text).unwrap_err();
         let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
         for (line, start) in lines.iter().zip([
@@ -322,11 +324,11 @@ mod tests {
             .unwrap();
         let error = file.passwords(&new).unwrap_err().to_string();
         assert!(
-            error.starts_with("u.conf:1: the password of 'a' cannot be decrypted"),
+            error.starts_with("u.conf:1: the password in this line cannot be decrypted"),
             "{error}"
         );
         assert!(
-            error.contains("pgexporter-admin -f u.conf -U a user edit"),
+            error.contains("pgexporter-admin -f u.conf user edit"),
             "{error}"
         );
         assert_eq!(error.lines().count(), 1);

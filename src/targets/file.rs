@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, Tenure,
-    Timeouts, TlsMode,
+    Address, ByteLimits, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target,
+    Tenure, Timeouts, TlsMode,
 };
 use crate::config::{Configuration, Main, Server, ServerTls};
 use crate::security::tls::TlsError;
-use crate::security::{Login, PasswordSources, SecretFileError, read_secret};
+use crate::security::{Login, PasswordSources, RequireAuth, SecretFileError, read_secret};
 
 /// A file that a server's section names cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,16 +88,17 @@ fn target(
         address,
         allow_local: true,
         user: server.user.clone(),
+        user_is_secret: false,
         password: match &server.password_file {
             Some(path) => Some(read_secret(path).map_err(|error| wrong(server, error))?),
             None => passwords.find(&login),
         },
+        // The file was refused if it were wrong.
+        require_auth: RequireAuth::parse(server.require_auth.iter().map(String::as_str))
+            .unwrap_or_default(),
         database: server.database.clone(),
         tls,
-        databases: DatabaseChoice {
-            include: vec!["*".to_owned()],
-            exclude: vec!["template*".to_owned()],
-        },
+        databases: databases(server, main),
         collectors: CollectorChoice {
             include: main.collectors.clone(),
             exclude: main.exclude_collectors.clone(),
@@ -113,8 +114,25 @@ fn target(
         },
         metrics: None,
         sample_limit: None,
+        limits: byte_limits(main),
         tenure: Tenure::unlimited(),
     })
+}
+
+/// The databases of a server: what its section says, else what the main one says.
+fn databases(server: &Server, main: &Main) -> DatabaseChoice {
+    let first = |own: &[String], main: &[String]| match own {
+        [] => main.to_vec(),
+        own => own.to_vec(),
+    };
+    let include = first(&server.databases, &main.databases);
+    DatabaseChoice {
+        include: match include.is_empty() {
+            true => vec!["*".to_owned()],
+            false => include,
+        },
+        exclude: first(&server.exclude_databases, &main.exclude_databases),
+    }
 }
 
 fn wrong(server: &Server, error: impl Into<FileError>) -> TargetError {
@@ -122,6 +140,21 @@ fn wrong(server: &Server, error: impl Into<FileError>) -> TargetError {
         server: server.name.clone(),
         error: error.into(),
     }
+}
+
+/// What a server may make the exporter hold, for every server.
+#[must_use]
+pub fn byte_limits(main: &Main) -> ByteLimits {
+    ByteLimits {
+        login_message: bytes(main.login_message_limit),
+        message: bytes(main.message_limit),
+        result: bytes(main.query_bytes_limit),
+        samples: bytes(main.target_bytes_limit),
+    }
+}
+
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// How long each step may take, for every server.

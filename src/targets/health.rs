@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::Target;
+use super::{MissingDatabase, Target};
 use crate::model::{Reason, Role, ServerVersion};
 
 /// A trouble with a server: its kind, and words for people. Never holds a secret.
@@ -13,6 +13,39 @@ pub struct Trouble {
     /// The closed-set reason.
     pub reason: Reason,
     /// What happened and what to do.
+    pub message: String,
+}
+
+/// Why families of a collector are left out. A closed set: it becomes a label value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOutReason {
+    /// More samples than the target may have.
+    TooManySamples,
+    /// More bytes than a message, a query, the target or all targets may have.
+    TooLarge,
+}
+
+impl LeftOutReason {
+    /// The value of the label `reason`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LeftOutReason::TooManySamples => "too_many_samples",
+            LeftOutReason::TooLarge => "too_large",
+        }
+    }
+}
+
+/// A collector of which families are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name.
+    pub collector: String,
+    /// How many of its families.
+    pub families: usize,
+    /// Why.
+    pub reason: LeftOutReason,
+    /// Which limit it was, and what to do.
     pub message: String,
 }
 
@@ -43,9 +76,13 @@ pub struct HealthReport {
     pub ambiguous: Option<String>,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
-    /// Collectors that are left out because the target has too many samples, sorted, with the
-    /// number of their families.
-    pub left_out: Vec<(String, usize)>,
+    /// What the role may do on the server beside reading, such as `SUPERUSER`.
+    pub excess_rights: Vec<String>,
+    /// Databases whose metrics are missing, sorted by name, no more than
+    /// [`MissingDatabase::MOST_NAMED`].
+    pub missing: Vec<MissingDatabase>,
+    /// Collectors that are left out because the target has too many samples or bytes, sorted.
+    pub left_out: Vec<LeftOut>,
     /// The last trouble, also when it is over, and when it was last so.
     pub last_error: Option<(Trouble, SystemTime)>,
 }
@@ -67,7 +104,9 @@ impl Default for HealthReport {
             pooled: false,
             ambiguous: None,
             denied: Vec::new(),
+            excess_rights: Vec::new(),
             left_out: Vec::new(),
+            missing: Vec::new(),
             last_error: None,
         }
     }

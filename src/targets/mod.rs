@@ -5,17 +5,24 @@
 //! everyone else reads. Scraping writes a [`Health`] for each
 //! target; pages, commands and conditions read it.
 
+mod databases;
 mod file;
 mod health;
+mod limits;
 mod load;
+mod memory;
 mod ports;
 mod publisher;
+mod redact;
 mod target;
 mod tenure;
 
-pub use file::timeouts;
-pub use health::{Health, HealthBoard, HealthReport, Trouble};
+pub use databases::{DatabaseProblem, MissingDatabase};
+pub use file::{byte_limits, timeouts};
+pub use health::{Health, HealthBoard, HealthReport, LeftOut, LeftOutReason, Trouble};
+pub use limits::ByteLimits;
 pub use load::{LoadErrors, Loaded, Sources};
+pub use memory::{MemoryExhausted, MemoryLease, SampleMemory, TargetMemory};
 pub use publisher::Publisher;
 pub use target::{
     Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, TargetList,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Tenure;
+use super::{ByteLimits, Tenure};
 use crate::catalog::OwnMetrics;
-use crate::security::Secret;
 pub use crate::security::tls::{ClientTls, TlsMode};
+use crate::security::{RequireAuth, Secret};
 
 /// The servers to scrape, in the order they are shown.
 pub type TargetList = Arc<Vec<Arc<Target>>>;
@@ -27,8 +27,13 @@ pub struct Target {
     pub allow_local: bool,
     /// The role to log in as.
     pub user: String,
+    /// Whether its name came from a Secret: no message holds it then, for whoever swaps the keys of
+    /// a Secret puts the password there.
+    pub user_is_secret: bool,
     /// Its password, if one is known.
     pub password: Option<Secret>,
+    /// The ways of authentication that the server may ask for.
+    pub require_auth: RequireAuth,
     /// The database where the session lives.
     pub database: String,
     /// Whether and how TLS is spoken.
@@ -51,6 +56,8 @@ pub struct Target {
     pub metrics: Option<Arc<OwnMetrics>>,
     /// The most samples of one scrape: families beyond it are left out.
     pub sample_limit: Option<usize>,
+    /// What it may make the exporter hold.
+    pub limits: ByteLimits,
     /// How long it may be served.
     pub tenure: Tenure,
 }
@@ -66,6 +73,11 @@ impl Target {
             labels: other.labels.clone(),
             metrics: other.metrics.clone(),
             sample_limit: other.sample_limit,
+            limits: ByteLimits {
+                login_message: self.limits.login_message,
+                message: self.limits.message,
+                ..other.limits
+            },
             tenure: other.tenure.clone(),
             ..self.clone()
         };

@@ -1,5 +1,6 @@
 //! How a line looks. Pure: content in, one line without its line-break out.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use jiff::ZonedDateTime;
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::settings::Shape;
 use super::{LogFormat, LogLevel};
+use crate::text::{self, escaped_json, push_escaped};
 
 /// Longer texts are cut, in bytes: a line has to fit into a datagram, many into the queue.
 const LONGEST_TEXT: usize = 8 * 1024;
@@ -50,22 +52,20 @@ pub(super) fn word(level: LogLevel) -> &'static str {
 
 pub(super) fn format(shape: &Shape, now: &ZonedDateTime, content: &Content<'_>) -> Line {
     match shape.format {
-        LogFormat::Text => text(&shape.prefix, now, content),
-        LogFormat::Json => json(now, content),
+        LogFormat::Text => text_line(&shape.prefix, now, content),
+        LogFormat::Json => json_line(now, content),
     }
 }
 
 /// Cuts a text that is too long, at a character.
-pub(super) fn shorten(mut text: String) -> String {
-    if text.len() > LONGEST_TEXT {
-        let end = text.floor_char_boundary(LONGEST_TEXT);
-        text.truncate(end);
-        text.push('…');
+pub(super) fn shorten(text: String) -> String {
+    match text.len() > LONGEST_TEXT {
+        true => text::cut(&text, LONGEST_TEXT).into_owned(),
+        false => text,
     }
-    text
 }
 
-fn text(prefix: &str, now: &ZonedDateTime, content: &Content<'_>) -> Line {
+fn text_line(prefix: &str, now: &ZonedDateTime, content: &Content<'_>) -> Line {
     // The prefix was tried when it was set; a time it cannot say is not worth a lost line.
     let mut whole = String::with_capacity(128);
     push_escaped(
@@ -102,7 +102,7 @@ fn text(prefix: &str, now: &ZonedDateTime, content: &Content<'_>) -> Line {
     Line { whole, at }
 }
 
-fn json(now: &ZonedDateTime, content: &Content<'_>) -> Line {
+fn json_line(now: &ZonedDateTime, content: &Content<'_>) -> Line {
     let mut fields = Map::new();
     for (name, value) in content.fields {
         fields.insert((*name).to_owned(), value.clone());
@@ -117,6 +117,11 @@ fn json(now: &ZonedDateTime, content: &Content<'_>) -> Line {
         quoted(&shorten(content.message.to_owned())),
         Value::Object(fields),
     );
+    // A person may look at it in a terminal all the same.
+    let whole = match escaped_json(&whole) {
+        Cow::Borrowed(_) => whole,
+        Cow::Owned(safe) => safe,
+    };
     Line { whole, at: 0 }
 }
 
@@ -146,21 +151,6 @@ fn push_value(line: &mut String, value: &str) {
     }
     push_escaped(line, rest);
     line.push('"');
-}
-
-/// Control characters, and those that some readers take for line-breaks, as Rust writes them:
-/// nothing that came from outside can begin a line or steer a terminal.
-fn push_escaped(line: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '\t' => line.push_str("\\t"),
-            '\n' => line.push_str("\\n"),
-            '\r' => line.push_str("\\r"),
-            '\u{2028}' | '\u{2029}' => line.extend(c.escape_unicode()),
-            c if c.is_control() => line.extend(c.escape_unicode()),
-            c => line.push(c),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -228,8 +218,8 @@ mod tests {
         let shape = shape("", LogFormat::Text);
         let fields = [("error", Value::from("a\r\nFATAL x: \"b\" \\"))];
         assert_eq!(
-            say(&shape, "one\ntwo\u{1b}[2J\u{85}\u{2028}é", &fields),
-            "WARN pgexporter::scrape: one\\ntwo\\u{1b}[2J\\u{85}\\u{2028}é \
+            say(&shape, "one\ntwo\u{1b}[2J\u{85}\u{2028}\u{202e}é", &fields),
+            "WARN pgexporter::scrape: one\\ntwo\\u{1b}[2J\\u{85}\\u{2028}\\u{202e}é \
              error=\"a\\r\\nFATAL x: \\\"b\\\" \\\\\""
         );
     }
@@ -237,8 +227,12 @@ mod tests {
     #[test]
     fn a_json_line_is_one_object_that_gives_back_what_went_in() {
         let shape = shape("ignored", LogFormat::Json);
-        let line = say(&shape, "one\n\"two\"", &[("rows", Value::from(3))]);
-        assert!(!line.contains('\n'));
+        let line = say(
+            &shape,
+            "one\n\"two\"\u{9b}\u{202e}",
+            &[("rows", Value::from(3))],
+        );
+        assert!(!line.contains(text::is_unsafe), "{line}");
         let object: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             object,
@@ -246,7 +240,7 @@ mod tests {
                 "timestamp": "2026-03-04T04:06:07.089000Z",
                 "level": "WARN",
                 "target": "pgexporter::scrape",
-                "message": "one\n\"two\"",
+                "message": "one\n\"two\"\u{9b}\u{202e}",
                 "fields": {"rows": 3},
             })
         );

@@ -194,7 +194,7 @@ fn samples_of<'a>(
         .map(|sample| {
             let labels = sample.labels.keys().map(String::as_str);
             labels
-                .filter(|label| *label != "le" || !sample.name.ends_with("_bucket"))
+                .filter(|label| *label != "le" || family.kind != "histogram")
                 .collect()
         })
         .collect()

@@ -7,18 +7,22 @@ use super::support::{Samples, promtool_check};
 
 /// The kinds of lint that inherited names force: dashboards stand on these names, and those of
 /// `pgexporter_pg_settings_*` are the server's.
-const FORCED: [&str; 5] = [
+const FORCED: [&str; 8] = [
     "counter metrics should have \"_total\" suffix",
     "non-counter metrics should not have \"_total\" suffix",
     "non-histogram and non-summary metrics should not have \"_count\" suffix",
+    "non-histogram and non-summary metrics should not have \"_sum\" suffix",
+    "non-histogram metrics should not have \"_bucket\" suffix",
+    "non-histogram metrics should not have \"le\" label",
     "metric names should not contain abbreviated units",
     "metric name should not include type 'summary'",
 ];
 
 /// Families that nothing was inherited for, so that nothing is forced.
-const NEW: [&str; 4] = [
+const NEW: [&str; 5] = [
     "pgexporter_postgresql_connections_total ",
     "pgexporter_postgresql_denied ",
+    "pgexporter_postgresql_duplicate_samples_total ",
     "pgexporter_postgresql_failures_total ",
     "pgexporter_postgresql_scrape_duration_seconds ",
 ];

@@ -113,22 +113,43 @@ fn a_scrape_that_would_take_longer_is_answered_with_what_is_ready() {
     ended_politely(&slow);
 }
 
-#[test]
-fn abort_ends_it_by_that_signal_and_a_core_dump_is_allowed() {
-    let server = Postgres::start(18);
-    let mut exporter = Exporter::on(&[("one", &server)]);
-    eventually_active(&exporter, "one");
+/// The soft and the hard limit of core dumps.
+fn core_limits(exporter: &Exporter) -> [String; 2] {
     let limits = fs::read_to_string(format!("/proc/{}/limits", exporter.pid())).unwrap();
     let core = limits
         .lines()
         .find(|line| line.starts_with("Max core file size"))
         .unwrap();
     let words: Vec<&str> = core.split_whitespace().collect();
-    assert_eq!(words[4], words[5], "{core}");
+    [words[4].to_owned(), words[5].to_owned()]
+}
+
+#[test]
+fn abort_ends_it_by_that_signal_and_no_core_is_left() {
+    let mut exporter = Exporter::builder()
+        .section("[nobody]\nhost = 127.0.0.1\nport = 1\nuser = u\n")
+        .start();
+    assert_eq!(core_limits(&exporter)[0], "0");
     exporter.signal(Signal::ABORT);
     let status = exporter.wait_exit();
     assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
-    if words[5] == "0" {
+    assert!(!status.core_dumped(), "{status:?}");
+}
+
+#[test]
+fn a_core_dump_is_allowed_where_it_is_asked_for() {
+    let server = Postgres::start(18);
+    let mut exporter = Exporter::builder()
+        .server("one", &server)
+        .set("core_dumps = on")
+        .start();
+    eventually_active(&exporter, "one");
+    let words = core_limits(&exporter);
+    assert_eq!(words[0], words[1]);
+    exporter.signal(Signal::ABORT);
+    let status = exporter.wait_exit();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+    if words[1] == "0" {
         eprintln!("this account may write no core: ulimit -Hc is 0");
         return;
     }

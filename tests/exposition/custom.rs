@@ -97,14 +97,14 @@ fn server(major: u32) -> Postgres {
     server
 }
 
-fn exporter(server: &Postgres, folder: &Keeper) -> ExporterBuilder {
+pub(crate) fn exporter(server: &Postgres, folder: &Keeper) -> ExporterBuilder {
     Exporter::builder()
         .set(&format!("metrics_path = {}", folder.path().display()))
         .server("one", server)
 }
 
 /// A folder with these files.
-fn folder(files: &[(&str, &str)]) -> Keeper {
+pub(crate) fn folder(files: &[(&str, &str)]) -> Keeper {
     let folder = Keeper::new().expect("a temporary folder");
     for (name, text) in files {
         fs::write(folder.path().join(name), text).expect("it is written");
@@ -238,7 +238,7 @@ fn a_bad_file_is_refused_at_start_with_its_name_its_line_and_what_is_allowed() {
             &[
                 "summary",
                 "line 4",
-                "`label`, `gauge`, `counter`, `histogram`",
+                "`label`, `gauge`, `counter`, `histogram`, `gaugehistogram`",
             ],
         ),
         (
@@ -269,10 +269,9 @@ fn a_bad_file_is_refused_at_start_with_its_name_its_line_and_what_is_allowed() {
             "b.yaml",
             "metrics:\n  - {tag: a, query: SELECT 1, columns: [{type: counter}]}\n",
             &[
-                "pgexporter_a",
-                "types differ",
-                "a.yaml, tag a",
-                "b.yaml, tag a",
+                "tag a is defined twice",
+                "a.yaml",
+                "both have a query for version 13",
             ],
         ),
     ] {

@@ -16,10 +16,10 @@ use crate::support::exporter::ExporterBuilder;
 use crate::support::{Exporter, downloads, eventually, within};
 use crate::{PATIENCE, assert_alive, command, eventually_logged, lonely, said};
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// An exporter with the management port, and an admin `anna` in a folder as a mounted Secret is.
-fn remote() -> ExporterBuilder {
+pub(crate) fn remote() -> ExporterBuilder {
     lonely()
         .set("management = {management}")
         .file("admins/anna", &format!("{PASSWORD}\n"))
@@ -39,7 +39,7 @@ fn secured(authority: &Authority, names: &[&str]) -> ExporterBuilder {
 }
 
 /// The command line, over TCP as `anna`.
-fn over_tcp(exporter: &Exporter, password: &str, arguments: &[&str]) -> Output {
+pub(crate) fn over_tcp(exporter: &Exporter, password: &str, arguments: &[&str]) -> Output {
     as_user(exporter, "anna", password, arguments)
 }
 

@@ -61,13 +61,15 @@ fn tls_with_an_authority_and_a_client_certificate_out_of_the_cluster() {
         server.port()
     );
     api().apply(&target(&namespace, "db", &spec));
-    let _exporter = exporter(api(), &namespace).start();
+    let exporter = exporter(api(), &namespace).start();
     eventually_is(api(), &namespace, "db", "Ready", "False TlsFailed");
     api().apply(&map(authority.pem()));
     eventually_is(api(), &namespace, "db", "Ready", "True Scraped");
     api().apply(&map("no certificate"));
     eventually_is(api(), &namespace, "db", "Accepted", "False InvalidTls");
-    eventually_is(api(), &namespace, "db", "Ready", "True Scraped");
+    // It is scraped as before, which is not what it asks for.
+    eventually_is(api(), &namespace, "db", "Ready", "False NotAccepted");
+    assert_eq!(active(&exporter, &format!("{namespace}/db")), Some(1.0));
 }
 
 #[test]

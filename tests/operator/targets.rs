@@ -36,7 +36,7 @@ fn a_target_with_a_secret_becomes_ready_and_a_deleted_one_is_gone() {
     );
     let table = api().kubectl(&["get", "pgt", "-n", &namespace]);
     for word in [
-        "HOST", "READY", "ROLE", "VERSION", "OWNER", "AGE", "True", "primary",
+        "HOST", "ACCEPTED", "READY", "ROLE", "VERSION", "OWNER", "AGE", "True", "primary",
     ] {
         assert!(table.contains(word), "{table}");
     }
@@ -100,7 +100,7 @@ fn what_is_missing_is_told_and_holds_up_no_other() {
         "False SecretKeyMissing",
     );
     eventually("it is no longer scraped", || {
-        active(&exporter, &good).is_none()
+        active(&exporter, &good) == Some(0.0)
     });
 
     api().apply(&secret(&namespace, "nowhere", SECRET));

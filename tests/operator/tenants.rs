@@ -170,7 +170,7 @@ fn metrics_of_its_own_come_out_of_config_maps_and_stay_its_own() {
     });
     assert_eq!(session(&server), kept, "for that no session is needed anew");
 
-    // Whatever would spoil the scrape of others is refused, and what was good stays.
+    // Whatever would spoil the scrape of others is refused, and costs what the target adds.
     let cases = [
         (
             metric("orders", "SELECT 'x', 1", &["server"], "gauge"),
@@ -194,7 +194,11 @@ fn metrics_of_its_own_come_out_of_config_maps_and_stay_its_own() {
         });
         let labels = [("server", own.as_str()), ("kind", "b")];
         let samples = exporter.metrics();
-        assert_eq!(samples.value("pgexporter_orders_n", &labels), Some(8.0));
+        assert_eq!(samples.value("pgexporter_orders_n", &labels), None);
+        assert_eq!(active(&exporter, &own), Some(1.0));
+        // The other source is right.
+        let labels = [("server", own.as_str()), ("limit", "3s")];
+        assert_eq!(samples.value("pgexporter_carts", &labels), Some(3.0));
         let text = metric("orders", "SELECT 'b', 8", &["kind"], "gauge");
         api().apply(&config_map(&namespace, "m", "queries.yaml", &text));
         eventually_is(api(), &namespace, "own", "Accepted", "True Accepted");
@@ -245,7 +249,7 @@ fn a_namespace_has_no_more_targets_than_it_may_and_the_oldest_stay() {
     eventually_active(&exporter, &format!("{namespace}/a"));
     eventually_active(&exporter, &format!("{namespace}/b"));
     let c = format!("{namespace}/c");
-    assert_eq!(active(&exporter, &c), None);
+    assert_eq!(active(&exporter, &c), Some(0.0));
     let told = message(api(), &namespace, "c", "Accepted");
     assert!(
         told.contains("kubernetes_max_targets_per_namespace"),
@@ -262,7 +266,7 @@ fn a_namespace_has_no_more_targets_than_it_may_and_the_oldest_stay() {
     exporter.signal(rustix::process::Signal::HUP);
     eventually_is(api(), &namespace, "c", "Accepted", "False TooManyTargets");
     eventually("it is no longer scraped", || {
-        active(&exporter, &c).is_none()
+        active(&exporter, &c) == Some(0.0)
     });
 }
 

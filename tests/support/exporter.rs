@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::cgroup::Cgroup;
 use super::keeper::{FOLDER_VARIABLE, Keeper};
 use super::ports::Port;
 use super::postgres::{Postgres, SUPERUSER};
@@ -34,6 +35,7 @@ pub struct ExporterBuilder {
     environment: Vec<(OsString, OsString)>,
     hosts: Option<String>,
     resolver: Option<String>,
+    cgroup: Option<PathBuf>,
 }
 
 /// A running exporter. Dropping it kills it and removes all it wrote.
@@ -147,6 +149,13 @@ impl ExporterBuilder {
         self
     }
 
+    /// Runs in this cgroup from the start.
+    #[must_use]
+    pub fn in_cgroup(mut self, group: &Cgroup) -> Self {
+        self.cgroup = Some(group.processes());
+        self
+    }
+
     /// Starts it and waits until it accepts connections on `{metrics}`; fails the test with its
     /// log when it does not.
     #[track_caller]
@@ -205,7 +214,17 @@ impl ExporterBuilder {
         fs::set_permissions(&passwords, Permissions::from_mode(0o600)).expect("it is made private");
         let console = File::create(folder.join("console.log")).expect("a log file");
         let mut command = match &self.hosts {
-            None => Command::new(program()),
+            None => match &self.cgroup {
+                None => Command::new(program()),
+                Some(group) => {
+                    let mut command = Command::new("sh");
+                    command
+                        .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
+                        .arg(group)
+                        .arg(program());
+                    command
+                }
+            },
             Some(lines) => {
                 let hosts = folder.join("hosts");
                 fs::write(&hosts, lines).expect("it is written");

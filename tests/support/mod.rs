@@ -21,6 +21,7 @@
 
 pub mod account;
 pub mod certificates;
+pub mod cgroup;
 pub mod chart;
 pub mod client;
 pub mod cluster;
@@ -31,6 +32,7 @@ pub mod exporter;
 pub mod files;
 pub mod golang;
 pub mod helm;
+pub mod hostile;
 pub mod images;
 pub mod keeper;
 pub mod kubernetes;
@@ -52,6 +54,7 @@ pub use certificates::{Authority, Identity};
 pub use client::Session;
 pub use downloads::MAJORS;
 pub use exporter::{Answer, Exporter};
+pub use hostile::{Guest, Hostile};
 pub use keeper::Keeper;
 pub use kubernetes::ApiServer;
 pub use pgbouncer::PgBouncer;

@@ -133,6 +133,19 @@ pub(super) const OWN_LABELS: &[(&str, &str)] = &[
     ("pgexporter_postgresql_connections_total", "`server`"),
     ("pgexporter_postgresql_scrape_duration_seconds", "`server`"),
     ("pgexporter_postgresql_denied", "`server`, `collector`"),
+    ("pgexporter_postgresql_left_out", "`server`, `collector`"),
+    (
+        "pgexporter_postgresql_query_failures_total",
+        "`server`, `collector`, `reason`",
+    ),
+    (
+        "pgexporter_postgresql_database_missing",
+        "`server`, `database`, `reason`",
+    ),
+    (
+        "pgexporter_postgresql_duplicate_samples_total",
+        "`server`, `collector`",
+    ),
 ];
 
 /// Head of the index page.

@@ -1,6 +1,5 @@
 //! The way to the API server: a kubeconfig, as kubectl finds it.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -8,6 +7,7 @@ use kube::{Client, Config};
 
 use super::super::error::Failure;
 use super::arguments::Options;
+use crate::kubernetes::{explain_api, explain_kubeconfig};
 use crate::security::tls::provider;
 
 /// A cluster, and the namespace that is asked about.
@@ -37,7 +37,10 @@ impl Cluster {
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| {
-            Failure::NoAccess(format!("the kubeconfig cannot be used: {}", told(&error)))
+            Failure::NoAccess(format!(
+                "the kubeconfig cannot be used: {}",
+                explain_api(&error)
+            ))
         })?;
         Ok(Self {
             client,
@@ -56,9 +59,9 @@ async fn configuration(options: &Options) -> Result<Config, Failure> {
         Ok(kubeconfig) => kubeconfig,
         // In a pod, as kubectl does it.
         Err(error) if options.kubeconfig.is_none() && options.context.is_none() => {
-            return Config::incluster().map_err(|_| Failure::NoAccess(unreadable(&error)));
+            return Config::incluster().map_err(|_| Failure::NoAccess(explain_kubeconfig(&error)));
         }
-        Err(error) => return Err(Failure::NoAccess(unreadable(&error))),
+        Err(error) => return Err(Failure::NoAccess(explain_kubeconfig(&error))),
     };
     let names: Vec<String> = kubeconfig
         .contexts
@@ -83,24 +86,6 @@ async fn configuration(options: &Options) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn unreadable(error: &KubeconfigError) -> String {
-    match error {
-        KubeconfigError::ReadConfig(source, path) if source.kind() == ErrorKind::NotFound => {
-            format!(
-                "there is no kubeconfig {}: name yours with --kubeconfig or KUBECONFIG",
-                path.display()
-            )
-        }
-        KubeconfigError::ReadConfig(source, path) => {
-            format!("the kubeconfig {} cannot be read: {source}", path.display())
-        }
-        KubeconfigError::FindPath => {
-            "there is no kubeconfig: name yours with --kubeconfig or KUBECONFIG".to_owned()
-        }
-        error => format!("the kubeconfig cannot be used: {error}"),
-    }
-}
-
 fn unusable(error: &KubeconfigError, names: &[String]) -> String {
     let names = match names {
         [] => "none".to_owned(),
@@ -113,21 +98,6 @@ fn unusable(error: &KubeconfigError, names: &[String]) -> String {
         KubeconfigError::LoadContext(_) | KubeconfigError::CurrentContextNotSet => format!(
             "the kubeconfig has no current context: choose one with --context; it has: {names}"
         ),
-        error => format!("the kubeconfig cannot be used: {error}"),
+        error => explain_kubeconfig(error),
     }
-}
-
-/// An error with what is below it, each cause once.
-pub(super) fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        below = cause.source();
-    }
-    text
 }

@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::super::error::Failure;
 use super::super::exchange::{Answer, LONGEST, answer_of};
-use super::cluster::{Cluster, told};
+use super::cluster::Cluster;
 use super::pods::{Asked, refused};
+use crate::kubernetes::explain_chain;
 use crate::management::Command;
 
 /// The program that is run in the pod.
@@ -101,7 +102,7 @@ async fn run(
     let (out, err, status) = tokio::join!(all(out, LONGEST), all(err, LONGEST_COMPLAINT), status);
     let Some(status) = status else {
         let why = match process.join().await {
-            Err(error) => told(&error),
+            Err(error) => explain_chain(&error),
             Ok(()) => "it was closed".to_owned(),
         };
         return Err(Failure::NoAccess(format!(

@@ -9,6 +9,7 @@ use super::super::style::Style;
 use super::super::{print, say, table};
 use crate::management::document::Object;
 use crate::management::{Command, Verb};
+use crate::text::escaped_json;
 
 /// What is asked of the pods: `status` has no owners, which are wanted here.
 pub(super) fn asked(command: Command, format: Option<Format>) -> Command {
@@ -64,7 +65,9 @@ pub(super) fn merge(mut told: Vec<Told>, command: &Command, format: Option<Forma
     match format {
         Some(Format::Raw) => {
             for (_, answer) in &answers {
-                merged.out.push_str(&String::from_utf8_lossy(&answer.raw));
+                merged
+                    .out
+                    .push_str(&escaped_json(&String::from_utf8_lossy(&answer.raw)));
                 merged.out.push('\n');
             }
         }

@@ -107,12 +107,12 @@ async fn ask(options: &Options, command: Command) -> Result<Merged, Failure> {
                 Ok(_) => "it answers, and is not ready",
                 Err(_) => "it is not ready",
             };
-            complain(&[&format!("pod {}: {what}: {why}", pod.name)]);
+            complain(&[format!("pod {}: {what}: {why}", pod.name)]);
         }
     }
     let merged = merge::merge(told, &command, options.format);
     for (pod, line) in &merged.err {
-        complain(&[&format!("pod {pod}: {line}")]);
+        complain(&[format!("pod {pod}: {line}")]);
     }
     Ok(merged)
 }
@@ -129,7 +129,7 @@ fn choose(pods: &[Asked], command: &Command, namespace: &str) -> String {
     text
 }
 
-fn complain(lines: &[&str]) {
+fn complain(lines: &[String]) {
     let name = Style::of_errors().paint(Some(Tone::Bad), &format!("{NAME}:"));
     for line in lines {
         let _ = writeln!(io::stderr(), "{name} {line}");

@@ -8,7 +8,8 @@ use kube::api::ListParams;
 
 use super::super::error::Failure;
 use super::arguments::Options;
-use super::cluster::{Cluster, told};
+use super::cluster::Cluster;
+use crate::kubernetes::explain_api;
 
 /// A pod that is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,14 +86,10 @@ pub(super) fn refused(error: &kube::Error, cluster: &Cluster) -> String {
             status.message
         ),
         kube::Error::Api(status) => format!("the API server says: {}", status.message),
-        error => {
-            let why = match error {
-                // The library's own words for it say nothing.
-                kube::Error::Service(cause) => told(&**cause),
-                error => told(error),
-            };
-            format!("the API server {server} cannot be asked: {why}")
-        }
+        error => format!(
+            "the API server {server} cannot be asked: {}",
+            explain_api(error)
+        ),
     }
 }
 

@@ -95,7 +95,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: metrics_cache_max_age),
         "How long a collection is served again; 0 collects at each scrape.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "metrics_cache_max_size",
         Kind::Size,
@@ -111,7 +112,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: metrics_query_timeout),
         "`statement_timeout` of the queries sent to a server; 0 leaves it to the exporter, which never goes without one.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "metrics_cert_file",
         Kind::Path,
@@ -143,7 +145,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: openmetrics),
         "Answer in OpenMetrics 1.0 when a client asks for it.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "collectors",
         Kind::List,
@@ -151,7 +154,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: collectors),
         "Only these collectors run; without it all do.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "exclude_collectors",
         Kind::List,
@@ -159,7 +163,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: exclude_collectors),
         "These collectors do not run.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "collector_interval",
         Kind::AutoOrDuration,
@@ -167,7 +172,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: collector_interval),
         "How old the result of a costly collector may be before it runs again; `auto` takes each collector's own interval, `0` runs all at every scrape.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "query_text_length",
         Kind::Number(0, 1_000),
@@ -177,12 +183,77 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "Longest text of a statement in a label, in characters. Each text is a time series of its own.",
     ),
     Key::new(
+        "label_value_length",
+        Kind::Number(64, 65_536),
+        "1024",
+        Reload,
+        place!(Main: label_value_length),
+        "Longest value of a label that comes from a server, in bytes. A longer one is cut, and ends with `~`, eight hexadecimal digits of its SHA-256 and `…`.",
+    ),
+    Key::new(
+        "login_message_limit",
+        Kind::SizeWithin(4 << 10, 1 << 20),
+        "64k",
+        Reload,
+        place!(Main: login_message_limit),
+        "Longest message of a server at login. All messages of a login may take four times as much. A server that sends more is down, with the reason `message_too_large`.",
+    ),
+    Key::new(
+        "message_limit",
+        Kind::SizeWithin(64 << 10, 64 << 20),
+        "4M",
+        Reload,
+        place!(Main: message_limit),
+        "Longest message of a server after login. A longer row is thrown away as it comes, and its query is left out as `too_large`. A message of more than 64M ends the session.",
+    ),
+    Key::new(
+        "query_bytes_limit",
+        Kind::SizeWithin(64 << 10, 1 << 30),
+        "16M",
+        Reload,
+        place!(Main: query_bytes_limit),
+        "Most that one query may give in one database, as text of `/metrics`. Over it the query is left out as `too_large`.",
+    ),
+    Key::new(
+        "target_bytes_limit",
+        Kind::SizeWithin(64 << 10, 4 << 30),
+        "32M",
+        Reload,
+        place!(Main: target_bytes_limit),
+        "Most that one server may give in a scrape, as text of `/metrics`. Families that would exceed it are left out whole as `too_large`. The upper bound of `spec.bytesLimit`.",
+    ),
+    Key::new(
+        "total_bytes_limit",
+        Kind::Size,
+        "0",
+        Reload,
+        place!(Main: total_bytes_limit),
+        "Most memory for the samples of all servers together, which is about a tenth of their text. One half is shared out evenly, the other half goes to who needs it first. 0 is half of the memory limit of the exporter's cgroup, and no limit without one.",
+    ),
+    Key::new(
         "extensions",
         Kind::List,
         "",
         Reload,
         place!(Main: extensions),
         "Extensions to scrape, for every server; without it all that are found.",
+    )
+    .from_anywhere(),
+    Key::new(
+        "databases",
+        Kind::List,
+        "*",
+        Reload,
+        place!(Main: databases),
+        "Patterns (`*`, `?`) of the databases that metrics of every database are collected in, for servers that do not say so themselves. The database of the session is always among them.",
+    ),
+    Key::new(
+        "exclude_databases",
+        Kind::List,
+        "template*",
+        Reload,
+        place!(Main: exclude_databases),
+        "Patterns of databases to leave out, for servers that do not say so themselves.",
     ),
     Key::new(
         "cache",
@@ -191,7 +262,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: cache),
         "Keep one session for each server between scrapes.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "max_connections",
         Kind::Number(1, 100_000),
@@ -225,7 +297,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: lock_timeout),
         "`lock_timeout` of the queries sent to a server.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "blocking_timeout",
         ANY_DURATION,
@@ -233,7 +306,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: blocking_timeout),
         "How long a client or a server may keep the exporter waiting; the exporter never waits forever, so 0 takes the default.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "authentication_timeout",
         ANY_DURATION,
@@ -241,7 +315,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: authentication_timeout),
         "How long a login may take, at a server and at the management port; 0 takes the default.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "tls",
         Kind::Bool,
@@ -297,7 +372,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: log_level),
         "Lines below this level are left out.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "log_path",
         Kind::Path,
@@ -353,7 +429,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: keep_alive),
         "`SO_KEEPALIVE` on connections.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "nodelay",
         Kind::Bool,
@@ -361,7 +438,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: nodelay),
         "`TCP_NODELAY` on connections.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "non_blocking",
         Kind::Bool,
@@ -369,15 +447,17 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: non_blocking),
         "Read for the sake of older files; connections never block.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "backlog",
         Kind::Number(1, 65_535),
-        "16",
+        "1024",
         Reload,
         place!(Main: backlog),
-        "Length of the queue of connections that are not accepted yet.",
-    ),
+        "Length of the queue of connections that are not accepted yet; the system may cut it (`net.core.somaxconn`). When a short one is full, a client tries again after a second.",
+    )
+    .from_anywhere(),
     Key::new(
         "hugepage",
         Kind::Word(&["off", "try", "on"], &[]),
@@ -385,6 +465,14 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Restart,
         place!(Main: hugepage),
         "Large memory pages.",
+    ),
+    Key::new(
+        "core_dumps",
+        Kind::Bool,
+        "off",
+        Restart,
+        place!(Main: core_dumps),
+        "Whether SIGABRT, or a crash, may leave a core dump. It holds what the memory holds, passwords among it.",
     ),
     Key::new(
         "pidfile",
@@ -404,7 +492,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: update_process_title),
         "How much the title of the process tells.",
-    ),
+    )
+    .from_anywhere(),
     Key::new(
         "ev_backend",
         EVENT_LOOP,
@@ -468,6 +557,22 @@ pub(super) const KEYS: &[Key<Main>] = &[
         Reload,
         place!(Main: kubernetes_allowed_hosts),
         "Patterns (`*`, `?`) of the hosts that `PostgresTarget` resources may name; without it all.",
+    ),
+    Key::new(
+        "kubernetes_allowed_ports",
+        Kind::List,
+        "1024-65535",
+        Reload,
+        place!(Main: kubernetes_allowed_ports),
+        "Ports that `PostgresTarget` resources may name: numbers and ranges such as `5432, 6432-6440`.",
+    ),
+    Key::new(
+        "kubernetes_max_samples_per_target",
+        Kind::Number(1, 100_000_000),
+        "200000",
+        Reload,
+        place!(Main: kubernetes_max_samples_per_target),
+        "Upper bound of `sampleLimit` of the `PostgresTarget` resources: one that asks for more gets this many.",
     ),
     Key::new(
         "kubernetes_max_targets_per_namespace",

@@ -20,6 +20,17 @@ pub enum Effect {
     Restart,
 }
 
+/// Where an administrator must be to change a value of the running exporter (`conf set`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangedFrom {
+    /// On the exporter's machine, over its Unix socket. What names a file, a place that secrets
+    /// are sent to, a user, TLS, or a right of Kubernetes; and every key that does not say
+    /// otherwise.
+    Machine,
+    /// Over the management port too.
+    Anywhere,
+}
+
 /// Whether the file must give a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Required {
@@ -44,6 +55,8 @@ pub struct Key<S> {
     pub required: Required,
     /// When a changed value is used.
     pub effect: Effect,
+    /// Where an administrator must be to change it.
+    pub changed_from: ChangedFrom,
     /// Where it stands; `None` when it is read and checked, and has no effect yet.
     pub(super) place: Option<Place<S>>,
     /// What it means, in a sentence of Markdown.
@@ -74,6 +87,7 @@ impl<S> Key<S> {
             default,
             required,
             effect,
+            changed_from: ChangedFrom::Machine,
             place: Some(place),
             about,
         }
@@ -93,6 +107,7 @@ impl<S> Key<S> {
             default,
             required: Required::No,
             effect,
+            changed_from: ChangedFrom::Machine,
             place: None,
             about,
         }
@@ -100,6 +115,14 @@ impl<S> Key<S> {
 
     const fn required(mut self, required: Required) -> Self {
         self.required = required;
+        self
+    }
+
+    /// A key that may be changed over the management port: it names no file, no place that secrets
+    /// are sent to, no user, no TLS and no right of Kubernetes, and costs no server more than
+    /// before.
+    const fn from_anywhere(mut self) -> Self {
+        self.changed_from = ChangedFrom::Anywhere;
         self
     }
 
@@ -140,6 +163,11 @@ pub fn main_keys() -> impl Iterator<Item = &'static Key<Main>> + Clone {
 /// The keys of a server's section.
 pub fn server_keys() -> impl Iterator<Item = &'static Key<Server>> + Clone {
     server::KEYS.iter()
+}
+
+/// Whether a key of any section is called so.
+pub(super) fn is_key(name: &str) -> bool {
+    main_keys().any(|key| key.name == name) || server_keys().any(|key| key.name == name)
 }
 
 #[cfg(test)]
@@ -186,6 +214,24 @@ mod tests {
     fn every_key_stands_once_and_its_default_and_words_fit_its_field() {
         check(main_keys(), &blank_main());
         check(server_keys(), &blank_server("s"));
+    }
+
+    #[test]
+    fn what_may_be_changed_from_afar_is_this_and_nothing_else() {
+        fn names<S: 'static>(keys: impl Iterator<Item = &'static Key<S>>) -> Vec<&'static str> {
+            keys.filter(|key| key.changed_from == ChangedFrom::Anywhere)
+                .map(|key| key.name)
+                .collect()
+        }
+        let main = "metrics_cache_max_age metrics_query_timeout openmetrics collectors \
+            exclude_collectors collector_interval extensions cache lock_timeout blocking_timeout \
+            authentication_timeout log_level keep_alive nodelay non_blocking backlog \
+            update_process_title";
+        assert_eq!(
+            names(main_keys()),
+            main.split_whitespace().collect::<Vec<_>>()
+        );
+        assert_eq!(names(server_keys()), ["extensions"]);
     }
 
     /// The keys of the C program 0.9.

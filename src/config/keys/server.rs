@@ -53,6 +53,14 @@ pub(super) const KEYS: &[Key<Server>] = &[
         "File that holds the role's password and nothing else, such as a mounted Secret; it goes before all other places of passwords.",
     ),
     Key::new(
+        "require_auth",
+        Kind::List,
+        "",
+        Reload,
+        place!(Server: require_auth),
+        "The ways of authentication that the server may ask for, as libpq's `require_auth`: `scram-sha-256`, `md5`, `password`, `none`, or each with a `!` before it for all others. Without it all are taken, but a password in the clear only where the server's certificate was verified or over a Unix socket, and nothing less than `scram-sha-256` once the server has used that; what is named here is taken all the same.",
+    ),
+    Key::new(
         "database",
         Kind::Text,
         "postgres",
@@ -123,5 +131,22 @@ pub(super) const KEYS: &[Key<Server>] = &[
         Reload,
         place!(Server: extensions),
         "Extensions to scrape; without it those of the main section.",
+    )
+    .from_anywhere(),
+    Key::new(
+        "databases",
+        Kind::List,
+        "",
+        Reload,
+        place!(Server: databases),
+        "Patterns (`*`, `?`) of the databases that metrics of every database are collected in; without it those of the main section. The database of the session is always among them.",
+    ),
+    Key::new(
+        "exclude_databases",
+        Kind::List,
+        "",
+        Reload,
+        place!(Server: exclude_databases),
+        "Patterns of databases to leave out; without it those of the main section.",
     ),
 ];

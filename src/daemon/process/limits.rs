@@ -1,4 +1,4 @@
-//! What the system lets this process have: open files, core dumps, large pages.
+//! What the system lets this process have: open files, large pages.
 
 use std::fs;
 use std::io;
@@ -38,30 +38,21 @@ pub enum LimitsError {
     HugePages(io::Error),
 }
 
-/// Raises the soft limits of open files and of the size of a core dump to the hard ones. Returns
-/// how many files may be open now; `None` is without limit.
-///
-/// A core dump must be possible for SIGABRT to be of use; whether and where one is written, the
-/// system decides.
+/// Raises the soft limit of open files to the hard one. Returns how many files may be open now;
+/// `None` is without limit.
 ///
 /// # Errors
 /// The system refused; the process can run on with the limits it has.
 pub fn raise() -> Result<Option<u64>, LimitsError> {
-    let files = raise_one(Resource::Nofile, "open files (RLIMIT_NOFILE)")?;
-    raise_one(Resource::Core, "core dumps (RLIMIT_CORE)")?;
-    Ok(files)
-}
-
-fn raise_one(resource: Resource, what: &'static str) -> Result<Option<u64>, LimitsError> {
-    let maximum = getrlimit(resource).maximum;
+    let maximum = getrlimit(Resource::Nofile).maximum;
     let new = Rlimit {
         current: maximum,
         maximum,
     };
-    match setrlimit(resource, new) {
+    match setrlimit(Resource::Nofile, new) {
         Ok(()) => Ok(maximum),
         Err(error) => Err(LimitsError::Raise {
-            what,
+            what: "open files (RLIMIT_NOFILE)",
             hard: maximum.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string()),
             source: error.into(),
         }),
@@ -110,7 +101,7 @@ mod tests {
     use std::process::Stdio;
 
     #[test]
-    fn the_soft_limits_become_the_hard_ones() {
+    fn the_soft_limit_becomes_the_hard_one() {
         if again::mark().is_some() {
             let low = |resource, current| {
                 let maximum = getrlimit(resource).maximum;
@@ -118,16 +109,13 @@ mod tests {
                 setrlimit(resource, Rlimit { current, maximum }).unwrap();
             };
             low(Resource::Nofile, 64);
-            low(Resource::Core, 0);
             let files = raise().unwrap();
-            for resource in [Resource::Nofile, Resource::Core] {
-                let now = getrlimit(resource);
-                assert_eq!(now.current, now.maximum);
-            }
+            let now = getrlimit(Resource::Nofile);
+            assert_eq!(now.current, now.maximum);
             assert_eq!(files, getrlimit(Resource::Nofile).current);
             return;
         }
-        let name = "daemon::process::limits::tests::the_soft_limits_become_the_hard_ones";
+        let name = "daemon::process::limits::tests::the_soft_limit_becomes_the_hard_one";
         let status = again::command(name, "limits")
             .stdout(Stdio::null())
             .status()

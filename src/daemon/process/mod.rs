@@ -13,8 +13,10 @@
 //! In go settings; out come changes of this process, files, and messages to systemd. Only Linux is
 //! spoken to.
 
+pub(in crate::daemon) mod descriptors;
 pub mod detach;
 pub mod limits;
+pub mod memory;
 pub mod notify;
 pub mod pidfile;
 pub mod signals;

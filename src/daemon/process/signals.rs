@@ -1,6 +1,6 @@
 //! Signals as a stream: what the daemon is asked to do.
 //!
-//! SIGABRT is left alone: it ends the process with a core dump. SIGPIPE is ignored by the runtime
+//! SIGABRT is left alone: it ends the process, with a core dump where `core_dumps` allows one. SIGPIPE is ignored by the runtime
 //! of Rust: a client that hung up is an error of a write.
 
 use std::io;

@@ -123,33 +123,112 @@ async fn who_reads_slowly_but_steadily_gets_it_all() {
     assert!(Answer::parse(&bytes).body == big_body(320).concat());
 }
 
+/// Asks for something that is answered when the test says so.
+async fn busy(served: &Served, asked: &Notify) -> TcpStream {
+    let mut stream = served.connect().await;
+    stream
+        .write_all(b"GET /wait HTTP/1.1\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    timeout(LONG, asked.notified()).await.expect("it is asked");
+    stream
+}
+
 #[tokio::test]
-async fn connections_past_the_limit_are_refused_and_served_again_later() {
-    let served = Served::metrics(Settings {
-        max_connections: 4,
-        ..Settings::default()
-    });
+async fn connections_past_the_limit_are_refused_while_all_are_answered_and_served_again_later() {
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let router = waiting(Arc::clone(&asked), Arc::clone(&go));
+    let served = Served::new(
+        Settings {
+            max_connections: 4,
+            ..Settings::default()
+        },
+        |settings| router.merge(metrics::router(Scraper::default(), settings)),
+    );
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(served.connect().await);
+        held.push(busy(&served, &asked).await);
     }
     served.until_connections(4).await;
     let refused = served.get("GET", "/metrics", "").await;
     assert_eq!(refused.status, 503);
     assert_eq!(refused.header("retry-after"), Some("5"));
     assert!(refused.text().contains("Too many connections"));
-    held.pop();
-    assert_eq!(served.get("GET", "/metrics", "").await.status, 200);
     // The limit may be raised while it runs.
-    let mut another = served.connect().await;
-    served.until_connections(4).await;
     served.settings.send_replace(Arc::new(Settings {
         max_connections: 5,
         ..Settings::default()
     }));
     assert_eq!(served.get("GET", "/metrics", "").await.status, 200);
-    another.write_all(METRICS.as_bytes()).await.unwrap();
-    assert_eq!(read_one(&mut another).await.status, 200);
+    // None of those that were being answered lost its answer.
+    for stream in &mut held {
+        go.notify_one();
+        assert_eq!(Answer::read(stream).await.status, 200);
+    }
+    assert_eq!(served.get("GET", "/metrics", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn silent_connections_give_way_and_those_that_are_answered_do_not() {
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let router = waiting(Arc::clone(&asked), Arc::clone(&go));
+    let served = Served::new(
+        Settings {
+            max_connections: 8,
+            ..Settings::default()
+        },
+        |settings| router.merge(metrics::router(Scraper::default(), settings)),
+    );
+    let mut answered = busy(&served, &asked).await;
+    let mut held = Vec::new();
+    for number in 0..300_usize {
+        let mut stream = served.connect().await;
+        match number % 3 {
+            // Says nothing, begins a head, or announces a body that never comes.
+            0 => {}
+            1 => stream.write_all(b"GET /metrics HT").await.unwrap(),
+            _ => stream
+                .write_all(b"POST /metrics HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
+                .await
+                .unwrap(),
+        }
+        held.push(stream);
+        if number % 30 == 0 {
+            assert_eq!(served.get("GET", "/metrics", "").await.status, 200);
+        }
+    }
+    assert!(served.port.connections() <= 8);
+    go.notify_one();
+    assert_eq!(Answer::read(&mut answered).await.status, 200);
+    drop(held);
+    served.until_connections(0).await;
+}
+
+#[tokio::test]
+async fn clients_that_take_nothing_of_their_answers_give_way_when_others_come() {
+    let served = Served::new(
+        Settings {
+            max_connections: 4,
+            // So long they could stay.
+            blocking_timeout: LONG * 10,
+            ..Settings::default()
+        },
+        with_big(1_000),
+    );
+    let mut stuck = Vec::new();
+    for _ in 0..4 {
+        let mut stream = served.connect().await;
+        stream
+            .write_all(b"GET /big HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap();
+        stuck.push(stream);
+    }
+    served.until_connections(4).await;
+    let begun = Instant::now();
+    while served.get("GET", "/metrics", "").await.status != 200 {
+        assert!(begun.elapsed() < LONG, "never served");
+    }
 }
 
 #[tokio::test]

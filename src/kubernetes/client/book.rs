@@ -84,6 +84,15 @@ impl Book {
         missing.iter().filter(same).count()
     }
 
+    /// Forgets which rights are missing in places that are gone.
+    pub(in crate::kubernetes) fn forget(&self, gone: impl Fn(&ApiResource) -> bool) {
+        self.missing.send_if_modified(|missing| {
+            let before = missing.len();
+            missing.retain(|one| !gone(one));
+            missing.len() != before
+        });
+    }
+
     /// Whether a right is refused there.
     pub(in crate::kubernetes) fn refuses(
         &self,

@@ -2,6 +2,7 @@
 //! which rights are missing.
 
 mod book;
+mod explain;
 mod request;
 
 use std::future::Future;
@@ -15,6 +16,8 @@ use kube::{Client, Config};
 use tower::{Layer, Service};
 
 pub(super) use book::Book;
+pub(super) use explain::explain_infer;
+pub use explain::{explain_api, explain_chain, explain_kubeconfig};
 pub(super) use request::{ApiResource, Kind, RIGHTS, Verb};
 
 /// A client whose requests stand in the book.

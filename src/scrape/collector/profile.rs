@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Collector, basis};
 use crate::catalog::SETTINGS;
-use crate::postgres::{Ask, Room, Session, Shared};
+use crate::postgres::{Ask, QueryError, Room, Session, Shared};
 use crate::scrape::flight::Deadline;
 use crate::scrape::profile::{ProfiledQuery, Profiling, Step};
 use crate::scrape::walk::Errand;
@@ -95,12 +95,13 @@ impl Collector {
             return Ok(());
         };
         let room = self.room_for(plan.slots().filter(|slot| slot.chosen.metric.tag != tag));
-        let query_text = self.commons.settings.borrow().query_text;
+        let (query_text, label_value) = self.label_limits();
         let catalog = Arc::clone(plan.catalog());
         let shared = Shared {
             catalog: &catalog,
             labels: &self.labels,
             query_text,
+            label_value,
             room: &room,
         };
         // A scrape that came between may have found another plan to be right.
@@ -110,27 +111,24 @@ impl Collector {
             .find(|slot| slot.chosen.metric.tag == tag);
         let mut done = Ok(());
         if let Some(slot) = slot {
-            let mut took = Duration::ZERO;
-            if !slot.is_denied() {
-                let begun = Instant::now();
-                done = session.prepare(std::slice::from_mut(slot), deadline).await;
-                self.unsettled |= done.is_err();
-                if done.is_ok() && !slot.is_denied() {
-                    let answer = session
-                        .run(
-                            &mut [&mut *slot],
-                            Ask::default(),
-                            shared,
-                            &mut |_| {},
-                            sleep_until(deadline),
-                        )
-                        .await;
-                    self.unsettled |= !answer.complete;
-                }
-                took = begun.elapsed();
-                let lost = self.ledger.enter(std::iter::once(&mut *slot), false);
-                done = done.and(lost.map_or(Ok(()), Err));
+            let begun = Instant::now();
+            done = session.prepare(std::slice::from_mut(slot), deadline).await;
+            self.unsettled |= done.is_err();
+            if done.is_ok() {
+                let answer = session
+                    .run(
+                        &mut [&mut *slot],
+                        Ask::default(),
+                        shared,
+                        &mut |_| {},
+                        sleep_until(deadline),
+                    )
+                    .await;
+                self.unsettled |= !answer.complete;
             }
+            let took = begun.elapsed();
+            let lost = self.ledger.enter(std::iter::once(&mut *slot), false);
+            done = done.and(lost.map_or(Ok(()), Err));
             profiling.found.queries.push(ProfiledQuery::of(slot, took));
         }
         self.plan = Some(plan);
@@ -152,6 +150,7 @@ impl Collector {
             catalog: &catalog,
             labels: &self.labels,
             query_text: 0,
+            label_value: 0,
             room: &room,
         };
         let ask = Ask {
@@ -174,13 +173,18 @@ impl Collector {
             outcome: "done",
             message: None,
         };
+        let mut too_large = None;
         let samples = match answer.settings {
             Some(Ok(samples)) => {
                 line.samples = samples.len();
                 Some(Arc::new(samples))
             }
             Some(Err(error)) => {
-                (line.outcome, line.message) = ("failed", Some(error.to_string()));
+                if let QueryError::TooLarge(message) = &error {
+                    too_large = Some(message.clone());
+                }
+                (line.outcome, line.message) =
+                    ("failed", Some(self.target.redact(&error.to_string())));
                 None
             }
             None => {
@@ -189,6 +193,7 @@ impl Collector {
             }
         };
         self.settings = basis(session).zip(samples);
+        self.settings_too_large = too_large;
         profiling.found.queries.push(line);
         Ok(())
     }
@@ -207,7 +212,7 @@ impl Collector {
         let others = plan.others.iter().filter(other);
         let others = others.flat_map(|(_, slots)| slots);
         let room = self.room_for(plan.own.iter().chain(others));
-        let query_text = self.commons.settings.borrow().query_text;
+        let (query_text, label_value) = self.label_limits();
         let catalog = Arc::clone(plan.catalog());
         let deadline = Deadline::fixed(deadline);
         let errand = Errand {
@@ -220,12 +225,13 @@ impl Collector {
                 catalog: &catalog,
                 labels: &self.labels,
                 query_text,
+                label_value,
                 room: &room,
             },
             deadline: &deadline,
         };
         if let Some(slots) = plan.others.get_mut(name) {
-            let (_, watch) = self
+            let watch = self
                 .walker
                 .profile(name, slots, errand, &mut self.ledger)
                 .await;
@@ -239,12 +245,15 @@ impl Collector {
         self.plan = Some(plan);
     }
 
+    /// Longest text of a statement in a label, in characters, and longest value of one, in bytes.
+    fn label_limits(&self) -> (usize, usize) {
+        let settings = self.commons.settings.borrow();
+        (settings.query_text, settings.label_value)
+    }
+
     /// What one query may bring beside what `others` show.
     fn room_for<'a>(&self, others: impl Iterator<Item = &'a crate::postgres::Slot>) -> Room {
-        let others = others.filter_map(|slot| slot.samples());
-        let known: usize = others.map(|one| one.samples()).sum();
-        let settings = self.settings.as_ref().map_or(0, |(_, all)| all.len());
-        let left = |limit: usize| limit.saturating_sub(known + settings);
-        Room::new(self.target.sample_limit.map(left))
+        let settings = self.settings.as_ref().map(|(_, all)| all.as_ref());
+        self.room_beside(others, settings)
     }
 }

@@ -6,10 +6,11 @@ use tokio::time::Instant;
 
 use super::{Collector, basis};
 use crate::catalog::SETTINGS;
-use crate::postgres::{Mode, Room, Session, SettingsSamples};
+use crate::postgres::{Mode, QueryError, Room, RunResult, Session, SettingsSamples, Slot};
 use crate::scrape::collected::Early;
 use crate::scrape::plan::Plan;
 use crate::scrape::settings::ScrapeSettings;
+use crate::targets::LeftOutReason;
 
 impl Collector {
     /// What a collection that begins now will not change, if the server is as it was.
@@ -25,7 +26,7 @@ impl Collector {
             catalog: Some(Arc::clone(plan.catalog())),
             ..Early::default()
         };
-        for slot in plan.slots().filter(|slot| !slot.is_denied()) {
+        for slot in plan.slots() {
             if slot.is_due(now, settings.interval) {
                 early.open.extend(slot.families());
             } else {
@@ -43,10 +44,11 @@ impl Collector {
         early
     }
 
-    /// Whether the settings at hand are this session's as they are now, or none are wanted. Behind
-    /// a pooler each query may meet another session.
+    /// Whether the settings at hand are this session's as they are now, or none are wanted, or not
+    /// to be had for now. Behind a pooler each query may meet another session.
     pub(super) fn has_settings(&self, session: &Session) -> bool {
-        if !self.wants_settings() {
+        let due = self.settings_schedule.is_due(Instant::now(), None);
+        if !self.wants_settings() || !due {
             return true;
         }
         *session.mode() != Mode::Pooled
@@ -54,6 +56,33 @@ impl Collector {
                 .settings
                 .as_ref()
                 .is_some_and(|(of, _)| Some(*of) == basis(session))
+    }
+
+    /// Keeps what was said of the settings; `None` is no answer in time.
+    pub(super) fn take_settings(
+        &mut self,
+        session: &Session,
+        answer: Option<Result<SettingsSamples, QueryError>>,
+    ) {
+        if let Some(answer) = &answer {
+            let result = match answer {
+                Ok(_) => RunResult::Success,
+                Err(QueryError::Denied(_)) => RunResult::Denied,
+                Err(QueryError::TooLarge(_)) => RunResult::TooMuch,
+                Err(_) => RunResult::Failure,
+            };
+            self.settings_schedule.record(Instant::now(), result);
+            self.ledger.enter_settings(answer.as_ref().err());
+        }
+        self.settings_too_large = match &answer {
+            Some(Err(QueryError::TooLarge(message))) => Some(message.clone()),
+            _ => None,
+        };
+        let samples = answer.and_then(Result::ok).map(Arc::new);
+        if let Some(samples) = &samples {
+            self.ledger.note_same_settings(samples.duplicates());
+        }
+        self.settings = basis(session).zip(samples);
     }
 
     /// They stand in no catalogue, but are left out by name like any collector.
@@ -69,14 +98,33 @@ impl Collector {
     /// The settings, unless they alone are more than the target may show.
     pub(super) fn shown_settings(&self) -> Option<Arc<SettingsSamples>> {
         let (_, samples) = self.settings.as_ref().filter(|_| self.wants_settings())?;
-        let fits = self
+        let many = self
             .target
             .sample_limit
-            .is_none_or(|limit| samples.len() <= limit);
+            .is_some_and(|limit| samples.len() > limit);
+        let fits = !many && samples.size() <= self.target.limits.samples;
         fits.then(|| Arc::clone(samples))
     }
 
-    /// What the samples that will be collected may not exceed: the limit, less what stays.
+    /// Why they are more.
+    pub(super) fn settings_do_not_fit(&self, all: &SettingsSamples) -> (LeftOutReason, String) {
+        match self.target.sample_limit {
+            Some(limit) if all.len() > limit => (
+                LeftOutReason::TooManySamples,
+                QueryError::TooMany.to_string(),
+            ),
+            _ => (
+                LeftOutReason::TooLarge,
+                format!(
+                    "the settings take more than {} bytes as text; raise target_bytes_limit \
+                     (spec.bytesLimit of a PostgresTarget)",
+                    self.target.limits.samples
+                ),
+            ),
+        }
+    }
+
+    /// What the samples that will be collected may not exceed: the limits, less what stays.
     pub(super) fn room(
         &self,
         plan: &Plan,
@@ -84,18 +132,27 @@ impl Collector {
         session: &Session,
         settings: &ScrapeSettings,
     ) -> Room {
-        let Some(limit) = self.target.sample_limit else {
-            return Room::new(None);
-        };
         let stay = plan
             .slots()
             .filter(|slot| !slot.is_due(now, settings.interval));
-        let stay = stay
-            .filter_map(|slot| slot.samples())
-            .map(|one| one.samples());
         // Those that are asked for take theirs as they come.
         let known = self.shown_settings().filter(|_| self.has_settings(session));
-        let known = known.map_or(0, |settings| settings.len());
-        Room::new(Some(limit.saturating_sub(stay.sum::<usize>() + known)))
+        self.room_beside(stay, known.as_deref())
+    }
+
+    /// What may come beside what these show.
+    pub(super) fn room_beside<'a>(
+        &self,
+        slots: impl Iterator<Item = &'a Slot>,
+        settings: Option<&SettingsSamples>,
+    ) -> Room {
+        let room = Room::new(self.target.sample_limit, self.target.limits, &self.memory);
+        for samples in slots.filter_map(Slot::samples) {
+            room.take(samples.samples(), samples.text());
+        }
+        if let Some(settings) = settings {
+            room.take(settings.len(), settings.size());
+        }
+        room
     }
 }

@@ -1,6 +1,7 @@
 //! A scrape that goes on: what is known to stay, then all the rest.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -54,28 +55,37 @@ impl Scrape {
             return kept;
         }
         let (scraper, deadline) = (&self.scraper.0, self.deadline);
+        let all_answered = &AtomicBool::new(true);
         let answers = self
             .tickets
             .into_iter()
             .map(|(handle, mut ticket)| async move {
-                tokio::select! {
+                let answer = tokio::select! {
                     biased;
-                    answer = ticket.answer(deadline) => handle.answer(answer),
-                    () = scraper.commons.end.clone().reached() => handle.answer(None),
-                }
+                    answer = ticket.answer(deadline) => answer,
+                    () = scraper.commons.end.clone().reached() => None,
+                };
+                answer.unwrap_or_else(|| {
+                    all_answered.store(false, Ordering::Relaxed);
+                    handle.no_answer(&ticket)
+                })
             });
         let mut answers = join_all(answers).await;
         // The process may have been frozen meanwhile.
         answers.retain(|one| one.target.tenure.holds());
         let catalog = scraper.commons.catalog.borrow().clone();
+        let more = scraper.more.get();
+        let not_accepted = more.map(|more| more.not_accepted()).unwrap_or_default();
         let render = |format| {
-            let mut out = own::render(&answers, &scraper.commons.counters, &scraper.logs, format);
-            if let Some(more) = scraper.more.get() {
+            let counters = &scraper.commons.counters;
+            let mut out = own::render(&answers, &not_accepted, counters, &scraper.logs, format);
+            if let Some(more) = more {
                 write_own(&**more, &mut out, format);
             }
             out
         };
-        if !self.settings.cache_age.is_zero() {
+        // What one client did not wait for is not shown to others as the state of a server.
+        if !self.settings.cache_age.is_zero() && all_answered.load(Ordering::Relaxed) {
             let own = Own::both(render);
             let whole = Exposition::new(own, Arc::clone(&catalog), answers.clone(), None);
             if whole.size() as u64 <= self.settings.cache_size {
@@ -88,11 +98,9 @@ impl Scrape {
 }
 
 impl Handle {
-    /// The target's answer, or a stand-in that says that there was none in time.
-    fn answer(&self, collected: Option<Arc<Collected>>) -> Arc<Collected> {
-        if let Some(collected) = collected {
-            return collected;
-        }
+    /// A stand-in that says that there was no answer in time. It is a failure of the server if
+    /// the collection is over for everybody, and then it counts once, whoever waited for it.
+    fn no_answer(&self, ticket: &Ticket) -> Arc<Collected> {
         let trouble = Trouble {
             reason: Reason::Timeout,
             message: format!(
@@ -100,11 +108,13 @@ impl Handle {
                 self.target.address
             ),
         };
-        self.worker.counters.fail(trouble.reason);
-        self.worker.health.update(|health| {
-            health.active = false;
-            health.trouble = Some(trouble.clone());
-        });
+        if ticket.claim_failure() {
+            self.worker.counters.fail(trouble.reason);
+            self.worker.health.update(|health| {
+                health.active = false;
+                health.trouble = Some(trouble.clone());
+            });
+        }
         Arc::new(Collected {
             target: Arc::clone(&self.target),
             catalog: Arc::default(),
@@ -113,7 +123,9 @@ impl Handle {
             facts: None,
             trouble: Some(trouble),
             denied: Vec::new(),
+            excess_rights: Vec::new(),
             left_out: Vec::new(),
+            missing: Vec::new(),
             duration: Duration::ZERO,
             counters: Arc::clone(&self.worker.counters),
         })

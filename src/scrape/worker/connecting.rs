@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{CHECK, Worker};
 use crate::model::Reason;
 use crate::postgres::{Mode, Session};
 use crate::scrape::beside::{Attempt, in_turn};
+use crate::scrape::flight::Deadline;
 use crate::targets::Trouble;
 
 impl Worker {
     /// Begins to connect. Without an order that waits nobody queues for a connection: `None` then
     /// when there is none.
-    pub(super) fn connect(&mut self, until: Option<Instant>) -> Option<Attempt> {
+    pub(super) fn connect(&mut self, until: Option<Deadline>) -> Option<Attempt> {
         let places = self.commons.places.clone();
         let free = places.free();
         if free.is_none() && until.is_none() {
@@ -32,7 +33,7 @@ impl Worker {
         let (turns, hurry) = (self.commons.turns.clone(), Arc::new(Notify::new()));
         let told = Arc::clone(&hurry);
         let result = Box::pin(async move {
-            let turn = match until {
+            let turn = match &until {
                 Some(_) => None,
                 None => turns.next(&told).await,
             };
@@ -40,9 +41,12 @@ impl Worker {
                 let permits = match (free, until) {
                     (Some(permits), _) => permits,
                     (None, until) => {
-                        let until = until.unwrap_or_else(Instant::now);
-                        let permits = timeout_at(until, places.for_session()).await;
-                        permits.ok().flatten().ok_or_else(no_connection_left)?
+                        let until = until.unwrap_or_else(|| Deadline::fixed(Instant::now()));
+                        let permits = tokio::select! {
+                            permits = places.for_session() => permits,
+                            () = until.passed() => None,
+                        };
+                        permits.ok_or_else(no_connection_left)?
                     }
                 };
                 begun.send_replace(Some(Instant::now()));
@@ -86,7 +90,9 @@ impl Worker {
         match self.collector.ready(&mut session, deadline).await {
             Ok(()) => {
                 self.take_place(&session).await;
+                self.floods.connected();
                 self.well(&session);
+                self.used = 0;
                 self.session = Some(session);
             }
             Err(trouble) if self.session.is_some() => {
@@ -111,17 +117,35 @@ impl Worker {
         }
     }
 
+    /// The server ended a session between two scrapes, as it may with those that are idle. It is
+    /// down only if there is no other to be had.
+    pub(super) fn ended_idle(&mut self) {
+        let session = self.session.take();
+        if let Some(trouble) = session.as_ref().and_then(Session::trouble) {
+            self.note_ended(trouble);
+        }
+        // One after the other would end so, with nobody the wiser.
+        self.on_demand |= self.used == 0;
+        self.backoff.begin_again();
+    }
+
     pub(super) fn lost(&mut self) {
         let trouble = self
             .session
             .take()
             .and_then(|session| session.trouble().cloned());
-        self.down(trouble.unwrap_or_else(|| Trouble {
+        let trouble = trouble.unwrap_or_else(|| Trouble {
             reason: Reason::ConnectionLost,
             message: "the session ended".to_owned(),
-        }));
-        // A server that restarts is back soon, and one that is not costs one attempt.
-        self.backoff.begin_again();
+        });
+        let pause = (trouble.reason == Reason::UnrequestedData).then(|| self.floods.flooded());
+        self.down(trouble);
+        match pause {
+            // It would be let in, and flooded again.
+            Some(pause) => self.backoff.hold(pause),
+            // A server that restarts is back soon, and one that is not costs one attempt.
+            None => self.backoff.begin_again(),
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Worker;
+use crate::model::Reason;
 use crate::postgres::{Mode, Session};
 use crate::scrape::collected::Collected;
 use crate::scrape::flight::Order;
@@ -12,7 +13,10 @@ use crate::targets::Trouble;
 
 impl Worker {
     pub(super) fn refuse(&mut self, order: Order, trouble: Trouble) {
-        self.counters.fail(trouble.reason);
+        let trouble = self.target.redact_trouble(trouble);
+        if order.claim_failure() {
+            self.counters.fail(trouble.reason);
+        }
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
@@ -37,6 +41,7 @@ impl Worker {
     }
 
     pub(super) fn down(&mut self, trouble: Trouble) {
+        let trouble = self.target.redact_trouble(trouble);
         self.backoff.next();
         self.health.update(|health| {
             health.active = false;
@@ -45,11 +50,37 @@ impl Worker {
         self.tell(Some(trouble));
     }
 
+    /// Tells once that the server ends sessions: each is replaced, and costs nobody a scrape.
+    pub(super) fn note_ended(&mut self, trouble: &Trouble) {
+        if !std::mem::replace(&mut self.told_ended, true) {
+            info!(
+                server = %self.target.name,
+                reason = trouble.reason.as_str(),
+                "the server ended the session: {}; it is replaced whenever that happens",
+                trouble.message
+            );
+        }
+    }
+
     /// Remembers how the target is, and logs it when it is not as it was.
     pub(super) fn tell(&mut self, trouble: Option<Trouble>) {
         let reason = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.reason);
+        if trouble.is_none() && self.floods.calmed() {
+            info!(server = %self.target.name, "no longer sends what was not asked for");
+        }
         if reason(&self.trouble) != reason(&trouble) {
             match (&self.trouble, &trouble) {
+                // Each time it is let in it begins anew; that was told.
+                (_, Some(new))
+                    if new.reason == Reason::UnrequestedData && self.floods.is_told() =>
+                {
+                    debug!(server = %self.target.name, "down again: {}", new.message);
+                }
+                (Some(old), None)
+                    if old.reason == Reason::UnrequestedData && self.floods.are_expected() =>
+                {
+                    debug!(server = %self.target.name, "connected again after: {}", old.message);
+                }
                 (_, Some(new)) => warn!(
                     server = %self.target.name,
                     reason = new.reason.as_str(),
@@ -77,7 +108,8 @@ impl Worker {
         let families = collected.queries.iter().map(|query| query.filled()).sum();
         self.health.update(|health| {
             health.active = collected.active();
-            health.trouble.clone_from(&collected.trouble);
+            let trouble = collected.trouble.clone();
+            health.trouble = trouble.map(|one| self.target.redact_trouble(one));
             if let Some(facts) = &collected.facts {
                 health.version = Some(facts.version);
                 health.role = Some(facts.role);
@@ -88,7 +120,9 @@ impl Worker {
             health.samples = samples;
             health.pooled = *session.mode() == Mode::Pooled;
             health.denied.clone_from(&collected.denied);
+            health.excess_rights.clone_from(&collected.excess_rights);
             health.left_out.clone_from(&collected.left_out);
+            health.missing.clone_from(&collected.missing);
         });
     }
 }

@@ -53,6 +53,16 @@ impl ClientTls {
         }
     }
 
+    /// Whether a handshake that is done has verified the server's certificate.
+    #[must_use]
+    pub fn verifies(&self) -> bool {
+        match self.mode {
+            TlsMode::Disable | TlsMode::Prefer => false,
+            TlsMode::Require => self.ca_pem.is_some(),
+            TlsMode::VerifyCa | TlsMode::VerifyFull => true,
+        }
+    }
+
     /// Reads the files of a server's section and checks what is in them.
     ///
     /// # Errors

@@ -5,13 +5,16 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
+use crate::text::peer_text;
+
 /// Words for people, if the error or one of its sources came from TLS.
 #[must_use]
 pub fn explain_tls(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<Error>() {
-            return Some(explain(error));
+            // Names in a certificate are a peer's words.
+            return Some(peer_text(&explain(error)));
         }
         // An I/O error hides what it wraps from `source`.
         let wrapped = error

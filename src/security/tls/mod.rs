@@ -53,7 +53,7 @@ pub enum TlsError {
     },
     /// Damaged PEM.
     #[error("damaged PEM: {0}")]
-    Damaged(String),
+    Damaged(&'static str),
     /// A key with a passphrase.
     #[error(
         "the private key is encrypted, and nobody is there to type its passphrase: write it out \

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
@@ -15,7 +15,7 @@ use super::TlsError;
 pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(text)
         .collect::<Result<_, _>>()
-        .map_err(|e| TlsError::Damaged(e.to_string()))?;
+        .map_err(|e| damaged(&e))?;
     if found.is_empty() {
         return Err(TlsError::Lacks {
             wanted: "certificate (BEGIN CERTIFICATE)",
@@ -35,12 +35,25 @@ pub(super) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsErro
     }
     match PrivateKeyDer::from_pem_slice(text) {
         Ok(key) => Ok(key),
-        Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(TlsError::Lacks {
+        Err(pem::Error::NoItemsFound) => Err(TlsError::Lacks {
             wanted: "private key (BEGIN PRIVATE KEY)",
             found: kinds(text),
         }),
-        Err(e) => Err(TlsError::Damaged(e.to_string())),
+        Err(e) => Err(damaged(&e)),
     }
+}
+
+/// In our words: those of the reader hold the line.
+fn damaged(error: &pem::Error) -> TlsError {
+    TlsError::Damaged(match error {
+        pem::Error::MissingSectionEnd { .. } => "a block has no END line",
+        pem::Error::IllegalSectionStart { .. } => {
+            "a BEGIN line is not of the form -----BEGIN KIND-----"
+        }
+        pem::Error::Base64Decode(_) => "what stands between BEGIN and END is not base64",
+        pem::Error::SectionTooLarge => "a block is too large",
+        _ => "it cannot be read",
+    })
 }
 
 /// A chain with its key, checked to belong together.
@@ -86,6 +99,26 @@ pub(super) fn authorities(
     Ok((Arc::new(roots), given))
 }
 
+/// Kinds of blocks that keys and certificates are mistaken for (RFC 7468, and what OpenSSL writes).
+const KINDS: [&str; 16] = [
+    "CERTIFICATE",
+    "TRUSTED CERTIFICATE",
+    "X509 CERTIFICATE",
+    "CERTIFICATE REQUEST",
+    "NEW CERTIFICATE REQUEST",
+    "X509 CRL",
+    "PRIVATE KEY",
+    "ENCRYPTED PRIVATE KEY",
+    "RSA PRIVATE KEY",
+    "EC PRIVATE KEY",
+    "OPENSSH PRIVATE KEY",
+    "PUBLIC KEY",
+    "RSA PUBLIC KEY",
+    "EC PARAMETERS",
+    "DH PARAMETERS",
+    "PKCS7",
+];
+
 /// What a text holds, for people: `BEGIN PRIVATE KEY`, or that it is no PEM at all.
 fn kinds(text: &[u8]) -> String {
     let mut labels: Vec<String> = String::from_utf8_lossy(text)
@@ -95,9 +128,9 @@ fn kinds(text: &[u8]) -> String {
                 .trim()
                 .strip_prefix("-----BEGIN ")?
                 .strip_suffix("-----")?;
-            // A label is a few capital letters; anything else is not shown.
-            (label.len() < 40 && label.bytes().all(|b| b.is_ascii_uppercase() || b == b' '))
-                .then(|| format!("BEGIN {label}"))
+            // One that is known; anything else is not shown.
+            let known = KINDS.contains(&label).then(|| format!("BEGIN {label}"));
+            Some(known.unwrap_or_else(|| "a block of another kind".to_owned()))
         })
         .collect();
     labels.dedup();

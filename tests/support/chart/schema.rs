@@ -118,7 +118,7 @@ fn of(kind: &Kind) -> Value {
             json!({ "enum": all })
         }
         Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
-        Kind::Duration(..) | Kind::AutoOrDuration | Kind::Size => {
+        Kind::Duration(..) | Kind::AutoOrDuration | Kind::Size | Kind::SizeWithin(..) => {
             json!({ "type": ["string", "integer"] })
         }
         Kind::Text | Kind::Listen | Kind::Host | Kind::Path | Kind::TimeFormat => {

@@ -1,0 +1,101 @@
+//! The labels that a target may add, and those that are others' to set.
+
+use std::collections::BTreeSet;
+
+use crate::catalog::{Catalog, ColumnKind};
+
+/// Labels that samples have beside those of the catalogue.
+pub(super) const OWN_LABELS: [&str; 10] = [
+    "server",
+    "database",
+    "le",
+    "quantile",
+    "version",
+    "minor_version",
+    "extension",
+    "comment",
+    "reason",
+    "collector",
+];
+
+/// The label with the target's namespace, which is ours to set.
+pub(super) const NAMESPACE: &str = "namespace";
+
+/// Labels that Prometheus and its operator set, and that tell whose series a series is. With
+/// `honorLabels` Prometheus would take them from a scrape.
+pub(super) const PROMETHEUS_LABELS: [&str; 12] = [
+    "job",
+    "instance",
+    NAMESPACE,
+    "pod",
+    "container",
+    "service",
+    "endpoint",
+    "prometheus",
+    "prometheus_replica",
+    "cluster",
+    "alertname",
+    "alertstate",
+];
+
+/// Names that begin so are Prometheus' own as well.
+pub(super) const PROMETHEUS_PREFIXES: [&str; 2] = ["__", "exported_"];
+
+/// Whether Prometheus or its operator set a label of that name.
+pub(super) fn is_of_prometheus(name: &str) -> bool {
+    PROMETHEUS_LABELS.contains(&name)
+        || PROMETHEUS_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+/// The names that columns of a catalogue give to labels.
+pub(super) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
+    let queries = catalog.metrics.iter().flat_map(|metric| &metric.queries);
+    queries
+        .flat_map(|query| &query.columns)
+        .filter(|column| column.kind == ColumnKind::Label)
+        .map(|column| column.name.clone())
+        .collect()
+}
+
+/// Why a target may not set a label of that name.
+pub(super) fn flaw_of(name: &str, taken: &BTreeSet<String>) -> Option<&'static str> {
+    let first = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !first || !plain {
+        Some("has letters, digits and _ only, and begins with no digit")
+    } else if is_of_prometheus(name) {
+        Some("is set by Prometheus or for it; choose another name")
+    } else if taken.contains(name) || OWN_LABELS.contains(&name) {
+        Some("is set by the exporter itself; choose another name")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_prometheus_sets_and_what_we_set_is_no_tenants() {
+        let taken = BTreeSet::from(["datname".to_owned()]);
+        for name in [
+            "job",
+            "namespace",
+            "exported_job",
+            "__x",
+            "server",
+            "datname",
+            "1a",
+            "",
+            "a-b",
+        ] {
+            assert!(flaw_of(name, &taken).is_some(), "{name}");
+        }
+        for name in ["team", "environment", "jobs", "_x"] {
+            assert_eq!(flaw_of(name, &taken), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! How often something of one target may be written. Pure.
+//!
+//! A server that fails in another way each time must not write to etcd each time: writes are spaced,
+//! a few may follow each other, and from then on they come seldom. A request that failed is tried
+//! again later each time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How writes are spaced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Between two of them.
+    pub spacing: Duration,
+    /// How many may follow each other so.
+    pub burst: u32,
+    /// How long until another one may, after that.
+    pub refill: Duration,
+}
+
+/// Of the status of a target.
+pub(super) const STATUS: Limits = Limits {
+    spacing: Duration::from_secs(5),
+    burst: 12,
+    refill: Duration::from_secs(30),
+};
+
+/// Of the events of a target.
+pub(super) const EVENTS: Limits = Limits {
+    spacing: Duration::ZERO,
+    burst: 12,
+    refill: Duration::from_secs(300),
+};
+
+/// A text that alone has changed is not written more often.
+const TEXT: Duration = Duration::from_secs(300);
+/// The first pause after a failure, and the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+
+/// The writes of one target.
+#[derive(Debug)]
+pub(super) struct Pace {
+    limits: Limits,
+    last: Option<Instant>,
+    /// How many may be made at `counted`.
+    left: u32,
+    counted: Option<Instant>,
+    failures: u32,
+    /// Not before then, after a failure.
+    retry: Option<Instant>,
+}
+
+impl Pace {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            last: None,
+            left: limits.burst,
+            counted: None,
+            failures: 0,
+            retry: None,
+        }
+    }
+
+    /// How many may be made now, and since when.
+    fn left(&self, now: Instant) -> (u32, Instant) {
+        let since = self.counted.unwrap_or(now);
+        let more = now.duration_since(since).as_secs() / self.limits.refill.as_secs().max(1);
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let left = self.left.saturating_add(more);
+        match left >= self.limits.burst {
+            true => (self.limits.burst, now),
+            false => (left, since + self.limits.refill * more),
+        }
+    }
+
+    /// Whether one may be made now.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        let spaced = self
+            .last
+            .is_none_or(|last| now.duration_since(last) >= self.limits.spacing);
+        spaced && self.retry.is_none_or(|at| at <= now) && self.left(now).0 > 0
+    }
+
+    /// Whether a text that alone has changed may be written now.
+    pub(super) fn is_open_for_text(&self, now: Instant) -> bool {
+        let spaced = self
+            .last
+            .is_none_or(|last| now.duration_since(last) >= TEXT);
+        spaced && self.is_open(now)
+    }
+
+    /// One is made.
+    pub(super) fn begin(&mut self, now: Instant) {
+        let (left, counted) = self.left(now);
+        self.left = left.saturating_sub(1);
+        self.counted = Some(counted);
+        self.last = Some(now);
+    }
+
+    /// It was made.
+    pub(super) fn succeed(&mut self) {
+        self.failures = 0;
+        self.retry = None;
+    }
+
+    /// It could not be made. `jitter` from 0 to 1 spreads those that failed together.
+    pub(super) fn fail(&mut self, now: Instant, jitter: f64) {
+        let pause = FIRST_RETRY * 2_u32.saturating_pow(self.failures);
+        let half = pause.min(LONGEST_RETRY) / 2;
+        self.failures = (self.failures + 1).min(16);
+        self.retry = Some(now + half + half.mul_f64(jitter));
+    }
+}
+
+/// Anything from 0 to 1.
+pub(super) fn fraction() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness all are only tried in step.
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 0.5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_all_the_time_is_written_seldom() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(STATUS);
+        let mut at = Vec::new();
+        for second in 0..3_600 {
+            let now = begin + Duration::from_secs(second);
+            if pace.is_open(now) {
+                pace.begin(now);
+                pace.succeed();
+                at.push(second);
+            }
+        }
+        assert_eq!(at[..4], [0, 5, 10, 15]);
+        assert!(at.len() <= 12 + 3_600 / 30, "{}", at.len());
+        assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= 5));
+        // After a quiet while it is as at first.
+        let later = begin + Duration::from_secs(9_000);
+        assert_eq!(pace.left(later).0, 12);
+        // A text alone waits for five minutes.
+        assert!(!pace.is_open_for_text(begin + Duration::from_secs(at[at.len() - 1] + 299)));
+        assert!(pace.is_open_for_text(later));
+    }
+
+    #[test]
+    fn what_fails_is_tried_later_each_time() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(STATUS);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            pace.begin(now);
+            pace.fail(now, 1.0);
+            let retry = pace.retry.unwrap();
+            assert!(!pace.is_open(now + Duration::from_secs(1)));
+            pauses.push((retry - now).as_secs());
+            now = retry;
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        pace.succeed();
+        assert!(pace.is_open(now));
+    }
+}

@@ -1,0 +1,183 @@
+//! Which resource is resolved next. Pure.
+//!
+//! Namespaces have turns: one with many changes, or with resources that take long, has no more than
+//! its share of what goes on at once, and the next turn is of the namespace behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::entry::Key;
+
+/// Resources that are resolved at once.
+const AT_ONCE: usize = 16;
+/// Of them those of one namespace.
+const OF_NAMESPACE: usize = 4;
+/// The first pause after the API server did not answer, and the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(3);
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// What took this long is not done again at once.
+const LONG: Duration = Duration::from_millis(100);
+/// For how many times as long as it took it waits, and at most.
+const REST: u32 = 10;
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// What is to be resolved, what is being resolved, and what waits.
+#[derive(Debug, Default)]
+pub(super) struct WorkQueue {
+    /// To be resolved.
+    pub dirty: BTreeSet<Key>,
+    /// Being resolved.
+    running: BTreeSet<Key>,
+    /// Not before then.
+    later: BTreeMap<Key, Instant>,
+    /// How often in a row the API server gave no answer about it.
+    failures: BTreeMap<Key, u32>,
+    /// The namespace that had the last turn.
+    last: String,
+}
+
+impl WorkQueue {
+    /// The next one to resolve, which runs from now on.
+    pub(super) fn start(&mut self, now: Instant) -> Option<Key> {
+        if self.running.len() >= AT_ONCE {
+            return None;
+        }
+        let mut running: BTreeMap<&str, usize> = BTreeMap::new();
+        for key in &self.running {
+            *running.entry(&key.namespace).or_default() += 1;
+        }
+        let fits = |key: &&Key| {
+            !self.running.contains(*key)
+                && self.later.get(*key).is_none_or(|at| *at <= now)
+                && running
+                    .get(key.namespace.as_str())
+                    .is_none_or(|n| *n < OF_NAMESPACE)
+        };
+        let behind = |key: &&Key| key.namespace > self.last;
+        let next = self.dirty.iter().filter(behind).find(fits);
+        let next = next.or_else(|| self.dirty.iter().find(fits))?.clone();
+        self.dirty.remove(&next);
+        self.later.remove(&next);
+        self.last.clone_from(&next.namespace);
+        self.running.insert(next.clone());
+        Some(next)
+    }
+
+    /// It is resolved, which kept a processor busy for so long.
+    pub(super) fn finish(&mut self, key: &Key, busy: Duration, now: Instant) {
+        self.running.remove(key);
+        if busy > LONG {
+            let rest = (busy * REST).min(LONGEST_REST);
+            self.later.insert(key.clone(), now + rest);
+        }
+    }
+
+    /// The API server gave no answer: it is tried again, later each time. `jitter` from 0 to 1
+    /// spreads those that failed together.
+    pub(super) fn retry(&mut self, key: Key, jitter: f64, now: Instant) {
+        let failures = self.failures.entry(key.clone()).or_default();
+        let pause = FIRST_RETRY * 2_u32.saturating_pow(*failures);
+        *failures = (*failures + 1).min(16);
+        let half = pause.min(LONGEST_RETRY) / 2;
+        self.later
+            .insert(key.clone(), now + half + half.mul_f64(jitter));
+        self.dirty.insert(key);
+    }
+
+    /// The API server answered.
+    pub(super) fn answered(&mut self, key: &Key) {
+        self.failures.remove(key);
+    }
+
+    /// It is gone, or another pod's.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.dirty.remove(key);
+        self.later.remove(key);
+        self.failures.remove(key);
+    }
+
+    /// When the next of those that wait may begin.
+    pub(super) fn wakes(&self) -> Option<Instant> {
+        let waiting = self
+            .later
+            .iter()
+            .filter(|(key, _)| self.dirty.contains(*key));
+        waiting.map(|(_, at)| *at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Source;
+    use super::*;
+
+    fn key(namespace: &str, name: usize) -> Key {
+        Key::new(Source::Target, namespace, &format!("{name:03}"))
+    }
+
+    #[test]
+    fn no_namespace_has_more_than_its_share_and_all_have_turns() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        for namespace in ["a", "b", "c", "d", "e", "z"] {
+            queue.dirty.extend((0..100).map(|at| key(namespace, at)));
+        }
+        let mut begun = Vec::new();
+        while let Some(next) = queue.start(now) {
+            begun.push(next);
+        }
+        assert_eq!(begun.len(), AT_ONCE);
+        for namespace in ["a", "b", "c", "d", "e", "z"] {
+            let of = begun
+                .iter()
+                .filter(|key| key.namespace == namespace)
+                .count();
+            assert!((2..=3).contains(&of), "{namespace}: {of}");
+        }
+        // The others wait for nothing of one whose resources never end.
+        let mut queue = WorkQueue::default();
+        queue.dirty.extend((0..100).map(|at| key("slow", at)));
+        while queue.start(now).is_some() {}
+        assert_eq!(queue.running.len(), OF_NAMESPACE);
+        queue.dirty.insert(key("quick", 0));
+        assert_eq!(queue.start(now), Some(key("quick", 0)));
+    }
+
+    #[test]
+    fn what_runs_is_not_begun_again_and_what_took_long_waits() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        queue.dirty.insert(key("a", 1));
+        assert_eq!(queue.start(now), Some(key("a", 1)));
+        queue.dirty.insert(key("a", 1));
+        assert_eq!(queue.start(now), None);
+        queue.finish(&key("a", 1), Duration::from_secs(2), now);
+        assert_eq!(queue.start(now), None);
+        let wakes = queue.wakes().unwrap();
+        assert_eq!(wakes - now, Duration::from_secs(20));
+        assert_eq!(queue.start(wakes), Some(key("a", 1)));
+        queue.finish(&key("a", 1), Duration::from_millis(5), wakes);
+        assert_eq!(queue.wakes(), None);
+    }
+
+    #[test]
+    fn an_api_server_that_does_not_answer_is_asked_later_each_time() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        let pauses: Vec<f64> = (0..9)
+            .map(|_| {
+                queue.retry(key("a", 1), 1.0, now);
+                (queue.wakes().unwrap() - now).as_secs_f64()
+            })
+            .collect();
+        assert_eq!(
+            pauses,
+            [3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0, 300.0, 300.0]
+        );
+        queue.answered(&key("a", 1));
+        queue.retry(key("a", 1), 0.0, now);
+        assert_eq!(queue.wakes().unwrap() - now, FIRST_RETRY / 2);
+    }
+}

@@ -1,0 +1,164 @@
+//! After resources were judged: whose own families stand, what is told of those that are not
+//! accepted, and what is forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::client::{Kind, Verb};
+use super::controller::{Controller, Found};
+use super::entry::{Entry, Key};
+use super::labels::NAMESPACE;
+use super::places::created;
+use super::refusal::{Refusal, RefusalReason};
+use super::registry::Registry;
+use super::validate::server_name;
+use super::watches::Watched;
+use crate::catalog::OwnMetrics;
+use crate::exposition::NotAccepted;
+
+/// How many refused servers of a namespace are shown by name.
+const SHOWN: usize = 100;
+/// How long what a namespace had is kept after the right to look into it is gone.
+const FORGET: Duration = Duration::from_secs(600);
+
+impl Found {
+    /// Says what is served of those that were judged.
+    pub(super) fn settle_families(&mut self) {
+        let mut keys = std::mem::take(&mut self.judged);
+        let mut clashes = BTreeMap::new();
+        if std::mem::take(&mut self.families_changed) {
+            clashes = clashes_of(&self.entries);
+            let touched = |entry: &Entry| entry.clash.is_some() || own(entry).is_some();
+            let others = self.entries.iter().filter(|(_, entry)| touched(entry));
+            keys.extend(others.map(|(key, _)| key.clone()));
+        } else {
+            let known = |key: &Key| Some((key.clone(), self.entries.get(key)?.clash.clone()?));
+            clashes.extend(keys.iter().filter_map(known));
+        }
+        for key in keys {
+            let clash = clashes.remove(&key);
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.settle(clash);
+            }
+        }
+    }
+}
+
+fn own(entry: &Entry) -> Option<&Arc<OwnMetrics>> {
+    entry.made.as_ref()?.metrics.as_ref()
+}
+
+/// Whose own metrics contradict those of an older target.
+fn clashes_of(entries: &BTreeMap<Key, Entry>) -> BTreeMap<Key, Refusal> {
+    let with = entries
+        .iter()
+        .filter_map(|(key, entry)| Some((key, entry, own(entry)?)));
+    let mut all: Vec<_> = with.collect();
+    all.sort_by_key(|(key, entry, _)| (created(entry), entry.uid(), *key));
+    let mut registry = Registry::default();
+    let clashes = all.into_iter().filter_map(|(key, _, metrics)| {
+        let refusal = registry.add(metrics).err()?;
+        Some((key.clone(), refusal))
+    });
+    clashes.collect()
+}
+
+impl Controller {
+    /// Tells the metrics who is not accepted, and which watches fail.
+    pub(super) fn report(&self) {
+        let mut all: Vec<NotAccepted> = Vec::new();
+        let (mut names, mut shown) = (BTreeSet::new(), BTreeMap::<&str, usize>::new());
+        for (key, entry) in self.found.entries.iter().filter(|(_, entry)| entry.owned) {
+            let Some(flaws) = entry.flaws() else { continue };
+            let shown = shown.entry(&key.namespace).or_default();
+            let server = server_name(&entry.resource);
+            if *shown == SHOWN || !names.insert(server.clone()) {
+                continue;
+            }
+            *shown += 1;
+            all.push(NotAccepted {
+                server,
+                labels: vec![(NAMESPACE.to_owned(), key.namespace.clone())],
+                reason: flaws.reason.as_str(),
+                scraped: entry.target.is_some(),
+            });
+        }
+        self.metrics.set_not_accepted(all, &self.found.tenure);
+        let failing = self.watches.iter().filter(|(_, state)| state.failing);
+        self.metrics
+            .set_failing(failing.map(|(watch, _)| watch.kind()));
+    }
+
+    /// What may not be read is tried again: by `one` of each namespace, or by all where the right is
+    /// there again.
+    pub(super) fn doubt_forbidden(&mut self, one: bool) {
+        let mut namespaces = BTreeSet::new();
+        let refused = |namespace: &str| {
+            [Kind::Secrets, Kind::ConfigMaps]
+                .iter()
+                .any(|kind| self.book.refuses(*kind, Verb::Get, Some(namespace)))
+        };
+        let forbidden = self.found.entries.iter().filter(|(_, entry)| {
+            let reason = entry.refusal.as_ref().map(|refusal| refusal.reason);
+            entry.owned && reason == Some(RefusalReason::Forbidden)
+        });
+        let due = forbidden.filter(|(key, _)| match one {
+            true => namespaces.insert(key.namespace.clone()),
+            false => !refused(&key.namespace),
+        });
+        let due: Vec<Key> = due.map(|(key, _)| key.clone()).collect();
+        self.found.queue.dirty.extend(due);
+    }
+
+    /// What went with a namespace is forgotten: rights that are missing where there is nothing, and
+    /// the targets of a namespace that we have not been let into for long. That other namespaces
+    /// are seen tells it from a service account that has lost everything.
+    pub(super) fn forget_what_is_gone(&mut self) {
+        let inhabited: BTreeSet<String> = self
+            .found
+            .entries
+            .keys()
+            .map(|key| key.namespace.clone())
+            .collect();
+        self.book.forget(|right| {
+            let watches = matches!(right.verb, Verb::List | Verb::Watch);
+            let lease = right.kind == Kind::Leases;
+            let namespace = right.namespace.as_ref();
+            !watches && !lease && namespace.is_some_and(|one| !inhabited.contains(one))
+        });
+        let now = Instant::now();
+        let refused: BTreeSet<_> = self
+            .watches
+            .keys()
+            .filter(|watch| watch.is_source() && self.is_refused(watch))
+            .cloned()
+            .collect();
+        let seen = |watch: &super::watches::Watch| {
+            watch.of == Watched::Targets && !refused.contains(watch)
+        };
+        let others = self.watches.keys().any(seen);
+        let mut gone = Vec::new();
+        for (watch, state) in &mut self.watches {
+            state.refused = match refused.contains(watch) {
+                true => state.refused.or(Some(now)),
+                false => None,
+            };
+            let since = state.refused.filter(|since| now - *since >= FORGET);
+            if since.is_some() && others && watch.namespace.is_some() {
+                let keys = self.found.entries.keys().filter(|key| watch.brings(key));
+                gone.extend(keys.cloned());
+            }
+        }
+        for key in gone {
+            warn!(
+                server = format!("{}/{}", key.namespace, key.name),
+                "no longer scraped: its namespace may not be looked into for ten minutes"
+            );
+            self.gone(&key);
+        }
+    }
+}

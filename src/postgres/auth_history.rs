@@ -1,0 +1,65 @@
+//! How servers have let roles in so far: once it was by SCRAM, less is somebody else's wish.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::warn;
+
+use crate::security::AuthMethod;
+use crate::targets::Target;
+
+/// So many logins are remembered; later ones are not. Each takes some 16 bytes.
+const MOST: usize = 100_000;
+
+/// What is remembered as long as the process lives. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AuthHistory(Arc<Mutex<Remembered>>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    /// Keyed with chance, so that nobody can choose a name that stands for another.
+    hasher: RandomState,
+    scram: HashSet<u64>,
+    /// Those of which was said that md5 is weak.
+    md5: HashSet<u64>,
+}
+
+impl Remembered {
+    fn key(&self, target: &Target) -> u64 {
+        let address = target.address.to_string();
+        self.hasher
+            .hash_one((&target.name, address.as_str(), &target.user))
+    }
+}
+
+impl AuthHistory {
+    /// Whether the server of this name and address has let this role in by SCRAM.
+    pub(super) fn used_scram(&self, target: &Target) -> bool {
+        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.scram.contains(&remembered.key(target))
+    }
+
+    /// Remembers how a login went that was good on both sides.
+    pub(super) fn record(&self, target: &Target, method: AuthMethod) {
+        let first = {
+            let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let remembered = &mut *guard;
+            let key = remembered.key(target);
+            let set = match method {
+                AuthMethod::ScramSha256 => &mut remembered.scram,
+                AuthMethod::Md5 => &mut remembered.md5,
+                _ => return,
+            };
+            set.len() < MOST && set.insert(key)
+        };
+        if first && method == AuthMethod::Md5 {
+            warn!(
+                server = target.name,
+                "the server asks for md5, which is weak: who reads along can try passwords out; \
+                 set password_encryption and pg_hba.conf to scram-sha-256 there, and give the \
+                 role its password anew"
+            );
+        }
+    }
+}
