@@ -17,6 +17,10 @@ mod bed;
 mod crowd;
 #[path = "faults/down.rs"]
 mod down;
+#[path = "faults/identity.rs"]
+mod identity;
+#[path = "faults/names.rs"]
+mod names;
 #[path = "faults/ports.rs"]
 mod ports;
 #[path = "faults/queries.rs"]

@@ -105,6 +105,8 @@ pub struct Main {
     pub max_connections: usize,
     /// How many databases of a server may keep a session of their own. Ours.
     pub session_databases: usize,
+    /// How long a session lives; zero is for ever.
+    pub session_max_age: Duration,
     /// OpenMetrics when a client asks for it. Ours.
     pub openmetrics: bool,
     /// Longest text of a statement in a label, in characters. Ours.

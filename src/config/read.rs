@@ -356,6 +356,7 @@ pub(super) fn blank_main() -> Main {
         lock_timeout: Duration::ZERO,
         max_connections: 0,
         session_databases: 0,
+        session_max_age: Duration::ZERO,
         openmetrics: false,
         query_text_length: 0,
         label_value_length: 0,

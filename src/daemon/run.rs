@@ -110,12 +110,9 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         shares.postgresql,
         telemetry.counters(),
     );
-    sessions.spawn(
-        "targets",
-        scraper
-            .clone()
-            .follow(published.targets.subscribe(), sessions.clone()),
-    );
+    let list = published.targets.subscribe();
+    scraper.begin(&list, &sessions);
+    sessions.spawn("targets", scraper.clone().follow(list, sessions.clone()));
     let control = Control {
         settings: cluster_reader,
         catalog: catalog_reader,

@@ -35,6 +35,7 @@ pub(super) fn scrape(main: &Main) -> ScrapeSettings {
         memory: memory::samples(main.total_bytes_limit),
         cache_age: main.metrics_cache_max_age,
         cache_size: main.metrics_cache_max_size,
+        session_max_age: main.session_max_age,
     }
 }
 

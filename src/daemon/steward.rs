@@ -217,6 +217,7 @@ impl Steward {
             samples: health.samples,
             connections: server.connections,
             pooled: health.pooled,
+            ambiguous: health.ambiguous,
             denied: health.denied,
             missing: health
                 .missing

@@ -271,7 +271,7 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
         && health.left_out.is_empty()
         && health.missing.is_empty()
         && health.excess_rights.is_empty();
-    if trouble.is_none() && !health.pooled && whole {
+    if trouble.is_none() && !health.pooled && health.ambiguous.is_none() && whole {
         return Ok(());
     }
     out.write_str("<tr class=\"notes\"><td colspan=\"6\">")?;
@@ -321,6 +321,13 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
             "<p class=\"note\">Left out: <code>{}</code>, because of {}.</p>",
             Escaped(&names.join(", ")),
             Escaped(&reasons.join("; and "))
+        )?;
+    }
+    if let Some(ambiguous) = &health.ambiguous {
+        write!(
+            out,
+            "<p class=\"note\">Ambiguous: {}</p>",
+            Escaped(ambiguous)
         )?;
     }
     if !health.missing.is_empty() {
@@ -427,6 +434,7 @@ mod tests {
                         families: 249,
                         samples: 12_345,
                         pooled: true,
+                        ambiguous: None,
                         last_error: None,
                         denied: vec!["pg_statements".to_owned(), "pg_hba".to_owned()],
                         left_out: vec![LeftOut {

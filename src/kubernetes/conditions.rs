@@ -92,11 +92,25 @@ pub(super) fn wanted(
             .and_then(|one| Timestamp::try_from(one.last_scrape?).ok())
             .map(Time)
             .or_else(|| before.last_scrape_time.clone()),
-        conditions: vec![
-            condition("Accepted", accepted),
-            condition("Ready", ready(verdict, health)),
-        ],
+        conditions: [
+            Some(condition("Accepted", accepted)),
+            Some(condition("Ready", ready(verdict, health))),
+            ambiguous(health).map(|told| condition(AMBIGUOUS, told)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     }
+}
+
+/// The condition of a target whose name leads to different servers in turn, and its reason. Other
+/// targets do not have it.
+const AMBIGUOUS: &str = "Ambiguous";
+
+fn ambiguous(health: Option<&HealthReport>) -> Option<(&'static str, &'static str, String)> {
+    let message = health?.ambiguous.as_ref()?;
+    let message = format!("{message}; see {PAGE}#{}", AMBIGUOUS.to_lowercase());
+    Some(("True", AMBIGUOUS, message))
 }
 
 /// The page that says what to do, with a heading a reason.
@@ -318,7 +332,10 @@ mod tests {
             .collect();
         let refusals = RefusalReason::ALL.iter().map(|one| one.as_str());
         let states = Reason::ALL.iter().map(|one| reason(*one));
-        for wanted in refusals.chain(states).chain(["Paused", "NotAccepted"]) {
+        for wanted in refusals
+            .chain(states)
+            .chain(["Paused", "NotAccepted", AMBIGUOUS])
+        {
             assert!(
                 headings.contains(&wanted),
                 "docs/troubleshooting.md: ### {wanted}"

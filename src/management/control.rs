@@ -81,6 +81,8 @@ pub struct Server {
     pub connections: u64,
     /// Whether a pooler stands before it.
     pub pooled: bool,
+    /// Its name leads to different servers in turn: what to do.
+    pub ambiguous: Option<String>,
     /// Collectors that the role has no right to.
     pub denied: Vec<String>,
     /// Databases whose metrics are missing: name, the reason's word, words for people.

@@ -44,6 +44,7 @@ impl Report for Server {
             "Connections": self.connections,
             "Pooled": self.pooled,
             "Denied": self.denied,
+            "Ambiguous": self.ambiguous,
             "MissingDatabases": self.missing.iter().map(missing).collect::<Vec<_>>(),
             "ExcessRights": self.excess_rights,
             "LeftOut": self.left_out.iter().map(left_out).collect::<Vec<_>>(),

@@ -1,8 +1,9 @@
 //! From an address to a stream: name, socket, TLS.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -52,6 +53,14 @@ pub struct Connector {
     /// The target.
     pub target: Arc<Target>,
     pub(super) context: ConnectContext,
+    /// Which of several addresses of its name comes first.
+    preference: Mutex<AddressPreference>,
+    /// The address of the last connection that the name led to.
+    dialed: Mutex<Option<SocketAddr>>,
+    /// Connections that were begun.
+    dials: AtomicU64,
+    /// How many addresses the name had the last time.
+    addresses: AtomicUsize,
     /// Made at the first handshake: it may read the system's authorities.
     tls: OnceLock<Arc<ClientConfig>>,
     /// What earlier sessions found out.
@@ -65,9 +74,62 @@ impl Connector {
         Self {
             target,
             context,
+            preference: Mutex::default(),
+            dialed: Mutex::default(),
+            dials: AtomicU64::new(0),
+            addresses: AtomicUsize::new(0),
             tls: OnceLock::new(),
             quirks: ServerQuirks::default(),
         }
+    }
+
+    /// From now on this address goes first where the name has it, so that all sessions of a target
+    /// reach one server.
+    pub fn prefer(&self, peer: Option<SocketAddr>) {
+        *self.preference() = peer.map_or(AddressPreference::None, |peer| {
+            AddressPreference::First(peer.ip())
+        });
+    }
+
+    /// From now on this address goes last: it does not answer. With `never` it is left out.
+    pub fn avoid(&self, peer: Option<SocketAddr>, never: bool) {
+        *self.preference() = match peer {
+            Some(peer) if never => AddressPreference::Never(peer.ip()),
+            Some(peer) => AddressPreference::Last(peer.ip()),
+            None => AddressPreference::None,
+        };
+    }
+
+    /// An address that was left out goes last from now on.
+    pub fn allow_avoided(&self) {
+        let mut preference = self.preference();
+        if let AddressPreference::Never(address) = *preference {
+            *preference = AddressPreference::Last(address);
+        }
+    }
+
+    /// The address of the last connection that the name led to, also while it is not logged in.
+    #[must_use]
+    pub fn dialed(&self) -> Option<SocketAddr> {
+        *self.dialed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the name had several addresses when it was last looked up.
+    #[must_use]
+    pub fn has_alternatives(&self) -> bool {
+        self.addresses.load(Ordering::Relaxed) > 1
+    }
+
+    /// How many connections were begun.
+    #[must_use]
+    pub fn dials(&self) -> u64 {
+        self.dials.load(Ordering::Relaxed)
+    }
+
+    fn preference(&self) -> MutexGuard<'_, AddressPreference> {
+        self.preference
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
@@ -81,6 +143,27 @@ impl Connector {
             Ok(Ok(None)) => Err("TLS is switched off".to_owned()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// What is done with one of several addresses of a name.
+#[derive(Clone, Copy, Debug, Default)]
+enum AddressPreference {
+    #[default]
+    None,
+    First(IpAddr),
+    Last(IpAddr),
+    Never(IpAddr),
+}
+
+impl AddressPreference {
+    fn sort(self, addresses: &mut Vec<SocketAddr>) {
+        match self {
+            Self::None => {}
+            Self::First(first) => addresses.sort_by_key(|address| address.ip() != first),
+            Self::Last(last) => addresses.sort_by_key(|address| address.ip() == last),
+            Self::Never(never) => addresses.retain(|address| address.ip() != never),
         }
     }
 }
@@ -166,11 +249,17 @@ async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream,
         reason: Reason::NameNotResolved,
         message: format!("{host}: {error}; check the host's name and the resolver"),
     })?;
-    let addresses = allowed(target, host, addresses)?;
+    let mut addresses = allowed(target, host, addresses)?;
+    connector
+        .addresses
+        .store(addresses.len(), Ordering::Relaxed);
+    let preference = *connector.preference();
+    preference.sort(&mut addresses);
     // An address that swallows packets must leave time for the next one.
     let share = target.timeouts.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
     let mut last = None;
     for address in addresses {
+        connector.dials.fetch_add(1, Ordering::Relaxed);
         match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 if !target.allow_local && is_own_machine(&stream) {
@@ -179,11 +268,22 @@ async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream,
                     continue;
                 }
                 prepare(&stream, target.socket).map_err(|error| lost(&target.address, &error))?;
+                let dialed = connector.dialed.lock();
+                *dialed.unwrap_or_else(PoisonError::into_inner) = Some(address);
                 return Ok(stream);
             }
             Ok(Err(error)) => last = Some(unreachable(&target.address, &error)),
             Err(_) => last = Some(timeout(&target.address, share)),
         }
+    }
+    if let (None, AddressPreference::Never(_)) = (&last, preference) {
+        return Err(Trouble {
+            reason: Reason::Timeout,
+            message: format!(
+                "{}: it does not answer, and {host} has no other address",
+                target.address
+            ),
+        });
     }
     Err(last.unwrap_or_else(|| Trouble {
         reason: Reason::NameNotResolved,

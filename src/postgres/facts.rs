@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
+use super::identity::{STARTED, ServerIdentity};
 use super::query::Shared;
 use super::question::{Question, Word};
 use super::row::Fields;
@@ -33,6 +34,8 @@ pub struct Facts {
     pub configured: f64,
     /// The process that serves this session.
     pub pid: i32,
+    /// Which server it is.
+    pub identity: ServerIdentity,
     /// Installed in the session's database: name, version, comment.
     pub extensions: Vec<(String, String, String)>,
     /// The others but templates, sorted by name; none when they were not asked for; `None` when they
@@ -56,6 +59,7 @@ pub(super) struct Questions {
     pub(super) extensions: Prepared,
     pub(super) databases: Prepared,
     pub(super) settings: Prepared,
+    pub(super) started: Prepared,
 }
 
 impl Default for Questions {
@@ -65,6 +69,7 @@ impl Default for Questions {
             extensions: Prepared::new(EXTENSIONS),
             databases: Prepared::new(DATABASES),
             settings: Prepared::new(settings::SQL),
+            started: Prepared::new(STARTED),
         }
     }
 }
@@ -78,14 +83,15 @@ impl Questions {
 }
 
 /// One row: in recovery, `server_version_num`, seconds since the start, the backend's process, when
-/// the configuration was read.
+/// the configuration was read, and the start as in [`STARTED`].
 pub const PROBE: &str = "\
 SELECT pg_catalog.pg_is_in_recovery(), \
 pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
 extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_postmaster_start_time())\
 ::pg_catalog.float8, \
 pg_catalog.pg_backend_pid(), \
-extract(epoch FROM pg_catalog.pg_conf_load_time())::pg_catalog.float8";
+extract(epoch FROM pg_catalog.pg_conf_load_time())::pg_catalog.float8, \
+(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8";
 
 /// Name, version, comment of each installed extension.
 pub const EXTENSIONS: &str = "\
@@ -145,6 +151,7 @@ impl Session {
             extensions,
             databases,
             settings,
+            started: _,
         } = &mut questions;
         let mut all = [probe, extensions, databases, settings];
         let results = timeout_at(deadline, self.prepare_all(&mut all, None))
@@ -194,9 +201,17 @@ impl Session {
         if self.mode == Mode::Kept {
             self.prepare_questions(deadline).await?;
         }
+        if self.control.is_none() {
+            let asked = timeout_at(deadline, self.ask_control()).await;
+            self.control = Some(
+                asked
+                    .map_err(|_| no_answer())?
+                    .map_err(QueryError::into_trouble)?,
+            );
+        }
         let ask = Ask {
             facts: Some(databases),
-            settings: false,
+            ..Ask::default()
         };
         let late = tokio::time::sleep_until(deadline);
         let (none, room) = (Catalog::default(), Room::unlimited());
@@ -317,21 +332,26 @@ impl Told {
     }
 }
 
-/// Reads the row of [`PROBE`]: binary from a session of our own, text from a pooler.
-fn facts_of(fields: Fields<'_>) -> Facts {
-    let float = |at: usize| {
-        fields.get(at).map_or(0.0, |raw| {
-            value::as_float(value::number(fields.encoding(at), raw))
-        })
-    };
-    let integer = |at: usize| match fields
+/// An integer of a row: binary from a session of our own, text from a pooler.
+pub(super) fn integer(fields: &Fields<'_>, at: usize) -> i64 {
+    match fields
         .get(at)
         .map(|raw| value::number(fields.encoding(at), raw))
     {
         Some(Number::Integer(value)) => value,
         Some(Number::Digits(_)) => fields.text(at).parse().unwrap_or(0),
         Some(Number::Float(_)) | None => 0,
+    }
+}
+
+/// Reads the row of [`PROBE`].
+fn facts_of(fields: Fields<'_>) -> Facts {
+    let float = |at: usize| {
+        fields.get(at).map_or(0.0, |raw| {
+            value::as_float(value::number(fields.encoding(at), raw))
+        })
     };
+    let integer = |at: usize| integer(&fields, at);
     Facts {
         version: ServerVersion(u32::try_from(integer(1)).unwrap_or(0)),
         role: if integer(0) == 0 {
@@ -342,6 +362,10 @@ fn facts_of(fields: Fields<'_>) -> Facts {
         uptime: float(2),
         configured: float(4),
         pid: i32::try_from(integer(3)).unwrap_or(0),
+        identity: ServerIdentity {
+            started: integer(5),
+            ..ServerIdentity::default()
+        },
         extensions: Vec::new(),
         databases: None,
     }

@@ -5,6 +5,7 @@
 
 use std::future::{Ready, ready};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -43,6 +44,13 @@ pub(super) struct Login {
 /// What cancels the queries of a session, and where it is taken to: the server that gave it.
 #[derive(Clone)]
 pub(super) struct CancelKey(CancelToken, Peer);
+
+impl CancelKey {
+    /// The address of the session; `None` for a Unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.1.address
+    }
+}
 
 // The driver's own would show the key.
 impl std::fmt::Debug for CancelKey {

@@ -12,6 +12,7 @@ mod exchange;
 mod facts;
 mod guard;
 mod histogram;
+mod identity;
 mod login;
 mod pipe;
 mod query;
@@ -33,6 +34,7 @@ mod wire;
 pub use connect::{ConnectContext, Connector};
 pub use error::QueryError;
 pub use facts::{DatabaseEntry, Facts};
+pub use identity::ServerIdentity;
 pub use query::{Outcome, Shared, Slot};
 pub use run::{Answer, Ask};
 pub use samples::{QuerySamples, Room};
@@ -44,5 +46,6 @@ pub use statement::Mode;
 /// What a session asks beside the catalogue's queries, for whoever measures against them.
 pub mod statements {
     pub use super::facts::{DATABASES, EXTENSIONS, PROBE, RIGHTS};
+    pub use super::identity::{CONTROL, STARTED};
     pub use super::settings::SQL as SETTINGS;
 }

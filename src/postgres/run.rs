@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
 use super::exchange::{Ahead, Group, Job, JobState};
-use super::facts::{About, Facts, Told, no_answer};
+use super::facts::{About, Facts, Told, integer, no_answer};
 use super::query::{Outcome, Run, Shared, Slot};
 use super::question::{Question, Word};
 use super::session::Session;
@@ -23,6 +23,8 @@ pub struct Ask {
     pub facts: Option<bool>,
     /// The settings.
     pub settings: bool,
+    /// When the server was started, to tell it from another.
+    pub started: bool,
 }
 
 /// What came back beside the slots.
@@ -34,6 +36,8 @@ pub struct Answer {
     pub facts: Option<Result<Facts, QueryError>>,
     /// `None`: not asked, or no answer in time.
     pub settings: Option<Result<SettingsSamples, QueryError>>,
+    /// As in [`ServerIdentity::started`](super::ServerIdentity). `None`: not asked, or no answer.
+    pub started: Option<i64>,
 }
 
 /// With whom a job goes.
@@ -149,7 +153,7 @@ impl Session {
         let ask_facts = ahead.as_ref().map(|sent| sent.databases).or(ask.facts);
         let before = self.facts.clone();
         let mut settings = SettingsSamples::default();
-        let (mut facts, mut set) = (None, None);
+        let (mut facts, mut set, mut started) = (None, None, None);
         let told = Mutex::new((Told::new(ask_facts == Some(true)), &mut facts, known));
         let hear = |about: About| {
             let (told, before) = (&told, before.as_ref());
@@ -178,12 +182,18 @@ impl Session {
             }
             Word::End(result) => set = Some(result),
         };
+        let mut on_started = |word: Word<'_>| {
+            if let Word::Row(fields) = word {
+                started = Some(integer(&fields, 0));
+            }
+        };
         let mut probe = Question::new(&questions.probe, &mut on_server);
         let mut listed = Question::new(&questions.extensions, &mut on_extensions);
         let mut named = Question::new(&questions.databases, &mut on_databases);
         let mut asked = Question::new(&questions.settings, &mut on_settings);
+        let mut which = Question::new(&questions.started, &mut on_started);
 
-        let mut jobs: Vec<&mut dyn Job> = Vec::with_capacity(slots.len() + 4);
+        let mut jobs: Vec<&mut dyn Job> = Vec::with_capacity(slots.len() + 5);
         if let Some(databases) = ask_facts {
             jobs.push(&mut probe);
             jobs.push(&mut listed);
@@ -193,6 +203,9 @@ impl Session {
         }
         if ask.settings {
             jobs.push(&mut asked);
+        }
+        if ask.started {
+            jobs.push(&mut which);
         }
         let first = Company {
             turn: Turn::Facts,
@@ -255,13 +268,20 @@ impl Session {
         // Under one Sync the answers come together at its end: until it is known that none is slow,
         // each has its own, so that the deadline takes nothing from those that are done.
         self.careful = !complete || (self.careful && count == 0);
-        if let Some(Ok(facts)) = &facts {
+        if let Some(Ok(facts)) = &mut facts {
+            // Behind a pooler it may be another server than the one that was asked for these.
+            let before = before.map(|before| before.identity.started);
+            if before.is_some_and(|before| before != facts.identity.started) {
+                self.control = Some(None);
+            }
+            facts.identity.complete(self.control.flatten());
             self.facts = Some(facts.clone());
         }
         Answer {
             complete,
             facts,
             settings: set.map(|result| result.map(|()| settings.sorted())),
+            started,
         }
     }
 

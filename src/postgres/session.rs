@@ -1,5 +1,6 @@
 //! A session: one connection to one database, from login to goodbye.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::error::{QueryError, ServerError};
 use super::exchange::Ahead;
 use super::facts::{Facts, Questions};
 use super::guard::GuardError;
+use super::identity::Control;
 use super::login::{CancelKey, Login, PATIENCE, cancel, log_in};
 use super::pipe::{Pipe, refused};
 use super::question::{Question, Word};
@@ -57,6 +59,8 @@ pub struct Session {
     pub(super) statements: Vec<(String, Weak<()>)>,
     pub(super) next_statement: u64,
     pub(super) facts: Option<Facts>,
+    /// System identifier and timeline; the outer `None` until they were asked for.
+    pub(super) control: Option<Option<Control>>,
     /// Questions for the facts that were sent already.
     pub(super) ahead: Option<Ahead>,
     pub(super) questions: Arc<Questions>,
@@ -134,6 +138,7 @@ impl Session {
             statements: Vec::new(),
             next_statement: 0,
             facts: None,
+            control: None,
             ahead: None,
             questions: Arc::default(),
             connector: Arc::clone(connector),
@@ -229,6 +234,18 @@ impl Session {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The address at the other end; `None` for a Unix socket.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.key.address()
+    }
+
+    /// The backend that serves it, to be ended when it is left behind.
+    #[must_use]
+    pub fn backend(&self) -> Option<Orphan> {
+        self.facts.as_ref().map(|facts| Orphan(facts.pid))
     }
 
     /// What the server last said of itself.

@@ -104,7 +104,7 @@ impl Floods {
 }
 
 /// Anything from 0 to 1.
-fn fraction() -> f64 {
+pub(super) fn fraction() -> f64 {
     let mut bytes = [0; 4];
     // Without randomness the servers only try in step.
     match getrandom::fill(&mut bytes) {

@@ -36,6 +36,11 @@ impl Default for Turns {
 }
 
 impl Turns {
+    /// For one at a time.
+    pub(super) fn for_one() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
     /// A turn, or none as soon as somebody is in a `hurry`.
     pub(super) async fn next(&self, hurry: &Notify) -> Turn {
         tokio::select! {
@@ -70,6 +75,13 @@ pub(super) struct Attempt {
     pub(super) began: watch::Receiver<Option<Instant>>,
     /// It was told that it takes too long.
     pub(super) late: bool,
+}
+
+impl Attempt {
+    /// Whether a connection is being made.
+    pub(super) fn has_begun(&self) -> bool {
+        self.began.borrow().is_some()
+    }
 }
 
 pub(super) type Settled = Result<Session, (Option<Orphan>, Trouble)>;

@@ -24,7 +24,8 @@ use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
-    Answer, Ask, Connector, Facts, QuerySchedule, Room, Session, SettingsSamples, Shared, Slot,
+    Answer, Ask, Connector, Facts, QuerySchedule, Room, ServerIdentity, Session, SettingsSamples,
+    Shared, Slot,
 };
 use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetMemory, Trouble};
 
@@ -49,6 +50,8 @@ pub(super) struct Collector {
     walker: Walker,
     ledger: Ledger,
     unsettled: bool,
+    /// Connections that a walk may make to reach the target's server in one database.
+    walk_tries: u32,
 }
 
 /// What the settings of a session depend on: the session, when the server read its configuration
@@ -81,7 +84,24 @@ impl Collector {
             walker: Walker::new(connector, commons, counters),
             ledger: Ledger::new(target, &commons.counters, counters),
             unsettled: false,
+            walk_tries: 1,
         }
+    }
+
+    /// The server that a session reached.
+    fn server(&self, session: &Session) -> ServerIdentity {
+        let known = session.facts().map(|facts| facts.identity);
+        known.unwrap_or_default()
+    }
+
+    /// How many connections a walk may make to reach the target's server in one database.
+    pub(super) fn set_walk_tries(&mut self, tries: u32) {
+        self.walk_tries = tries;
+    }
+
+    /// The connections beside the target's own session.
+    pub(super) fn walker(&mut self) -> &mut Walker {
+        &mut self.walker
     }
 
     /// Takes over a change of the target that its session outlives.
@@ -235,6 +255,7 @@ impl Collector {
             let ask = Ask {
                 facts: Some(walk),
                 settings: !self.has_settings(session),
+                started: false,
             };
             let mut begin = |facts: &Facts| {
                 answers.store(true, Ordering::Relaxed);
@@ -290,6 +311,8 @@ impl Collector {
             let catalog = Arc::clone(plan.catalog());
             let errand = Errand {
                 mode: session.mode(),
+                server: facts.identity,
+                tries: self.walk_tries,
                 now,
                 interval: settings.interval,
                 shared: Shared {

@@ -29,6 +29,8 @@ pub(super) struct Commons {
     pub places: Places,
     /// Turns to connect while nobody waits.
     pub turns: Turns,
+    /// Turns to connect beside a session that is to be renewed: one target after the other.
+    pub renewal_turns: Turns,
     /// When collections have to be over, once the end of the program is known.
     pub end: End,
 }

@@ -13,6 +13,7 @@ mod databases;
 mod duplicates;
 mod exposition;
 mod flight;
+mod identity;
 mod ledger;
 mod overview;
 mod own;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Choice, Chosen, Scope};
 use crate::model::glob;
-use crate::postgres::{DatabaseEntry, Facts, Outcome, QueryError, Slot};
+use crate::postgres::{DatabaseEntry, Facts, Outcome, QueryError, ServerIdentity, Slot};
 use crate::targets::{DatabaseChoice, LeftOut, LeftOutReason, MissingDatabase, Target};
 
 /// What a target runs, chosen for the version, role and extensions that it had last.
@@ -16,6 +16,8 @@ use crate::targets::{DatabaseChoice, LeftOut, LeftOutReason, MissingDatabase, Ta
 pub(super) struct Plan {
     catalog: Arc<Catalog>,
     basis: Basis,
+    /// Whose samples it shows.
+    server: ServerIdentity,
     pub own: Vec<Slot>,
     /// Databases beside the session's own, with the slots of scope `all`.
     pub others: BTreeMap<String, Vec<Slot>>,
@@ -76,6 +78,7 @@ impl Plan {
         Self {
             catalog: Arc::clone(catalog),
             basis,
+            server: facts.identity,
             own,
             others: BTreeMap::new(),
             closed: Vec::new(),
@@ -98,7 +101,10 @@ impl Plan {
 
     /// Whether it is still right for such a server and such a catalogue.
     pub(super) fn fits(&self, catalog: &Arc<Catalog>, facts: &Facts) -> bool {
-        !self.stale && Arc::ptr_eq(&self.catalog, catalog) && self.basis == Basis::of(facts)
+        !self.stale
+            && Arc::ptr_eq(&self.catalog, catalog)
+            && self.basis == Basis::of(facts)
+            && self.server.is_same_server(&facts.identity)
     }
 
     /// All slots: of the own database, then of the others.
@@ -119,7 +125,7 @@ impl Plan {
 
     /// Whether two answers of a server lead to the same plan.
     pub(super) fn is_same(one: &Facts, other: &Facts) -> bool {
-        Basis::of(one) == Basis::of(other)
+        Basis::of(one) == Basis::of(other) && one.identity.is_same_server(&other.identity)
     }
 
     /// Takes over from `old` the slots that did not change, with what they show and hold prepared.
@@ -131,6 +137,11 @@ impl Plan {
         }
         self.look_again = old.look_again;
         self.closed = old.closed;
+        // What another server showed may not stand under this one's name.
+        let same = self.server.is_same_server(&old.server);
+        if !same && !self.server.is_restart_of(&old.server) {
+            return;
+        }
         adopt(&mut self.own, old.own);
         for (name, before) in old.others {
             let mut slots = self.slots_in(&name);

@@ -103,6 +103,7 @@ impl Scraper {
             renewals: known_renewals,
             places: Places::new(connections),
             turns: Turns::default(),
+            renewal_turns: Turns::for_one(),
             end: End(known_end),
         };
         Self(Arc::new(Inner {
@@ -128,6 +129,12 @@ impl Scraper {
     /// Serves these families beside the exporter's own. Only the first call counts.
     pub fn serve_also(&self, families: Arc<dyn OwnFamilies>) {
         let _ = self.0.more.set(families);
+    }
+
+    /// Takes the present list over, so that the first scrape finds it. Then [`Self::follow`] it.
+    pub fn begin(&self, targets: &watch::Receiver<TargetList>, shutdown: &Shutdown) {
+        let list = targets.borrow().clone();
+        self.take_over(&list, shutdown);
     }
 
     /// Follows the list until the shutdown: a new target gets a worker, one that is gone loses it,

@@ -17,6 +17,8 @@ pub struct ScrapeSettings {
     pub cache_age: Duration,
     /// Larger collections are not kept, in bytes.
     pub cache_size: u64,
+    /// How long a session lives; zero is for ever.
+    pub session_max_age: Duration,
 }
 
 impl Default for ScrapeSettings {
@@ -28,6 +30,7 @@ impl Default for ScrapeSettings {
             memory: None,
             cache_age: Duration::ZERO,
             cache_size: 256 * 1024,
+            session_max_age: Duration::from_secs(3_600),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::databases::{DatabaseTurns, share};
 use super::flight::Deadline;
 use super::ledger::Ledger;
 use super::plan::Plan;
-use crate::postgres::{Connector, Mode, QueryError, Session, Shared, Slot};
+use crate::postgres::{Connector, Mode, QueryError, ServerIdentity, Session, Shared, Slot};
 use crate::targets::{DatabaseProblem, MissingDatabase};
 
 /// Walks for one target.
@@ -48,6 +48,8 @@ pub(super) struct Walker {
     /// A limit of one connection leaves none for other databases; that was told.
     told: bool,
     next_session: u64,
+    /// When the servers were started that new connections reached, since they were last taken.
+    reached: Vec<i64>,
 }
 
 /// What a walk is told.
@@ -55,6 +57,10 @@ pub(super) struct Walker {
 pub(super) struct Errand<'a> {
     /// How the target's own session sends its queries.
     pub mode: &'a Mode,
+    /// The server that the target's own session reached.
+    pub server: ServerIdentity,
+    /// Connections that may be made until one reaches that server, at least 1.
+    pub tries: u32,
     /// When it was decided what is due.
     pub now: Instant,
     /// Overrides the catalogue's intervals.
@@ -106,6 +112,46 @@ impl Walker {
             hold: false,
             told: false,
             next_session: FIRST_ID,
+            reached: Vec::new(),
+        }
+    }
+
+    /// When the servers were started that new connections have reached, in microseconds of the Unix
+    /// epoch, since this was last asked.
+    pub(super) fn take_reached(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.reached)
+    }
+
+    /// Whether no connection but the target's own may count at the server.
+    pub(super) fn is_over(&mut self) -> bool {
+        if self
+            .leftover
+            .as_ref()
+            .is_some_and(|(leftover, _)| leftover.is_finished())
+        {
+            self.leftover = None;
+        }
+        self.leftover.is_none()
+    }
+
+    /// Lets the next walk wait for the end of a connection that was given up.
+    pub(super) fn wait_for(&mut self, leftover: JoinHandle<()>) {
+        let before = self.leftover.take();
+        let both = tokio::spawn(async move {
+            if let Some((before, _)) = before {
+                let _ = before.await;
+            }
+            let _ = leftover.await;
+        });
+        self.leftover = Some((both, self.connector.target.database.clone()));
+    }
+
+    /// Ends the sessions that were kept, beside what comes next: the next walk opens others.
+    pub(super) fn close_kept(&mut self) {
+        for (_, session) in std::mem::take(&mut self.kept) {
+            self.wait_for(tokio::spawn(async move {
+                let _ = session.close(GONE).await;
+            }));
         }
     }
 
@@ -191,6 +237,7 @@ impl Walker {
             refusals = match visit {
                 Visit::Answered => 0,
                 Visit::Failed => refusals + 1,
+                Visit::OtherServer => refusals,
                 Visit::NoPlace => return at,
                 Visit::ServerFailed => return at + 1,
             };
@@ -320,9 +367,7 @@ impl Walker {
 
     /// Ends the sessions that were kept.
     pub(super) async fn close(&mut self) {
-        for (name, session) in std::mem::take(&mut self.kept) {
-            self.bid_goodbye(&name, session, GOODBYE).await;
-        }
+        self.close_kept();
         if let Some((leftover, _)) = self.leftover.take() {
             // Whoever takes the target over now begins with the server as it is.
             let _ = tokio::time::timeout(GOODBYE, leftover).await;

@@ -6,6 +6,7 @@
 mod connecting;
 mod health;
 mod profile;
+mod renewal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +16,17 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::profile::over;
+use self::renewal::Unanswered;
 use super::backoff::{Backoff, Floods};
 use super::beside::{Attempt, MOMENT, Settled, Settling, attempted, no_session, patience, settled};
 use super::collector::Collector;
 use super::commons::Commons;
 use super::counters::TargetCounters;
 use super::flight::{Deadline, Order};
+use super::identity::ServerIdentities;
 use super::profile::{ProfileRequest, Profiling};
 use crate::model::Reason;
-use crate::postgres::{Connector, Orphan, Session};
+use crate::postgres::{Connector, Orphan, ServerIdentity, Session};
 use crate::targets::{Health, Target, Trouble};
 
 /// The task of one target.
@@ -42,10 +45,23 @@ pub(super) struct Worker {
     trouble: Option<Trouble>,
     backoff: Backoff,
     floods: Floods,
-    orphan: Option<Orphan>,
+    /// A backend that was left behind, and the server that it may still run on.
+    orphan: Option<(Orphan, ServerIdentity)>,
     /// A session that has to answer first, and whether it is kept then.
     settling: Option<(bool, Settling)>,
     settling_since: Option<Instant>,
+    /// Whose samples are shown, and where the name leads beside.
+    identities: ServerIdentities,
+    /// What was told of a name that leads to several servers.
+    ambiguous: Option<String>,
+    /// Other addresses of the name were, or will be, tried once.
+    looked_around: bool,
+    /// When the session is to be renewed; `None` without one, and when it never is.
+    renew_at: Option<Instant>,
+    /// When a reload last had it renewed.
+    reloaded_at: Option<Instant>,
+    /// What is known of a session, or of an attempt, that does not answer.
+    unanswered: Unanswered,
     /// The first connection was told.
     greeted: bool,
     /// That the server ends sessions was told.
@@ -109,6 +125,12 @@ impl Worker {
             orphan: None,
             settling: None,
             settling_since: None,
+            identities: ServerIdentities::default(),
+            ambiguous: None,
+            looked_around: false,
+            renew_at: None,
+            reloaded_at: None,
+            unanswered: Unanswered::default(),
             greeted: false,
             told_ended: false,
             on_demand: false,
@@ -137,21 +159,39 @@ impl Worker {
             }
         }
         let mut connecting: Option<Attempt> = None;
+        // Beside one that has had no answer for two scrapes.
+        let mut second: Option<Attempt> = None;
         let mut waiting: Option<Order> = None;
+        let mut renewals = self.commons.renewals.clone();
         // How many sessions the order that waits had, which the server ended.
         let mut again = 0;
         loop {
-            let idle = self.session.is_none() && self.settling.is_none() && connecting.is_none();
-            if idle && self.wants_session(&waiting) {
-                let patience = waiting.as_ref().map(|order| order.deadline().clone());
-                let profiling = self.profiling.as_ref();
-                let profiled = profiling.map(|one| Deadline::fixed(one.request.deadline));
-                connecting = self.connect(patience.or(profiled));
+            match (&self.session, &self.settling, &connecting) {
+                (None, None, None) if self.wants_session(&waiting) => {
+                    let patience = waiting.as_ref().map(|order| order.deadline().clone());
+                    let profiling = self.profiling.as_ref();
+                    let profiled = profiling.map(|one| Deadline::fixed(one.request.deadline));
+                    connecting = self.connect(patience.or(profiled));
+                }
+                (Some(_), _, None) if waiting.is_none() && self.renewal_is_due() => {
+                    connecting = self.begin_renewal();
+                }
+                (None, Some(_), None) if self.looks_again() => {
+                    connecting = self.connect_elsewhere(None);
+                }
+                (None, None, Some(first))
+                    if first.late && second.is_none() && self.looks_again() =>
+                {
+                    let began = *first.began.borrow();
+                    second = self.connect_elsewhere(began);
+                }
+                _ => {}
             }
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => break,
                 Ok(()) = self.changes.changed() => self.retarget(),
+                Ok(()) = renewals.changed() => self.renew_after_reload(),
                 Some(order) = orders.recv() => {
                     waiting = Some(order);
                     again = 0;
@@ -161,17 +201,39 @@ impl Worker {
                 }
                 step = attempted(&mut connecting, self.target.timeouts.connect) => match step {
                     Some((result, turn)) => {
-                        connecting = None;
+                        connecting = second.take();
+                        if result.is_ok() && let Some(other) = connecting.take() {
+                            self.leave(other);
+                        }
                         self.connected(result).await;
                         drop(turn);
                     }
+                    None if self.session.is_some() => {
+                        // It goes on, and ends, beside the session that was to be renewed.
+                        connecting.take().into_iter().for_each(|one| self.leave(one));
+                        self.renew_later();
+                    }
                     None => {
+                        self.unanswered.peer = self.connector.dialed();
                         self.down(no_session(&self.target));
                         if self.commons.places.are_taken() {
                             // Others need its place more than one that does not answer.
                             connecting = None;
                         }
                     }
+                },
+                step = attempted(&mut second, self.target.timeouts.connect) => match step {
+                    Some((result @ Ok(_), turn)) => {
+                        second = None;
+                        connecting.take().into_iter().for_each(|one| self.leave(one));
+                        self.connected(result).await;
+                        drop(turn);
+                    }
+                    Some((Err(_), _)) => {
+                        second = None;
+                        self.backoff.next();
+                    }
+                    None => {}
                 },
                 (keep, result) = settled(&mut self.settling) => self.settled(keep, result).await,
                 () = patience(
@@ -180,6 +242,9 @@ impl Worker {
                 ) => {}
                 () = passed(&waiting) => {}
                 () = ended(&mut self.session) => self.ended_idle(),
+                () = at(self.renew_at), if self.may_renew() && connecting.is_none() => {}
+                () = at(self.unanswered.renewal_until),
+                    if self.session.is_some() && waiting.is_some() => {}
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
                 () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
                     self.check().await;
@@ -192,7 +257,9 @@ impl Worker {
                 }
                 () = over(&self.profiling), if self.session.is_none() => {}
                 // After all else: scrapes come before it.
-                () = std::future::ready(()), if self.can_profile() => self.profile_step().await,
+                () = std::future::ready(()), if self.can_profile() && connecting.is_none() => {
+                    self.profile_step().await;
+                }
             }
             let late = connecting.as_ref().is_some_and(|attempt| attempt.late);
             self.end_profile_without_session(late);
@@ -200,8 +267,13 @@ impl Worker {
                 self.put_down().await;
             }
             let Some(order) = waiting.take() else {
+                self.unanswered.renewal_until = None;
                 continue;
             };
+            if self.session.is_some() && self.waits_for_renewal(&mut connecting) {
+                waiting = Some(order);
+                continue;
+            }
             if order.deadline().is_over() {
                 // Nobody waits any more, and whoever waited had nothing.
                 match self.trouble.clone() {
@@ -219,6 +291,7 @@ impl Worker {
                     () = past(&cancelled, IN_FLIGHT) => break,
                 }
             } else if let Some(trouble) = self.known_trouble(late) {
+                self.unanswered.scrapes += 1;
                 self.refuse(order, trouble);
             } else {
                 // What runs or comes now is this order's answer.
@@ -226,6 +299,7 @@ impl Worker {
             }
         }
         // One that is under way is let in and says goodbye: a server is not to wonder.
+        drop(second);
         if let Some(attempt) = connecting
             && attempt.began.borrow().is_some()
             && let Ok((Ok(session), _)) = timeout(GOODBYE, attempt.result).await
@@ -322,6 +396,7 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order, renew: bool) -> Option<Order> {
         let started = Instant::now();
         let mut session = session;
+        self.end_orphan(&mut session).await;
         let collected = tokio::select! {
             collected = self.collector.collect(&mut session, &order) => Some(collected),
             () = self.commons.end.clone().reached() => None,
@@ -348,6 +423,7 @@ impl Worker {
         }
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
+        self.record_reached(&session);
         self.report(&collected, &session);
         if let Some(trouble) = &trouble
             && order.claim_failure()
@@ -377,6 +453,13 @@ impl Worker {
     fn settle(&mut self, session: Session, keep: bool) {
         let limit = (self.target.timeouts.query * 2).max(Duration::from_secs(60));
         self.settling_since = Some(Instant::now());
+        self.unanswered = Unanswered {
+            scrapes: 1,
+            peer: session.peer(),
+            backend: session.backend(),
+            server: session.facts().map(|facts| facts.identity),
+            renewal_until: None,
+        };
         self.settling = Some((keep, Box::pin(session.settled(limit))));
     }
 
@@ -386,13 +469,14 @@ impl Worker {
         match result {
             Ok(session) if keep => {
                 self.collector.settled();
+                self.connector.prefer(session.peer());
                 self.put_back(session).await;
             }
             Ok(session) => {
                 let _ = session.close(GOODBYE).await;
             }
             Err((orphan, trouble)) => {
-                self.orphan = orphan;
+                self.orphan = orphan.zip(self.unanswered.server);
                 self.down(trouble);
             }
         }
@@ -412,6 +496,14 @@ impl Worker {
 async fn ended(session: &mut Option<Session>) {
     match session {
         Some(session) => session.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes at that time, if there is one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

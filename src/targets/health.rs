@@ -71,6 +71,9 @@ pub struct HealthReport {
     /// Whether a pooler such as PgBouncer stands before the server: statements are then not kept
     /// prepared, and each scrape plans them anew.
     pub pooled: bool,
+    /// The name leads to different servers in turn: what that means, and what to do. `None` when it
+    /// leads to one.
+    pub ambiguous: Option<String>,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
     /// What the role may do on the server beside reading, such as `SUPERUSER`.
@@ -99,6 +102,7 @@ impl Default for HealthReport {
             families: 0,
             samples: 0,
             pooled: false,
+            ambiguous: None,
             denied: Vec::new(),
             excess_rights: Vec::new(),
             left_out: Vec::new(),

@@ -34,6 +34,7 @@ pub struct ExporterBuilder {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     hosts: Option<String>,
+    resolver: Option<String>,
     cgroup: Option<PathBuf>,
     open_files: Option<u32>,
 }
@@ -142,6 +143,13 @@ impl ExporterBuilder {
         self
     }
 
+    /// A file of its own in the place of `/etc/resolv.conf`. Only with [`Self::hosts`].
+    #[must_use]
+    pub fn resolver(mut self, lines: &str) -> Self {
+        self.resolver = Some(lines.into());
+        self
+    }
+
     /// Runs in this cgroup from the start.
     #[must_use]
     pub fn in_cgroup(mut self, group: &Cgroup) -> Self {
@@ -233,9 +241,16 @@ impl ExporterBuilder {
             Some(lines) => {
                 let hosts = folder.join("hosts");
                 fs::write(&hosts, lines).expect("it is written");
+                let resolver = folder.join("resolv.conf");
+                if let Some(lines) = &self.resolver {
+                    fs::write(&resolver, lines).expect("it is written");
+                }
                 let mut command = in_own_mounts();
-                let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
-                command.args(["sh", "-c", script]).arg(hosts).arg(program());
+                let script = r#"mount --bind "$0" /etc/hosts || exit
+                    [ ! -e "$1" ] || mount --bind "$1" /etc/resolv.conf || exit
+                    shift; exec "$@""#;
+                command.args(["sh", "-c", script]).arg(hosts).arg(resolver);
+                command.arg(program());
                 command
             }
         };

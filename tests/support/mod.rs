@@ -45,6 +45,7 @@ pub mod promtool;
 pub mod proxy;
 pub mod samples;
 pub mod schemas;
+pub mod switch;
 pub mod workload;
 
 use std::time::{Duration, Instant};
@@ -62,6 +63,7 @@ pub use prometheus::Prometheus;
 pub use promtool::promtool_check;
 pub use proxy::Proxy;
 pub use samples::{Sample, Samples};
+pub use switch::Switch;
 pub use workload::Workload;
 
 /// How long [`eventually`] waits before the test fails: long enough for two busy cores.

@@ -281,6 +281,16 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "How many databases of a server may keep a session of their own.",
     ),
     Key::new(
+        "session_max_age",
+        ANY_DURATION,
+        "1h",
+        Reload,
+        place!(Main: session_max_age),
+        "How long a session lives before another takes its place, between two scrapes and without a \
+         gap; each has its own moment, from three quarters of this time on. A name that was moved \
+         counts then at the latest. 0 renews none.",
+    ),
+    Key::new(
         "lock_timeout",
         POSTGRESQL_TIMEOUT,
         "1s",

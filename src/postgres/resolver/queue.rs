@@ -21,9 +21,9 @@ impl LookupClass {
     /// sleeps, with some 40 KiB.
     fn most_running(self) -> usize {
         match self {
-            Self::Known => 128,
-            Self::New => 112,
-            Self::Failing => 32,
+            Self::Known => 256,
+            Self::New => 240,
+            Self::Failing => 48,
         }
     }
 }
@@ -76,18 +76,18 @@ mod tests {
         for at in 0..600 {
             queue.push(Failing, format!("failing{at}"));
         }
-        assert_eq!(started(&mut queue).len(), 32);
+        assert_eq!(started(&mut queue).len(), 48);
         for at in 0..600 {
             queue.push(New, format!("new{at}"));
         }
-        assert_eq!(started(&mut queue).len(), 112 - 32);
+        assert_eq!(started(&mut queue).len(), 240 - 48);
         queue.push(Known, "known".to_owned());
         assert_eq!(started(&mut queue), ["known"]);
         // A thread that is free again goes to those who wait longest in the best class.
         queue.finish(Failing);
         assert_eq!(started(&mut queue), Vec::<String>::new());
         queue.finish(Known);
-        assert_eq!(started(&mut queue), ["new80"]);
+        assert_eq!(started(&mut queue), ["new192"]);
     }
 
     #[test]

@@ -217,6 +217,8 @@ impl Collector {
         let deadline = Deadline::fixed(deadline);
         let errand = Errand {
             mode: session.mode(),
+            server: self.server(session),
+            tries: self.walk_tries,
             now: Instant::now(),
             interval: Some(Duration::ZERO),
             shared: Shared {

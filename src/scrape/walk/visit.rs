@@ -24,6 +24,8 @@ pub(super) enum Visit {
     ServerFailed,
     /// The exporter has no connection left for it.
     NoPlace,
+    /// The connection reached another server than the target's session: nothing of it is shown.
+    OtherServer,
 }
 
 /// Why there is no session.
@@ -36,8 +38,46 @@ enum NoSession {
 }
 
 impl Walker {
-    /// Asks what is due in a database, until the errand's deadline.
+    /// Asks what is due in a database, until the errand's deadline, over as many connections as it
+    /// may take to reach the target's server.
     pub(super) async fn visit(
+        &mut self,
+        database: &str,
+        slots: &mut [Slot],
+        errand: Errand<'_>,
+        ledger: &mut Ledger,
+        mut watch: Option<&mut Stopwatch>,
+    ) -> Visit {
+        for _ in 0..errand.tries.max(1) {
+            let watch = watch.as_deref_mut();
+            let visit = self
+                .visit_once(database, slots, errand, ledger, watch)
+                .await;
+            let may_go_on = self.leftover.is_none() && !errand.deadline.is_over();
+            if visit != Visit::OtherServer {
+                return visit;
+            }
+            if !may_go_on {
+                break;
+            }
+        }
+        let address = &self.connector.target.address;
+        let message = format!(
+            "{address} led to another server than the one that is shown; nothing is shown of this \
+             database until all sessions reach one server"
+        );
+        // It is not the database that is to be left alone: the next walk may reach it.
+        ledger.enter_missed(
+            slots.iter().filter(|slot| is_due(slot, errand)),
+            DatabaseProblem::ConnectionFailed,
+        );
+        for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+            slot.miss(QueryError::Server(message.clone()));
+        }
+        Visit::OtherServer
+    }
+
+    async fn visit_once(
         &mut self,
         database: &str,
         slots: &mut [Slot],
@@ -45,6 +85,7 @@ impl Walker {
         ledger: &mut Ledger,
         watch: Option<&mut Stopwatch>,
     ) -> Visit {
+        let due: Vec<bool> = slots.iter().map(|slot| is_due(slot, errand)).collect();
         let known = self.kept.contains_key(database);
         let begun = Instant::now();
         let mut session = match self.session_of(database, errand).await {
@@ -80,13 +121,28 @@ impl Walker {
             self.give_up(database, session);
             return self.cut_off(database, slots, begun, errand, ledger);
         }
-        let complete = match watch {
+        let (complete, started) = match watch {
             None => run(&mut session, slots, errand).await,
             Some(watch) => {
                 watch.connect = (!known).then(|| begun.elapsed());
                 run_apart(&mut session, slots, errand, watch).await
             }
         };
+        self.reached.extend(started.filter(|_| !known));
+        if started.is_some_and(|started| started != errand.server.started) {
+            // What came is another server's: as if it had not run.
+            for (slot, _) in slots.iter_mut().zip(due).filter(|(_, due)| *due) {
+                slot.forget();
+                slot.take_fresh();
+            }
+            if complete && session.trouble().is_none() {
+                let left = errand.deadline.at() - Instant::now();
+                self.bid_goodbye(database, session, left).await;
+            } else {
+                self.give_up(database, session);
+            }
+            return Visit::OtherServer;
+        }
         if let Some(trouble) = session.trouble().cloned() {
             self.ended_by_server = trouble.reason == Reason::NotReady;
             self.give_up(database, session);
@@ -303,8 +359,9 @@ impl Drop for Opening {
     }
 }
 
-/// Runs all that is due at once. Returns whether everything answered.
-async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> bool {
+/// Runs all that is due at once. Returns whether everything answered, and when the server was
+/// started.
+async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> (bool, Option<i64>) {
     let mut due: Vec<&mut Slot> = slots
         .iter_mut()
         .filter(|slot| is_due(slot, errand))
@@ -318,25 +375,35 @@ async fn run_apart(
     slots: &mut [Slot],
     errand: Errand<'_>,
     watch: &mut Stopwatch,
-) -> bool {
+) -> (bool, Option<i64>) {
+    let mut started = None;
     for (at, slot) in slots.iter_mut().enumerate() {
         if !is_due(slot, errand) {
             continue;
         }
         let begun = Instant::now();
-        let complete = ask(session, &mut [slot], errand).await;
+        let (complete, reached) = ask(session, &mut [slot], errand).await;
         watch.runs.insert(at, begun.elapsed());
+        started = started.or(reached);
         if !complete {
-            return false;
+            return (false, started);
         }
     }
-    true
+    (true, started)
 }
 
-async fn ask(session: &mut Session, slots: &mut [&mut Slot], errand: Errand<'_>) -> bool {
+async fn ask(
+    session: &mut Session,
+    slots: &mut [&mut Slot],
+    errand: Errand<'_>,
+) -> (bool, Option<i64>) {
     let late = errand.deadline.passed();
+    let ask = Ask {
+        started: true,
+        ..Ask::default()
+    };
     let answer = session
-        .run(slots, Ask::default(), errand.shared, &mut |_| {}, late)
+        .run(slots, ask, errand.shared, &mut |_| {}, late)
         .await;
-    answer.complete
+    (answer.complete, answer.started)
 }

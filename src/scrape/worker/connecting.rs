@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::{CHECK, Worker};
 use crate::model::Reason;
@@ -23,6 +24,8 @@ impl Worker {
             self.check_at = Instant::now() + CHECK;
             return None;
         }
+        self.unanswered.scrapes = 0;
+        self.connector.allow_avoided();
         self.next_session += 1;
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
         let counters = Arc::clone(&self.counters);
@@ -64,31 +67,53 @@ impl Worker {
     /// Looks the new session over, so that the first scrape finds everything prepared.
     pub(super) async fn connected(&mut self, result: Result<Session, Trouble>) {
         self.check_at = Instant::now() + CHECK;
-        let ready = match result {
-            Ok(mut session) => {
-                let deadline = Instant::now() + self.target.timeouts.connect;
-                if let Some(orphan) = self.orphan.take() {
-                    let alive = session.end_orphan(orphan, deadline).await;
-                    self.collector.hold_walk(alive);
-                }
-                match self.collector.ready(&mut session, deadline).await {
-                    Ok(()) => Ok(session),
-                    Err(trouble) => {
-                        self.settle(session, false);
-                        Err(trouble)
-                    }
-                }
-            }
-            Err(trouble) => Err(trouble),
+        let beside = self.session.is_some() || self.settling.is_some();
+        let mut session = match result {
+            Ok(session) => session,
+            Err(trouble) if beside => return self.not_renewed(&trouble),
+            Err(trouble) => return self.down(trouble),
         };
-        match ready {
-            Ok(session) => {
+        let deadline = Instant::now() + self.target.timeouts.connect;
+        if let Err(trouble) = session.ask_facts(false, deadline).await.map(|_| ()) {
+            if beside {
+                self.let_go(session);
+                return self.not_renewed(&trouble);
+            }
+            self.settle(session, false);
+            return self.down(trouble);
+        }
+        let Some(mut session) = self.choose_session(session).await else {
+            return;
+        };
+        self.give_up_settling(&session).await;
+        self.end_orphan(&mut session).await;
+        match self.collector.ready(&mut session, deadline).await {
+            Ok(()) => {
+                self.take_place(&session).await;
                 self.floods.connected();
                 self.well(&session);
                 self.used = 0;
                 self.session = Some(session);
             }
-            Err(trouble) => self.down(trouble),
+            Err(trouble) if self.session.is_some() => {
+                self.let_go(session);
+                self.not_renewed(&trouble);
+            }
+            Err(trouble) => {
+                self.settle(session, false);
+                self.down(trouble);
+            }
+        }
+    }
+
+    /// There is no session beside the one that was to be renewed, or that does not answer.
+    fn not_renewed(&mut self, trouble: &Trouble) {
+        debug!(server = %self.target.name, "the session was not renewed: {}", trouble.message);
+        if self.session.is_some() {
+            self.stay_with_session();
+            self.renew_later();
+        } else {
+            self.backoff.next();
         }
     }
 
