@@ -39,6 +39,12 @@ pub struct Facts {
     pub databases: Option<Vec<String>>,
 }
 
+/// So many databases of a server are known at most, the first by name: each takes memory for the
+/// queries that run in it.
+pub const MOST_DATABASES: usize = 5_000;
+/// Longest text of an extension, in bytes.
+const LONGEST_TEXT: usize = 1024;
+
 /// The questions of every session beside the catalogue's.
 #[derive(Debug)]
 pub(super) struct Questions {
@@ -187,10 +193,19 @@ impl Told {
         match (word, about) {
             (Word::Row(fields), About::Server) => self.probe = Some(facts_of(fields)),
             (Word::Row(fields), About::Extensions) => {
-                let extension = (fields.text(0), fields.text(1), fields.text(2));
-                self.extensions.push(extension);
+                // A comment may be as long as somebody likes.
+                let text = |at: usize| {
+                    let short = value::shortened(fields.get(at)?, LONGEST_TEXT)?;
+                    Some(String::from_utf8_lossy(&short).into_owned())
+                };
+                let text = |at: usize| text(at).unwrap_or_else(|| fields.text(at));
+                self.extensions.push((text(0), text(1), text(2)));
             }
-            (Word::Row(fields), About::Databases) => self.databases.push(fields.text(0)),
+            (Word::Row(fields), About::Databases) => {
+                if self.databases.len() < MOST_DATABASES {
+                    self.databases.push(fields.text(0));
+                }
+            }
             (Word::End(result), about) => {
                 self.ends[about as usize] = Some(result);
                 if self.ends.iter().all(Option::is_some) {

@@ -23,7 +23,7 @@ mod wire;
 
 pub use connect::Connector;
 pub use error::QueryError;
-pub use facts::Facts;
+pub use facts::{Facts, MOST_DATABASES};
 pub use query::{Outcome, Shared, Slot};
 pub use run::{Answer, Ask};
 pub use samples::{QuerySamples, Room};

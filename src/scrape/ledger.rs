@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::counters::{Counters, TargetCounters};
 use super::plan::Plan;
-use crate::postgres::{Outcome, QueryError, Slot};
+use crate::postgres::{MOST_DATABASES, Outcome, QueryError, Slot};
 use crate::targets::{LeftOut, LeftOutReason, Target, Trouble};
 
 /// The book of one target.
@@ -22,6 +22,8 @@ pub(super) struct Ledger {
     denied: Vec<String>,
     /// Collectors that are left out for want of room, sorted.
     left_out: Vec<(String, LeftOutReason)>,
+    /// The server has more databases than are known.
+    many_databases: bool,
 }
 
 impl Ledger {
@@ -37,6 +39,7 @@ impl Ledger {
             told: BTreeSet::new(),
             denied: Vec::new(),
             left_out: Vec::new(),
+            many_databases: false,
         }
     }
 
@@ -176,6 +179,19 @@ impl Ledger {
                 "{large} left out: {}", first.message
             );
         }
+    }
+
+    /// Tells that a server has more databases than are known, when it did not before.
+    pub(super) fn note_databases(&mut self, known: usize) {
+        let many = known >= MOST_DATABASES;
+        if many && !std::mem::replace(&mut self.many_databases, many) {
+            warn!(
+                server = %self.target.name,
+                "it has {MOST_DATABASES} databases or more: those behind them by name are not \
+                 asked; ask one server with fewer, or exclude the collectors that run in each"
+            );
+        }
+        self.many_databases = many;
     }
 
     pub(super) fn denied(&self) -> &[String] {
