@@ -63,6 +63,10 @@ impl QueryError {
                 reason: Reason::Timeout,
                 message,
             },
+            QueryError::TooLarge(message) => Trouble {
+                reason: Reason::MessageTooLarge,
+                message,
+            },
             other => Trouble {
                 reason: Reason::ServerError,
                 message: other.to_string(),

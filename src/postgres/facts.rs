@@ -52,6 +52,12 @@ pub struct DatabaseEntry {
     pub closed: Option<DatabaseProblem>,
 }
 
+/// So many databases of a server are known at most, the first by name: each takes memory for the
+/// queries that run in it.
+pub const MOST_DATABASES: usize = 5_000;
+/// Longest text of an extension, in bytes.
+const LONGEST_TEXT: usize = 1024;
+
 /// The questions of every session beside the catalogue's.
 #[derive(Debug)]
 pub(super) struct Questions {
@@ -290,7 +296,7 @@ impl Told {
             (Word::Row(fields), About::Databases) => {
                 // No name is longer; what is, is none that could be connected to.
                 let entry = database_entry(fields);
-                if entry.name.len() <= LONGEST_PEER_TEXT {
+                if entry.name.len() <= LONGEST_PEER_TEXT && self.databases.len() < MOST_DATABASES {
                     self.databases.push(entry);
                 }
             }

@@ -306,6 +306,7 @@ impl Collector {
             && let Some(facts) = &found.facts
         {
             if let Some(names) = &facts.databases {
+                self.ledger.note_databases(names.len());
                 plan.set_databases(names, &self.target.databases);
             }
             let catalog = Arc::clone(plan.catalog());
