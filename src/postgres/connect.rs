@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Connector {
     pub target: Arc<Target>,
     /// Made at the first handshake: it may read the system's authorities.
     tls: OnceLock<Arc<ClientConfig>>,
+    /// Our port of the login that was begun last; 0 is none over TCP.
+    login_port: AtomicU16,
 }
 
 impl Connector {
@@ -34,7 +37,21 @@ impl Connector {
         Self {
             target,
             tls: OnceLock::new(),
+            login_port: AtomicU16::new(0),
         }
+    }
+
+    /// A login begins over this stream.
+    pub(super) fn record_login(&self, peer: Peer) {
+        let port = peer.local_port.unwrap_or(0);
+        self.login_port.store(port, Ordering::Relaxed);
+    }
+
+    /// Our port of the login that was begun last, if that was over TCP: the server knows it by
+    /// this, until it tells us its process.
+    #[must_use]
+    pub fn login_port(&self) -> Option<u16> {
+        Some(self.login_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
     fn tls(&self) -> Result<Arc<ClientConfig>, String> {
@@ -81,7 +98,7 @@ pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
             ),
         });
     }
-    let peer = stream.peer_addr().ok();
+    let peer = Peer::of(&stream, true);
     match handshake(connector, host, stream).await {
         Ok(stream) => Ok(Wire::Tls(Box::new(stream), peer)),
         // As libpq: who only prefers TLS goes on without it.
@@ -109,8 +126,9 @@ pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Wir
     if !offers_tls(&mut stream).await.ok()? {
         return None;
     }
+    let peer = Peer::of(&stream, true);
     let stream = handshake(connector, host, stream).await.ok()?;
-    Some(Wire::Tls(Box::new(stream), Some(address)))
+    Some(Wire::Tls(Box::new(stream), peer))
 }
 
 async fn dial(target: &Target, host: &str, port: u16) -> Result<TcpStream, Trouble> {

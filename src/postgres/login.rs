@@ -72,6 +72,7 @@ async fn attempt(
     let wire = open(connector).await?;
     let private = !matches!(wire, Wire::Tcp(_));
     let peer = wire.peer();
+    connector.record_login(peer);
     let mut config = Config::new();
     config
         .user(&target.user)

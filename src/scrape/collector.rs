@@ -275,6 +275,9 @@ impl Collector {
             if let Some(names) = &facts.databases {
                 plan.set_databases(names, &self.target.databases);
             }
+            if let Some(port) = self.walker.hanging_login().filter(|_| !self.unsettled) {
+                self.unsettled = !session.end_login(port, deadline.at()).await;
+            }
             let catalog = Arc::clone(plan.catalog());
             let errand = Errand {
                 mode: session.mode(),

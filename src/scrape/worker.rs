@@ -162,6 +162,8 @@ impl Worker {
                 ) => {}
                 () = ended(&mut self.session) => self.lost(),
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
+                // A reload: what refused us may have been mended.
+                Ok(()) = self.commons.settings.changed() => self.backoff.reset(),
                 () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
                     self.check().await;
                 }

@@ -91,12 +91,14 @@ impl Worker {
             .session
             .take()
             .and_then(|session| session.trouble().cloned());
-        self.down(trouble.unwrap_or_else(|| Trouble {
+        let trouble = trouble.unwrap_or_else(|| Trouble {
             reason: Reason::ConnectionLost,
             message: "the session ended".to_owned(),
-        }));
+        });
+        let reason = trouble.reason;
+        self.down(trouble);
         // A server that restarts is back soon, and one that is not costs one attempt.
-        self.backoff.begin_again();
+        self.backoff.begin_again(reason);
     }
 }
 

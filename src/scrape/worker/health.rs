@@ -37,7 +37,7 @@ impl Worker {
     }
 
     pub(super) fn down(&mut self, trouble: Trouble) {
-        self.backoff.next();
+        self.backoff.next(trouble.reason);
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
