@@ -151,15 +151,15 @@ impl Walker {
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> Visit {
-        if is_of_server(trouble.reason) {
-            return Visit::ServerFailed;
-        }
         let done = |slot: &Slot| slot.is_fresh() && matches!(slot.outcome, Outcome::Done);
         if !slots.iter().any(done) {
             let problem = DatabaseProblem::ConnectionFailed;
             self.fail(database, slots, problem, &trouble.message, (errand, ledger));
         }
-        Visit::Failed
+        match is_of_server(trouble.reason) {
+            true => Visit::ServerFailed,
+            false => Visit::Failed,
+        }
     }
 
     /// What was due in it and has not run shows nothing; it is left alone for a while.
