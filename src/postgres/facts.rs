@@ -55,8 +55,6 @@ pub struct DatabaseEntry {
 /// So many databases of a server are known at most, the first by name: each takes memory for the
 /// queries that run in it.
 pub const MOST_DATABASES: usize = 5_000;
-/// Longest text of an extension, in bytes.
-const LONGEST_TEXT: usize = 1024;
 
 /// The questions of every session beside the catalogue's.
 #[derive(Debug)]

@@ -120,6 +120,7 @@ async fn attempt(
         },
         scram_before: connector.context.auth.used_scram(target),
     };
+    connector.record_login(peer);
     let mut config = Config::new();
     config
         .user(&target.user)

@@ -230,6 +230,22 @@ impl Session {
         found || !answered
     }
 
+    /// Ends a login of ours that hangs in another database, as a trigger there may make it do. It is
+    /// known by our own port, so that nobody else's is ended. Returns whether this session answered;
+    /// if not it must be [`Self::settled`].
+    pub async fn end_login(&mut self, port: u16, deadline: Instant) -> bool {
+        let sql = format!(
+            "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \
+             WHERE a.client_port = {port} AND a.usename = CURRENT_USER \
+             AND a.application_name = 'pgexporter' AND a.pid <> pg_catalog.pg_backend_pid()"
+        );
+        let query = Prepared::new(sql);
+        let mut hear = |_: Word<'_>| {};
+        let mut ask = Question::new(&query, &mut hear);
+        let asked = timeout_at(deadline, self.run_all(&mut [&mut ask])).await;
+        asked.is_ok()
+    }
+
     /// Tells it from the sessions before and beside it.
     #[must_use]
     pub fn id(&self) -> u64 {

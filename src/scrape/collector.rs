@@ -309,6 +309,9 @@ impl Collector {
                 self.ledger.note_databases(names.len());
                 plan.set_databases(names, &self.target.databases);
             }
+            if let Some(port) = self.walker.hanging_login().filter(|_| !self.unsettled) {
+                self.unsettled = !session.end_login(port, deadline.at()).await;
+            }
             let catalog = Arc::clone(plan.catalog());
             let errand = Errand {
                 mode: session.mode(),

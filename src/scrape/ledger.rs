@@ -75,8 +75,9 @@ impl Ledger {
             let (database, tag) = (slot.database(), metric.tag.as_str());
             if let Outcome::Failed(error) = &slot.outcome {
                 let failure = QueryFailure::of(error);
+                let allowed = metric.optional && failure == QueryFailure::Error;
                 // A server that is in trouble as a whole is counted as such.
-                if !quiet && !(metric.optional && failure == QueryFailure::Error) {
+                if !quiet && !allowed {
                     self.target_counters.fail_query(&metric.collector, failure);
                 }
             }

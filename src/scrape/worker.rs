@@ -229,9 +229,9 @@ impl Worker {
                         self.connected(result).await;
                         drop(turn);
                     }
-                    Some((Err(_), _)) => {
+                    Some((Err(trouble), _)) => {
                         second = None;
-                        self.backoff.next();
+                        self.backoff.next(trouble.reason);
                     }
                     None => {}
                 },
@@ -246,6 +246,8 @@ impl Worker {
                 () = at(self.unanswered.renewal_until),
                     if self.session.is_some() && waiting.is_some() => {}
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
+                // A reload: what refused us may have been mended.
+                Ok(()) = self.commons.settings.changed() => self.backoff.reset(),
                 () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
                     self.check().await;
                 }

@@ -113,7 +113,7 @@ impl Worker {
             self.stay_with_session();
             self.renew_later();
         } else {
-            self.backoff.next();
+            self.backoff.next(trouble.reason);
         }
     }
 
@@ -126,7 +126,7 @@ impl Worker {
         }
         // One after the other would end so, with nobody the wiser.
         self.on_demand |= self.used == 0;
-        self.backoff.begin_again();
+        self.backoff.begin_again(Reason::NotReady);
     }
 
     pub(super) fn lost(&mut self) {
@@ -139,12 +139,13 @@ impl Worker {
             message: "the session ended".to_owned(),
         });
         let pause = (trouble.reason == Reason::UnrequestedData).then(|| self.floods.flooded());
+        let reason = trouble.reason;
         self.down(trouble);
         match pause {
             // It would be let in, and flooded again.
             Some(pause) => self.backoff.hold(pause),
             // A server that restarts is back soon, and one that is not costs one attempt.
-            None => self.backoff.begin_again(),
+            None => self.backoff.begin_again(reason),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Worker {
     pub(super) fn down(&mut self, trouble: Trouble) {
         let trouble = self.target.redact_trouble(trouble);
         if trouble.message != NO_PLACE {
-            self.backoff.next();
+            self.backoff.next(trouble.reason);
         }
         self.health.update(|health| {
             health.active = false;
