@@ -103,7 +103,7 @@ pub(super) struct Unfinished {
     pub skipped: Vec<usize>,
     /// Their prepared statement may be out of date.
     pub stale: Vec<usize>,
-    /// The session does not know a statement that it held: others may be gone as well.
+    /// The session lost a statement that it held: others may be gone as well.
     pub forgot: bool,
 }
 
@@ -333,7 +333,7 @@ impl Session {
                                 jobs[*job].end(Err(earlier));
                             } else if stale && !renewed.contains(job) {
                                 left.stale.push(*job);
-                                left.forgot |= said.is_unknown_statement();
+                                left.forgot |= said.has_lost_statement();
                             } else if stale {
                                 // It is no use to prepare it. Without a name it is never stale.
                                 if let Some(statement) = jobs[*job].renew() {
@@ -458,7 +458,7 @@ impl Session {
         let first = self.next_statement;
         let mut results = Vec::with_capacity(statements.len());
         for statement in statements.iter() {
-            let name = name(self.next_statement);
+            let name = name(&self.statement_prefix, self.next_statement);
             self.next_statement += 1;
             let out: &mut BytesMut = self.pipe.outbox();
             let put = without_zero(&statement.sql)
@@ -510,7 +510,7 @@ impl Session {
                     let statement = &mut *statements[at];
                     match (&results[at], found.take()) {
                         (Ok(()), Some(columns)) => {
-                            let name = name(first + at as u64);
+                            let name = name(&self.statement_prefix, first + at as u64);
                             let wanted = statement.hold(self.id, &name, &columns);
                             self.statements.push((name, wanted));
                         }
@@ -571,8 +571,8 @@ impl Stopping {
     }
 }
 
-fn name(number: u64) -> String {
-    format!("p{number}")
+fn name(prefix: &str, number: u64) -> String {
+    format!("{prefix}{number}")
 }
 
 fn malformed() -> QueryError {

@@ -1,5 +1,6 @@
 //! A session: one connection to one database, from login to goodbye.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -58,6 +59,9 @@ pub struct Session {
     /// Names of what is held prepared, and who still wants it.
     pub(super) statements: Vec<(String, Weak<()>)>,
     pub(super) next_statement: u64,
+    /// Begins the names of statements. Where a pooler lends one server session to several clients,
+    /// another client's statement of the same name would be run instead.
+    pub(super) statement_prefix: String,
     pub(super) facts: Option<Facts>,
     /// System identifier and timeline; the outer `None` until they were asked for.
     pub(super) control: Option<Option<Control>>,
@@ -137,6 +141,7 @@ impl Session {
             raw_facts: false,
             statements: Vec::new(),
             next_statement: 0,
+            statement_prefix: format!("p{:08x}_", RandomState::new().hash_one(id) & 0xffff_ffff),
             facts: None,
             control: None,
             ahead: None,
