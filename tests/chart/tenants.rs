@@ -5,7 +5,7 @@ use std::fs;
 
 use super::cluster::{alone, on, remove_definition};
 use super::{ROOT, documents, find, folder, helm, kind, name, run, set, template};
-use crate::support::{eventually, files};
+use crate::support::{DEADLINE, files, within};
 
 const CLUSTER_WIDE: [&str; 3] = [
     "ClusterRole",
@@ -138,14 +138,21 @@ fn the_administrator_of_a_namespace_installs_where_the_definition_is() {
     )
     .unwrap();
     api.kubectl(&["create", "serviceaccount", "admin", "--namespace=shop"]);
-    api.kubectl(&[
-        "create",
-        "rolebinding",
-        "admin",
-        "--namespace=shop",
-        "--clusterrole=admin",
-        "--serviceaccount=shop:admin",
-    ]);
+    // What the cluster's role `admin` is made of, by a controller that is not here.
+    let parts = ["view", "edit", "admin"].map(|of| {
+        let own = format!("pgexporter-{of}:monitoring");
+        [format!("system:aggregate-to-{of}"), own]
+    });
+    for (number, role) in parts.iter().flatten().enumerate() {
+        api.kubectl(&[
+            "create",
+            "rolebinding",
+            &format!("admin-{number}"),
+            "--namespace=shop",
+            &format!("--clusterrole={role}"),
+            "--serviceaccount=shop:admin",
+        ]);
+    }
     let account = api.kubeconfig_for("shop", "admin");
     let install = || {
         run(helm()
@@ -156,8 +163,8 @@ fn the_administrator_of_a_namespace_installs_where_the_definition_is() {
             .env("HELM_CONFIG_HOME", api.folder().join("helm")))
     };
     let mut said = String::new();
-    // The cluster adds rights to its own roles in a moment.
-    eventually("it is installed", || match install() {
+    // The API server takes note of rights in a moment.
+    let installed = within(DEADLINE, || match install() {
         Ok(text) => {
             said = text;
             true
@@ -167,18 +174,17 @@ fn the_administrator_of_a_namespace_installs_where_the_definition_is() {
             false
         }
     });
+    assert!(installed, "{said}");
     assert!(!said.contains("WARNING"), "{said}");
     assert!(api.get_json("deployment", "shop", "pgexporter").is_some());
     for namespace in ["shop", "monitoring"] {
         let namespace = format!("--namespace={namespace}");
         on(api, &["uninstall", "pgexporter", &namespace]).unwrap();
     }
-    api.kubectl(&[
-        "delete",
-        "rolebinding,serviceaccount",
-        "admin",
-        "--namespace=shop",
-    ]);
+    let bindings = (0..6).map(|number| format!("rolebinding/admin-{number}"));
+    for one in bindings.chain(["serviceaccount/admin".to_owned()]) {
+        api.kubectl(&["delete", &one, "--namespace=shop"]);
+    }
     remove_definition(api);
 }
 
