@@ -9,6 +9,7 @@ mod error;
 mod exchange;
 mod facts;
 mod guard;
+mod job_state;
 mod login;
 mod pipe;
 mod query;

@@ -167,7 +167,7 @@ impl Session {
     async fn settle_optional(&mut self) -> Result<(), QueryError> {
         let pooled = self.mode == Mode::Pooled;
         let all = match pooled {
-            true => self.settings.pooled(false),
+            true => self.settings.pooled_trial(),
             false => self.settings.optional(),
         };
         match self.execute(&all).await {

@@ -72,6 +72,20 @@ const OPTIONAL: [SessionSetting; 24] = [
     since(0, "plan_cache_mode", "'auto'"),
 ];
 
+/// Those that no query of ours depends on: behind a pooler each query brings its settings along, and
+/// ours are many.
+const FOR_USERS: [&str; 9] = [
+    "xmlbinary",
+    "xmloption",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "backslash_quote",
+    "array_nulls",
+    "transform_null_equals",
+    "gin_fuzzy_search_limit",
+];
+
 /// The settings of one session.
 #[derive(Clone, Debug)]
 pub(super) struct SessionSettings {
@@ -162,8 +176,17 @@ impl SessionSettings {
     /// What one of our own queries begins with behind a pooler. All of it ends with the
     /// transaction.
     pub(super) fn pooled(&self, raw: bool) -> String {
+        self.pooled_for(raw, false)
+    }
+
+    /// The same with all that there is, to find out whether the server refuses any.
+    pub(super) fn pooled_trial(&self) -> String {
+        self.pooled_for(false, true)
+    }
+
+    fn pooled_for(&self, raw: bool, all: bool) -> String {
         let mut text = format!("SET TRANSACTION {TRANSACTION}; ");
-        self.local(&mut text, self.timeouts.query, raw);
+        self.local(&mut text, self.timeouts.query, raw, all);
         set(&mut text, "SET LOCAL", "search_path", OWN_PATH);
         text
     }
@@ -181,7 +204,7 @@ impl SessionSettings {
             return None;
         }
         let mut text = format!("SET TRANSACTION {TRANSACTION}; ");
-        self.local(&mut text, self.timeouts.query, raw);
+        self.local(&mut text, self.timeouts.query, raw, true);
         set(&mut text, "SET LOCAL", "search_path", USERS_PATH);
         // A comment may stand at the end of the query's last line.
         let after = "\n; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *";
@@ -197,7 +220,7 @@ impl SessionSettings {
     pub(super) fn begin(&self, limit: Duration, raw: bool, pooled: bool) -> String {
         let mut text = format!("BEGIN {TRANSACTION}; ");
         if pooled {
-            self.local(&mut text, limit, raw);
+            self.local(&mut text, limit, raw, true);
         } else {
             let limit = limit.as_millis().to_string();
             set(&mut text, "SET LOCAL", "statement_timeout", &limit);
@@ -225,7 +248,7 @@ impl SessionSettings {
         [before, self.required() + &self.optional()]
     }
 
-    fn local(&self, text: &mut String, limit: Duration, raw: bool) {
+    fn local(&self, text: &mut String, limit: Duration, raw: bool, all: bool) {
         for (name, value) in REQUIRED {
             if !name.starts_with("default_transaction") && name != "search_path" {
                 set(text, "SET LOCAL", name, value);
@@ -234,7 +257,8 @@ impl SessionSettings {
         self.limits(text, "SET LOCAL", limit);
         let (name, value) = if raw || self.raw { RAW } else { UTF8 };
         set(text, "SET LOCAL", name, value);
-        for one in &self.optional {
+        let used = |one: &&SessionSetting| all || !FOR_USERS.contains(&one.name);
+        for one in self.optional.iter().filter(used) {
             set(text, "SET LOCAL", one.name, one.value);
         }
     }
