@@ -402,6 +402,7 @@ mod tests {
                         pooled: true,
                         last_error: None,
                         denied: vec!["pg_statements".to_owned(), "pg_hba".to_owned()],
+                        excess_rights: Vec::new(),
                         left_out: vec![("table_bloat".to_owned(), 3)],
                     },
                 ),
