@@ -341,7 +341,7 @@ mod tests {
         let first = format!("SET TRANSACTION {TRANSACTION}");
         assert_eq!(parts.next(), Some(&*first));
         assert!(parts.all(|part| part.starts_with("SET LOCAL ")), "{text}");
-        let whole = all.in_one_message("SELECT 1 -- one ;", false);
+        let whole = all.in_one_message("SELECT 1; SELECT 2", false);
         assert!(whole.is_none(), "{whole:?}");
         let whole = all.in_one_message("SELECT 1 -- one\n; ", false);
         assert!(whole.unwrap().contains("; SELECT 1 -- one\n; RESET "));
