@@ -114,10 +114,11 @@ impl SessionSettings {
     /// What has to hold: `SET` for each.
     pub(super) fn required(&self) -> String {
         let mut text = String::new();
+        // First of all: the role's own limit may be shorter than all this takes.
+        self.limits(&mut text, "SET", self.timeouts.query);
         for (name, value) in REQUIRED {
             set(&mut text, "SET", name, value);
         }
-        self.limits(&mut text, "SET", self.timeouts.query);
         let (name, value) = if self.raw { RAW } else { UTF8 };
         set(&mut text, "SET", name, value);
         text
@@ -185,9 +186,19 @@ impl SessionSettings {
     }
 
     fn pooled_for(&self, raw: bool, all: bool) -> String {
-        let mut text = format!("SET TRANSACTION {TRANSACTION}; ");
-        self.local(&mut text, self.timeouts.query, raw, all);
+        let mut text = self.in_transaction(raw, all);
         set(&mut text, "SET LOCAL", "search_path", OWN_PATH);
+        text
+    }
+
+    fn in_transaction(&self, raw: bool, all: bool) -> String {
+        let mut text = String::new();
+        let limit = self.timeouts.query.as_millis().to_string();
+        set(&mut text, "SET LOCAL", "statement_timeout", &limit);
+        text.push_str("SET TRANSACTION ");
+        text.push_str(TRANSACTION);
+        text.push_str("; ");
+        self.local(&mut text, self.timeouts.query, raw, all);
         text
     }
 
@@ -203,8 +214,7 @@ impl SessionSettings {
         if sql.contains(';') {
             return None;
         }
-        let mut text = format!("SET TRANSACTION {TRANSACTION}; ");
-        self.local(&mut text, self.timeouts.query, raw, true);
+        let mut text = self.in_transaction(raw, true);
         set(&mut text, "SET LOCAL", "search_path", USERS_PATH);
         // A comment may stand at the end of the query's last line.
         let after = "\n; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *";
@@ -249,12 +259,12 @@ impl SessionSettings {
     }
 
     fn local(&self, text: &mut String, limit: Duration, raw: bool, all: bool) {
+        self.limits(text, "SET LOCAL", limit);
         for (name, value) in REQUIRED {
             if !name.starts_with("default_transaction") && name != "search_path" {
                 set(text, "SET LOCAL", name, value);
             }
         }
-        self.limits(text, "SET LOCAL", limit);
         let (name, value) = if raw || self.raw { RAW } else { UTF8 };
         set(text, "SET LOCAL", name, value);
         let used = |one: &&SessionSetting| all || !FOR_USERS.contains(&one.name);
@@ -338,8 +348,9 @@ mod tests {
         let end = Duration::from_secs(3);
         let text = all.pooled(true);
         let mut parts = text.trim_end_matches("; ").split("; ");
-        let first = format!("SET TRANSACTION {TRANSACTION}");
-        assert_eq!(parts.next(), Some(&*first));
+        assert_eq!(parts.next(), Some("SET LOCAL statement_timeout = 10000"));
+        let second = format!("SET TRANSACTION {TRANSACTION}");
+        assert_eq!(parts.next(), Some(&*second));
         assert!(parts.all(|part| part.starts_with("SET LOCAL ")), "{text}");
         let whole = all.in_one_message("SELECT 1; SELECT 2", false);
         assert!(whole.is_none(), "{whole:?}");
