@@ -13,7 +13,8 @@ use bytes::BytesMut;
 
 use super::charset::Charset;
 use super::connect::Connector;
-use super::error::{QueryError, SecondTry, ServerError};
+use super::error::{QueryError, ServerError};
+use super::job_state::JobState;
 use super::login::{CancelKey, cancel};
 use super::pipe::without_zero;
 use super::row::Fields;
@@ -56,36 +57,6 @@ pub(super) struct Group {
     pub after: Option<String>,
     /// Text comes as the database holds it.
     pub raw: bool,
-}
-
-/// How a job is run, and what was tried already.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct JobState {
-    /// Text comes as the database holds it.
-    pub raw: bool,
-    /// How often it was run once more as it was.
-    pub repeated: u8,
-}
-
-/// A replica that replays much may cancel the same query more than once; it has other tries than
-/// this at the next scrape.
-const REPEATS: u8 = 3;
-
-impl JobState {
-    /// Whether a job that failed so is run once more; then how it is.
-    fn try_again(&mut self, error: &ServerError, charset: Charset) -> bool {
-        match error.second_try() {
-            Some(SecondTry::Raw) if !self.raw && charset != Charset::Any => {
-                self.raw = true;
-                true
-            }
-            Some(SecondTry::Same) if self.repeated < REPEATS => {
-                self.repeated += 1;
-                true
-            }
-            _ => false,
-        }
-    }
 }
 
 /// The first jobs of a list, sent before the others under a Sync of their own: how the columns of
@@ -177,7 +148,9 @@ impl Session {
                     Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
                     Part::Setting(_) | Part::Sync => None,
                 });
-                if let Some(at) = suspect.into_iter().next() {
+                if let (Some(at), QueryError::Lost(_, Reason::NotReady)) =
+                    (suspect.into_iter().next(), &error)
+                {
                     jobs[at].suspect();
                 }
                 self.end_with(error.clone().into_trouble());

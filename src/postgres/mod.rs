@@ -13,6 +13,7 @@ mod facts;
 mod guard;
 mod histogram;
 mod identity;
+mod job_state;
 mod login;
 mod pipe;
 mod query;

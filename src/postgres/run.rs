@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
-use super::exchange::{Ahead, Group, Job, JobState};
+use super::exchange::{Ahead, Group, Job};
 use super::facts::{About, Facts, Told, integer, no_answer};
+use super::job_state::JobState;
 use super::query::{Outcome, Run, Shared, Slot};
 use super::question::{Question, Word};
 use super::session::Session;

@@ -170,13 +170,14 @@ impl Session {
                 self.greeting.push((self.settings.optional(), false));
                 return Ok(());
             }
-            Mode::Kept => match self.execute("SHOW pgexporter.session").await {
-                Ok(()) => self.execute(&self.settings.required()).await?,
+            Mode::Kept => match self.persist("SHOW pgexporter.session").await {
+                Ok(()) => {
+                    let required = self.settings.required();
+                    self.persist(&required).await?;
+                }
                 // A pooler swallowed the mark, as it may be told to: what is set here would be set
                 // on whatever session it lends.
-                Err(QueryError::Lost(message, reason)) => {
-                    return Err(QueryError::Lost(message, reason));
-                }
+                Err(lost @ (QueryError::Lost(..) | QueryError::Timeout(_))) => return Err(lost),
                 Err(_) => self.mode = Mode::Pooled,
             },
             Mode::Pooled => {}
@@ -184,20 +185,31 @@ impl Session {
         self.settle_optional().await
     }
 
+    /// Runs what has no limit but the role's own yet, which may be too short on a busy server.
+    async fn persist(&mut self, sql: &str) -> Result<(), QueryError> {
+        let mut tries = 0;
+        loop {
+            match self.execute(sql).await {
+                Err(QueryError::Timeout(_)) if tries < 10 => tries += 1,
+                other => return other,
+            }
+        }
+    }
+
     /// Sets what should hold, and finds out what of it the server refuses.
     async fn settle_optional(&mut self) -> Result<(), QueryError> {
         let pooled = self.mode == Mode::Pooled;
         let all = match pooled {
-            true => self.settings.pooled(false),
+            true => self.settings.pooled_trial(),
             false => self.settings.optional(),
         };
-        match self.execute(&all).await {
+        match self.persist(&all).await {
             Ok(()) => return Ok(()),
             Err(lost @ QueryError::Lost(..)) => return Err(lost),
             Err(_) => {}
         }
         for (name, text) in self.settings.each_optional(pooled) {
-            match self.execute(&text).await {
+            match self.persist(&text).await {
                 Ok(()) => {}
                 Err(lost @ QueryError::Lost(..)) => return Err(lost),
                 Err(error) => {

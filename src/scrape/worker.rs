@@ -353,7 +353,7 @@ impl Worker {
             }
             Err(_) if session.trouble().is_some() => {
                 self.session = Some(session);
-                self.lost();
+                self.ended_idle();
             }
             Err(trouble) => {
                 // Asked again as soon as it has answered.
