@@ -300,7 +300,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::targets::{CollectorChoice, SocketOptions};
+    use crate::targets::{ByteLimits, CollectorChoice, SocketOptions};
 
     fn made(spec: serde_json::Value, metrics: &[&str]) -> Result<Validated, Refusal> {
         let second = Duration::from_secs(1);
@@ -317,6 +317,7 @@ mod tests {
                 nodelay: true,
                 keep_alive: true,
             },
+            limits: ByteLimits::default(),
             allow_local_hosts: false,
             allowed_hosts: Vec::new(),
             allowed_ports: vec![(1_024, 65_535)],
