@@ -12,7 +12,7 @@ use crate::bed::{
     GATE, Gate, Metrics, ROLE, all_failures, exporter, failures, healthy_is_whole, is_active,
     nothing_lost, recovers, scrape_within, server, settled,
 };
-use crate::support::{Exporter, Postgres, Samples, eventually};
+use crate::support::{DEADLINE, Exporter, Postgres, Samples, eventually, within};
 
 fn address(exporter: &Exporter, port: &str) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], exporter.port(port)))
@@ -301,8 +301,9 @@ fn a_server_that_floods_between_scrapes_is_ended_and_named_and_costs_others_noth
     };
     // Nobody scrapes meanwhile.
     for (name, _) in &floods {
-        eventually(&format!("{name} is ended"), || told(name) > 0);
+        let ended = within(DEADLINE, || told(name) > 0);
         let reason = exporter.log();
+        assert!(ended, "{name} is not ended: {reason}");
         assert!(reason.contains("reason=unrequested_data"), "{reason}");
     }
     let (during, _) = scrape_within(&exporter, 10.0);

@@ -120,6 +120,11 @@ impl Worker {
     /// The server ended a session between two scrapes, as it may with those that are idle. It is
     /// down only if there is no other to be had.
     pub(super) fn ended_idle(&mut self) {
+        let trouble = self.session.as_ref().and_then(Session::trouble);
+        if trouble.is_some_and(|trouble| trouble.reason == Reason::UnrequestedData) {
+            // We ended it, and the next one would be flooded at once.
+            return self.lost();
+        }
         let session = self.session.take();
         if let Some(trouble) = session.as_ref().and_then(Session::trouble) {
             self.note_ended(trouble);
