@@ -373,7 +373,8 @@ mod tests {
             stalled: Some(ms(age)),
         };
         let (a, b) = (from("192.0.2.1"), from("192.0.2.2"));
-        let cases: &[(&[(Option<IpAddr>, Occupation)], Option<usize>)] = &[
+        type Connections<'a> = &'a [(Option<IpAddr>, Occupation)];
+        let cases: &[(Connections<'_>, Option<usize>)] = &[
             (&[], None),
             (&[(a, busy), (b, busy)], None),
             // The oldest of those that never asked.

@@ -9,6 +9,8 @@ mod manifests;
 #[path = "chart/rendering.rs"]
 mod rendering;
 mod support;
+#[path = "chart/tenants.rs"]
+mod tenants;
 #[path = "chart/values.rs"]
 mod values;
 
@@ -22,12 +24,13 @@ use support::helm;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The value sets of `ci/`, by name.
-const SETS: [&str; 6] = [
+const SETS: [&str; 7] = [
     "defaults",
     "ha",
     "locked-down",
     "monitoring",
     "namespaced",
+    "openshift",
     "servers",
 ];
 

@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "daemon/any_user.rs"]
+mod any_user;
 #[path = "daemon/command_line.rs"]
 mod command_line;
 #[path = "daemon/detach.rs"]

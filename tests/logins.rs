@@ -417,6 +417,7 @@ fn a_role_that_is_taken_without_tls_alone_is_let_in_where_tls_is_only_preferred(
         .tls(&identity.certificate, &identity.key)
         .client_ca(authority.pem())
         .hba("hostnossl all alice 127.0.0.1/32 scram-sha-256")
+        .hba("hostssl all alice 127.0.0.1/32 reject")
         .hba("hostssl all bob 127.0.0.1/32 cert")
         .hba("hostnossl all bob 127.0.0.1/32 trust")
         .hba("hostssl all carol 127.0.0.1/32 reject")

@@ -13,6 +13,8 @@ mod bed;
 mod costs;
 #[path = "operator/discovery.rs"]
 mod discovery;
+#[path = "operator/marker.rs"]
+mod marker;
 #[path = "operator/pages.rs"]
 mod pages;
 #[path = "operator/rights.rs"]

@@ -281,4 +281,25 @@ mod tests {
             assert!(!error.contains("MARKER"), "{text}: {error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_message_repeats_the_file(
+            pieces in proptest::collection::vec(proptest::sample::select(vec![
+                "QZMARK-7", ": ", ":", "- ", "\n", "\n  ", "\n    ", "[", "]", "{", "}", ", ", "\"", "'",
+                "tag: ", "metrics: ", "queries: ", "query: x", "columns: ", "type: ", "name: ",
+                "version: ", "sort: ", "interval: ", "|", ">", "!", "&", "*", "%", " #", "? ", "---",
+                ", expected ", "`", "unknown field `", "missing field `", "5", "1.5", "true", "~",
+                "\"tag\": ", "\"metrics\": [", "\\",
+            ]), 0..14),
+        ) {
+            let text = pieces.concat();
+            for file in ["a.yaml", "a.json"] {
+                if let Err(error) = parse(file, &text) {
+                    let error = error.to_string();
+                    proptest::prop_assert!(!error.contains("QZMARK"), "{}", error);
+                }
+            }
+        }
+    }
 }

@@ -88,8 +88,15 @@ pub fn load(own: &[PathBuf]) -> Result<Catalog, CatalogError> {
         metrics.extend(parse(&format!("{}{name}", builtin::PREFIX), text)?);
     }
     let mut users = Vec::new();
+    let mut seen = BTreeSet::new();
     for path in own {
         for file in list(path)? {
+            // A file may be named, and stand in a folder that is named as well.
+            if let Ok(real) = file.canonicalize()
+                && !seen.insert(real)
+            {
+                continue;
+            }
             let text = read(&file).map_err(|error| CatalogError::Read {
                 path: file.clone(),
                 error,

@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::files::{CatalogError, join, not_reserved};
 use super::metric::{Catalog, ColumnKind, Family};
 use super::parse::{Parsed, parse};
@@ -13,8 +15,8 @@ use crate::model::Kind;
 /// Metrics of one target, read and checked.
 #[derive(Debug)]
 pub struct OwnMetrics {
-    /// What they were made of: two of the same texts are the same.
-    sources: Vec<(String, String)>,
+    /// Of what they were made of: two of the same texts are the same. The texts are not kept.
+    digest: [u8; 32],
     cap: Duration,
     catalog: Catalog,
     /// The names of samples, each with the index of its family.
@@ -23,7 +25,7 @@ pub struct OwnMetrics {
 
 impl PartialEq for OwnMetrics {
     fn eq(&self, other: &Self) -> bool {
-        self.sources == other.sources && self.cap == other.cap
+        self.digest == other.digest && self.cap == other.cap
     }
 }
 
@@ -77,7 +79,7 @@ impl OwnMetrics {
             })
             .collect();
         Ok(Self {
-            sources,
+            digest: digest(&sources),
             cap,
             catalog,
             claims,
@@ -173,6 +175,15 @@ impl OwnMetrics {
             base: Some(Arc::clone(base)),
         })
     }
+}
+
+fn digest(sources: &[(String, String)]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for text in sources.iter().flat_map(|(name, text)| [name, text]) {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.finalize().into()
 }
 
 /// All names that a family's samples have in either format. Where two families share one, a scrape

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::password::{PasswordError, ask_twice, generate, read_line};
 use crate::security::{Environment, Secret, UsersFile, Vault, VaultError, check_name};
+use crate::text::{escaped, escaped_json};
 
 #[derive(Parser)]
 #[command(
@@ -166,7 +167,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (outcome, status) = match arguments.execute() {
         Ok(outcome) => (Ok(outcome), 0),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "pgexporter-admin: {error}");
+            let error_text = error.to_string();
+            let lines: Vec<_> = error_text.lines().map(escaped).collect();
+            let _ = writeln!(io::stderr(), "pgexporter-admin: {}", lines.join("\n"));
             let status = error.status();
             (Err(error), status)
         }
@@ -349,7 +352,7 @@ impl Arguments {
                     "Outcome": status,
                     "Response": response,
                 });
-                writeln!(out, "{document:#}")?;
+                writeln!(out, "{}", escaped_json(&format!("{document:#}")))?;
             }
         }
         out.flush()
@@ -360,7 +363,10 @@ fn list(path: &std::path::Path) -> Result<Outcome, AdminError> {
     let file = UsersFile::read(path)?;
     let names: Vec<&str> = file.names().collect();
     let mut outcome = Outcome {
-        text: names.iter().map(|name| format!("{name}\n")).collect(),
+        text: names
+            .iter()
+            .map(|name| format!("{}\n", escaped(name)))
+            .collect(),
         ..Outcome::default()
     };
     outcome.response.insert("Users".to_owned(), json!(names));

@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 
 use super::error::Failure;
 use crate::security::tls::{ClientTls, TlsMode, explain_tls};
+use crate::text::peer_text;
 
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -241,10 +242,8 @@ impl Found {
 
     fn line(&mut self, line: &[u8]) -> Result<(), String> {
         self.lines += 1;
-        let wrong = || {
-            let text = String::from_utf8_lossy(line);
-            format!("line {} is no sample: {text:.100}", self.lines)
-        };
+        let number = self.lines;
+        let wrong = || format!("line {number} is no sample");
         let line = std::str::from_utf8(line).map_err(|_| wrong())?;
         if line.starts_with("# TYPE ") {
             self.families += 1;
@@ -260,7 +259,7 @@ impl Found {
             if value > 0.0 {
                 self.up += 1;
             } else {
-                self.down.push(server(labels));
+                self.down.push(peer_text(&server(labels)));
             }
         }
         Ok(())

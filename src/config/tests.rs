@@ -740,6 +740,16 @@ proptest! {
     }
 
     #[test]
+    fn no_message_repeats_the_file(pieces in prop::collection::vec(prop::sample::select(vec![
+        "QZMARK-7", "\n", " = ", "=", "[", "]", "[pgexporter]\n", "[s]\n", "\nport = ", "\ntls = ",
+        "\nlog_level = ", "\nrequire_auth = ", "\nmetrics = ", "password", "'", "\"", " # ", ";", " ",
+    ]), 0..16)) {
+        if let Err(errors) = read(&pieces.concat()) {
+            prop_assert!(!errors.contains("QZMARK"), "{}", errors);
+        }
+    }
+
+    #[test]
     fn no_bytes_end_the_program(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = super::read::parse_bytes(Path::new("f"), &bytes);
     }

@@ -13,7 +13,7 @@ use super::arguments::Arguments;
 use super::process::detach::{self, Child};
 use super::process::pidfile::Pidfile;
 use super::process::signals::Signals;
-use super::process::{limits, title};
+use super::process::{allocator, limits, title};
 use super::{run, settings};
 use crate::management::LocalSocket;
 use crate::security::core_dumps;
@@ -28,6 +28,7 @@ const DETACH: Duration = Duration::from_secs(60);
 /// usage.
 #[must_use]
 pub fn main() -> ExitCode {
+    allocator::tune();
     let child = match detach::child() {
         Ok(child) => child,
         Err(error) => return say(&error.to_string()),

@@ -268,6 +268,10 @@ impl Control for Arc<Steward> {
         servers.map(|server| self.show(server)).collect()
     }
 
+    fn notices(&self) -> Vec<String> {
+        self.scraper.notices()
+    }
+
     fn shutdown(&self) {
         // Nobody hears it when the shutdown has begun already.
         let _ = self.shutdown.send(());

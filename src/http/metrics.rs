@@ -1,6 +1,7 @@
 //! The metrics port: `/` and `/metrics`.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
+use super::sending::SentAnswers;
 use super::serve::{Port, ServeError};
 use super::settings::Settings;
 use super::{negotiate, overview, reply};
@@ -48,6 +50,7 @@ pub fn serve_metrics(
 struct Source {
     scraper: Scraper,
     settings: watch::Receiver<Arc<Settings>>,
+    sent: SentAnswers,
 }
 
 pub(super) fn router(scraper: Scraper, settings: watch::Receiver<Arc<Settings>>) -> Router {
@@ -56,7 +59,11 @@ pub(super) fn router(scraper: Scraper, settings: watch::Receiver<Arc<Settings>>)
         .route("/metrics", any(metrics))
         .fallback(forbidden)
         .layer(compression())
-        .with_state(Source { scraper, settings })
+        .with_state(Source {
+            scraper,
+            settings,
+            sent: SentAnswers::default(),
+        })
 }
 
 /// Compression by `Accept-Encoding`: gzip and zstd at their fastest, for a scrape is read once.
@@ -85,7 +92,8 @@ async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMa
         let mut scrape = source.scraper.scrape(Instant::now() + limit);
         // The head goes out with the first piece: alone it would wake the client for nothing.
         let early = scrape.early().await;
-        answer(Body::from_stream(pieces(early, scrape, format)), format)
+        let pieces = pieces(early, scrape, source.sent, format);
+        answer(Body::from_stream(pieces), format)
     };
     if settings.openmetrics {
         response
@@ -106,17 +114,16 @@ async fn forbidden() -> Response {
 fn pieces(
     early: Option<Exposition>,
     scrape: Scrape,
+    sent: SentAnswers,
     format: Format,
-) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let early = early
         .into_iter()
-        .flat_map(move |early| early.chunks(format));
-    let rest = async move { stream::iter(scrape.rest(format).await.chunks(format)) };
+        .flat_map(move |early| early.chunks(format))
+        .map(Ok);
+    let rest = async move { stream::iter(sent.begin(&scrape.rest(format).await, format)) };
     // Compression asks once more after the end.
-    stream::iter(early)
-        .chain(rest.flatten_stream())
-        .map(Ok)
-        .fuse()
+    stream::iter(early).chain(rest.flatten_stream()).fuse()
 }
 
 /// An answer that sends the pieces as they are.

@@ -20,6 +20,7 @@ mod metrics;
 mod negotiate;
 mod overview;
 mod reply;
+mod sending;
 mod serve;
 mod settings;
 #[cfg(test)]

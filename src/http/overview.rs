@@ -72,6 +72,9 @@ fn write_page(out: &mut String, overview: &Overview, now: SystemTime) -> std::fm
         STANDARD.encode(ICON),
     )?;
     write_summary(out, overview, now)?;
+    for notice in &overview.notices {
+        writeln!(out, "<p class=\"note\">{}</p>", Escaped(notice))?;
+    }
     write_servers(out, &overview.servers, now)?;
     write_families(out, &overview.families)?;
     write!(
@@ -417,6 +420,7 @@ mod tests {
     #[test]
     fn a_server_is_shown_with_all_that_is_known() {
         let overview = Overview {
+            notices: Vec::new(),
             servers: vec![
                 server(
                     "orders",
@@ -496,6 +500,7 @@ mod tests {
             collector: collector.to_owned(),
         };
         let overview = Overview {
+            notices: vec!["Few <places>.".to_owned()],
             servers: vec![],
             families: vec![
                 family("pgexporter_a", "locks"),
@@ -537,6 +542,7 @@ mod tests {
     fn nothing_from_outside_becomes_markup() {
         let evil = "<script>alert(\"1\")</script>'&amp;";
         let overview = Overview {
+            notices: Vec::new(),
             servers: vec![ServerOverview {
                 name: evil.to_owned(),
                 address: evil.to_owned(),

@@ -24,8 +24,8 @@ use crate::shutdown::Shutdown;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a connection past the limit waits for another to end.
 const QUEUE: Duration = Duration::from_secs(1);
-/// How many may wait so; those past it are closed at once.
-const QUEUE_LENGTH: usize = 64;
+/// How many may wait so, at most; those past it are closed at once.
+const LONGEST_QUEUE: usize = 64;
 
 /// Why a port cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum ServeError {
 enum Entry {
     /// It has its place.
     Admitted(ConnectionPlace),
-    /// It waits for one, as one of [`QUEUE_LENGTH`].
+    /// It waits for one, in the queue.
     Waiting(Slot),
 }
 
@@ -149,10 +149,10 @@ impl Port {
                     "the ones that asked nothing longest give way to others",
                     limit,
                 );
-                Some(Entry::Waiting(self.queue.wait(QUEUE_LENGTH).await))
+                Some(Entry::Waiting(self.queue.wait(queue(limit)).await))
             }
             Err(_) => {
-                let waiting = self.queue.take(QUEUE_LENGTH).map(Entry::Waiting);
+                let waiting = self.queue.take(queue(limit)).map(Entry::Waiting);
                 if waiting.is_none() {
                     self.say_full(
                         "all are being answered; refusing more until some end",
@@ -213,6 +213,11 @@ impl Port {
     pub(super) fn connections(&self) -> usize {
         self.connections.connections()
     }
+}
+
+/// How many connections may wait for a place: each holds a file descriptor too.
+fn queue(limit: usize) -> usize {
+    (limit / 4).clamp(1, LONGEST_QUEUE)
 }
 
 /// Says that there is no room, and closes.

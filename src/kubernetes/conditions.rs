@@ -10,6 +10,12 @@ use super::verdict::Verdict;
 use crate::model::Reason;
 use crate::targets::{DatabaseProblem, HealthReport, LeftOutReason, MissingDatabase};
 
+/// Now, as the API server keeps it: what was written is compared with what is there.
+fn this_second() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
 /// A condition of a status.
 pub(super) fn of<'a>(status: &'a PostgresTargetStatus, kind: &str) -> Option<&'a Condition> {
     status.conditions.iter().find(|one| one.type_ == kind)
@@ -57,7 +63,7 @@ pub(super) fn wanted(
             message: explained(status, reason, message),
             observed_generation: generation,
             last_transition_time: since.map_or_else(
-                || Time(Timestamp::now()),
+                || Time(this_second()),
                 |old| old.last_transition_time.clone(),
             ),
         }

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::beside::beside;
 use super::client::{ApiResource, Book, Kind};
 use super::entry::{Entry, Key, Source};
 use super::labels::labels_of;
@@ -19,7 +20,7 @@ use super::lease::Share;
 use super::metrics::{Metrics, Outcome};
 use super::pace::fraction;
 use super::queue::WorkQueue;
-use super::refusal::{Refusal, RefusalReason};
+use super::refusal::Refusal;
 use super::resolve::{ResolveError, Versions, resolve};
 use super::settings::Settings;
 use super::validate::{Surroundings, Validated, validate};
@@ -36,10 +37,6 @@ const READ_AGAIN: Duration = Duration::from_secs(60);
 /// How often it is looked whether a server refused a password whose Secret nobody watches.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Texts of resources that are read at once: each may keep a processor busy.
-pub(super) const CHECKS: usize = 2;
-/// How long one of them may take.
-const CHECK: Duration = Duration::from_secs(10);
 /// How long a resource that is not resolved may hold up that the first list counts as resolved.
 const FIRST_LIST: Duration = Duration::from_secs(30);
 
@@ -112,6 +109,8 @@ pub(super) struct WatchState {
     pub seen: BTreeSet<Key>,
     pub listed: bool,
     pub failing: bool,
+    /// When it failed last. One that was taken up again may have nothing to show for long.
+    pub failed: Option<Instant>,
     /// Since when RBAC refuses it.
     pub refused: Option<Instant>,
 }
@@ -304,9 +303,13 @@ impl Controller {
             Err(ResolveError::Refused(refusal)) => Err(refusal),
             Err(ResolveError::Unavailable(why)) => {
                 let name = format!("{}/{}", key.namespace, key.name);
-                warn!(resource = name, "{why}; it is tried again");
                 self.metrics.reconciled(Outcome::Unavailable, took);
-                queue.retry(key, fraction(), Instant::now());
+                if queue.retry(key, fraction(), Instant::now()) {
+                    warn!(
+                        resource = name,
+                        "{why}; it is tried again, less and less often"
+                    );
+                }
                 return;
             }
         };
@@ -316,8 +319,16 @@ impl Controller {
     }
 
     /// Says what becomes of a resource; `None` is of one that is paused.
-    fn judge(&mut self, key: &Key, judgement: Option<Result<Validated, Refusal>>, took: Duration) {
+    fn judge(
+        &mut self,
+        key: &Key,
+        mut judgement: Option<Result<Validated, Refusal>>,
+        took: Duration,
+    ) {
         let found = &mut self.found;
+        if let Some(Ok(validated)) = &mut judgement {
+            found.share_metrics(&key.namespace, &mut validated.target);
+        }
         let Some(entry) = found.entries.get_mut(key) else {
             return;
         };
@@ -373,7 +384,7 @@ impl Controller {
             let other = any || watch.of == Watched::Services;
             state.listed || (other && self.is_refused(watch))
         });
-        let blind = targets().all(|(watch, _)| self.is_refused(watch));
+        let blind = targets().all(|(watch, state)| state.failing && self.is_refused(watch));
         if listed {
             self.listed_at.get_or_insert_with(Instant::now);
         }
@@ -394,7 +405,10 @@ impl Controller {
                 None => text,
             };
             if right.kind == Kind::Targets && blind {
-                progress.blocked.get_or_insert(text);
+                progress.blocked = Some(match progress.blocked.take() {
+                    None => text,
+                    Some(others) => format!("{others}; {text}"),
+                });
             } else {
                 progress.notes.push(text);
             }
@@ -405,29 +419,4 @@ impl Controller {
         }
         progress
     }
-}
-
-/// Does work that keeps a processor busy beside the runtime's threads. Returns for how long it did.
-async fn beside(
-    checks: &Arc<Semaphore>,
-    check: impl FnOnce() -> Result<Validated, Refusal> + Send + 'static,
-) -> (Result<Validated, Refusal>, Duration) {
-    // It is never closed. Who is given up goes on to hold its place until its work ends.
-    let permit = Arc::clone(checks).acquire_owned().await.ok();
-    let begin = Instant::now();
-    let work = tokio::task::spawn_blocking(move || {
-        let result = check();
-        drop(permit);
-        result
-    });
-    let refuse = |words: &str| {
-        let message = format!("the texts that the resource names {words}; make them smaller");
-        Err(Refusal::new(RefusalReason::InvalidMetrics, message))
-    };
-    let result = match tokio::time::timeout(CHECK, work).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => refuse("cannot be read"),
-        Err(_) => refuse("take too long to read"),
-    };
-    (result, begin.elapsed())
 }

@@ -13,6 +13,7 @@
 //! watch Service (metadata) ────┘     └─ Leases: which targets are this pod's
 //! ```
 
+mod beside;
 mod client;
 mod conditions;
 mod controller;
@@ -30,6 +31,7 @@ mod queue;
 mod record;
 mod refusal;
 mod registry;
+mod relist;
 mod resolve;
 mod resource;
 mod schema;

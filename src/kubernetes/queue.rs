@@ -13,15 +13,15 @@ use super::entry::Key;
 /// Resources that are resolved at once.
 const AT_ONCE: usize = 16;
 /// Of them those of one namespace.
-const OF_NAMESPACE: usize = 4;
+const OF_NAMESPACE: usize = 8;
 /// The first pause after the API server did not answer, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(3);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 /// What took this long is not done again at once.
-const LONG: Duration = Duration::from_millis(100);
+const LONG: Duration = Duration::from_millis(250);
 /// For how many times as long as it took it waits, and at most.
-const REST: u32 = 10;
-const LONGEST_REST: Duration = Duration::from_secs(60);
+const REST: u32 = 3;
+const LONGEST_REST: Duration = Duration::from_secs(15);
 
 /// What is to be resolved, what is being resolved, and what waits.
 #[derive(Debug, Default)]
@@ -75,15 +75,17 @@ impl WorkQueue {
     }
 
     /// The API server gave no answer: it is tried again, later each time. `jitter` from 0 to 1
-    /// spreads those that failed together.
-    pub(super) fn retry(&mut self, key: Key, jitter: f64, now: Instant) {
+    /// spreads those that failed together. Returns whether it is the first time in a row.
+    pub(super) fn retry(&mut self, key: Key, jitter: f64, now: Instant) -> bool {
         let failures = self.failures.entry(key.clone()).or_default();
         let pause = FIRST_RETRY * 2_u32.saturating_pow(*failures);
+        let first = *failures == 0;
         *failures = (*failures + 1).min(16);
         let half = pause.min(LONGEST_RETRY) / 2;
         self.later
             .insert(key.clone(), now + half + half.mul_f64(jitter));
         self.dirty.insert(key);
+        first
     }
 
     /// The API server answered.
@@ -156,7 +158,7 @@ mod tests {
         queue.finish(&key("a", 1), Duration::from_secs(2), now);
         assert_eq!(queue.start(now), None);
         let wakes = queue.wakes().unwrap();
-        assert_eq!(wakes - now, Duration::from_secs(20));
+        assert_eq!(wakes - now, Duration::from_secs(6));
         assert_eq!(queue.start(wakes), Some(key("a", 1)));
         queue.finish(&key("a", 1), Duration::from_millis(5), wakes);
         assert_eq!(queue.wakes(), None);

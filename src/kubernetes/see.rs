@@ -161,6 +161,10 @@ impl Controller {
         let Some(state) = self.watches.get_mut(watch) else {
             return;
         };
+        // That it was too far behind is no failure.
+        if code(error) != Some(410) {
+            state.failed = Some(Instant::now());
+        }
         let (what, why) = (watch.what(), say(error));
         match code(error) {
             Some(410) => {

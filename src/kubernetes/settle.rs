@@ -12,20 +12,34 @@ use super::client::{Kind, Verb};
 use super::controller::{Controller, Found};
 use super::entry::{Entry, Key};
 use super::labels::NAMESPACE;
-use super::places::created;
+use super::places::{created, of_namespace};
 use super::refusal::{Refusal, RefusalReason};
 use super::registry::Registry;
 use super::validate::server_name;
 use super::watches::Watched;
 use crate::catalog::OwnMetrics;
 use crate::exposition::NotAccepted;
+use crate::targets::Target;
 
 /// How many refused servers of a namespace are shown by name.
 const SHOWN: usize = 100;
+/// A watch that fails is begun again within this time.
+const FAILING: Duration = Duration::from_secs(90);
 /// How long what a namespace had is kept after the right to look into it is gone.
 const FORGET: Duration = Duration::from_secs(600);
 
 impl Found {
+    /// Five hundred targets that name one ConfigMap hold its metrics once.
+    pub(super) fn share_metrics(&self, namespace: &str, target: &mut Target) {
+        let Some(metrics) = &target.metrics else {
+            return;
+        };
+        let mut known = of_namespace(&self.entries, namespace).filter_map(|(_, one)| own(one));
+        if let Some(same) = known.find(|one| *one == metrics) {
+            target.metrics = Some(Arc::clone(same));
+        }
+    }
+
     /// Says what is served of those that were judged.
     pub(super) fn settle_families(&mut self) {
         let mut keys = std::mem::take(&mut self.judged);
@@ -88,7 +102,9 @@ impl Controller {
             });
         }
         self.metrics.set_not_accepted(all, &self.found.tenure);
-        let failing = self.watches.iter().filter(|(_, state)| state.failing);
+        let fails = |failed: Instant| failed.elapsed() < FAILING;
+        let failing = self.watches.iter();
+        let failing = failing.filter(|(_, state)| state.failed.is_some_and(fails));
         self.metrics
             .set_failing(failing.map(|(watch, _)| watch.kind()));
     }

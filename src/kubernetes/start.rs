@@ -7,11 +7,13 @@ use kube::Config;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
+use super::beside::CHECKS;
 use super::client::{Book, client, explain_api, explain_infer};
-use super::controller::{CHECKS, Control, Controller, Found, Progress, WatchState};
+use super::controller::{Control, Controller, Found, Progress, WatchState};
 use super::lease::{Keeper, Share};
 use super::metrics::Metrics;
 use super::record::Chronicle;
+use super::relist::follow_version;
 use super::settings::Options;
 use super::status::StatusWriter;
 use super::verdict::Verdicts;
@@ -88,8 +90,8 @@ pub async fn start(
         options.discover,
         &restored_reader,
     );
-    let place = options.namespaces.first().cloned();
-    let follow = watches::follow_version(client.clone(), place, restored, shutdown.clone());
+    let place = options.namespaces.first().map(String::as_str);
+    let follow = follow_version(watches::api(&client, place), restored, shutdown.clone());
     shutdown.spawn("resource version", follow);
     let status = StatusWriter {
         client: client.clone(),

@@ -294,3 +294,120 @@ fn duration(text: &str) -> Option<Duration> {
     };
     number.checked_mul(unit).map(Duration::from_millis)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::targets::{CollectorChoice, SocketOptions};
+
+    fn made(spec: serde_json::Value, metrics: &[&str]) -> Result<Validated, Refusal> {
+        let second = Duration::from_secs(1);
+        let settings = Settings {
+            timeouts: Timeouts {
+                connect: second,
+                query: second,
+                lock: second,
+            },
+            collectors: CollectorChoice::default(),
+            keep_session: true,
+            session_databases: 1,
+            socket: SocketOptions {
+                nodelay: true,
+                keep_alive: true,
+            },
+            allow_local_hosts: false,
+            allowed_hosts: Vec::new(),
+            allowed_ports: vec![(1_024, 65_535)],
+            max_samples: 1_000,
+            max_targets: 0,
+        };
+        let mut resource: PostgresTarget = serde_json::from_value(json!({
+            "apiVersion": "pgexporter.io/v1alpha1",
+            "kind": "PostgresTarget",
+            "metadata": {"name": "orders", "namespace": "shop"},
+            "spec": {"host": "orders-rw.shop.svc", "credentials": {"username": "monitor"}},
+        }))
+        .unwrap();
+        let mut whole = serde_json::to_value(&resource.spec).unwrap();
+        for (name, value) in spec.as_object().unwrap() {
+            whole[name] = value.clone();
+        }
+        resource.spec = serde_json::from_value(whole).unwrap();
+        let sources = metrics.iter().enumerate();
+        let material = Material {
+            user: "monitor".to_owned(),
+            metrics: sources
+                .map(|(at, text)| Ok((format!("ConfigMap {at}"), (*text).to_owned())))
+                .collect(),
+            ..Material::default()
+        };
+        let around = Surroundings {
+            settings: &settings,
+            catalog: &Arc::default(),
+            labels: &BTreeSet::from(["datname".to_owned()]),
+            taken: &BTreeSet::new(),
+            tenure: &Tenure::unlimited(),
+        };
+        validate(&resource, material, around)
+    }
+
+    #[test]
+    fn labels_of_others_are_left_out_and_the_namespace_is_the_targets_own() {
+        // Resources of an older schema may have them.
+        let labels = json!({"namespace": "prod", "job": "x", "exported_pod": "y", "datname": "z", "team": "shop"});
+        let made = made(json!({"labels": labels, "sampleLimit": 900_000}), &[]).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            made.target.labels,
+            [pair("namespace", "shop"), pair("team", "shop")]
+        );
+        assert_eq!(made.target.sample_limit, Some(1_000));
+        let flaws = made.left_out.unwrap();
+        assert_eq!(flaws.reason, Reason::InvalidLabels);
+        for name in ["namespace", "job", "exported_pod", "datname"] {
+            assert!(flaws.message.contains(name), "{flaws}");
+        }
+    }
+
+    #[test]
+    fn sources_of_metrics_that_are_wrong_leave_the_others() {
+        let text = |tag: &str, label: &str, kind: &str| {
+            format!(
+                "- {{tag: {tag}, query: SELECT 1, columns: [{{name: {label}, type: label}}, {{type: \
+                 {kind}}}]}}\n"
+            )
+        };
+        let (one, clash) = (text("a", "x", "gauge"), text("a", "x", "counter"));
+        let (sly, two) = (text("c", "instance", "gauge"), text("b", "x", "gauge"));
+        let made = made(json!({}), &[&one, &clash, &sly, "[[[", &two]).unwrap();
+        let own = made.target.metrics.unwrap();
+        let names: Vec<&str> = own.families().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["pgexporter_a", "pgexporter_b"]);
+        let flaws = made.left_out.unwrap().message;
+        for words in ["types differ", "the label instance", "ConfigMap 3"] {
+            assert!(flaws.contains(words), "{words}: {flaws}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_a_target_may_not_have_refuses_it() {
+        for spec in [
+            json!({"host": "169.254.169.254"}),
+            json!({"host": "64:ff9b::a9fe:a9fe"}),
+            json!({"host": "LOCALHOST."}),
+            json!({"host": "db.localhost"}),
+            json!({"port": 443}),
+        ] {
+            let refusal = made(spec.clone(), &[]).unwrap_err();
+            assert_eq!(refusal.reason, Reason::InvalidHost, "{spec}");
+        }
+        assert!(
+            made(json!({"host": "10.0.0.1"}), &[])
+                .unwrap()
+                .left_out
+                .is_none()
+        );
+    }
+}

@@ -2,47 +2,29 @@
 //!
 //! Lists are paged, and ask for no newer state than the API server has at hand; watches use
 //! bookmarks, and resume with backoff and jitter. One that ended with 410 begins with a list.
-//!
-//! A watch is only as true as the versions it counts by. After a restore of etcd versions go on from
-//! an older one: a watch may wait for a version that is long to come, and show nothing meanwhile. So
-//! the present version is asked for once a minute. One that is older than one before begins all lists
-//! anew, as does one in a watch, and one that the API server does not know yet. At the latest every
-//! ten minutes there is a list that asks for the present state.
+//! [`relist`](super::relist) begins them anew where they would show an old world.
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::{self, BoxStream, SelectAll, Stream};
+use futures_util::stream::{BoxStream, SelectAll};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use kube::api::ListParams;
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, ListSemantic};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::client::{Kind, explain_api};
 use super::entry::{Key, Source};
-use super::pace::fraction;
+use super::relist::{Restored, relisting};
 use super::resolve::{Named, NamedKind};
 use super::resource::PostgresTarget;
-use crate::shutdown::Shutdown;
 use crate::text::peer_text;
 
 /// A watch is begun anew this often, so that a connection that has died unnoticed, and a right that
 /// was taken away, are noticed.
 const AGAIN: Duration = Duration::from_secs(60);
-
-/// A new list is taken this often, and up to a tenth later.
-const RELIST: Duration = Duration::from_secs(600);
-
-/// How long an answer of the API server may take.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// How often the cluster's state was found to be an older one than before.
-pub(super) type Restored = tokio::sync::watch::Receiver<u64>;
 
 /// Something that was seen.
 pub(super) enum Happening {
@@ -177,7 +159,7 @@ pub(super) fn config() -> watcher::Config {
         .timeout(u32::try_from(AGAIN.as_secs()).unwrap_or(60))
 }
 
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+pub(super) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -185,104 +167,6 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
-}
-
-/// Watches, and begins anew with a list when versions go backwards, and after [`RELIST`].
-fn relisting<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    restored: Restored,
-) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
-where
-    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    let mut first = true;
-    stream::repeat_with(move || {
-        // The first list is shared by all that start; a later one asks for what is true.
-        let config = match std::mem::take(&mut first) {
-            true => config.clone(),
-            false => watcher::Config {
-                list_semantic: ListSemantic::MostRecent,
-                ..config.clone()
-            },
-        };
-        let (mut newest, over) = (Newest::default(), CancellationToken::new());
-        let (mut restored, ended) = (restored.clone(), over.clone());
-        restored.borrow_and_update();
-        let end = async move {
-            tokio::select! {
-                () = tokio::time::sleep(RELIST + RELIST.mul_f64(fraction() / 10.0)) => {}
-                () = ended.cancelled() => {}
-                Ok(()) = restored.changed() => {}
-            }
-        };
-        let watch = watcher::watcher(api.clone(), config).default_backoff();
-        let look = move |seen: &Result<Event<K>, watcher::Error>| {
-            let back = match seen {
-                Ok(Event::Apply(object) | Event::Delete(object)) => {
-                    newest.goes_back(object.meta().resource_version.as_deref())
-                }
-                Ok(_) => false,
-                Err(error) => is_too_new(error),
-            };
-            if back {
-                over.cancel();
-            }
-        };
-        watch.inspect(look).take_until(Box::pin(end))
-    })
-    .flatten()
-}
-
-/// Asks for the present version now and then, and says so when it is older than one before.
-pub(super) async fn follow_version(
-    client: Client,
-    namespace: Option<String>,
-    restored: tokio::sync::watch::Sender<u64>,
-    shutdown: Shutdown,
-) {
-    let api = api::<PostgresTarget>(&client, namespace.as_deref());
-    let mut newest = Newest::default();
-    loop {
-        tokio::select! {
-            () = shutdown.begun() => return,
-            () = tokio::time::sleep(AGAIN) => {}
-        }
-        let parameters = ListParams::default().limit(1);
-        let answer = tokio::time::timeout(ANSWER, api.list_metadata(&parameters));
-        // Without an answer there is no news.
-        let Ok(Ok(list)) = answer.await else { continue };
-        if newest.goes_back(list.metadata.resource_version.as_deref()) {
-            warn!(
-                "the cluster's state is an older one than before, as after a restore: it is read anew"
-            );
-            newest = Newest::default();
-            restored.send_modify(|times| *times += 1);
-        }
-    }
-}
-
-/// The newest version of a watch. Versions of one kind of object rise (Kubernetes API concepts,
-/// "Resource versions").
-#[derive(Debug, Default)]
-struct Newest(u128);
-
-impl Newest {
-    /// Whether this one is older than one before.
-    fn goes_back(&mut self, version: Option<&str>) -> bool {
-        // What is no number says nothing.
-        let Some(version) = version.and_then(|text| text.parse().ok()) else {
-            return false;
-        };
-        let back = version < self.0;
-        self.0 = self.0.max(version);
-        back
-    }
-}
-
-/// Whether the API server does not know the version yet that a watch goes on from.
-fn is_too_new(error: &watcher::Error) -> bool {
-    say(error).contains("Too large resource version")
 }
 
 fn targets(
@@ -300,8 +184,11 @@ fn targets(
         config,
         restored,
     )
-    // Who owns which field is of no use here, and longer than all the rest.
-    .modify(|target: &mut PostgresTarget| target.metadata.managed_fields = None)
+    // They are of no use here, and may be longer than all the rest.
+    .modify(|target: &mut PostgresTarget| {
+        target.metadata.managed_fields = None;
+        target.metadata.annotations = None;
+    })
     .map(move |seen| {
         let seen = seen.map_or_else(Happening::Failed, |event| {
             Happening::Target(Box::new(event))
@@ -373,26 +260,5 @@ pub(super) fn code(error: &watcher::Error) -> Option<u16> {
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
         watcher::Error::WatchError(status) => Some(status.code),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_that_goes_backwards_is_noticed() {
-        let mut newest = Newest::default();
-        for (version, back) in [
-            (Some("10"), false),
-            (Some("10"), false),
-            (Some("900"), false),
-            (Some("1000"), false),
-            (None, false),
-            (Some("x"), false),
-            (Some("999"), true),
-        ] {
-            assert_eq!(newest.goes_back(version), back, "{version:?}");
-        }
     }
 }

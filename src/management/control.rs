@@ -12,6 +12,11 @@ pub trait Control: Send + Sync + 'static {
     /// The servers, in the order they are shown.
     fn servers(&self) -> Vec<Server>;
 
+    /// What a person should know of all servers together, one sentence each.
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Begins the shutdown; returns at once.
     fn shutdown(&self);
 

@@ -117,8 +117,10 @@ async fn carry_out<C: Control>(
             control.shutdown();
             Ok(Object::new())
         }
-        Command::Status => Ok(report::status(&control.servers())),
-        Command::StatusDetails | Command::Targets => Ok(report::details(&control.servers())),
+        Command::Status => Ok(report::status(&control.servers(), &control.notices())),
+        Command::StatusDetails | Command::Targets => {
+            Ok(report::details(&control.servers(), &control.notices()))
+        }
         Command::Reload if matches!(peer, Peer::Remote { .. }) => Err(Refusal {
             error: errors::NOT_HERE,
             message: "conf reload is not to be had over the remote port: the files that it reads \

@@ -19,6 +19,7 @@ use super::settings::Settings;
 use super::startup::{self, PacketError, Startup};
 use crate::blocking::BlockingPool;
 use crate::security::ScramVerifier;
+use crate::text::peer_text;
 
 /// Packets before the login: a request for GSSAPI, one for TLS, and one more for luck.
 const PACKETS: usize = 3;
@@ -201,7 +202,7 @@ async fn prove(
     out.extend(startup::sasl(offer.mechanisms()));
     send(stream, &out).await?;
 
-    let scram = |error| LoginError::Scram(user.to_owned(), error);
+    let scram = |error| LoginError::Scram(peer_text(user), error);
     let verifier = verifier(settings, logins, user).await;
     let mut nonce = [0; NONCE];
     getrandom::fill(&mut nonce).map_err(|_| LoginError::NoRandomness)?;

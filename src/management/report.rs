@@ -10,21 +10,26 @@ use super::control::{
 use super::document::{Object, Refusal, errors};
 
 /// Of a status: names, and whether each answers. The C program's `status`.
-pub(super) fn status(servers: &[Server]) -> Object {
+pub(super) fn status(servers: &[Server], notices: &[String]) -> Object {
     listed(
         servers,
+        notices,
         |server| json!({ "Server": server.name, "Active": server.active }),
     )
 }
 
 /// All that is known of each. The C program's `status details`, and more.
-pub(super) fn details(servers: &[Server]) -> Object {
-    listed(servers, |server| Value::Object(server.object()))
+pub(super) fn details(servers: &[Server], notices: &[String]) -> Object {
+    listed(servers, notices, |server| Value::Object(server.object()))
 }
 
-fn listed(servers: &[Server], one: impl Fn(&Server) -> Value) -> Object {
+fn listed(servers: &[Server], notices: &[String], one: impl Fn(&Server) -> Value) -> Object {
     let list: Vec<Value> = servers.iter().map(one).collect();
-    object(json!({ "NumberOfServers": list.len(), "Servers": list }))
+    let mut all = object(json!({ "NumberOfServers": list.len(), "Servers": list }));
+    if !notices.is_empty() {
+        all.insert("Notices".to_owned(), json!(notices));
+    }
+    all
 }
 
 impl Report for Server {

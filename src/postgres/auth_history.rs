@@ -40,20 +40,17 @@ impl AuthHistory {
         remembered.scram.contains(&remembered.key(target))
     }
 
-    /// Remembers how a login went that was good on both sides.
-    pub(super) fn record(&self, target: &Target, method: AuthMethod) {
-        let first = {
-            let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let remembered = &mut *guard;
-            let key = remembered.key(target);
-            let set = match method {
-                AuthMethod::ScramSha256 => &mut remembered.scram,
-                AuthMethod::Md5 => &mut remembered.md5,
-                _ => return,
-            };
-            set.len() < MOST && set.insert(key)
-        };
-        if first && method == AuthMethod::Md5 {
+    /// Remembers how a login went that was good on both sides: the driver has checked that the
+    /// server knows the password too.
+    pub(super) fn record_login(&self, target: &Target, method: AuthMethod) {
+        if method == AuthMethod::ScramSha256 {
+            self.insert(target, |remembered| &mut remembered.scram);
+        }
+    }
+
+    /// Says once of a server that what it asked for is weak.
+    pub(super) fn warn_of_weak(&self, target: &Target, method: AuthMethod) {
+        if method == AuthMethod::Md5 && self.insert(target, |remembered| &mut remembered.md5) {
             warn!(
                 server = target.name,
                 "the server asks for md5, which is weak: who reads along can try passwords out; \
@@ -61,5 +58,17 @@ impl AuthHistory {
                  role its password anew"
             );
         }
+    }
+
+    /// Whether the login was not in the set yet.
+    fn insert(
+        &self,
+        target: &Target,
+        set: impl FnOnce(&mut Remembered) -> &mut HashSet<u64>,
+    ) -> bool {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = remembered.key(target);
+        let set = set(&mut remembered);
+        set.len() < MOST && set.insert(key)
     }
 }

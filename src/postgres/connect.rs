@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ pub struct Connector {
     tls: OnceLock<Arc<ClientConfig>>,
     /// What earlier sessions found out.
     pub(super) quirks: ServerQuirks,
+    /// Our port of the login that was begun last; 0 is none over TCP.
+    login_port: AtomicU16,
 }
 
 impl Connector {
@@ -80,6 +82,7 @@ impl Connector {
             addresses: AtomicUsize::new(0),
             tls: OnceLock::new(),
             quirks: ServerQuirks::default(),
+            login_port: AtomicU16::new(0),
         }
     }
 
@@ -130,6 +133,19 @@ impl Connector {
         self.preference
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A login begins over this stream.
+    pub(super) fn record_login(&self, peer: Peer) {
+        let port = peer.local_port.unwrap_or(0);
+        self.login_port.store(port, Ordering::Relaxed);
+    }
+
+    /// Our port of the login that was begun last, if that was over TCP: the server knows it by
+    /// this, until it tells us its process.
+    #[must_use]
+    pub fn login_port(&self) -> Option<u16> {
+        Some(self.login_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
     async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
@@ -210,7 +226,7 @@ pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Wire, 
             ),
         });
     }
-    let peer = stream.peer_addr().ok();
+    let peer = Peer::of(&stream, true);
     match handshake(connector, host, stream).await {
         Ok(stream) => Ok(Wire::Tls(Box::new(stream), peer)),
         // As libpq: who only prefers TLS goes on without it.
@@ -236,8 +252,9 @@ pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Wir
     if !offers_tls(&mut stream).await.ok()? {
         return None;
     }
+    let peer = Peer::of(&stream, true);
     let stream = handshake(connector, host, stream).await.ok()?;
-    Some(Wire::Tls(Box::new(stream), Some(address)))
+    Some(Wire::Tls(Box::new(stream), peer))
 }
 
 async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream, Trouble> {
@@ -396,5 +413,25 @@ pub(super) fn timeout(address: &Address, limit: Duration) -> Trouble {
     Trouble {
         reason: Reason::Timeout,
         message: format!("{address}: no session within {limit:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_ends_of_a_connection_to_oneself_have_one_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = TcpStream::connect(address).await.unwrap();
+        assert!(is_own_machine(&own));
+        // One that comes from another address goes to another machine, as far as can be seen.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let other = socket.connect(address).await.unwrap();
+        assert!(!is_own_machine(&other));
     }
 }

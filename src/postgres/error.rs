@@ -63,6 +63,10 @@ impl QueryError {
                 reason: Reason::Timeout,
                 message,
             },
+            QueryError::TooLarge(message) => Trouble {
+                reason: Reason::MessageTooLarge,
+                message,
+            },
             other => Trouble {
                 reason: Reason::ServerError,
                 message: other.to_string(),
@@ -119,14 +123,17 @@ impl ServerError {
     /// Whether a prepared statement may fail with this because it is out of date, so that it is
     /// worth preparing anew: its result has changed (`0A000`, "cached plan must not change result
     /// type"), the session does not know it any more (`26000`, after `DEALLOCATE` or a pooler's
-    /// reset), or what it names was replaced while it ran (`XX000`, "cache lookup failed").
+    /// reset), its name stands for another statement there (`08P01`, which PostgreSQL says when the
+    /// numbers of columns differ), or what it names was replaced while it ran (`XX000`, "cache
+    /// lookup failed").
     pub(super) fn may_be_stale(&self) -> bool {
-        !self.fatal && (self.is_unknown_statement() || matches!(&*self.state, "0A000" | "XX000"))
+        !self.fatal && (self.has_lost_statement() || matches!(&*self.state, "0A000" | "XX000"))
     }
 
-    /// Whether the session does not know a prepared statement.
-    pub(super) fn is_unknown_statement(&self) -> bool {
-        self.state == "26000"
+    /// Whether the session does not hold a prepared statement under its name any more: others may
+    /// be gone as well.
+    pub(super) fn has_lost_statement(&self) -> bool {
+        matches!(&*self.state, "26000" | "08P01")
     }
 
     /// The error of the query that was run.

@@ -13,7 +13,8 @@ use bytes::BytesMut;
 
 use super::charset::Charset;
 use super::connect::Connector;
-use super::error::{QueryError, SecondTry, ServerError};
+use super::error::{QueryError, ServerError};
+use super::job_state::JobState;
 use super::login::{CancelKey, cancel};
 use super::pipe::without_zero;
 use super::row::Fields;
@@ -58,36 +59,6 @@ pub(super) struct Group {
     pub raw: bool,
 }
 
-/// How a job is run, and what was tried already.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct JobState {
-    /// Text comes as the database holds it.
-    pub raw: bool,
-    /// How often it was run once more as it was.
-    pub repeated: u8,
-}
-
-/// A replica that replays much may cancel the same query more than once; it has other tries than
-/// this at the next scrape.
-const REPEATS: u8 = 3;
-
-impl JobState {
-    /// Whether a job that failed so is run once more; then how it is.
-    fn try_again(&mut self, error: &ServerError, charset: Charset) -> bool {
-        match error.second_try() {
-            Some(SecondTry::Raw) if !self.raw && charset != Charset::Any => {
-                self.raw = true;
-                true
-            }
-            Some(SecondTry::Same) if self.repeated < REPEATS => {
-                self.repeated += 1;
-                true
-            }
-            _ => false,
-        }
-    }
-}
-
 /// The first jobs of a list, sent before the others under a Sync of their own: how the columns of
 /// each come.
 #[derive(Debug)]
@@ -103,7 +74,7 @@ pub(super) struct Unfinished {
     pub skipped: Vec<usize>,
     /// Their prepared statement may be out of date.
     pub stale: Vec<usize>,
-    /// The session does not know a statement that it held: others may be gone as well.
+    /// The session lost a statement that it held: others may be gone as well.
     pub forgot: bool,
 }
 
@@ -177,7 +148,9 @@ impl Session {
                     Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
                     Part::Setting(_) | Part::Sync => None,
                 });
-                if let Some(at) = suspect.into_iter().next() {
+                if let (Some(at), QueryError::Lost(_, Reason::NotReady)) =
+                    (suspect.into_iter().next(), &error)
+                {
                     jobs[at].suspect();
                 }
                 self.end_with(error.clone().into_trouble());
@@ -333,7 +306,7 @@ impl Session {
                                 jobs[*job].end(Err(earlier));
                             } else if stale && !renewed.contains(job) {
                                 left.stale.push(*job);
-                                left.forgot |= said.is_unknown_statement();
+                                left.forgot |= said.has_lost_statement();
                             } else if stale {
                                 // It is no use to prepare it. Without a name it is never stale.
                                 if let Some(statement) = jobs[*job].renew() {
@@ -458,7 +431,7 @@ impl Session {
         let first = self.next_statement;
         let mut results = Vec::with_capacity(statements.len());
         for statement in statements.iter() {
-            let name = name(self.next_statement);
+            let name = name(&self.statement_prefix, self.next_statement);
             self.next_statement += 1;
             let out: &mut BytesMut = self.pipe.outbox();
             let put = without_zero(&statement.sql)
@@ -510,7 +483,7 @@ impl Session {
                     let statement = &mut *statements[at];
                     match (&results[at], found.take()) {
                         (Ok(()), Some(columns)) => {
-                            let name = name(first + at as u64);
+                            let name = name(&self.statement_prefix, first + at as u64);
                             let wanted = statement.hold(self.id, &name, &columns);
                             self.statements.push((name, wanted));
                         }
@@ -571,8 +544,8 @@ impl Stopping {
     }
 }
 
-fn name(number: u64) -> String {
-    format!("p{number}")
+fn name(prefix: &str, number: u64) -> String {
+    format!("{prefix}{number}")
 }
 
 fn malformed() -> QueryError {

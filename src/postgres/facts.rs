@@ -18,6 +18,7 @@ use super::value::{self, Number};
 use crate::catalog::Catalog;
 use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
 use crate::targets::{DatabaseProblem, Trouble};
+use crate::text::{LONGEST_PEER_TEXT, cut};
 
 /// What a server says of itself at each collection.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +51,10 @@ pub struct DatabaseEntry {
     /// Why the role cannot connect to it, as far as `pg_database` says.
     pub closed: Option<DatabaseProblem>,
 }
+
+/// So many databases of a server are known at most, the first by name: each takes memory for the
+/// queries that run in it.
+pub const MOST_DATABASES: usize = 5_000;
 
 /// The questions of every session beside the catalogue's.
 #[derive(Debug)]
@@ -139,7 +144,7 @@ impl Session {
     /// Prepares the questions where the session does not hold them.
     ///
     /// # Errors
-    /// The session broke, did not answer in time, or the server refused one.
+    /// The session broke, or did not answer in time.
     pub(super) async fn prepare_questions(&mut self, deadline: Instant) -> Result<(), Trouble> {
         if !self.questions.probe.is_new_to(self.id) {
             return Ok(());
@@ -153,13 +158,12 @@ impl Session {
             started: _,
         } = &mut questions;
         let mut all = [probe, extensions, databases, settings];
-        let results = timeout_at(deadline, self.prepare_all(&mut all, None))
+        // One that cannot be prepared, as where a pooler's other client took its name, is sent
+        // without one; what is wrong with it is told then.
+        timeout_at(deadline, self.prepare_all(&mut all, None))
             .await
             .map_err(|_| no_answer())?
             .map_err(QueryError::into_trouble)?;
-        for result in results {
-            result.map_err(QueryError::into_trouble)?;
-        }
         self.questions = Arc::new(questions);
         Ok(())
     }
@@ -279,13 +283,20 @@ impl Told {
         match (word, about) {
             (Word::Row(fields), About::Server) => self.probe = Some(facts_of(fields)),
             (Word::Row(fields), About::Extensions) => {
-                let extension = (fields.text(0), fields.text(1), fields.text(2));
+                let text = |at| cut(&fields.text(at), LONGEST_PEER_TEXT).into_owned();
+                let extension = (text(0), text(1), text(2));
                 self.extensions.push(extension);
             }
             (Word::Restart, About::Server) => self.probe = None,
             (Word::Restart, About::Extensions) => self.extensions.clear(),
             (Word::Restart, About::Databases) => self.databases.clear(),
-            (Word::Row(fields), About::Databases) => self.databases.push(database_entry(fields)),
+            (Word::Row(fields), About::Databases) => {
+                // No name is longer; what is, is none that could be connected to.
+                let entry = database_entry(fields);
+                if entry.name.len() <= LONGEST_PEER_TEXT && self.databases.len() < MOST_DATABASES {
+                    self.databases.push(entry);
+                }
+            }
             (Word::End(result), about) => {
                 self.ends[about as usize] = Some(result);
                 if self.ends.iter().all(Option::is_some) {

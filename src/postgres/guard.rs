@@ -344,8 +344,7 @@ mod tests {
             let feed = |rounds| {
                 let mut watch = watch(true);
                 let bytes = answer(rounds);
-                let fed = bytes.chunks(size).try_for_each(|piece| watch.feed(piece));
-                fed
+                bytes.chunks(size).try_for_each(|piece| watch.feed(piece))
             };
             assert_eq!(feed(4096), Ok(()));
             assert_eq!(feed(u32::MAX), Err(GuardError::TooManyRounds));

@@ -120,6 +120,7 @@ async fn attempt(
         },
         scram_before: connector.context.auth.used_scram(target),
     };
+    connector.record_login(peer);
     let mut config = Config::new();
     config
         .user(&target.user)
@@ -137,22 +138,20 @@ async fn attempt(
     let limit = target.limits.login_message;
     let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, rules, limit))));
     let own = Arc::clone(&lent.0);
-    let (client, connection) = config
-        .connect_raw(lent, Established)
-        .await
-        .map_err(|error| LoginError::new(&error, target, encrypted))?;
+    let connected = config.connect_raw(lent, Established).await;
+    let method = own.lock().unwrap_or_else(PoisonError::into_inner).method();
+    connector.context.auth.warn_of_weak(target, method);
+    let (client, connection) =
+        connected.map_err(|error| LoginError::new(&error, target, encrypted))?;
+    connector.context.auth.record_login(target, method);
     let charset = Charset::of(connection.parameter("server_encoding"));
     let major = major(connection.parameter("server_version"));
     let key = CancelKey(client.cancel_token(), peer);
     // The driver says nothing more when it is dropped unpolled, and has read no further than the
     // answer to the login, unless the server went on by itself in that moment.
     drop((client, connection));
-    let guarded = Arc::into_inner(own)
-        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner));
-    if let Some(guarded) = &guarded {
-        connector.context.auth.record(target, guarded.method());
-    }
-    guarded
+    Arc::into_inner(own)
+        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner))
         .and_then(Guarded::between_messages)
         .map(|wire| Login {
             pipe: Pipe::new(wire, target.limits.message),

@@ -13,6 +13,7 @@ mod facts;
 mod guard;
 mod histogram;
 mod identity;
+mod job_state;
 mod login;
 mod pipe;
 mod query;
@@ -33,7 +34,7 @@ mod wire;
 
 pub use connect::{ConnectContext, Connector};
 pub use error::QueryError;
-pub use facts::{DatabaseEntry, Facts};
+pub use facts::{DatabaseEntry, Facts, MOST_DATABASES};
 pub use identity::ServerIdentity;
 pub use query::{Outcome, Shared, Slot};
 pub use run::{Answer, Ask};

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
-use super::exchange::{Ahead, Group, Job, JobState};
+use super::exchange::{Ahead, Group, Job};
 use super::facts::{About, Facts, Told, integer, no_answer};
+use super::job_state::JobState;
 use super::query::{Outcome, Run, Shared, Slot};
 use super::question::{Question, Word};
 use super::session::Session;
@@ -339,7 +340,7 @@ impl Session {
     }
 
     /// Prepares the statements of these jobs anew, with their columns as they are now. Returns
-    /// those that are to be sent again; one that cannot be prepared has ended.
+    /// those that are to be sent again.
     ///
     /// # Errors
     /// The session broke.
@@ -372,13 +373,9 @@ impl Session {
             }
             let around = self.settings.around_users_prepare();
             let path = (!own).then_some(&around);
-            let results = self.prepare_all(&mut statements, path).await?;
-            for (at, result) in places.into_iter().zip(results) {
-                match result {
-                    Ok(()) => ready.push(at),
-                    Err(error) => jobs[at].end(Err(error)),
-                }
-            }
+            self.prepare_all(&mut statements, path).await?;
+            // One that cannot be prepared is sent without a name, which tells what is wrong.
+            ready.extend(places);
         }
         Ok(ready)
     }

@@ -45,10 +45,16 @@ struct Column {
     filled: bool,
     /// It has a value that no counter of OpenMetrics may have: a negative one, or none.
     irregular: bool,
-    /// Lines that are text already: histograms.
-    lines: Vec<u8>,
+    /// Of a histogram: few have any, and there are many columns.
+    lines: Option<Box<Lines>>,
+}
+
+/// Lines that are text already.
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    text: Vec<u8>,
     /// Where the lines of each row end, and how many lines there are up to there.
-    line_ends: Vec<(usize, usize)>,
+    ends: Vec<(usize, usize)>,
 }
 
 /// What a row has for a column.
@@ -112,7 +118,8 @@ impl QuerySamples {
     /// What is kept of them, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        let lines = self.columns.iter().map(|column| column.lines.len());
+        let lines = self.columns.iter().filter_map(|one| one.lines.as_ref());
+        let lines = lines.map(|lines| lines.text.len());
         self.labels.len()
             + self.digits.len()
             + size_of_val(&*self.rows)
@@ -151,9 +158,8 @@ impl QuerySamples {
         out: &mut Vec<u8>,
     ) -> Option<usize> {
         let width = self.columns.len();
-        let lines = &self.columns.get(column)?.lines;
-        if !lines.is_empty() {
-            out.extend_from_slice(lines);
+        if let Some(lines) = &self.columns.get(column)?.lines {
+            out.extend_from_slice(&lines.text);
             return None;
         }
         let mut begin = from.checked_sub(1).map_or(0, |before| self.rows[before]);
@@ -223,14 +229,13 @@ impl QuerySamples {
     pub(super) fn put_lines(&mut self, write: impl FnOnce(&mut Vec<u8>, &[u8]) -> usize) {
         let column = self.cells.len() % self.columns.len();
         let column = &mut self.columns[column];
-        let length = column.lines.len();
-        let written = write(&mut column.lines, &self.labels[self.row..]);
-        let before = column.line_ends.last().map_or(0, |(_, count)| *count);
-        column
-            .line_ends
-            .push((column.lines.len(), before + written));
+        let lines = column.lines.get_or_insert_default();
+        let length = lines.text.len();
+        let written = write(&mut lines.text, &self.labels[self.row..]);
+        let before = lines.ends.last().map_or(0, |(_, count)| *count);
+        lines.ends.push((lines.text.len(), before + written));
+        let length = lines.text.len() - length;
         self.samples += written;
-        let length = column.lines.len() - length;
         self.text += length;
         self.lines += length;
         column.filled = true;
@@ -247,8 +252,10 @@ impl QuerySamples {
         for column in &mut self.columns {
             column.filled = false;
             column.irregular = false;
-            column.lines.clear();
-            column.line_ends.clear();
+            if let Some(lines) = &mut column.lines {
+                lines.text.clear();
+                lines.ends.clear();
+            }
         }
         self.labels.clear();
         self.rows.clear();
@@ -259,9 +266,9 @@ impl QuerySamples {
 
     /// Gives back what is not needed.
     fn fitted(mut self) -> Self {
-        for column in &mut self.columns {
-            fit(&mut column.lines);
-            fit(&mut column.line_ends);
+        for lines in self.columns.iter_mut().filter_map(|one| one.lines.as_mut()) {
+            fit(&mut lines.text);
+            fit(&mut lines.ends);
         }
         fit(&mut self.labels);
         fit(&mut self.rows);

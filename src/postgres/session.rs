@@ -1,5 +1,6 @@
 //! A session: one connection to one database, from login to goodbye.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -58,6 +59,9 @@ pub struct Session {
     /// Names of what is held prepared, and who still wants it.
     pub(super) statements: Vec<(String, Weak<()>)>,
     pub(super) next_statement: u64,
+    /// Begins the names of statements. Where a pooler lends one server session to several clients,
+    /// another client's statement of the same name would be run instead.
+    pub(super) statement_prefix: String,
     pub(super) facts: Option<Facts>,
     /// System identifier and timeline; the outer `None` until they were asked for.
     pub(super) control: Option<Option<Control>>,
@@ -137,6 +141,7 @@ impl Session {
             raw_facts: false,
             statements: Vec::new(),
             next_statement: 0,
+            statement_prefix: format!("p{:08x}_", RandomState::new().hash_one(id) & 0xffff_ffff),
             facts: None,
             control: None,
             ahead: None,
@@ -165,13 +170,14 @@ impl Session {
                 self.greeting.push((self.settings.optional(), false));
                 return Ok(());
             }
-            Mode::Kept => match self.execute("SHOW pgexporter.session").await {
-                Ok(()) => self.execute(&self.settings.required()).await?,
+            Mode::Kept => match self.persist("SHOW pgexporter.session").await {
+                Ok(()) => {
+                    let required = self.settings.required();
+                    self.persist(&required).await?;
+                }
                 // A pooler swallowed the mark, as it may be told to: what is set here would be set
                 // on whatever session it lends.
-                Err(QueryError::Lost(message, reason)) => {
-                    return Err(QueryError::Lost(message, reason));
-                }
+                Err(lost @ (QueryError::Lost(..) | QueryError::Timeout(_))) => return Err(lost),
                 Err(_) => self.mode = Mode::Pooled,
             },
             Mode::Pooled => {}
@@ -179,20 +185,31 @@ impl Session {
         self.settle_optional().await
     }
 
+    /// Runs what has no limit but the role's own yet, which may be too short on a busy server.
+    async fn persist(&mut self, sql: &str) -> Result<(), QueryError> {
+        let mut tries = 0;
+        loop {
+            match self.execute(sql).await {
+                Err(QueryError::Timeout(_)) if tries < 10 => tries += 1,
+                other => return other,
+            }
+        }
+    }
+
     /// Sets what should hold, and finds out what of it the server refuses.
     async fn settle_optional(&mut self) -> Result<(), QueryError> {
         let pooled = self.mode == Mode::Pooled;
         let all = match pooled {
-            true => self.settings.pooled(false),
+            true => self.settings.pooled_trial(),
             false => self.settings.optional(),
         };
-        match self.execute(&all).await {
+        match self.persist(&all).await {
             Ok(()) => return Ok(()),
             Err(lost @ QueryError::Lost(..)) => return Err(lost),
             Err(_) => {}
         }
         for (name, text) in self.settings.each_optional(pooled) {
-            match self.execute(&text).await {
+            match self.persist(&text).await {
                 Ok(()) => {}
                 Err(lost @ QueryError::Lost(..)) => return Err(lost),
                 Err(error) => {
@@ -228,6 +245,22 @@ impl Session {
         // Whether it broke or was late, it has not answered.
         let _ = timeout_at(deadline, self.run_all(&mut [&mut ask])).await;
         found || !answered
+    }
+
+    /// Ends a login of ours that hangs in another database, as a trigger there may make it do. It is
+    /// known by our own port, so that nobody else's is ended. Returns whether this session answered;
+    /// if not it must be [`Self::settled`].
+    pub async fn end_login(&mut self, port: u16, deadline: Instant) -> bool {
+        let sql = format!(
+            "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \
+             WHERE a.client_port = {port} AND a.usename = CURRENT_USER \
+             AND a.application_name = 'pgexporter' AND a.pid <> pg_catalog.pg_backend_pid()"
+        );
+        let query = Prepared::new(sql);
+        let mut hear = |_: Word<'_>| {};
+        let mut ask = Question::new(&query, &mut hear);
+        let asked = timeout_at(deadline, self.run_all(&mut [&mut ask])).await;
+        asked.is_ok()
     }
 
     /// Tells it from the sessions before and beside it.

@@ -72,6 +72,20 @@ const OPTIONAL: [SessionSetting; 24] = [
     since(0, "plan_cache_mode", "'auto'"),
 ];
 
+/// Those that no query of ours depends on: behind a pooler each query brings its settings along, and
+/// ours are many.
+const FOR_USERS: [&str; 9] = [
+    "xmlbinary",
+    "xmloption",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "backslash_quote",
+    "array_nulls",
+    "transform_null_equals",
+    "gin_fuzzy_search_limit",
+];
+
 /// The settings of one session.
 #[derive(Clone, Debug)]
 pub(super) struct SessionSettings {
@@ -100,10 +114,11 @@ impl SessionSettings {
     /// What has to hold: `SET` for each.
     pub(super) fn required(&self) -> String {
         let mut text = String::new();
+        // First of all: the role's own limit may be shorter than all this takes.
+        self.limits(&mut text, "SET", self.timeouts.query);
         for (name, value) in REQUIRED {
             set(&mut text, "SET", name, value);
         }
-        self.limits(&mut text, "SET", self.timeouts.query);
         let (name, value) = if self.raw { RAW } else { UTF8 };
         set(&mut text, "SET", name, value);
         text
@@ -162,9 +177,28 @@ impl SessionSettings {
     /// What one of our own queries begins with behind a pooler. All of it ends with the
     /// transaction.
     pub(super) fn pooled(&self, raw: bool) -> String {
-        let mut text = format!("SET TRANSACTION {TRANSACTION}; ");
-        self.local(&mut text, self.timeouts.query, raw);
+        self.pooled_for(raw, false)
+    }
+
+    /// The same with all that there is, to find out whether the server refuses any.
+    pub(super) fn pooled_trial(&self) -> String {
+        self.pooled_for(false, true)
+    }
+
+    fn pooled_for(&self, raw: bool, all: bool) -> String {
+        let mut text = self.in_transaction(raw, all);
         set(&mut text, "SET LOCAL", "search_path", OWN_PATH);
+        text
+    }
+
+    fn in_transaction(&self, raw: bool, all: bool) -> String {
+        let mut text = String::new();
+        let limit = self.timeouts.query.as_millis().to_string();
+        set(&mut text, "SET LOCAL", "statement_timeout", &limit);
+        text.push_str("SET TRANSACTION ");
+        text.push_str(TRANSACTION);
+        text.push_str("; ");
+        self.local(&mut text, self.timeouts.query, raw, all);
         text
     }
 
@@ -180,8 +214,7 @@ impl SessionSettings {
         if sql.contains(';') {
             return None;
         }
-        let mut text = format!("SET TRANSACTION {TRANSACTION}; ");
-        self.local(&mut text, self.timeouts.query, raw);
+        let mut text = self.in_transaction(raw, true);
         set(&mut text, "SET LOCAL", "search_path", USERS_PATH);
         // A comment may stand at the end of the query's last line.
         let after = "\n; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *";
@@ -197,7 +230,7 @@ impl SessionSettings {
     pub(super) fn begin(&self, limit: Duration, raw: bool, pooled: bool) -> String {
         let mut text = format!("BEGIN {TRANSACTION}; ");
         if pooled {
-            self.local(&mut text, limit, raw);
+            self.local(&mut text, limit, raw, true);
         } else {
             let limit = limit.as_millis().to_string();
             set(&mut text, "SET LOCAL", "statement_timeout", &limit);
@@ -225,16 +258,17 @@ impl SessionSettings {
         [before, self.required() + &self.optional()]
     }
 
-    fn local(&self, text: &mut String, limit: Duration, raw: bool) {
+    fn local(&self, text: &mut String, limit: Duration, raw: bool, all: bool) {
+        self.limits(text, "SET LOCAL", limit);
         for (name, value) in REQUIRED {
             if !name.starts_with("default_transaction") && name != "search_path" {
                 set(text, "SET LOCAL", name, value);
             }
         }
-        self.limits(text, "SET LOCAL", limit);
         let (name, value) = if raw || self.raw { RAW } else { UTF8 };
         set(text, "SET LOCAL", name, value);
-        for one in &self.optional {
+        let used = |one: &&SessionSetting| all || !FOR_USERS.contains(&one.name);
+        for one in self.optional.iter().filter(used) {
             set(text, "SET LOCAL", one.name, one.value);
         }
     }
@@ -314,10 +348,11 @@ mod tests {
         let end = Duration::from_secs(3);
         let text = all.pooled(true);
         let mut parts = text.trim_end_matches("; ").split("; ");
-        let first = format!("SET TRANSACTION {TRANSACTION}");
-        assert_eq!(parts.next(), Some(&*first));
+        assert_eq!(parts.next(), Some("SET LOCAL statement_timeout = 10000"));
+        let second = format!("SET TRANSACTION {TRANSACTION}");
+        assert_eq!(parts.next(), Some(&*second));
         assert!(parts.all(|part| part.starts_with("SET LOCAL ")), "{text}");
-        let whole = all.in_one_message("SELECT 1 -- one ;", false);
+        let whole = all.in_one_message("SELECT 1; SELECT 2", false);
         assert!(whole.is_none(), "{whole:?}");
         let whole = all.in_one_message("SELECT 1 -- one\n; ", false);
         assert!(whole.unwrap().contains("; SELECT 1 -- one\n; RESET "));

@@ -35,8 +35,8 @@ pub struct Setting<'a> {
 
 // Bytewise order, so that lists of several servers can be laid together. Names of extensions'
 // settings hold dots. A NULL setting, which the superuser alone may see, gives no sample. What we
-// set for our own session is not what others have; a transaction is as read-only as the default
-// and the role of the server make it.
+// set for our own session is not what others have; a transaction is as read-only and as deferrable as
+// the defaults and the role of the server make it.
 /// Name, type, value, description of each setting.
 pub const SQL: &str = "\
 SELECT s.name, s.vartype, \
@@ -44,6 +44,9 @@ CASE WHEN s.name = 'transaction_read_only' THEN \
 CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'on' ELSE (\
 SELECT d.reset_val FROM pg_catalog.pg_settings AS d \
 WHERE d.name = 'default_transaction_read_only') END \
+WHEN s.name = 'transaction_deferrable' THEN (\
+SELECT d.reset_val FROM pg_catalog.pg_settings AS d \
+WHERE d.name = 'default_transaction_deferrable') \
 WHEN s.source = 'session' THEN s.reset_val ELSE s.setting END, \
 s.short_desc FROM pg_catalog.pg_settings AS s \
 ORDER BY s.name COLLATE pg_catalog.\"C\"";

@@ -18,27 +18,43 @@ pub(super) type TlsOverTcp = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::S
 pub(super) struct Peer {
     /// `None` is the Unix socket of the target.
     pub address: Option<SocketAddr>,
+    /// Our own port, by which the server knows the session; `None` on a Unix socket.
+    pub local_port: Option<u16>,
     /// TLS is spoken over it.
     pub tls: bool,
+}
+
+impl Peer {
+    /// The two ends of a socket.
+    pub(super) fn of(stream: &TcpStream, tls: bool) -> Self {
+        Self {
+            address: stream.peer_addr().ok(),
+            local_port: stream.local_addr().ok().map(|address| address.port()),
+            tls,
+        }
+    }
 }
 
 /// The three kinds of stream to a server.
 pub(super) enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// With the address, which this type of stream does not tell.
-    Tls(Box<TlsOverTcp>, Option<SocketAddr>),
+    /// With its two ends, which this type of stream does not tell.
+    Tls(Box<TlsOverTcp>, Peer),
 }
 
 impl Wire {
     /// Where it leads.
     pub(super) fn peer(&self) -> Peer {
-        let (address, tls) = match self {
-            Wire::Tcp(stream) => (stream.peer_addr().ok(), false),
-            Wire::Unix(_) => (None, false),
-            Wire::Tls(_, address) => (*address, true),
-        };
-        Peer { address, tls }
+        match self {
+            Wire::Tcp(stream) => Peer::of(stream, false),
+            Wire::Unix(_) => Peer {
+                address: None,
+                local_port: None,
+                tls: false,
+            },
+            Wire::Tls(_, peer) => *peer,
+        }
     }
 }
 

@@ -4,10 +4,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::model::Reason;
+
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(10);
+/// A login that is refused is tried less often: each try stands in the server's log, and some
+/// servers lock the account of somebody who tries too often.
+const LONGEST_IF_REFUSED: Duration = Duration::from_secs(60);
 
-/// Doubles from a quarter of a second to ten seconds, each time between a half and all of it.
+/// Doubles from a quarter of a second to ten seconds, or a minute where the login was refused, each
+/// time between a half and all of it.
 #[derive(Debug)]
 pub(super) struct Backoff {
     step: Duration,
@@ -25,10 +31,14 @@ impl Default for Backoff {
 
 impl Backoff {
     /// After a failure.
-    pub(super) fn next(&mut self) {
-        let half = self.step / 2;
+    pub(super) fn next(&mut self, reason: Reason) {
+        let longest = match reason {
+            Reason::AuthenticationFailed => LONGEST_IF_REFUSED,
+            _ => LONGEST,
+        };
+        let half = self.step.min(longest) / 2;
         self.until = Some(Instant::now() + half + half.mul_f64(fraction()));
-        self.step = (self.step * 2).min(LONGEST);
+        self.step = (self.step * 2).min(longest);
     }
 
     /// After a success.
@@ -37,9 +47,9 @@ impl Backoff {
     }
 
     /// After the loss of what worked: the first step again.
-    pub(super) fn begin_again(&mut self) {
+    pub(super) fn begin_again(&mut self, reason: Reason) {
         self.step = FIRST;
-        self.next();
+        self.next(reason);
     }
 
     /// No attempt is made before that time, whatever is known.
@@ -132,5 +142,33 @@ mod tests {
         tokio::time::advance(CALM).await;
         assert!(floods.calmed() && !floods.calmed() && !floods.are_expected());
         assert_eq!(floods.flooded(), FLOOD);
+    }
+
+    /// The pauses between so many failures, in seconds, each at its longest and rounded up.
+    fn pauses(reason: Reason, count: usize) -> Vec<u64> {
+        let mut backoff = Backoff::default();
+        let mut pauses = Vec::new();
+        for _ in 0..count {
+            let step = backoff.step;
+            backoff.next(reason);
+            let pause = backoff.until() - Instant::now();
+            assert!(pause <= step.max(FIRST), "{pause:?}");
+            pauses.push(backoff.step.as_secs());
+        }
+        pauses
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_login_is_tried_at_most_once_a_minute_and_a_dead_server_every_ten_seconds() {
+        let refused = pauses(Reason::AuthenticationFailed, 12);
+        assert_eq!(refused.last(), Some(&60));
+        assert_eq!(pauses(Reason::ConnectionRefused, 12).last(), Some(&10));
+        let mut backoff = Backoff::default();
+        for _ in 0..12 {
+            backoff.next(Reason::AuthenticationFailed);
+        }
+        // Another trouble, such as a restart, is not waited out at that pace.
+        backoff.next(Reason::NotReady);
+        assert!(backoff.until() - Instant::now() <= LONGEST);
     }
 }

@@ -306,7 +306,11 @@ impl Collector {
             && let Some(facts) = &found.facts
         {
             if let Some(names) = &facts.databases {
+                self.ledger.note_databases(names.len());
                 plan.set_databases(names, &self.target.databases);
+            }
+            if let Some(port) = self.walker.hanging_login().filter(|_| !self.unsettled) {
+                self.unsettled = !session.end_login(port, deadline.at()).await;
             }
             let catalog = Arc::clone(plan.catalog());
             let errand = Errand {

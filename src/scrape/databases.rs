@@ -140,13 +140,12 @@ pub(super) fn share(now: Instant, deadline: Instant, left: usize) -> Option<Inst
     Some(now + fair.max(LEAST_SHARE).min(rest))
 }
 
-/// When the server's own database has to be done if `others` wait for their turn behind it: they
-/// have a third of the deadline at least, or as much as there are of them.
+/// When the server's own database has to be done if `others` wait for their turn behind it: each of
+/// them has the least share, all of them no more than a third of the deadline.
 pub(super) fn own_share(now: Instant, deadline: Instant, others: usize) -> Instant {
     let rest = deadline.saturating_duration_since(now);
-    let others = u32::try_from(others).unwrap_or(u32::MAX);
-    let fair = rest - rest / others.saturating_add(1);
-    now + rest - fair.min(rest / 3)
+    let others = LEAST_SHARE.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX));
+    now + rest - others.min(rest / 3)
 }
 
 #[cfg(test)]
@@ -216,7 +215,7 @@ mod tests {
             );
         }
         assert_eq!(share(now, now - ms(5), 2), None);
-        for (others, expected) in [(0, 3_000), (1, 2_000), (2, 2_000), (50, 2_000)] {
+        for (others, expected) in [(0, 3_000), (1, 2_750), (2, 2_500), (50, 2_000)] {
             let found = own_share(now, now + ms(3_000), others);
             assert_eq!(found, now + ms(expected), "{others}");
         }

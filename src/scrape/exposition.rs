@@ -191,6 +191,19 @@ impl Exposition {
         }
     }
 
+    /// What tells the collections of its servers from all others that are held now, one number
+    /// each.
+    #[must_use]
+    pub fn collections(&self) -> Vec<usize> {
+        let servers = self.0.servers.iter();
+        servers
+            .map(|source| match source {
+                Source::Early(early) => Arc::as_ptr(early).addr(),
+                Source::Done(collected) => Arc::as_ptr(collected).addr(),
+            })
+            .collect()
+    }
+
     /// What is kept of all samples, in bytes.
     pub(super) fn size(&self) -> usize {
         let size = |source: &Source| match source {

@@ -9,7 +9,7 @@ use super::counters::{Counters, QueryFailure, TargetCounters};
 use super::duplicates::Overlap;
 use super::plan::Plan;
 use crate::catalog::SETTINGS;
-use crate::postgres::{Outcome, QueryError, Slot};
+use crate::postgres::{MOST_DATABASES, Outcome, QueryError, Slot};
 use crate::targets::{DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase, Target, Trouble};
 
 /// The book of one target.
@@ -32,6 +32,8 @@ pub(super) struct Ledger {
     left_out: Vec<(String, LeftOutReason)>,
     /// Databases that `pg_database` says are closed to the role.
     closed: Vec<MissingDatabase>,
+    /// The server has more databases than are known.
+    many_databases: bool,
 }
 
 impl Ledger {
@@ -51,6 +53,7 @@ impl Ledger {
             excess_rights: Vec::new(),
             left_out: Vec::new(),
             closed: Vec::new(),
+            many_databases: false,
         }
     }
 
@@ -72,8 +75,9 @@ impl Ledger {
             let (database, tag) = (slot.database(), metric.tag.as_str());
             if let Outcome::Failed(error) = &slot.outcome {
                 let failure = QueryFailure::of(error);
+                let allowed = metric.optional && failure == QueryFailure::Error;
                 // A server that is in trouble as a whole is counted as such.
-                if !quiet && !(metric.optional && failure == QueryFailure::Error) {
+                if !quiet && !allowed {
                     self.target_counters.fail_query(&metric.collector, failure);
                 }
             }
@@ -357,6 +361,19 @@ impl Ledger {
                 "{large} left out: {}", first.message
             );
         }
+    }
+
+    /// Tells that a server has more databases than are known, when it did not before.
+    pub(super) fn note_databases(&mut self, known: usize) {
+        let many = known >= MOST_DATABASES;
+        if many && !std::mem::replace(&mut self.many_databases, many) {
+            warn!(
+                server = %self.target.name,
+                "it has {MOST_DATABASES} databases or more: those behind them by name are not \
+                 asked; ask one server with fewer, or exclude the collectors that run in each"
+            );
+        }
+        self.many_databases = many;
     }
 
     pub(super) fn denied(&self) -> &[String] {

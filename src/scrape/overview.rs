@@ -10,6 +10,8 @@ pub struct Overview {
     pub servers: Vec<ServerOverview>,
     /// Every family that may appear, sorted by name.
     pub families: Vec<FamilyOverview>,
+    /// What a person should know of all servers together, one sentence each.
+    pub notices: Vec<String>,
 }
 
 /// One server.

@@ -27,6 +27,22 @@ impl Places {
         }
     }
 
+    /// What a person should know when so many servers want to keep a session, and there are places
+    /// for fewer.
+    pub(super) fn shortage(&self, servers: usize) -> Option<String> {
+        let sessions = (self.limit - 1).max(1);
+        (servers > sessions).then(|| {
+            format!(
+                "{servers} servers are scraped, and max_connections leaves {sessions} for their \
+                 sessions (limit in effect: {}): sessions are not kept, each scrape connects anew, \
+                 and servers take turns; set max_connections to {} or more, and the limit of open \
+                 files as high as that needs",
+                self.limit,
+                servers + 1,
+            )
+        })
+    }
+
     /// Whether there is one place only, and none for other databases.
     pub(super) fn is_for_one(&self) -> bool {
         self.limit == 1
@@ -60,5 +76,32 @@ impl Places {
     pub(super) async fn for_another_database(&self) -> Option<Permits> {
         let place = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(vec![place])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_said_with_the_number_that_would_do() {
+        for (limit, servers, enough) in [
+            (100, 99, None),
+            (100, 100, Some("to 101 or more")),
+            (2, 1, None),
+            (2, 2, Some("to 3 or more")),
+            (1, 1, None),
+            (1, 5, Some("to 6 or more")),
+            (usize::MAX, 100_000, None),
+        ] {
+            let said = Places::new(limit).shortage(servers);
+            let as_expected = match (&said, enough) {
+                (Some(said), Some(enough)) => said.contains(enough),
+                (said, enough) => said.is_none() && enough.is_none(),
+            };
+            assert!(as_expected, "{limit} {servers}: {said:?}");
+        }
+        // What it names does.
+        assert_eq!(Places::new(6).shortage(5), None);
     }
 }

@@ -117,7 +117,9 @@ impl ProfiledQuery {
             Outcome::Failed(error) => (
                 match error {
                     QueryError::Denied(_) => "denied",
-                    QueryError::Timeout(_) => "late",
+                    QueryError::Timeout(_)
+                    | QueryError::LockTimeout(_)
+                    | QueryError::Deadline(_) => "late",
                     QueryError::TooMany | QueryError::TooLarge(_) => "left out",
                     _ => "failed",
                 },

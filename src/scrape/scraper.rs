@@ -1,5 +1,6 @@
 //! The handle that the edges hold: one worker a target, all asked at once.
 
+mod notices;
 mod scrape;
 
 use std::collections::HashMap;
@@ -43,6 +44,8 @@ struct Inner {
     workers: Mutex<Vec<Arc<Handle>>>,
     board: HealthBoard,
     cached: Mutex<Option<(Instant, Exposition)>>,
+    /// There are fewer connections than sessions to keep.
+    shortage: Mutex<Option<String>>,
     /// Somebody has asked for the metrics.
     asked: watch::Sender<bool>,
     /// Families of a room that scraping knows nothing of.
@@ -111,6 +114,7 @@ impl Scraper {
             workers: Mutex::default(),
             board: HealthBoard::default(),
             cached: Mutex::default(),
+            shortage: Mutex::default(),
             asked: watch::Sender::new(false),
             more: OnceLock::new(),
         }))
@@ -202,6 +206,7 @@ impl Scraper {
                 info!(server = %gone.target.name, "no longer scraped as it was");
             }
         }
+        self.note_shortage(list);
         let health = |one: &Arc<Handle>| (Arc::clone(&one.target), one.worker.health.clone());
         self.0.board.set(new.iter().map(health));
         *self
@@ -395,6 +400,11 @@ impl Scraper {
         });
         let mut families: Vec<FamilyOverview> = own.chain(more).chain(listed).collect();
         families.sort_by(|a, b| a.name.cmp(&b.name));
-        Overview { servers, families }
+        let notices = self.notices();
+        Overview {
+            servers,
+            families,
+            notices,
+        }
     }
 }

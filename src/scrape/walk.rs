@@ -33,8 +33,8 @@ pub(super) struct Walker {
     kept: BTreeMap<String, Session>,
     /// Databases whose last walk came to its end.
     proven: BTreeSet<String>,
-    /// A connection that was given up and may still count at the server, and to which database.
-    leftover: Option<(JoinHandle<()>, String)>,
+    /// A connection that was given up and may still count at the server.
+    leftover: Option<Leftover>,
     /// Whose turn is next, and which of them are left alone for now.
     pub(super) turns: DatabaseTurns,
     /// Those that had no turn in the last walk, and why.
@@ -50,6 +50,16 @@ pub(super) struct Walker {
     next_session: u64,
     /// When the servers were started that new connections reached, since they were last taken.
     reached: Vec<i64>,
+}
+
+/// A connection that was given up.
+#[derive(Debug)]
+struct Leftover {
+    /// Completes when the server has closed it.
+    closed: JoinHandle<()>,
+    database: String,
+    /// Our port, if it is a login that has not ended.
+    login_port: Option<u16>,
 }
 
 /// What a walk is told.
@@ -84,6 +94,8 @@ const FIRST_ID: u64 = 1 << 32;
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a connection that was given up is waited for.
 const GONE: Duration = Duration::from_secs(60);
+/// The same behind a pooler: shorter than the next visit waits for it.
+const GONE_FROM_POOLER: Duration = Duration::from_millis(300);
 /// How long a walk waits for a connection that an earlier visit gave up: mostly the server has only
 /// to take note of a cancel.
 const LEFTOVER: Duration = Duration::from_millis(500);
@@ -127,7 +139,7 @@ impl Walker {
         if self
             .leftover
             .as_ref()
-            .is_some_and(|(leftover, _)| leftover.is_finished())
+            .is_some_and(|leftover| leftover.closed.is_finished())
         {
             self.leftover = None;
         }
@@ -138,12 +150,16 @@ impl Walker {
     pub(super) fn wait_for(&mut self, leftover: JoinHandle<()>) {
         let before = self.leftover.take();
         let both = tokio::spawn(async move {
-            if let Some((before, _)) = before {
-                let _ = before.await;
+            if let Some(before) = before {
+                let _ = before.closed.await;
             }
             let _ = leftover.await;
         });
-        self.leftover = Some((both, self.connector.target.database.clone()));
+        self.leftover = Some(Leftover {
+            closed: both,
+            database: self.connector.target.database.clone(),
+            login_port: None,
+        });
     }
 
     /// Ends the sessions that were kept, beside what comes next: the next walk opens others.
@@ -255,7 +271,10 @@ impl Walker {
             _ if self.commons.places.is_for_one() => {
                 "max_connections = 1 leaves no connection for it".to_owned()
             }
-            Some((_, name)) => format!("the connection to database {name} does not end"),
+            Some(leftover) => format!(
+                "the connection to database {} does not end",
+                leftover.database
+            ),
             None => DatabaseProblem::NoTurn.explain().to_owned(),
         };
         let problem = match self.commons.places.is_for_one() {
@@ -330,6 +349,14 @@ impl Walker {
         watch
     }
 
+    /// Our port of a login that hangs in one of the databases and holds up the others.
+    pub(super) fn hanging_login(&self) -> Option<u16> {
+        let leftover = self.leftover.as_ref()?;
+        leftover
+            .login_port
+            .filter(|_| !leftover.closed.is_finished())
+    }
+
     async fn may_walk(&mut self, deadline: &Deadline) -> bool {
         if self.commons.places.is_for_one() {
             if !std::mem::replace(&mut self.told, true) {
@@ -349,10 +376,10 @@ impl Walker {
     /// Waits a moment for a connection that was given up. While the server may still count it there
     /// is none for another database.
     async fn leftover_is_gone(&mut self) -> bool {
-        let Some((leftover, _)) = &mut self.leftover else {
+        let Some(leftover) = &mut self.leftover else {
             return true;
         };
-        let gone = timeout(LEFTOVER, leftover).await.is_ok();
+        let gone = timeout(LEFTOVER, &mut leftover.closed).await.is_ok();
         if gone {
             self.leftover = None;
         }
@@ -361,16 +388,20 @@ impl Walker {
 
     async fn bid_goodbye(&mut self, database: &str, session: Session, left: Duration) {
         if let Err(leftover) = session.close(left.min(GOODBYE)).await {
-            self.leftover = Some((leftover, database.to_owned()));
+            self.leftover = Some(Leftover {
+                closed: leftover,
+                database: database.to_owned(),
+                login_port: None,
+            });
         }
     }
 
     /// Ends the sessions that were kept.
     pub(super) async fn close(&mut self) {
         self.close_kept();
-        if let Some((leftover, _)) = self.leftover.take() {
+        if let Some(leftover) = self.leftover.take() {
             // Whoever takes the target over now begins with the server as it is.
-            let _ = tokio::time::timeout(GOODBYE, leftover).await;
+            let _ = timeout(GOODBYE, leftover.closed).await;
         }
     }
 }

@@ -229,9 +229,9 @@ impl Worker {
                         self.connected(result).await;
                         drop(turn);
                     }
-                    Some((Err(_), _)) => {
+                    Some((Err(trouble), _)) => {
                         second = None;
-                        self.backoff.next();
+                        self.backoff.next(trouble.reason);
                     }
                     None => {}
                 },
@@ -246,6 +246,8 @@ impl Worker {
                 () = at(self.unanswered.renewal_until),
                     if self.session.is_some() && waiting.is_some() => {}
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
+                // A reload: what refused us may have been mended.
+                Ok(()) = self.commons.settings.changed() => self.backoff.reset(),
                 () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
                     self.check().await;
                 }
@@ -276,8 +278,10 @@ impl Worker {
             }
             if order.deadline().is_over() {
                 // Nobody waits any more, and whoever waited had nothing.
-                if order.claim_failure() {
-                    self.counters.fail(Reason::Timeout);
+                match self.trouble.clone() {
+                    Some(trouble) => self.refuse(order, trouble),
+                    None if order.claim_failure() => self.counters.fail(Reason::Timeout),
+                    None => {}
                 }
             } else if let Some(session) = self.session.take() {
                 tokio::select! {
@@ -349,7 +353,7 @@ impl Worker {
             }
             Err(_) if session.trouble().is_some() => {
                 self.session = Some(session);
-                self.lost();
+                self.ended_idle();
             }
             Err(trouble) => {
                 // Asked again as soon as it has answered.

@@ -3,31 +3,34 @@
 use std::fs;
 use std::io;
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What the kernel does with a core dump: a name of a file, or a program after `|`.
 const PATTERN: &str = "/proc/sys/kernel/core_pattern";
 
+/// The soft limit, in bytes, with which no core dump is made.
+///
+/// A file needs room for a page at least. A program that takes core dumps is started whatever the
+/// limit is, but for one byte: that is the limit of such programs themselves, by which the kernel
+/// knows that it must not start one for another (Linux, `fs/coredump.c`).
+fn none(pattern: &[u8]) -> u64 {
+    match pattern.first() {
+        Some(b'|') => 1,
+        _ => 0,
+    }
+}
+
 /// Forbids core dumps for this process and those that it starts; the hard limit stays, so that
 /// [`allow`] can take it back. To be called before anything secret is read.
-///
-/// The limit alone does not keep the kernel from handing a dump to a program, where the system is
-/// set so. There the process is made not dumpable as well; other users' and its own tools can then
-/// not look into it, root's can.
 pub fn forbid() {
     let maximum = getrlimit(Resource::Core).maximum;
-    let none = Rlimit {
-        current: Some(0),
+    let wanted = none(&fs::read(PATTERN).unwrap_or_default());
+    let limit = Rlimit {
+        current: Some(maximum.map_or(wanted, |maximum| wanted.min(maximum))),
         maximum,
     };
     // A process may always lower its soft limit.
-    let _ = setrlimit(Resource::Core, none);
-    if fs::read(PATTERN).is_ok_and(|pattern| pattern.first() == Some(&b'|')) {
-        // Never refused to a process for itself.
-        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    }
+    let _ = setrlimit(Resource::Core, limit);
 }
 
 /// Allows core dumps up to the hard limit of their size, `ulimit -Hc`. Whether and where one is
@@ -41,7 +44,18 @@ pub fn allow() -> io::Result<()> {
         current: maximum,
         maximum,
     };
-    setrlimit(Resource::Core, all)?;
-    set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-    Ok(())
+    Ok(setrlimit(Resource::Core, all)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_file_nor_a_program_is_given_a_core_dump() {
+        assert_eq!(none(b"core\n"), 0);
+        assert_eq!(none(b"/var/cores/%e\n"), 0);
+        assert_eq!(none(b"|/usr/lib/systemd/systemd-coredump %P\n"), 1);
+        assert_eq!(none(b""), 0);
+    }
 }

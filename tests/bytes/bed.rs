@@ -36,7 +36,7 @@ metrics:
           - {type: gauge, description: One.}
   - tag: labelled
     queries:
-      - query: SELECT i::text || repeat('x', CASE current_user WHEN 'labels' THEN 3 * 1000 * 1000 ELSE 1 END), 1 FROM generate_series(1, 10) AS i
+      - query: SELECT i::text || repeat('x', CASE current_user WHEN 'labels' THEN 1000 * 1000 ELSE 1 END), 1 FROM generate_series(1, 10) AS i
         columns:
           - {name: text, type: label}
           - {type: gauge, description: Labels that may be long.}
@@ -48,13 +48,13 @@ metrics:
           - {type: gauge, description: Rows that may be many.}
   - tag: row
     queries:
-      - query: SELECT repeat('x', CASE current_user WHEN 'row' THEN 20 * 1000 * 1000 ELSE 1 END), 1
+      - query: SELECT repeat('x', CASE current_user WHEN 'row' THEN 6 * 1000 * 1000 ELSE 1 END), 1
         columns:
           - {name: text, type: label}
           - {type: gauge, description: A row that may be long.}
   - tag: spoken
     queries:
-      - query: SELECT speak(30 * 1000 * 1000)
+      - query: SELECT speak(6 * 1000 * 1000)
         columns:
           - {type: gauge, description: What may be refused at length.}
 ";

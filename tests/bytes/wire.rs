@@ -178,7 +178,7 @@ fn a_server_that_sends_what_nobody_asked_for_is_bounded_between_scrapes_as_well(
     let (asked, told) = (Arc::clone(&begin), Arc::clone(&flooding));
     let hostile = Hostile::start(move |guest| {
         let (asked, told) = (Arc::clone(&asked), Arc::clone(&told));
-        guest.relay(SERVER.port(), move |_, ready| {
+        guest.relay(SERVER.port(), move |_, _, ready| {
             if !ready || !asked.load(Ordering::Acquire) {
                 return None;
             }
@@ -209,5 +209,79 @@ fn a_server_that_sends_what_nobody_asked_for_is_bounded_between_scrapes_as_well(
     begin.store(false, Ordering::Release);
     until(&exporter, "it is up again", |samples| {
         is_active(samples, "hostile")
+    });
+}
+
+/// A row as the server sends it.
+fn row(fields: &[&str]) -> Vec<u8> {
+    let mut body = u16::try_from(fields.len())
+        .expect("few")
+        .to_be_bytes()
+        .to_vec();
+    for field in fields {
+        body.extend(u32::try_from(field.len()).expect("short").to_be_bytes());
+        body.extend(field.as_bytes());
+    }
+    message(b'D', &body)
+}
+
+#[test]
+fn endless_settings_and_extensions_leave_out_themselves_alone() {
+    let metrics = TestMetrics::new();
+    let begin = Arc::new(AtomicBool::default());
+    let asked = Arc::clone(&begin);
+    let hostile = Hostile::start(move |guest| {
+        let asked = Arc::clone(&asked);
+        guest.relay(SERVER.port(), move |kind, body, _| {
+            let holds = |text: &str| body.windows(text.len()).any(|one| one == text.as_bytes());
+            if kind != b'D' || !asked.load(Ordering::Acquire) {
+                return None;
+            }
+            let text = "x".repeat(1000);
+            let many = |fields: &dyn Fn(usize) -> Vec<u8>| (0..4000).flat_map(fields).collect();
+            if holds("allow_in_place_tablespaces") {
+                return Some(many(&|n| {
+                    row(&[&format!("name{n}"), "integer", "1", &text])
+                }));
+            }
+            holds("PL/pgSQL procedural language")
+                .then(|| many(&|n| row(&[&format!("extension{n}"), "1", &text])))
+        })
+    });
+    let exporter = exporter(&hostile.section("hostile", "healthy"), &metrics);
+    let before = until(&exporter, "it is up", |samples| {
+        is_active(samples, "hostile")
+    });
+    let settings = |samples: &Samples| {
+        let of_hostile = samples.with(
+            "pgexporter_pg_settings_max_connections",
+            &[("server", "hostile")],
+        );
+        of_hostile.len()
+    };
+    assert_eq!(settings(&before), 1);
+    let memory_before = memory(&exporter, "VmHWM");
+    begin.store(true, Ordering::Release);
+    // The settings are asked for again when the server has read its configuration anew.
+    SERVER.execute("SELECT pg_reload_conf()");
+    let samples = until(&exporter, "the settings are left out", |samples| {
+        is_active(samples, "hostile") && settings(samples) == 0
+    });
+    let left_out = [("server", "hostile"), ("collector", "pg_settings")];
+    assert_eq!(
+        samples
+            .with("pgexporter_postgresql_left_out", &left_out)
+            .len(),
+        1
+    );
+    let of_hostile = [("server", "hostile")];
+    let extensions = samples.with("pgexporter_postgresql_extension_info", &of_hostile);
+    assert!(extensions.len() < 10, "{} extensions", extensions.len());
+    assert_eq!(samples.with("pgexporter_one", &of_hostile).len(), 1);
+    let grown = memory(&exporter, "VmHWM") - memory_before;
+    assert!(grown < 20 * 1024, "{grown} kB");
+    begin.store(false, Ordering::Release);
+    until(&exporter, "all is there again", |samples| {
+        settings(samples) == 1
     });
 }

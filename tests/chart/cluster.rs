@@ -30,7 +30,7 @@ fn api() -> &'static ApiServer {
 }
 
 /// The same, for a test that installs the definition of PostgresTarget: there is one in a cluster.
-fn alone() -> (MutexGuard<'static, ()>, &'static ApiServer) {
+pub(crate) fn alone() -> (MutexGuard<'static, ()>, &'static ApiServer) {
     static ALONE: Mutex<()> = Mutex::new(());
     let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     (guard, api())
@@ -95,7 +95,7 @@ fn kubeconform_and_the_api_server_take_every_set_of_values() {
     remove_definition(api);
 }
 
-fn remove_definition(api: &ApiServer) {
+pub(crate) fn remove_definition(api: &ApiServer) {
     let name = "postgrestargets.pgexporter.io";
     api.kubectl(&["delete", "crd", name, "--wait=true"]);
 }
@@ -123,7 +123,7 @@ spec: {host: orders.default.svc, credentials: {username: monitor}}
 ";
 
 /// Helm on the API server.
-fn on(api: &ApiServer, arguments: &[&str]) -> Result<String, String> {
+pub(crate) fn on(api: &ApiServer, arguments: &[&str]) -> Result<String, String> {
     run(helm()
         .args(arguments)
         .arg("--kubeconfig")
@@ -194,8 +194,19 @@ fn an_upgrade_brings_the_schema_up_to_date_and_targets_outlive_the_release() {
         "customresourcedefinition.apiextensions.k8s.io/postgrestargets.pgexporter.io"
     );
 
+    // Again under another name, which takes up what was kept.
+    let renamed = ["install", "renamed", chart, namespace[0]];
+    on(api, &renamed).unwrap_err();
+    let mut renamed = renamed.to_vec();
+    renamed.push("--take-ownership");
+    on(api, &renamed).unwrap();
+    on(api, &["uninstall", "renamed", namespace[0]]).unwrap();
+    assert_eq!(kept().unwrap()["metadata"]["uid"], uid);
+
     // Again, and beside it one for a single namespace that leaves the definition alone.
-    install(chart).unwrap();
+    let mut again = vec!["install", "pgexporter", chart, namespace[0]];
+    again.push("--take-ownership");
+    on(api, &again).unwrap();
     let second = [
         "install",
         "second",
@@ -212,6 +223,7 @@ fn an_upgrade_brings_the_schema_up_to_date_and_targets_outlive_the_release() {
     narrow.extend(["--set", "crds.install=false,kubernetes.namespaces={shop}"]);
     let said = on(api, &narrow).unwrap();
     assert!(!said.contains("WARNING"), "{said}");
+    assert!(said.contains("is not part of this release"), "{said}");
     on(api, &["uninstall", "second", "--namespace=shop"]).unwrap();
 
     // An old schema that nobody brings up to date is not passed over in silence.
@@ -219,7 +231,9 @@ fn an_upgrade_brings_the_schema_up_to_date_and_targets_outlive_the_release() {
     eventually("the schema is the older one", || {
         !fields().contains("paused")
     });
-    let said = on(api, &narrow).unwrap();
+    let mut wide = second.to_vec();
+    wide.extend(["--set", "crds.install=false"]);
+    let said = on(api, &wide).unwrap();
     assert!(said.contains("has another schema than this"), "{said}");
     for (release, namespace) in [("second", "shop"), ("pgexporter", "monitoring")] {
         on(api, &["uninstall", release, "--namespace", namespace]).unwrap();

@@ -20,11 +20,18 @@ fn kustomize(folder: &str) -> Vec<Value> {
 fn substance(documents: Vec<Value>, namespace: &str) -> BTreeMap<(String, String), Value> {
     let mut found = BTreeMap::new();
     for mut document in documents {
-        let of = (kind(&document).to_owned(), name(&document).to_owned());
+        let called = own(name(&document), namespace).to_owned();
+        let of = (kind(&document).to_owned(), called);
         strip(&mut document, namespace);
         assert!(found.insert(of.clone(), document).is_none(), "{of:?} twice");
     }
     found
+}
+
+/// A name without the namespace that the chart puts at its end.
+fn own<'a>(name: &'a str, namespace: &str) -> &'a str {
+    let end = name.strip_suffix(namespace);
+    end.and_then(|name| name.strip_suffix(':')).unwrap_or(name)
 }
 
 fn strip(value: &mut Value, namespace: &str) {
@@ -57,8 +64,7 @@ fn strip(value: &mut Value, namespace: &str) {
         }
         Value::Sequence(list) => list.iter_mut().for_each(|one| strip(one, namespace)),
         Value::String(text) => {
-            let trimmed = text.trim_end().len();
-            text.truncate(trimmed);
+            *text = own(text.trim_end(), namespace).to_owned();
         }
         _ => {}
     }

@@ -47,6 +47,10 @@ fn a_typing_error_is_refused_wherever_it_stands() {
         ("customMetrics.files.orders=text", "orders"),
         ("image.digest=sha256:1", "digest"),
         ("networkPolicy.databasePorts={postgres}", "databasePorts"),
+        ("networkPolicy.dnsPorts={dns}", "dnsPorts"),
+        ("serviceMonitor.endpointExtra.port=other", "port"),
+        ("podMonitor.specExtra.selector=other", "selector"),
+        ("rbac.aggregate=maybe", "aggregate"),
     ] {
         refused(&[setting], part);
     }
@@ -74,6 +78,37 @@ fn values_that_contradict_each_other_are_refused_with_what_to_do() {
         ),
         (&["management.enabled=true"], "management.adminsSecretName"),
         (&["health.port=5002"], "must differ"),
+        (
+            &[
+                "podMonitor.enabled=true",
+                "podMonitor.tlsConfig.serverName=a",
+            ],
+            "speaks plain HTTP",
+        ),
+        (
+            &[
+                "serviceMonitor.enabled=true",
+                "metrics.tls.secretName=a",
+                "metrics.tls.clientCASecretName=b",
+            ],
+            "set its cert and keySecret",
+        ),
+        (
+            &[
+                "serviceMonitor.enabled=true",
+                "metrics.tls.secretName=a",
+                "serviceMonitor.namespace=other",
+            ],
+            "where the Secret a is not",
+        ),
+        (
+            &[
+                "podMonitor.enabled=true",
+                "metrics.tls.secretName=a",
+                "podMonitor.tlsConfig.serverName=b",
+            ],
+            "names no authority",
+        ),
         (
             &[r#"config.log_line_prefix='"#, r#"config.log_path="'"#],
             "both kinds of quotes",

@@ -53,7 +53,7 @@ fn an_error_of_the_start_is_told_by_the_parent() {
         ),
         (
             "backlog = many".into(),
-            "backlog: `many` is not allowed".into(),
+            "backlog: this value is not allowed".into(),
         ),
         (
             "unix_socket_dir = {dir}/pgpass".into(),

@@ -47,7 +47,7 @@ fn a_file_with_an_error_changes_nothing_and_a_good_one_everything_at_once() {
     reload(&exporter);
     eventually_logged(
         &exporter,
-        &["ERROR", "pgexporter.conf:2: lock_timeout: `soon`"],
+        &["ERROR", "pgexporter.conf:2: lock_timeout: this value"],
     );
     eventually_logged(&exporter, &["ERROR", "reload refused, nothing was changed"]);
     assert_eq!(active(&exporter, "gone"), Some(1.0));

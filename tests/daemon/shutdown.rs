@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Exporter, Postgres, Samples, eventually};
+use crate::support::{Exporter, Postgres, Samples, eventually, within};
 use crate::{eventually_active, metric, sessions};
 
 fn watched(name: &str) -> Postgres {
@@ -113,9 +114,9 @@ fn a_scrape_that_would_take_longer_is_answered_with_what_is_ready() {
     ended_politely(&slow);
 }
 
-/// The soft and the hard limit of core dumps.
-fn core_limits(exporter: &Exporter) -> [String; 2] {
-    let limits = fs::read_to_string(format!("/proc/{}/limits", exporter.pid())).unwrap();
+/// The soft and the hard limit of core dumps of a process.
+fn core_limits(process: u32) -> [String; 2] {
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
     let core = limits
         .lines()
         .find(|line| line.starts_with("Max core file size"))
@@ -124,12 +125,35 @@ fn core_limits(exporter: &Exporter) -> [String; 2] {
     [words[4].to_owned(), words[5].to_owned()]
 }
 
+/// Whether no core dump is made. With a program that takes them, 1 keeps it from being started.
+fn is_forbidden(process: u32) -> bool {
+    ["0", "1"].contains(&core_limits(process)[0].as_str())
+}
+
 #[test]
 fn abort_ends_it_by_that_signal_and_no_core_is_left() {
     let mut exporter = Exporter::builder()
         .section("[nobody]\nhost = 127.0.0.1\nport = 1\nuser = u\n")
         .start();
-    assert_eq!(core_limits(&exporter)[0], "0");
+    assert!(is_forbidden(exporter.pid().unsigned_abs()));
+    // The command lines hold passwords too; here one that stays, of a shell that allows all.
+    let mut watching = Command::new("sh")
+        .args(["-c", "ulimit -S -c $(ulimit -H -c); exec \"$0\" \"$@\""])
+        .args([
+            env!("CARGO_BIN_EXE_pgexporter-cli"),
+            "-c",
+            "pgexporter.conf",
+        ])
+        .args(["status", "--watch=60"])
+        .current_dir(exporter.folder())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let forbidden = within(Duration::from_secs(20), || is_forbidden(watching.id()));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    assert!(forbidden);
+
     exporter.signal(Signal::ABORT);
     let status = exporter.wait_exit();
     assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
@@ -144,7 +168,7 @@ fn a_core_dump_is_allowed_where_it_is_asked_for() {
         .set("core_dumps = on")
         .start();
     eventually_active(&exporter, "one");
-    let words = core_limits(&exporter);
+    let words = core_limits(exporter.pid().unsigned_abs());
     assert_eq!(words[0], words[1]);
     exporter.signal(Signal::ABORT);
     let status = exporter.wait_exit();

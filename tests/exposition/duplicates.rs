@@ -133,7 +133,11 @@ fn two_files_that_define_one_tag_are_joined_or_refused_with_both_places() {
     };
     let (old, new) = (metric(13, ""), metric(16, ""));
     let files = folder(&[("a.yaml", &new), ("b.yaml", &old)]);
-    let exporter = exporter(&server, &files).start();
+    // A file that is named twice is one definition.
+    let exporter = exporter(&server, &files)
+        .argument("-Y")
+        .argument(files.path().join("a.yaml"))
+        .start();
     let shown = |exporter: &Exporter| {
         let samples = exporter.metrics();
         samples.value("pgexporter_twice", &[])

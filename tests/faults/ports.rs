@@ -1,14 +1,18 @@
 //! What clients of the ports do, and that it costs others nothing.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::bed::{
-    GATE, Gate, Metrics, all_failures, exporter, healthy_is_whole, is_active, nothing_lost,
-    scrape_within, server, settled,
+    GATE, Gate, Metrics, ROLE, all_failures, exporter, failures, healthy_is_whole, is_active,
+    nothing_lost, recovers, scrape_within, server, settled,
 };
-use crate::support::{Exporter, eventually};
+use crate::support::{Exporter, Postgres, Samples, eventually};
 
 fn address(exporter: &Exporter, port: &str) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], exporter.port(port)))
@@ -170,4 +174,218 @@ fn a_collection_that_many_wait_for_in_vain_is_one_failure() {
     assert!((1.0..=3.0).contains(&failures), "{failures}");
     healthy_is_whole(&before, &during);
     sick.thaw();
+}
+
+/// A message of the protocol.
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).expect("a small message");
+    [&[kind], &length.to_be_bytes()[..], body].concat()
+}
+
+/// Stands before a server, and sends of its own when the server has been quiet for a moment.
+struct Flood {
+    port: u16,
+    on: Arc<AtomicBool>,
+    connections: Arc<AtomicUsize>,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Flood {
+    fn before(server: &Postgres, piece: Vec<u8>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let far = server.port();
+        let (on, connections, sent) =
+            <(Arc<AtomicBool>, Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let flood = Self {
+            port,
+            on: on.clone(),
+            connections: connections.clone(),
+            sent: sent.clone(),
+        };
+        thread::spawn(move || {
+            // As many as a test could need; it ends with the program.
+            for near in listener.incoming().flatten().take(1_000) {
+                connections.fetch_add(1, Ordering::Relaxed);
+                let far = TcpStream::connect(("127.0.0.1", far)).expect("the server listens");
+                let (mut from, mut to) = (
+                    near.try_clone().expect("a second handle"),
+                    far.try_clone().expect("a second handle"),
+                );
+                thread::spawn(move || {
+                    std::io::copy(&mut from, &mut to).ok();
+                    to.shutdown(std::net::Shutdown::Both).ok();
+                });
+                let (on, sent, piece) = (on.clone(), sent.clone(), piece.clone());
+                thread::spawn(move || flood_between(far, near, &on, &sent, &piece));
+            }
+        });
+        flood
+    }
+
+    fn section(&self, name: &str) -> String {
+        format!(
+            "[{name}]\nhost = 127.0.0.1\nport = {}\nuser = {ROLE}\n",
+            self.port
+        )
+    }
+}
+
+fn flood_between(
+    mut far: TcpStream,
+    mut near: TcpStream,
+    on: &AtomicBool,
+    sent: &AtomicUsize,
+    piece: &[u8],
+) {
+    let quiet = Some(Duration::from_millis(200));
+    far.set_read_timeout(quiet).expect("it is set");
+    let mut buffer = vec![0; 64 * 1024];
+    let mut left = 64 * 1024 * 1024_usize;
+    loop {
+        match far.read(&mut buffer) {
+            Ok(0) => {
+                near.shutdown(std::net::Shutdown::Both).ok();
+                return;
+            }
+            Ok(read) => {
+                if near.write_all(&buffer[..read]).is_err() {
+                    return;
+                }
+            }
+            Err(_) => {
+                // Nothing was said for a moment: what comes now comes between two messages.
+                let piece = piece.repeat(4_096 / piece.len());
+                while on.load(Ordering::Relaxed) && left > piece.len() {
+                    if near.write_all(&piece).is_err() {
+                        far.shutdown(std::net::Shutdown::Both).ok();
+                        return;
+                    }
+                    left -= piece.len();
+                    sent.fetch_add(piece.len(), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_floods_between_scrapes_is_ended_and_named_and_costs_others_nothing() {
+    let (real, healthy) = (server(17), server(18));
+    let notice = message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mhello from nobody\0\0");
+    let setting = message(b'S', b"application_name\0flood\0");
+    let error = message(b'E', b"SERROR\0VERROR\0C22012\0Mdivision by nobody\0\0");
+    let row = message(b'D', &[0, 1, 0, 0, 0, 1, b'1']);
+    let floods = [
+        ("notices", notice),
+        ("settings", setting),
+        ("errors", error),
+        ("rows", row),
+        ("ready", message(b'Z', b"I")),
+    ]
+    .map(|(name, piece)| (name, Flood::before(&real, piece)));
+    let mut builder = Exporter::builder().server_as("healthy", &healthy, ROLE, healthy.password());
+    for (name, flood) in &floods {
+        builder = builder.section(&flood.section(name));
+    }
+    let exporter = builder.start();
+    let before = settled(&exporter);
+    for (_, flood) in &floods {
+        flood.on.store(true, Ordering::Relaxed);
+    }
+    let told = |name: &str| {
+        let log = exporter.log();
+        let of = format!("server={name}");
+        let lines = log.lines().filter(|line| line.contains(&of));
+        lines.filter(|line| line.contains("down:")).count()
+    };
+    // Nobody scrapes meanwhile.
+    for (name, _) in &floods {
+        eventually(&format!("{name} is ended"), || told(name) > 0);
+        let reason = exporter.log();
+        assert!(reason.contains("reason=unrequested_data"), "{reason}");
+    }
+    let (during, _) = scrape_within(&exporter, 10.0);
+    for (name, _) in &floods {
+        let counted = failures(&during, name, "unrequested_data");
+        assert_eq!(counted, 1.0, "{name}: {}", exporter.log());
+    }
+    let connections: Vec<usize> = floods
+        .iter()
+        .map(|(_, flood)| flood.connections.load(Ordering::Relaxed))
+        .collect();
+    for _ in 0..3 {
+        let (during, _) = scrape_within(&exporter, 10.0);
+        healthy_is_whole(&before, &during);
+    }
+    let page = exporter.get("/").body;
+    assert!(page.contains("unrequested data"), "{page}");
+    for ((name, flood), before) in floods.iter().zip(connections) {
+        // What the system's buffers hold, and little more was taken.
+        let sent = flood.sent.load(Ordering::Relaxed);
+        assert!(sent < 48 * 1024 * 1024, "{name}: {sent}");
+        let now = flood.connections.load(Ordering::Relaxed);
+        assert!(now <= before + 1, "{name}: {before}, {now} connections");
+        assert_eq!(told(name), 1, "{name}: {}", exporter.log());
+        flood.on.store(false, Ordering::Relaxed);
+    }
+    for (name, _) in &floods {
+        recovers(&exporter, name);
+    }
+}
+
+/// A file descriptor for each of these and more is wanted, and there are few.
+#[test]
+fn more_servers_than_descriptors_leave_the_ports_and_the_command_line_theirs() {
+    let real = server(17);
+    let mut builder = Exporter::builder()
+        .set("max_connections = 1000")
+        .set("management = {management}")
+        // What they are asked is not what this is about.
+        .set("collectors = stat_io")
+        .open_files(192);
+    for number in 0..150 {
+        builder = builder.server_as(&format!("s{number}"), &real, ROLE, real.password());
+    }
+    let exporter = builder.start();
+    let expected = "max_connections = 1000 takes a limit of";
+    eventually("it is said", || exporter.log().contains(expected));
+    let expected = "150 servers are scraped, and max_connections leaves";
+    eventually("it is said", || exporter.log().contains(expected));
+    let page = exporter.get("/").body;
+    assert!(page.contains(expected), "{page}");
+    let says: [&[u8]; 2] = [b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"];
+    let mut held = Vec::new();
+    let mut local = Vec::new();
+    for number in 0..300 {
+        for port in ["health", "metrics", "management"] {
+            held.push(quiet(address(&exporter, port), says[number % 2]));
+        }
+        local.push(UnixStream::connect(exporter.folder().join(".s.pgexporter")));
+    }
+    for _ in 0..3 {
+        let (samples, _) = scrape_within(&exporter, 10.0);
+        let active = samples.all("pgexporter_postgresql_active");
+        let up = active.iter().filter(|sample| sample.value > 0.5).count();
+        assert_eq!(active.len(), 150);
+        assert!(up > 0, "{}", exporter.log());
+        let health = address(&exporter, "health");
+        assert_eq!(probe(health, "/livez", Duration::from_secs(10)), Ok(200));
+    }
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_pgexporter-cli"))
+        .arg("-c")
+        .arg(exporter.folder().join("pgexporter.conf"))
+        .arg("status")
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.status.success() && text.contains(expected), "{text}");
+    let log = exporter.log();
+    assert!(!log.contains("Too many open files"), "{log}");
+    assert!(!log.contains("os error 24"), "{log}");
+    let told = log.matches(expected).count();
+    assert_eq!(told, 1);
+    drop((held, local));
+    let (samples, _): (Samples, _) = scrape_within(&exporter, 10.0);
+    assert_eq!(samples.all("pgexporter_postgresql_active").len(), 150);
 }

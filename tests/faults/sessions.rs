@@ -430,6 +430,11 @@ fn text_that_cannot_be_utf8_costs_no_row() {
         for database in ["postgres", "d1"] {
             server.execute_in(database, &make);
         }
+        // What the exporter asks at each scrape before all else holds it as well.
+        server.execute(&format!(
+            "DO $do$ BEGIN EXECUTE format('COMMENT ON EXTENSION plpgsql IS %L', convert_from(decode('{hex}', 'hex'), '{encoding}')); END $do$"
+        ));
+        let bouncer = PgBouncer::start_with(&server, "transaction", &[(ROLE, "")]);
         let text = attempt(
             "labelled",
             "",
@@ -443,10 +448,25 @@ fn text_that_cannot_be_utf8_costs_no_row() {
             .set("metrics_path = {dir}/metrics.yaml")
             .file("metrics.yaml", &metrics(&text))
             .server_as("sick", &server, ROLE, None)
+            .section(&format!(
+                "[pooled]\nhost = 127.0.0.1\nport = {}\nuser = {ROLE}\n",
+                bouncer.port()
+            ))
             .start();
-        first(&exporter, "sick");
-        for _ in 0..2 {
-            let samples = exporter.metrics();
+        for name in ["sick", "pooled", "sick", "pooled"] {
+            let samples = first(&exporter, name);
+            let extension = [
+                ("server", name),
+                ("extension", "plpgsql"),
+                ("comment", shown),
+            ];
+            assert!(
+                samples
+                    .value("pgexporter_postgresql_extension_info", &extension)
+                    .is_some(),
+                "{encoding} {name}: {:?}",
+                samples.all("pgexporter_postgresql_extension_info")
+            );
             for (family, database) in [
                 (
                     "pgexporter_pg_stat_user_tables_vacuum_n_live_tup",
@@ -455,16 +475,17 @@ fn text_that_cannot_be_utf8_costs_no_row() {
                 ("pgexporter_pg_stat_user_tables_vacuum_n_live_tup", "d1"),
                 ("pgexporter_pg_statio_all_tables_heap_blks_hit", "postgres"),
             ] {
-                let labels = [("relname", shown), ("database", database)];
+                let labels = [("server", name), ("relname", shown), ("database", database)];
                 assert!(
                     samples.value(family, &labels).is_some(),
-                    "{encoding} {family}: {:?} {}",
+                    "{encoding} {name} {family}: {:?} {}",
                     samples.all(family),
                     exporter.log()
                 );
             }
-            let own = samples.value("pgexporter_labelled", &[("name", shown)]);
-            assert_eq!(own, Some(5.0), "{encoding}: {}", exporter.log());
+            let own = [("server", name), ("name", shown)];
+            let own = samples.value("pgexporter_labelled", &own);
+            assert_eq!(own, Some(5.0), "{encoding} {name}: {}", exporter.log());
             assert_eq!(errors(&samples), 0.0, "{encoding}: {}", exporter.log());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -11,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bed::{Metrics, ROLE, SLACK, Watch, furnish, is_active, scrape_within};
 use crate::support::exporter::can_name_hosts;
-use crate::support::{Exporter, Postgres, Samples, eventually};
+use crate::support::{Exporter, PgBouncer, Postgres, Samples, eventually};
 
 const SICK: [(&str, &str); 1] = [("server", "sick")];
 
@@ -281,6 +282,25 @@ fn databases_that_cannot_be_entered_cost_no_attempt_at_each_scrape_and_are_named
         );
     }
 
+    let output = Command::new(env!("CARGO_BIN_EXE_pgexporter-cli"))
+        .args(["-c", "pgexporter.conf", "-F", "json", "status", "details"])
+        .current_dir(exporter.folder())
+        .output()
+        .expect("it is built");
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a document");
+    let told = &document["Response"]["Servers"][0]["MissingDatabases"];
+    for (at, (name, reason)) in reasons.iter().enumerate() {
+        assert_eq!(
+            (&told[at]["Database"], &told[at]["Reason"]),
+            (&(*name).into(), &(*reason).into()),
+            "{told}"
+        );
+        assert!(
+            !told[at]["Message"].as_str().unwrap_or_default().is_empty(),
+            "{told}"
+        );
+    }
+
     // What was mended counts at a reload.
     drop(holder);
     let hba = server.data_dir().join("pg_hba.conf");
@@ -340,9 +360,9 @@ fn a_locked_catalogue_hides_its_database_alone_and_lengthens_few_scrapes() {
                     exporter.log()
                 );
             }
-            long += u32::from(took > Duration::from_millis(800));
+            long += u32::from(took > Duration::from_secs(2));
         }
-        assert!(long <= 3, "{catalogue}: {long} of 8 scrapes waited for it");
+        assert!(long <= 4, "{catalogue}: {long} of 8 scrapes waited for it");
         lock.execute("ROLLBACK");
         drop(lock);
         exporter.signal(Signal::HUP);
@@ -519,4 +539,89 @@ fn what_failed_is_not_tried_again_by_each_new_session() {
     }
     let told = exporter.log();
     assert_eq!(told.matches("tag=pg_settings").count(), 1, "{told}");
+}
+
+/// Databases that are seen in each of so many scrapes, and how many of them took long.
+fn seen_in_all(exporter: &Exporter, scrapes: usize) -> (Vec<String>, usize) {
+    let mut all: Option<Vec<String>> = None;
+    let mut long = 0;
+    for _ in 0..scrapes {
+        let (samples, took) = scrape_within(exporter, 4.0);
+        assert!(took < Duration::from_secs(4) + SLACK, "{took:?}");
+        assert!(is_active(&samples, "sick"), "{}", exporter.log());
+        let found = seen(&samples);
+        all = Some(match all {
+            None => found,
+            Some(all) => all
+                .into_iter()
+                .filter(|name| found.contains(name))
+                .collect(),
+        });
+        long += usize::from(took > Duration::from_secs(2));
+    }
+    (all.expect("a scrape"), long)
+}
+
+#[test]
+fn a_login_that_hangs_in_one_database_hides_that_database_alone() {
+    let server = Postgres::start(18);
+    furnish(&server);
+    server.execute("CREATE DATABASE left_out");
+    server.execute_in(
+        "d2",
+        &format!(
+            "CREATE FUNCTION hang() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF session_user = '{ROLE}' THEN PERFORM pg_sleep(604); END IF; END $$; \
+             CREATE EVENT TRIGGER hang ON login EXECUTE FUNCTION hang()"
+        ),
+    );
+    let watch = Watch::on(&server);
+    let metrics = Metrics::new(&[]);
+    let exporter = Exporter::builder()
+        .set(&metrics.line())
+        .section(&format!(
+            "[sick]\nhost = 127.0.0.1\nport = {}\nuser = {ROLE}\n\
+             databases = d*, left*\nexclude_databases = left_*\n",
+            server.port()
+        ))
+        .start();
+    first(&exporter);
+    // The first walk may find nothing better than to wait for the login.
+    let (all, long) = seen_in_all(&exporter, 8);
+    assert_eq!(all, ["d1", "d3", "d4", "postgres"], "{}", exporter.log());
+    assert!(long <= 3, "{long} scrapes took long");
+    let samples = exporter.metrics();
+    assert_eq!(
+        missing(&samples),
+        [("d2".to_owned(), "too_slow".to_owned())]
+    );
+    server.execute_in("d2", "DROP EVENT TRIGGER hang");
+    exporter.signal(Signal::HUP);
+    eventually("all are seen", || seen(&exporter.metrics()).len() == 5);
+    watch.never_more_than_two();
+}
+
+#[test]
+fn a_database_that_a_pooler_holds_back_hides_itself_alone() {
+    let server = Postgres::start(16);
+    furnish(&server);
+    let bouncer = PgBouncer::start(&server, "transaction");
+    let metrics = Metrics::new(&[]);
+    let exporter = Exporter::builder()
+        .set(&metrics.line())
+        .section(&format!(
+            "[sick]\nhost = 127.0.0.1\nport = {}\nuser = postgres\n",
+            bouncer.port()
+        ))
+        .start();
+    first(&exporter);
+    eventually("all are seen", || seen(&exporter.metrics()).len() == 5);
+    bouncer.text("pgbouncer", "PAUSE d2");
+    scrape_within(&exporter, 4.0);
+    let (all, long) = seen_in_all(&exporter, 6);
+    assert_eq!(all, ["d1", "d3", "d4", "postgres"], "{}", exporter.log());
+    assert!(long <= 3, "{long} scrapes took long");
+    bouncer.text("pgbouncer", "RESUME d2");
+    exporter.signal(Signal::HUP);
+    eventually("all are seen", || seen(&exporter.metrics()).len() == 5);
 }

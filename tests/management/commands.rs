@@ -305,7 +305,7 @@ fn a_reload_takes_all_or_nothing_and_names_what_waits_for_a_restart() {
     assert_eq!((status, out.as_str()), (1, ""));
     for part in [
         "pgexporter.conf:2: lock_timeout",
-        "pgexporter.conf:3: colour",
+        "pgexporter.conf:3: unknown key",
         "nothing was changed",
     ] {
         assert!(err.contains(part), "{part}: {err}");

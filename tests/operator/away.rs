@@ -96,3 +96,44 @@ fn a_watch_that_is_too_far_behind_begins_anew_and_nothing_is_touched_that_did_no
     eventually_active(&exporter, &turned);
     assert!(!exporter.log().contains("Xyzzy"));
 }
+
+#[test]
+fn after_a_restore_of_etcd_the_cluster_is_read_anew() {
+    let mut api = prepared();
+    let (server, namespace) = (server(), api.namespace("restored"));
+    api.apply(&secret(&namespace, "s", SECRET));
+    api.apply(&target(&namespace, "kept", &at(&server, "s", "")));
+    api.save();
+    let exporter = exporter(&api, &namespace).start();
+    let [kept, lost] = ["kept", "lost"].map(|name| format!("{namespace}/{name}"));
+    eventually_active(&exporter, &kept);
+    api.apply(&target(&namespace, "lost", &at(&server, "s", "")));
+    eventually_active(&exporter, &lost);
+    // Versions are behind what the exporter has seen from here on.
+    for at in 0..40 {
+        api.apply(&config_map(&namespace, "m", "k", &at.to_string()));
+    }
+    // The version is asked for twice a minute: the newest one was seen.
+    let asked = || {
+        api.metric(
+            "apiserver_request_total",
+            &[("resource", "postgrestargets"), ("verb", "LIST")],
+        )
+    };
+    let before = asked();
+    eventually("the version is asked for", || asked() > before);
+    api.restore();
+    let gone = within(std::time::Duration::from_secs(120), || {
+        active(&exporter, &lost).is_none()
+    });
+    assert!(gone, "{}", exporter.log());
+    assert!(
+        exporter.log().contains("as after a restore"),
+        "{}",
+        exporter.log()
+    );
+    assert_eq!(active(&exporter, &kept), Some(1.0));
+    // And what comes after it is seen.
+    api.apply(&target(&namespace, "new", &at(&server, "s", "")));
+    eventually_active(&exporter, &format!("{namespace}/new"));
+}

@@ -66,7 +66,7 @@ fn an_annotated_service_is_a_target_until_its_annotation_is_gone() {
         "{page}"
     );
     assert_eq!(active(&exporter, &silent), None);
-    assert_eq!(active(&exporter, &wrong), None);
+    assert_eq!(active(&exporter, &wrong), Some(0.0));
     // The resource has the name, and is scraped once.
     eventually_active(&exporter, &twin);
     assert_eq!(
@@ -84,12 +84,14 @@ fn an_annotated_service_is_a_target_until_its_annotation_is_gone() {
     });
     // Without its Secret it is refused, as a resource is.
     api().kubectl(&["delete", "secret", "s", "-n", &namespace]);
-    eventually("it is no longer scraped", || {
-        active(&exporter, &orders).is_none()
-    });
+    let not_accepted = || {
+        let samples = exporter.metrics();
+        of_server(&samples, "pgexporter_postgresql_not_accepted", &orders)
+    };
+    eventually("it is no longer scraped", || not_accepted() == 1);
     eventually("why is told", || refused("orders", "SecretNotFound"));
     api().apply(&secret(&namespace, "s", SECRET));
-    eventually("it is back", || active(&exporter, &orders).is_some());
+    eventually("it is back", || not_accepted() == 0);
     bare(&namespace, "orders");
     eventually("it is gone with its annotation", || {
         active(&exporter, &orders).is_none()

@@ -24,6 +24,8 @@ fn examples() -> Vec<Value> {
         .filter_map(|rest| rest.split("```").next())
         .flat_map(|block| serde_yaml::Deserializer::from_str(block).collect::<Vec<_>>())
         .map(|document| Value::deserialize(document).unwrap())
+        // What is for Flux and Argo CD is a part of their objects.
+        .filter(|object| object["kind"].is_string())
         .collect()
 }
 

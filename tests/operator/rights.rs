@@ -251,3 +251,29 @@ fn rights_that_are_taken_away_are_told_and_cost_no_scrape() {
     assert_eq!(session(&server), kept);
     assert_eq!(missing(&exporter), BTreeSet::new());
 }
+
+#[test]
+fn a_namespace_that_may_not_be_looked_into_holds_up_no_other() {
+    let (server, namespace) = (server(), api().namespace("seen"));
+    let rights = rights_of(&api().kustomized(&namespace, "base", &[]));
+    api().apply(&account(&namespace, &rights));
+    api().apply(&secret(&namespace, "s", SECRET));
+    api().apply(&target(&namespace, "db", &at(&server, "s", "")));
+    // It is on the list, was deleted, and the Role that let us in went with it.
+    let exporter = exporter(api(), &format!("deleted-{namespace}, {namespace}"))
+        .variable("KUBECONFIG", api().kubeconfig_for(&namespace, "few"))
+        .start();
+    eventually("it is ready", || readyz(&exporter).0 == 200);
+    eventually_is(api(), &namespace, "db", "Ready", "True Scraped");
+    eventually("the right is told", || {
+        missing(&exporter).contains(&("postgrestargets".to_owned(), "list".to_owned()))
+    });
+    assert_eq!(readyz(&exporter).0, 200, "{:?}", readyz(&exporter));
+    let failing = || {
+        let labels = [("resource", "postgrestargets")];
+        let samples = exporter.metrics();
+        samples.value("pgexporter_kubernetes_watch_failing", &labels)
+    };
+    eventually("the watch is told", || failing() == Some(1.0));
+    assert!(exporter.log().contains(&format!("deleted-{namespace}")));
+}

@@ -74,6 +74,7 @@ fn each_rule_of_the_schema_takes_a_good_resource_and_refuses_a_bad_one_in_words(
             "name extensions as CREATE EXTENSION does",
         ),
         (with("sampleLimit: 1"), with("sampleLimit: 0"), "sampleLimit takes 1 to 1000000"),
+        (with("bytesLimit: 65536"), with("bytesLimit: 65535"), "bytesLimit takes 65536 (64 KiB) to 4294967295"),
         (
             with("metrics: [{configMapRef: {name: m}}]"),
             with("metrics: [{configMapRef: {name: m, key: ../m}}]"),
@@ -84,6 +85,9 @@ fn each_rule_of_the_schema_takes_a_good_resource_and_refuses_a_bad_one_in_words(
             with("metrics: [{configMapRef: {name: M}}]"),
             "the name of an object in this namespace",
         ),
+        (with("requireAuth: scram-sha-256"), with("requireAuth: scram"), "requireAuth takes none"),
+        (with("requireAuth: 'md5, none'"), with("requireAuth: 'md5,!none'"), "requireAuth takes none"),
+        (with("requireAuth: '!none'"), with("requireAuth: ','"), "requireAuth takes none"),
         (with("paused: true"), with("socket: /tmp"), "socket"),
     ];
     for (good, bad, words) in cases {

@@ -36,6 +36,7 @@ pub struct ExporterBuilder {
     hosts: Option<String>,
     resolver: Option<String>,
     cgroup: Option<PathBuf>,
+    open_files: Option<u32>,
 }
 
 /// A running exporter. Dropping it kills it and removes all it wrote.
@@ -156,6 +157,13 @@ impl ExporterBuilder {
         self
     }
 
+    /// The most files that it may have open, soft and hard.
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// Starts it and waits until it accepts connections on `{metrics}`; fails the test with its
     /// log when it does not.
     #[track_caller]
@@ -214,17 +222,22 @@ impl ExporterBuilder {
         fs::set_permissions(&passwords, Permissions::from_mode(0o600)).expect("it is made private");
         let console = File::create(folder.join("console.log")).expect("a log file");
         let mut command = match &self.hosts {
-            None => match &self.cgroup {
-                None => Command::new(program()),
-                Some(group) => {
-                    let mut command = Command::new("sh");
-                    command
-                        .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
-                        .arg(group)
-                        .arg(program());
-                    command
-                }
-            },
+            None if self.cgroup.is_none() && self.open_files.is_none() => Command::new(program()),
+            None => {
+                let limit = self
+                    .open_files
+                    .map(|limit| format!("ulimit -n {limit} && "));
+                let group = self.cgroup.as_ref();
+                let enter = group.map(|group| format!("echo $$ > '{}' && ", group.display()));
+                let script = format!(
+                    "{}{}exec \"$0\" \"$@\"",
+                    enter.unwrap_or_default(),
+                    limit.unwrap_or_default()
+                );
+                let mut command = Command::new("sh");
+                command.args(["-c", &script]).arg(program());
+                command
+            }
             Some(lines) => {
                 let hosts = folder.join("hosts");
                 fs::write(&hosts, lines).expect("it is written");

@@ -172,11 +172,11 @@ impl Guest {
 
     /// Passes everything on to a real server at that port, in both directions, until one of them
     /// closes. Before each message of the server `add` may put bytes of its own; it is told the
-    /// message's type and whether the login is over.
+    /// message's type and body, and whether the login is over.
     pub fn relay(
         &mut self,
         port: u16,
-        mut add: impl FnMut(u8, bool) -> Option<Vec<u8>>,
+        mut add: impl FnMut(u8, &[u8], bool) -> Option<Vec<u8>>,
     ) -> io::Result<()> {
         let mut server = TcpStream::connect(("127.0.0.1", port))?;
         server.set_nodelay(true)?;
@@ -195,13 +195,13 @@ impl Guest {
             }
             let mut head = [0; 5];
             server.read_exact(&mut head)?;
-            if let Some(bytes) = add(head[0], ready) {
-                out.write_all(&bytes)?;
-            }
-            ready |= head[0] == b'Z';
-            let [_, length @ ..] = head;
+            let [kind, length @ ..] = head;
             let mut body = vec![0; u32::from_be_bytes(length) as usize - 4];
             server.read_exact(&mut body)?;
+            if let Some(bytes) = add(kind, &body, ready) {
+                out.write_all(&bytes)?;
+            }
+            ready |= kind == b'Z';
             out.write_all(&head)?;
             out.write_all(&body)?;
         }

@@ -15,6 +15,26 @@
 {{- end }}
 {{- end }}
 
+{{- /* The name of an object that others of the cluster may share a place with: releases of one name
+in two namespaces must not clash. No namespace has a colon in its name. */}}
+{{- define "pgexporter.clusterName" -}}
+{{- printf "%s:%s" (include "pgexporter.fullname" .) .Release.Namespace }}
+{{- end }}
+
+{{- /* The name of an object in a namespace that may be another than the release's, where one of
+another release of the same name may be too: dict "root" $ "name" "..." "namespace" "...". */}}
+{{- define "pgexporter.nameIn" -}}
+{{- $elsewhere := and .namespace (ne .namespace .root.Release.Namespace) }}
+{{- ternary (printf "%s.%s" .name .root.Release.Namespace) .name (not (empty $elsewhere)) }}
+{{- end }}
+
+{{- /* "true" when the cluster's own roles are to know PostgresTargets. */}}
+{{- define "pgexporter.aggregated" -}}
+{{- if kindIs "bool" .Values.rbac.aggregate }}
+{{- if .Values.rbac.aggregate }}true{{ end }}
+{{- else if and .Values.rbac.create .Values.crds.install .Values.kubernetes.enabled }}true{{ end }}
+{{- end }}
+
 {{- /* What a Service and a Deployment find their pods by: it never changes. */}}
 {{- define "pgexporter.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "pgexporter.name" . }}
@@ -39,7 +59,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* Metadata of an object: dict "root" $ "name" "..." and, where wanted, "namespace", "labels", "annotations". */}}
 {{- define "pgexporter.metadata" -}}
-name: {{ .name }}
+name: {{ ternary (quote .name) .name (contains ":" .name) }}
 {{- if not .cluster }}
 namespace: {{ .namespace | default .root.Release.Namespace }}
 {{- end }}
@@ -104,6 +124,27 @@ annotations:
 {{- end }}
 {{- if and .Values.management.enabled (not .Values.management.adminsSecretName) }}
 {{- fail "management.enabled needs management.adminsSecretName, a Secret with a file for each administrator" }}
+{{- end }}
+{{- range $name := list "serviceMonitor" "podMonitor" }}
+{{- $monitor := get $.Values $name }}
+{{- if $monitor.enabled }}
+{{- $tls := $.Values.metrics.tls }}
+{{- if and $monitor.tlsConfig (not $tls.secretName) }}
+{{- fail (printf "%s.tlsConfig is set and the metrics port speaks plain HTTP: set metrics.tls.secretName, or leave %s.tlsConfig empty" $name $name) }}
+{{- end }}
+{{- if $tls.secretName }}
+{{- $given := $monitor.tlsConfig }}
+{{- if and $tls.clientCASecretName (not (or $given.cert $given.certFile)) }}
+{{- fail (printf "metrics.tls.clientCASecretName asks clients for a certificate, and %s.tlsConfig names none: set its cert and keySecret" $name) }}
+{{- end }}
+{{- if and (not $given) $monitor.namespace (ne $monitor.namespace $.Release.Namespace) }}
+{{- fail (printf "%s.namespace is %s, where the Secret %s is not: set %s.tlsConfig with a ca of that namespace" $name $monitor.namespace $tls.secretName $name) }}
+{{- end }}
+{{- if and $given (not (or $given.ca $given.caFile $given.insecureSkipVerify)) }}
+{{- fail (printf "%s.tlsConfig names no authority: set its ca (and serverName), or insecureSkipVerify" $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- $ports := list (int .Values.metrics.port) (int .Values.health.port) }}
 {{- if .Values.management.enabled }}

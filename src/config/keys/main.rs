@@ -96,7 +96,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: metrics_cache_max_age),
         "How long a collection is served again; 0 collects at each scrape.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "metrics_cache_max_size",
         Kind::Size,
@@ -113,7 +113,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: metrics_query_timeout),
         "`statement_timeout` of the queries sent to a server; 0 leaves it to the exporter, which never goes without one.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "metrics_cert_file",
         Kind::Path,
@@ -146,7 +146,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: openmetrics),
         "Answer in OpenMetrics 1.0 when a client asks for it.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "collectors",
         Kind::List,
@@ -155,7 +155,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: collectors),
         "Only these collectors run; without it all do.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "exclude_collectors",
         Kind::List,
@@ -164,7 +164,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: exclude_collectors),
         "These collectors do not run.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "collector_interval",
         Kind::AutoOrDuration,
@@ -173,7 +173,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: collector_interval),
         "How old the result of a costly collector may be before it runs again; `auto` takes each collector's own interval, `0` runs all at every scrape.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "query_text_length",
         Kind::Number(0, 1_000),
@@ -238,7 +238,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: extensions),
         "Extensions to scrape, for every server; without it all that are found.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "databases",
         Kind::List,
@@ -263,7 +263,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: cache),
         "Keep one session for each server between scrapes.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "max_connections",
         Kind::Number(1, 100_000),
@@ -298,7 +298,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: lock_timeout),
         "`lock_timeout` of the queries sent to a server.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "blocking_timeout",
         ANY_DURATION,
@@ -307,7 +307,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: blocking_timeout),
         "How long a client or a server may keep the exporter waiting; the exporter never waits forever, so 0 takes the default.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "authentication_timeout",
         ANY_DURATION,
@@ -316,7 +316,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: authentication_timeout),
         "How long a login may take, at a server and at the management port; 0 takes the default.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "tls",
         Kind::Bool,
@@ -373,7 +373,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: log_level),
         "Lines below this level are left out.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "log_path",
         Kind::Path,
@@ -430,7 +430,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: keep_alive),
         "`SO_KEEPALIVE` on connections.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "nodelay",
         Kind::Bool,
@@ -439,7 +439,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: nodelay),
         "`TCP_NODELAY` on connections.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "non_blocking",
         Kind::Bool,
@@ -448,7 +448,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: non_blocking),
         "Read for the sake of older files; connections never block.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "backlog",
         Kind::Number(1, 65_535),
@@ -457,7 +457,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: backlog),
         "Length of the queue of connections that are not accepted yet; the system may cut it (`net.core.somaxconn`). When a short one is full, a client tries again after a second.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "hugepage",
         Kind::Word(&["off", "try", "on"], &[]),
@@ -493,7 +493,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         place!(Main: update_process_title),
         "How much the title of the process tells.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "ev_backend",
         EVENT_LOOP,
@@ -561,10 +561,10 @@ pub(super) const KEYS: &[Key<Main>] = &[
     Key::new(
         "kubernetes_allowed_ports",
         Kind::List,
-        "1024-65535",
+        "",
         Reload,
         place!(Main: kubernetes_allowed_ports),
-        "Ports that `PostgresTarget` resources may name: numbers and ranges such as `5432, 6432-6440`.",
+        "Ports that `PostgresTarget` resources may name, as numbers and ranges such as `5432, 6432-6440`; without it all.",
     ),
     Key::new(
         "kubernetes_max_samples_per_target",

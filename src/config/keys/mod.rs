@@ -121,7 +121,7 @@ impl<S> Key<S> {
     /// A key that may be changed over the management port: it names no file, no place that secrets
     /// are sent to, no user, no TLS and no right of Kubernetes, and costs no server more than
     /// before.
-    const fn from_anywhere(mut self) -> Self {
+    const fn anywhere(mut self) -> Self {
         self.changed_from = ChangedFrom::Anywhere;
         self
     }

@@ -132,7 +132,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
         place!(Server: extensions),
         "Extensions to scrape; without it those of the main section.",
     )
-    .from_anywhere(),
+    .anywhere(),
     Key::new(
         "databases",
         Kind::List,

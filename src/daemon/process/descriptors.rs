@@ -13,7 +13,10 @@ const KUBERNETES: u64 = 32;
 /// A port has no more connections, however many descriptors there are.
 const PORT_MOST: u64 = 256;
 /// And no fewer.
-const PORT_LEAST: u64 = 16;
+const PORT_LEAST: u64 = 8;
+/// Beside those that a port serves and those that wait for a place: one that is being accepted, and
+/// one that is being closed.
+const PORT_MORE: u64 = 2;
 
 /// What needs descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +49,17 @@ impl DescriptorNeeds {
         let Some(files) = files else {
             return shares(PORT_MOST, self.max_connections);
         };
-        let port = (files / 8).clamp(PORT_LEAST, PORT_MOST);
+        let port = port_share(files);
         let left = files.saturating_sub(self.kept_back(port));
-        // Where next to nothing is left, PostgreSQL is still asked, a few servers at a time.
-        let postgresql = left.max(files / 16).max(1).min(self.max_connections);
+        // Where nothing is left, PostgreSQL is still asked, one server at a time.
+        let postgresql = left.max(1).min(self.max_connections);
         shares(port, postgresql)
     }
 
     /// The limit of open files that `max_connections` takes, rounded up.
     pub(in crate::daemon) fn enough(self) -> u64 {
-        let would_do = |files: u64| {
-            let port = (files / 8).clamp(PORT_LEAST, PORT_MOST);
-            files >= self.kept_back(port) + self.max_connections
-        };
+        let would_do =
+            |files: u64| files >= self.kept_back(port_share(files)) + self.max_connections;
         let mut files = 128;
         while !would_do(files) {
             files += 128;
@@ -80,12 +81,15 @@ impl DescriptorNeeds {
         ))
     }
 
-    /// What is not for PostgreSQL. Beside those that a port serves, some wait for a place or for
-    /// a refusal.
+    /// What is not for PostgreSQL. A quarter as many as a port serves may wait for a place.
     fn kept_back(self, port: u64) -> u64 {
         let controller = if self.kubernetes { KUBERNETES } else { 0 };
-        OTHERS + controller + self.ports * (port + port / 4)
+        OTHERS + controller + self.ports * (port + port / 4 + PORT_MORE)
     }
+}
+
+fn port_share(files: u64) -> u64 {
+    (files / 12).clamp(PORT_LEAST, PORT_MOST)
 }
 
 fn shares(port: u64, postgresql: u64) -> DescriptorShares {
@@ -114,14 +118,14 @@ mod tests {
         let table = [
             (4, 100, None, 256, 100),
             (4, 100, Some(65_536), 256, 100),
-            (4, 100_000, Some(65_536), 256, 64_192),
-            (4, 100, Some(1_024), 128, 100),
-            (4, 5_000, Some(1_024), 128, 320),
-            (3, 100, Some(256), 32, 72),
-            (3, 100, Some(128), 16, 8),
-            // Too few for anything: a few servers at a time are still asked.
-            (4, 100, Some(64), 16, 4),
-            (4, 100, Some(1), 16, 1),
+            (4, 100_000, Some(65_536), 256, 64_184),
+            (4, 100, Some(1_024), 85, 100),
+            (4, 5_000, Some(1_024), 85, 528),
+            (3, 200, Some(256), 21, 108),
+            (3, 100, Some(128), 10, 22),
+            // Too few for anything: one server at a time is still asked.
+            (4, 100, Some(64), 8, 1),
+            (4, 100, Some(1), 8, 1),
         ];
         for (ports, most, files, port, postgresql) in table {
             let needs = needs(ports, most);
@@ -147,7 +151,7 @@ mod tests {
                     };
                     let enough = needs.enough();
                     assert_eq!(needs.shortage(Some(enough)), None, "{needs:?} {enough}");
-                    let fewer = needs.shortage(Some(enough - 129));
+                    let fewer = needs.shortage(Some(enough.saturating_sub(129)));
                     assert!(most < 1_000 || fewer.is_some(), "{needs:?} {enough}");
                 }
             }
@@ -157,6 +161,6 @@ mod tests {
             text.contains("takes a limit of 6400 open files, and it is 1024"),
             "{text}"
         );
-        assert!(text.contains("at most 320 connections"), "{text}");
+        assert!(text.contains("at most 528 connections"), "{text}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | at | call |
 //! | --- | --- |
-//! | the very start | [`detach::child`]: is this the background process of `-d`? |
+//! | the very start | [`allocator::tune`], [`detach::child`]: is this the background process of `-d`? |
 //! | arguments say `-d`, and it is not | [`detach::parent`], then exit |
 //! | configuration is read | [`limits::raise`], [`limits::huge_pages`], [`title::apply`], [`pidfile::Pidfile::create`], [`signals::Signals::listen`] |
 //! | all ports listen | [`notify::ready`], [`detach::Child::ready`] |
@@ -13,6 +13,7 @@
 //! In go settings; out come changes of this process, files, and messages to systemd. Only Linux is
 //! spoken to.
 
+pub mod allocator;
 pub(in crate::daemon) mod descriptors;
 pub mod detach;
 pub mod limits;

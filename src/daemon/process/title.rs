@@ -7,12 +7,7 @@
 use std::fs;
 use std::io;
 
-use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
-
 use crate::config::ProcessTitle;
-
-/// The name of the process.
-const COMM: &str = "/proc/self/comm";
 
 /// `TASK_COMM_LEN` of the kernel, less the byte that ends it.
 const LONGEST: usize = 15;
@@ -29,19 +24,7 @@ const LONGEST: usize = 15;
 pub fn apply(title: ProcessTitle, metrics_port: u16) -> io::Result<()> {
     match name(title, metrics_port) {
         // Not by prctl: that names the calling thread, and the process has the main thread's name.
-        Some(name) => match fs::write(COMM, &name) {
-            // Where core dumps are kept from a program that takes them, the process's files in
-            // `/proc` are root's. They are its own again for the moment; the limit of core dumps
-            // holds meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let before = dumpable_behavior()?;
-                set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-                let written = fs::write(COMM, &name);
-                set_dumpable_behavior(before)?;
-                written
-            }
-            written => written,
-        },
+        Some(name) => fs::write("/proc/self/comm", name),
         None => Ok(()),
     }
 }

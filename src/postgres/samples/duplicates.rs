@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::{Cell, QuerySamples};
+use super::{Cell, Lines, QuerySamples};
 
 impl QuerySamples {
     /// Leaves out each sample whose labels a row before it has in the same family. Returns how many
@@ -47,9 +47,10 @@ impl QuerySamples {
         self.rows.iter().enumerate().filter_map(move |(row, end)| {
             let labels = &self.labels[begin..*end];
             begin = *end;
-            let lines = self.columns.get(column)?.lines_of(row);
+            let lines = self.columns.get(column)?.lines.as_ref();
             let cell = self.cells.get(row * width + column)?;
-            let has = !matches!(cell, Cell::Nothing) || !lines.0.is_empty();
+            let has = !matches!(cell, Cell::Nothing)
+                || lines.is_some_and(|lines| !lines.of(row).0.is_empty());
             has.then_some((row, labels))
         })
     }
@@ -70,29 +71,27 @@ impl QuerySamples {
 
     /// Leaves out the lines of a row in a column that has lines.
     fn drop_lines(&mut self, column: usize, row: usize) {
-        let Some(column) = self.columns.get_mut(column) else {
+        let column = self.columns.get_mut(column);
+        let Some(lines) = column.and_then(|column| column.lines.as_mut()) else {
             return;
         };
-        let (lines, count) = column.lines_of(row);
-        if lines.is_empty() {
-            return;
-        }
-        for (end, before) in column.line_ends.iter_mut().skip(row) {
-            *end -= lines.len();
+        let (range, count) = lines.of(row);
+        for (end, before) in lines.ends.iter_mut().skip(row) {
+            *end -= range.len();
             *before -= count;
         }
-        column.lines.drain(lines);
+        lines.text.drain(range);
         self.samples -= count;
     }
 }
 
-impl super::Column {
-    /// Where the lines of a row stand, and how many there are.
-    fn lines_of(&self, row: usize) -> (std::ops::Range<usize>, usize) {
-        let Some((end, count)) = self.line_ends.get(row) else {
+impl Lines {
+    /// Where those of a row stand, and how many there are.
+    fn of(&self, row: usize) -> (std::ops::Range<usize>, usize) {
+        let Some((end, count)) = self.ends.get(row) else {
             return (0..0, 0);
         };
-        let before = row.checked_sub(1).and_then(|row| self.line_ends.get(row));
+        let before = row.checked_sub(1).and_then(|row| self.ends.get(row));
         let (begin, before) = before.copied().unwrap_or_default();
         (begin..*end, count - before)
     }

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Errand, GONE, Stopwatch, Walker, is_due};
+use super::{Errand, GONE, GONE_FROM_POOLER, Leftover, Stopwatch, Walker, is_due};
 use crate::model::Reason;
 use crate::postgres::{Ask, Mode, Outcome, QueryError, Session, Slot};
 use crate::scrape::ledger::Ledger;
@@ -208,15 +208,15 @@ impl Walker {
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> Visit {
-        if is_of_server(trouble.reason) {
-            return Visit::ServerFailed;
-        }
         let done = |slot: &Slot| slot.is_fresh() && matches!(slot.outcome, Outcome::Done);
         if !slots.iter().any(done) {
             let problem = DatabaseProblem::ConnectionFailed;
             self.fail(database, slots, problem, &trouble.message, (errand, ledger));
         }
-        Visit::Failed
+        match is_of_server(trouble.reason) {
+            true => Visit::ServerFailed,
+            false => Visit::Failed,
+        }
     }
 
     /// What was due in it and has not run shows nothing; it is left alone for a while.
@@ -290,8 +290,17 @@ impl Walker {
         tokio::select! {
             opened = opening.ended() => opened.map_err(NoSession::Refused),
             () = errand.deadline.passed() => {
-                let leftover = opening.give_up();
-                self.leftover = leftover.map(|leftover| (leftover, database.to_owned()));
+                if *errand.mode == Mode::Pooled {
+                    // A pooler notices that its client is gone.
+                    opening.abandon();
+                    return Err(NoSession::Late);
+                }
+                let login_port = self.connector.login_port();
+                self.leftover = opening.give_up().map(|closed| Leftover {
+                    closed,
+                    database: database.to_owned(),
+                    login_port,
+                });
                 Err(NoSession::Late)
             }
         }
@@ -299,12 +308,21 @@ impl Walker {
 
     /// Ends a connection whose state is unsure, beside what comes next.
     fn give_up(&mut self, database: &str, session: Session) {
+        // A pooler notices that its client is gone; a server does not, and goes on counting it.
+        let limit = match session.mode() {
+            Mode::Pooled => GONE_FROM_POOLER,
+            Mode::Kept | Mode::Once => GONE,
+        };
         let leftover = tokio::spawn(async move {
-            if let Ok(session) = session.settled(GONE).await {
+            if let Ok(session) = session.settled(limit).await {
                 let _ = session.close(GONE).await;
             }
         });
-        self.leftover = Some((leftover, database.to_owned()));
+        self.leftover = Some(Leftover {
+            closed: leftover,
+            database: database.to_owned(),
+            login_port: None,
+        });
     }
 }
 
@@ -338,6 +356,11 @@ impl Opening {
         let opened = opening.await;
         self.0 = None;
         opened
+    }
+
+    /// Closes the socket, whatever the other side is at.
+    fn abandon(&mut self) {
+        self.0 = None;
     }
 
     fn give_up(&mut self) -> Option<JoinHandle<()>> {

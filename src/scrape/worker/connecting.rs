@@ -118,7 +118,7 @@ impl Worker {
             self.stay_with_session();
             self.renew_later();
         } else {
-            self.backoff.next();
+            self.backoff.next(trouble.reason);
         }
     }
 
@@ -131,7 +131,7 @@ impl Worker {
         }
         // One after the other would end so, with nobody the wiser.
         self.on_demand |= self.used == 0;
-        self.backoff.begin_again();
+        self.backoff.begin_again(Reason::NotReady);
     }
 
     pub(super) fn lost(&mut self) {
@@ -144,19 +144,24 @@ impl Worker {
             message: "the session ended".to_owned(),
         });
         let pause = (trouble.reason == Reason::UnrequestedData).then(|| self.floods.flooded());
+        let reason = trouble.reason;
         self.down(trouble);
         match pause {
             // It would be let in, and flooded again.
             Some(pause) => self.backoff.hold(pause),
             // A server that restarts is back soon, and one that is not costs one attempt.
-            None => self.backoff.begin_again(),
+            None => self.backoff.begin_again(reason),
         }
     }
 }
 
+/// What a server is told of when it had no turn: nothing is wrong with it, and that connections are
+/// short is said for all servers together.
+pub(super) const NO_PLACE: &str = "max_connections of the exporter is used up; raise it";
+
 fn no_connection_left() -> Trouble {
     Trouble {
         reason: Reason::TooManyConnections,
-        message: "max_connections of the exporter is used up; raise it".to_owned(),
+        message: NO_PLACE.to_owned(),
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use tracing::{debug, info, warn};
 
 use super::Worker;
+use super::connecting::NO_PLACE;
 use crate::model::Reason;
 use crate::postgres::{Mode, Session};
 use crate::scrape::collected::Collected;
@@ -42,7 +43,9 @@ impl Worker {
 
     pub(super) fn down(&mut self, trouble: Trouble) {
         let trouble = self.target.redact_trouble(trouble);
-        self.backoff.next();
+        if trouble.message != NO_PLACE {
+            self.backoff.next(trouble.reason);
+        }
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
@@ -70,6 +73,10 @@ impl Worker {
         }
         if reason(&self.trouble) != reason(&trouble) {
             match (&self.trouble, &trouble) {
+                (_, Some(new)) if new.message == NO_PLACE => {
+                    debug!(server = %self.target.name, "not scraped: {NO_PLACE}");
+                }
+                (Some(old), None) if old.message == NO_PLACE => {}
                 // Each time it is let in it begins anew; that was told.
                 (_, Some(new))
                     if new.reason == Reason::UnrequestedData && self.floods.is_told() =>

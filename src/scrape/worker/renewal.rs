@@ -125,7 +125,7 @@ impl Worker {
         let early = first.is_some_and(|first| first.elapsed() < SECOND);
         let only_elsewhere = third || early;
         if only_elsewhere && matches!(self.target.address, Address::Unix { .. }) {
-            self.backoff.next();
+            self.backoff.next(Reason::Timeout);
             return None;
         }
         self.connector.avoid(self.unanswered.peer, only_elsewhere);

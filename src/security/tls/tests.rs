@@ -536,3 +536,28 @@ fn a_renewal_by_a_turned_link_is_seen_as_kubernetes_makes_it() {
     fs::rename(path("next"), path("data")).unwrap();
     assert!(!Arc::ptr_eq(&before, &listener.config()));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_message_about_pem_repeats_the_file(
+        pieces in proptest::collection::vec(proptest::sample::select(vec![
+            "QZMARK7", "-----BEGIN ", "-----END ", "-----", "\n", "CERTIFICATE", "PRIVATE KEY",
+            "RSA PRIVATE KEY", "QUJD", "=", "!", "Proc-Type: 4,", "-----BEGIN CERTIFICATE-----\n",
+            "\n-----END CERTIFICATE-----\n", "-----BEGIN PRIVATE KEY-----\n",
+            "\n-----END PRIVATE KEY-----\n",
+        ]), 0..10),
+    ) {
+        let text = pieces.concat();
+        let provider = provider();
+        let errors = [
+            pem::certificates(text.as_bytes()).err(),
+            pem::authorities(text.as_bytes()).err(),
+            pem::private_key(text.as_bytes()).err(),
+            pem::certified_key(text.as_bytes(), text.as_bytes(), &provider).err(),
+        ];
+        for error in errors.into_iter().flatten() {
+            let error = format!("{error} {error:?}");
+            proptest::prop_assert!(!error.contains("QZMARK"), "{}", error);
+        }
+    }
+}

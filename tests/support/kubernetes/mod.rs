@@ -51,6 +51,7 @@ pub struct ApiServer {
     /// Held for as long as etcd listens on them.
     etcd_ports: [Port; 2],
     etcd: Child,
+    etcd_arguments: Vec<String>,
     server: Mutex<Option<Child>>,
     admin: Connection,
     named: AtomicU32,
@@ -98,25 +99,23 @@ impl ApiServer {
             let port: &Port = &etcd_ports[at];
             format!("http://127.0.0.1:{}", port.number())
         });
-        let etcd = spawn(
-            &keeper,
-            &assets.etcd,
-            &[
-                "--data-dir=etcd",
-                "--unsafe-no-fsync",
-                "--log-level=warn",
-                &format!("--listen-client-urls={client}"),
-                &format!("--advertise-client-urls={client}"),
-                &format!("--listen-peer-urls={peer}"),
-                &format!("--initial-advertise-peer-urls={peer}"),
-                &format!("--initial-cluster=default={peer}"),
-            ],
-        );
+        let etcd_arguments = vec![
+            "--data-dir=etcd".to_owned(),
+            "--unsafe-no-fsync".to_owned(),
+            "--log-level=warn".to_owned(),
+            format!("--listen-client-urls={client}"),
+            format!("--advertise-client-urls={client}"),
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+            format!("--initial-cluster=default={peer}"),
+        ];
+        let etcd = spawn_etcd(&keeper, &assets.etcd, &etcd_arguments);
         let api = Self {
             assets,
             port,
             etcd_ports,
             etcd,
+            etcd_arguments,
             server: Mutex::new(None),
             admin,
             named: AtomicU32::new(0),
@@ -266,6 +265,30 @@ impl ApiServer {
         }
     }
 
+    /// Keeps all objects as they are now, for [`restore`](Self::restore).
+    pub fn save(&mut self) {
+        self.with_etcd_stopped(|folder| {
+            copy(&folder.join("etcd"), &folder.join("saved"));
+        });
+    }
+
+    /// Puts all objects back as they were, as from a backup of etcd: versions go on from there.
+    pub fn restore(&mut self) {
+        self.with_etcd_stopped(|folder| {
+            fs::remove_dir_all(folder.join("etcd")).expect("it is removed");
+            copy(&folder.join("saved"), &folder.join("etcd"));
+        });
+    }
+
+    fn with_etcd_stopped(&mut self, work: impl FnOnce(&Path)) {
+        self.stop();
+        self.etcd.kill().expect("it can be killed");
+        self.etcd.wait().expect("it ends");
+        work(self.keeper.path());
+        self.etcd = spawn_etcd(&self.keeper, &self.assets.etcd, &self.etcd_arguments);
+        self.start_again();
+    }
+
     /// Starts the API server on the same port and data, and waits until it is ready; nothing
     /// happens when it runs.
     #[track_caller]
@@ -391,6 +414,26 @@ impl Drop for ApiServer {
         let _ = self.etcd.wait();
         if let Some(server) = self.server().as_mut() {
             let _ = server.wait();
+        }
+    }
+}
+
+fn spawn_etcd(keeper: &Keeper, program: &Path, arguments: &[String]) -> Child {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    spawn(keeper, program, &arguments)
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("it is made");
+    for entry in fs::read_dir(from).expect("it is there") {
+        let entry = entry.expect("it can be read");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match from.is_dir() {
+            true => copy(&from, &to),
+            false => {
+                fs::copy(&from, &to).expect("it is copied");
+            }
         }
     }
 }

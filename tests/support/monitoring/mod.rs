@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use pgexporter::catalog;
+use pgexporter::kubernetes;
 use pgexporter::scrape::Scraper;
 
 /// The file of alerts, as the chart has it.
@@ -60,6 +61,7 @@ pub fn families() -> Result<BTreeSet<String>> {
         .iter()
         .map(|family| family.name.clone())
         .chain(own.families.iter().map(|family| family.name.clone()))
+        .chain(kubernetes::FAMILIES.iter().map(|head| head.name.to_owned()))
         .collect())
 }
 

@@ -1,0 +1,153 @@
+//! Watches that do not stay in an old world.
+//!
+//! A watch is only as true as the versions it counts by. After a restore of etcd versions go on from
+//! an older one: a watch may wait for a version that is long to come, and show nothing meanwhile. So
+//! the present version is asked for twice a minute. One that is older than one before begins all lists
+//! anew, as does one in a watch, and one that the API server does not know yet. At the latest every
+//! ten minutes there is a list that asks for the present state.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
+use kube::api::ListParams;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, ListSemantic};
+use kube::{Api, Resource};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::pace::fraction;
+use super::resource::PostgresTarget;
+use super::watches::say;
+use crate::shutdown::Shutdown;
+
+/// A new list is taken this often, and up to a tenth later.
+const RELIST: Duration = Duration::from_secs(600);
+/// How often the present version is asked for.
+const PROBE: Duration = Duration::from_secs(30);
+/// How long an answer of the API server may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How often the cluster's state was found to be an older one than before.
+pub(super) type Restored = tokio::sync::watch::Receiver<u64>;
+
+/// Watches, and begins anew with a list when versions go backwards, and after [`RELIST`].
+pub(super) fn relisting<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    restored: Restored,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
+where
+    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let mut first = true;
+    stream::repeat_with(move || {
+        // The first list is shared by all that start; a later one asks for what is true.
+        let config = match std::mem::take(&mut first) {
+            true => config.clone(),
+            false => watcher::Config {
+                list_semantic: ListSemantic::MostRecent,
+                ..config.clone()
+            },
+        };
+        let (mut newest, over) = (Newest::default(), CancellationToken::new());
+        let (mut restored, ended) = (restored.clone(), over.clone());
+        restored.borrow_and_update();
+        let end = async move {
+            tokio::select! {
+                () = tokio::time::sleep(RELIST + RELIST.mul_f64(fraction() / 10.0)) => {}
+                () = ended.cancelled() => {}
+                Ok(()) = restored.changed() => {}
+            }
+        };
+        let watch = watcher::watcher(api.clone(), config).default_backoff();
+        let look = move |seen: &Result<Event<K>, watcher::Error>| {
+            let back = match seen {
+                Ok(Event::Apply(object) | Event::Delete(object)) => {
+                    newest.goes_back(object.meta().resource_version.as_deref())
+                }
+                Ok(_) => false,
+                Err(error) => is_too_new(error),
+            };
+            if back {
+                over.cancel();
+            }
+        };
+        watch.inspect(look).take_until(Box::pin(end))
+    })
+    .flatten()
+}
+
+/// Asks for the present version now and then, and says so when it is older than one before.
+pub(super) async fn follow_version(
+    api: Api<PostgresTarget>,
+    restored: tokio::sync::watch::Sender<u64>,
+    shutdown: Shutdown,
+) {
+    let mut newest = Newest::default();
+    let mut ticks = tokio::time::interval(PROBE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.begun() => return,
+            _ = ticks.tick() => {}
+        }
+        let parameters = ListParams::default().limit(1);
+        let answer = tokio::time::timeout(ANSWER, api.list_metadata(&parameters));
+        // Without an answer there is no news.
+        let Ok(Ok(list)) = answer.await else { continue };
+        if newest.goes_back(list.metadata.resource_version.as_deref()) {
+            warn!(
+                "the cluster's state is an older one than before, as after a restore: it is read anew"
+            );
+            newest = Newest::default();
+            restored.send_modify(|times| *times += 1);
+        }
+    }
+}
+
+/// The newest version of a watch. Versions of one kind of object rise (Kubernetes API concepts,
+/// "Resource versions").
+#[derive(Debug, Default)]
+struct Newest(u128);
+
+impl Newest {
+    /// Whether this one is older than one before.
+    fn goes_back(&mut self, version: Option<&str>) -> bool {
+        // What is no number says nothing.
+        let Some(version) = version.and_then(|text| text.parse().ok()) else {
+            return false;
+        };
+        let back = version < self.0;
+        self.0 = self.0.max(version);
+        back
+    }
+}
+
+/// Whether the API server does not know the version yet that a watch goes on from.
+fn is_too_new(error: &watcher::Error) -> bool {
+    say(error).contains("Too large resource version")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_goes_backwards_is_noticed() {
+        let mut newest = Newest::default();
+        for (version, back) in [
+            (Some("10"), false),
+            (Some("10"), false),
+            (Some("900"), false),
+            (Some("1000"), false),
+            (None, false),
+            (Some("x"), false),
+            (Some("999"), true),
+        ] {
+            assert_eq!(newest.goes_back(version), back, "{version:?}");
+        }
+    }
+}

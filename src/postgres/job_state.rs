@@ -1,0 +1,67 @@
+//! Which queries that failed are run once more in the same scrape: by SQLSTATE alone.
+
+use super::charset::Charset;
+use super::error::{SecondTry, ServerError};
+
+/// How a job is run, and what was tried already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct JobState {
+    /// Text comes as the database holds it.
+    pub raw: bool,
+    /// How often it was run once more as it was.
+    pub repeated: u8,
+}
+
+/// A replica that replays much may cancel the same query more than once; it has other tries than
+/// this at the next scrape.
+const REPEATS: u8 = 3;
+
+impl JobState {
+    /// Whether a job that failed so is run once more; then how it is.
+    pub(super) fn try_again(&mut self, error: &ServerError, charset: Charset) -> bool {
+        match error.second_try() {
+            Some(SecondTry::Raw) if !self.raw && charset != Charset::Any => {
+                self.raw = true;
+                true
+            }
+            Some(SecondTry::Same) if self.repeated < REPEATS => {
+                self.repeated += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(state: &str) -> ServerError {
+        ServerError {
+            state: state.to_owned(),
+            ..ServerError::default()
+        }
+    }
+
+    #[test]
+    fn what_another_try_can_mend_is_tried_so_often_and_no_more() {
+        // SQLSTATE, the database's encoding, how often it is run once more, whether raw then.
+        let latin = Charset::of(Some("WIN1252"));
+        for (state, charset, times, raw) in [
+            ("22P05", latin, 1, true),
+            ("22021", Charset::Utf8, 1, true),
+            ("22P05", Charset::Any, 0, false),
+            ("40001", latin, REPEATS, false),
+            ("40P01", Charset::Any, REPEATS, false),
+            ("57014", latin, 0, false),
+            ("42501", latin, 0, false),
+            ("", latin, 0, false),
+        ] {
+            let mut job = JobState::default();
+            let tries = (0..10).filter(|_| job.try_again(&error(state), charset));
+            assert_eq!(tries.count(), usize::from(times), "{state}");
+            assert_eq!(job.raw, raw, "{state}");
+        }
+    }
+}
