@@ -460,6 +460,7 @@ impl Worker {
             peer: session.peer(),
             backend: session.backend(),
             server: session.facts().map(|facts| facts.identity),
+            again_at: None,
             renewal_until: None,
         };
         self.settling = Some((keep, Box::pin(session.settled(limit))));

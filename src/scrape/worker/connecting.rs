@@ -6,7 +6,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{CHECK, Worker};
+use super::{CHECK, GOODBYE, Worker};
 use crate::model::Reason;
 use crate::postgres::{Mode, Session};
 use crate::scrape::beside::{Attempt, in_turn};
@@ -85,7 +85,12 @@ impl Worker {
         let Some(mut session) = self.choose_session(session).await else {
             return;
         };
-        self.give_up_settling(&session).await;
+        if !self.give_up_settling(&session).await {
+            if let Err(end) = session.close(GOODBYE).await {
+                self.collector.walker().wait_for(end);
+            }
+            return;
+        }
         self.end_orphan(&mut session).await;
         match self.collector.ready(&mut session, deadline).await {
             Ok(()) => {

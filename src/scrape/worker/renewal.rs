@@ -43,6 +43,8 @@ pub(super) struct Unanswered {
     pub backend: Option<Orphan>,
     /// The server.
     pub server: Option<ServerIdentity>,
+    /// Another session reached the same server: not tried again before.
+    pub again_at: Option<Instant>,
     /// How long an order waits for a renewal that is under way.
     pub renewal_until: Option<Instant>,
 }
@@ -107,7 +109,11 @@ impl Worker {
 
     /// Whether what does not answer has had its time.
     pub(super) fn looks_again(&self) -> bool {
-        self.unanswered.scrapes >= UNANSWERED && self.backoff.is_over()
+        let waits = self
+            .unanswered
+            .again_at
+            .is_some_and(|at| Instant::now() < at);
+        self.unanswered.scrapes >= UNANSWERED && self.backoff.is_over() && !waits
     }
 
     /// Begins to connect beside a session, or beside an attempt that began at `first`, that does
@@ -261,33 +267,40 @@ impl Worker {
         }
     }
 
-    /// A session that does not answer is waited for no longer; what it left running is ended later.
+    /// A session that does not answer is waited for no longer, when the new one has reached another
+    /// server. On the same server it is still waited for, as long as its query may take there:
+    /// returns false then, and the new session is not needed.
     /// One on the same server, which answers again, has a moment to end in order.
-    pub(super) async fn give_up_settling(&mut self, session: &Session) {
-        let Some((_, mut settling)) = self.settling.take() else {
-            return;
+    pub(super) async fn give_up_settling(&mut self, session: &Session) -> bool {
+        let Some((keep, mut settling)) = self.settling.take() else {
+            return true;
         };
-        self.settling_since = None;
-        self.collector.settled();
         let server = session.facts().map(|facts| facts.identity);
         let same = self
             .unanswered
             .server
             .zip(server)
             .is_some_and(|(one, other)| one.is_same_server(&other));
-        if !same {
-            return;
-        }
-        match timeout(MOMENT, &mut settling).await {
-            Ok(Ok(old)) => {
-                if let Err(end) = old.close(GOODBYE).await {
-                    self.collector.walker().wait_for(end);
+        if same {
+            match timeout(MOMENT, &mut settling).await {
+                Ok(Ok(old)) => {
+                    if let Err(end) = old.close(GOODBYE).await {
+                        self.collector.walker().wait_for(end);
+                    }
+                }
+                Ok(Err(_)) => {
+                    self.orphan = self.unanswered.backend.zip(self.unanswered.server);
+                }
+                Err(_) => {
+                    self.settling = Some((keep, settling));
+                    self.unanswered.again_at = Some(Instant::now() + SECOND);
+                    return false;
                 }
             }
-            Ok(Err(_)) | Err(_) => {
-                self.orphan = self.unanswered.backend.zip(self.unanswered.server);
-            }
         }
+        self.settling_since = None;
+        self.collector.settled();
+        true
     }
 
     /// A new session takes the place of the one before it.
