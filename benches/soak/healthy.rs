@@ -198,14 +198,13 @@ impl Shown {
 
 fn keys(samples: &Samples) -> impl Iterator<Item = (&str, String)> {
     let stays = |name: &str| !VOLATILE.iter().any(|part| name.contains(part));
-    let of_servers = samples.samples.iter().filter_map(move |sample| {
+    samples.samples.iter().filter_map(move |sample| {
         let server = sample.labels.get("server")?;
         let database = sample.labels.get("database").map_or("", String::as_str);
         let active = sample.name != "pgexporter_postgresql_active" || sample.value == 1.0;
         (stays(&sample.name) && active)
             .then(|| (server.as_str(), format!("{} {database}", sample.name)))
-    });
-    of_servers
+    })
 }
 
 fn namespace(at: usize) -> String {

@@ -387,7 +387,11 @@ mod tests {
         let names: Vec<&str> = own.families().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["pgexporter_a", "pgexporter_b"]);
         let flaws = made.left_out.unwrap().message;
-        for words in ["types differ", "the label instance", "ConfigMap 3"] {
+        for words in [
+            "tag a is defined twice",
+            "the label instance",
+            "ConfigMap 3",
+        ] {
             assert!(flaws.contains(words), "{words}: {flaws}");
         }
     }
