@@ -107,7 +107,12 @@ pub fn is_active(samples: &Samples, server: &str) -> bool {
 
 /// How often a server brought nothing because it sent too much.
 pub fn too_large(samples: &Samples, server: &str) -> f64 {
-    let labels = [("server", server), ("reason", "message_too_large")];
+    failures(samples, server, "message_too_large")
+}
+
+/// How often a server brought nothing, for that reason.
+pub fn failures(samples: &Samples, server: &str, reason: &str) -> f64 {
+    let labels = [("server", server), ("reason", reason)];
     let name = "pgexporter_postgresql_failures_total";
     samples.value(name, &labels).unwrap_or_default()
 }

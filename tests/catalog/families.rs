@@ -20,7 +20,7 @@ pub(crate) const UNFILLED: [(&str, &str); 5] = [
 const LIBNUMA: &str = "the test servers are built without libnuma";
 
 /// The exporter's own families: name, type, labels.
-pub(crate) const OWN: [(&str, &str, &[&str]); 17] = [
+pub(crate) const OWN: [(&str, &str, &[&str]); 18] = [
     ("pgexporter_state", "gauge", &[]),
     ("pgexporter_version", "gauge", &["pgexporter_version"]),
     ("pgexporter_logging_info", "counter", &[]),
@@ -61,6 +61,12 @@ pub(crate) const OWN: [(&str, &str, &[&str]); 17] = [
         "pgexporter_postgresql_denied",
         "gauge",
         &["server", "collector"],
+    ),
+    // The scene has a database that nobody may connect to.
+    (
+        "pgexporter_postgresql_database_missing",
+        "gauge",
+        &["server", "database", "reason"],
     ),
 ];
 

@@ -236,7 +236,7 @@ fn a_bad_file_is_refused_at_start_with_its_name_its_line_and_what_is_allowed() {
             "a.yaml",
             "metrics:\n  - tag: a\n    query: SELECT 1\n    columns: [{type: summary}]\n",
             &[
-                "summary",
+                "unknown variant",
                 "line 4",
                 "`label`, `gauge`, `counter`, `histogram`, `gaugehistogram`",
             ],
@@ -258,7 +258,7 @@ fn a_bad_file_is_refused_at_start_with_its_name_its_line_and_what_is_allowed() {
         (
             "a.yaml",
             "metrics:\n  - tag: a\n    server: master\n    query: SELECT 1\n    columns: [{type: gauge}]\n",
-            &["line 3", "master", "`both`, `primary`, `replica`"],
+            &["line 3", "unknown variant", "`both`, `primary`, `replica`"],
         ),
         (
             "a.json",

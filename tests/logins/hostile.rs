@@ -266,7 +266,7 @@ fn what_a_server_writes_is_cut_and_steers_no_terminal() {
     );
     let (forging, long) = (
         FakeServer::start(error(&nasty)),
-        FakeServer::start(error(&"é\u{9b}".repeat(20_000))),
+        FakeServer::start(error(&"é\u{9b}".repeat(5_000))),
     );
     let sections = [forging.section("forging", ""), long.section("long", "")];
     for format in ["text", "json"] {

@@ -165,6 +165,9 @@ fn one_value_is_shown_bare_and_all_as_a_tree() {
     assert!(document["Response"].get("AdminsConfiguration").is_none());
     let admins = exporter.folder().join("pgexporter_admins.conf");
     fs::write(&admins, "").unwrap();
+    // What is listed is what the last reload found.
+    let (status, _) = json(&exporter, &["conf", "reload"]);
+    assert_eq!(status, 0);
     let (_, document) = json(&exporter, &["conf", "ls"]);
     assert_eq!(
         document["Response"]["AdminsConfiguration"],
