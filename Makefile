@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-operator test e2e image sbom bench bench-operator bench-management fuzz install install-files fmt lint docs
+.PHONY: help demo demo-operator test e2e image sbom bench bench-operator bench-management soak fuzz install install-files fmt lint docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ bench-operator: ## Measure a thousand targets in Kubernetes and write docs/perfo
 bench-management: ## Measure management and write docs/performance-management.md (QUICK=1: a look)
 	$(CARGO) run --locked --example testbeds
 	QUICK=$(QUICK) $(CARGO) bench --locked --bench management
+
+soak: ## Let everything go wrong at once and write docs/reliability.md (MINUTES=60; QUICK=1: a look)
+	$(CARGO) run --locked --example testbeds
+	MINUTES=$(MINUTES) QUICK=$(QUICK) $(CARGO) bench --locked --bench soak
 
 fuzz: ## Send every reader of what comes from outside bytes that nobody should send, a minute each
 	fuzz/run 60

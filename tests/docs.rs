@@ -240,3 +240,34 @@ fn the_examples_of_metrics_give_samples_on_real_servers() {
     );
     assert!(!exporter.log().contains("left out"), "{}", exporter.log());
 }
+
+/// Both the page and its template, which is filled by `make soak`.
+#[test]
+fn each_test_that_the_page_on_reliability_names_is_there() {
+    for page in ["docs/reliability.md", "benches/soak/reliability.md"] {
+        let text = fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
+        let mut rows = 0;
+        for line in text.lines().filter(|line| line.starts_with("| ")) {
+            let Some((_, last)) = line.trim_end_matches(" |").rsplit_once(" | ") else {
+                continue;
+            };
+            let mut binary = String::new();
+            for name in last.split('`').skip(1).step_by(2) {
+                if !name.contains('_') {
+                    binary = name.to_owned();
+                    continue;
+                }
+                let folder = Path::new(ROOT).join("tests").join(&binary);
+                let files = fs::read_dir(&folder).into_iter().flatten();
+                let files = files.map(|entry| entry.unwrap().path());
+                let found = files
+                    .chain([folder.with_extension("rs")])
+                    .filter_map(|file| fs::read_to_string(file).ok())
+                    .any(|text| text.contains(&format!("fn {name}()")));
+                assert!(found, "{page}: there is no test {name} in {binary}");
+                rows += 1;
+            }
+        }
+        assert!(rows > 40, "{page}: {rows} tests");
+    }
+}
