@@ -211,9 +211,11 @@ impl LoginError {
         let trouble = of_connect(error, target);
         let refused = match error.code().map(SqlState::code) {
             Some("28000") => Refused::Role(tls),
-            // A wrong password, an unknown database, no room, not ready: it was understood.
+            // A wrong password, an unknown database, a conflict, no room, a lock in its way, not
+            // ready: it was understood. Without its options a login would wait for a lock for
+            // ever.
             Some(code)
-                if ["28", "3D", "53", "57"]
+                if ["28", "3D", "40", "53", "55", "57"]
                     .iter()
                     .any(|class| code.starts_with(class)) =>
             {

@@ -532,7 +532,7 @@ fn what_failed_is_not_tried_again_by_each_new_session() {
         assert!(is_active(&samples, "sick"), "{}", exporter.log());
     }
     let log = server.log();
-    for part in ["n + 21", "n + 22", "n + 23", "+ 24", "pg_settings"] {
+    for part in ["n + 21", "n + 22", "n + 23", "+ 24", "view pg_settings"] {
         let all = log.matches(part).count();
         let later = log[before..].matches(part).count();
         assert!(all <= 3 && later <= 1, "{part}: {all}, {later}: {log}");
