@@ -141,7 +141,13 @@ impl ServerError {
         let message = said(&self.message, self.hint.as_deref());
         let state = SqlState::from_code(&self.state);
         if self.fatal {
-            return QueryError::Lost(message, of_state(&state));
+            let reason = match state {
+                // With the role's `exit_on_error` a timeout ends the session, as long as that is
+                // not set to what we want; the next one may be quick enough.
+                SqlState::QUERY_CANCELED => Reason::NotReady,
+                state => of_state(&state),
+            };
+            return QueryError::Lost(message, reason);
         }
         match state {
             SqlState::INSUFFICIENT_PRIVILEGE => QueryError::Denied(message),
@@ -211,9 +217,11 @@ impl LoginError {
         let trouble = of_connect(error, target);
         let refused = match error.code().map(SqlState::code) {
             Some("28000") => Refused::Role(tls),
-            // A wrong password, an unknown database, no room, not ready: it was understood.
+            // A wrong password, an unknown database, a conflict, no room, a lock in its way, not
+            // ready: it was understood. Without its options a login would wait for a lock for
+            // ever.
             Some(code)
-                if ["28", "3D", "53", "57"]
+                if ["28", "3D", "40", "53", "55", "57"]
                     .iter()
                     .any(|class| code.starts_with(class)) =>
             {
@@ -414,4 +422,31 @@ fn source<E: std::error::Error + 'static>(error: &tokio_postgres::Error) -> Opti
         next = cause.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_a_timeout_ends_may_be_replaced_at_once() {
+        // SQLSTATE of a fatal error, and why the session is gone.
+        for (state, reason) in [
+            ("57014", Reason::NotReady),
+            ("57P01", Reason::NotReady),
+            ("25P04", Reason::NotReady),
+            ("XX000", Reason::ServerError),
+        ] {
+            let error = ServerError {
+                state: state.to_owned(),
+                fatal: true,
+                ..ServerError::default()
+            };
+            let of_query = error.of_query();
+            assert!(
+                matches!(&of_query, QueryError::Lost(_, found) if *found == reason),
+                "{state}: {of_query:?}"
+            );
+        }
+    }
 }

@@ -78,6 +78,18 @@ pub(super) struct Unfinished {
     pub forgot: bool,
 }
 
+impl Unfinished {
+    fn skip(&mut self, job: usize, states: &mut [JobState]) {
+        states[job].put_off();
+        self.skipped.push(job);
+    }
+
+    fn stale(&mut self, job: usize, states: &mut [JobState]) {
+        states[job].put_off();
+        self.stale.push(job);
+    }
+}
+
 /// What the server was sent and has to answer, in that order.
 #[derive(Debug)]
 enum Part {
@@ -301,27 +313,27 @@ impl Session {
                             if stopping.hits(*job, &error) {
                                 // It was cancelled in place of another.
                                 jobs[*job].restart(states[*job].raw);
-                                left.skipped.push(*job);
+                                left.skip(*job, states);
                             } else if let Some(earlier) = earlier {
                                 jobs[*job].end(Err(earlier));
                             } else if stale && !renewed.contains(job) {
-                                left.stale.push(*job);
+                                left.stale(*job, states);
                                 left.forgot |= said.has_lost_statement();
                             } else if stale {
                                 // It is no use to prepare it. Without a name it is never stale.
                                 if let Some(statement) = jobs[*job].renew() {
                                     statement.refuse(*id);
                                 }
-                                left.skipped.push(*job);
+                                left.skip(*job, states);
                             } else if states[*job].try_again(&said, *database) {
                                 jobs[*job].restart(states[*job].raw);
-                                left.skipped.push(*job);
+                                left.skip(*job, states);
                             } else {
                                 jobs[*job].end(Err(error));
                             }
                             *at += 1;
                             while let Some(Part::Job(job, ..)) = parts.get(*at) {
-                                left.skipped.push(*job);
+                                left.skip(*job, states);
                                 *at += 1;
                             }
                         }
@@ -339,7 +351,7 @@ impl Session {
                     let failed = failed.take();
                     if std::mem::take(&mut again) {
                         jobs[*job].restart(states[*job].raw);
-                        left.skipped.push(*job);
+                        left.skip(*job, states);
                     } else {
                         jobs[*job].end(failed.map_or(Ok(()), Err));
                     }

@@ -10,6 +10,9 @@ pub(super) struct JobState {
     pub raw: bool,
     /// How often it was run once more as it was.
     pub repeated: u8,
+    /// How often it was put off until all others of its round have had their turn: it was skipped,
+    /// or is run once more.
+    pub put_off: u8,
 }
 
 /// A replica that replays much may cancel the same query more than once; it has other tries than
@@ -17,6 +20,11 @@ pub(super) struct JobState {
 const REPEATS: u8 = 3;
 
 impl JobState {
+    /// It is sent again, behind all that were sent with it.
+    pub(super) fn put_off(&mut self) {
+        self.put_off = self.put_off.saturating_add(1);
+    }
+
     /// Whether a job that failed so is run once more; then how it is.
     pub(super) fn try_again(&mut self, error: &ServerError, charset: Charset) -> bool {
         match error.second_try() {

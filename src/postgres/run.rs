@@ -239,15 +239,22 @@ impl Session {
         self.raw_facts |= states[..own].iter().any(|state| state.raw);
         let slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
         let count = slots.len();
-        // The server works on them in the order in which they were sent.
-        let turns = &company[company.len() - slots.len()..];
+        // The server works on them in the order in which they were sent; those that are sent again
+        // come behind all others.
+        let turns = company[own..].iter().zip(&states[own..]);
         let unanswered = slots.into_iter().zip(turns).filter(|(slot, _)| {
             matches!(
                 slot.outcome,
                 Outcome::Running | Outcome::Failed(QueryError::Lost(..))
             )
         });
-        let first = unanswered.min_by_key(|(_, company)| (company.turn, company.apart));
+        let place = |company: &Company, state: &JobState| {
+            let apart = company.apart && !self.careful && company.turn < Turn::Users;
+            (state.put_off, company.turn, state.raw, apart)
+        };
+        let first = unanswered
+            .min_by_key(|(_, (company, state))| place(company, state))
+            .map(|(slot, (company, _))| (slot, company));
         // Of those under one Sync nobody knows which one the server was at; the next run tells. And
         // a server that did not say a word does not work on one query in particular.
         let alone = |company: &Company| {

@@ -97,7 +97,7 @@ impl Session {
         let mark = match mode {
             Mode::Pooled => None,
             Mode::Kept | Mode::Once if beside => {
-                Some(format!("{MARK} {}", lock_timeout_at_login(target)))
+                Some(format!("{MARK} {}", limits_at_login(target)))
             }
             Mode::Kept | Mode::Once => Some(MARK.to_owned()),
         };
@@ -437,9 +437,12 @@ impl Session {
 const MARK: &str = "-c pgexporter.session=own";
 
 /// A locked catalogue keeps a login waiting, and nothing but a lock timeout ends that: a server does
-/// not look whether its client has gone meanwhile. It is set anew after the login.
-fn lock_timeout_at_login(target: &Target) -> String {
+/// not look whether its client has gone meanwhile. It is set anew after the login. The role's own
+/// `statement_timeout` may be too short even for that, and its `exit_on_error` make that the end of
+/// the session: what comes with the login goes before what the role is given.
+fn limits_at_login(target: &Target) -> String {
     const LONGEST: Duration = Duration::from_millis(500);
-    let limit = target.timeouts.lock.min(LONGEST);
-    format!("-c lock_timeout={}", limit.as_millis().max(1))
+    let lock = target.timeouts.lock.min(LONGEST).as_millis().max(1);
+    let query = target.timeouts.query.as_millis();
+    format!("-c lock_timeout={lock} -c statement_timeout={query} -c exit_on_error=off")
 }
