@@ -283,6 +283,9 @@ impl Collector {
                 )
                 .await;
             self.unsettled |= !answer.complete;
+            if !answer.complete {
+                order.note_cut();
+            }
             found.facts(answer.facts, &self.target);
             if ask.settings {
                 self.take_settings(session, answer.settings);

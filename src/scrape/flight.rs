@@ -25,6 +25,8 @@ pub(super) struct Order {
     deadline: Deadline,
     reply: watch::Sender<Progress>,
     counted: Counted,
+    /// Part of it was given up for want of time.
+    cut: Arc<AtomicBool>,
 }
 
 /// Whether a collection was counted as a failure. Cloning shares it.
@@ -56,6 +58,12 @@ impl Order {
     pub(super) fn begin(&self, early: Option<Early>) {
         self.reply
             .send_replace(Progress::Begun(early.map(Arc::new)));
+    }
+
+    /// Part of it was given up for want of time: it is nothing any more for those who wait much
+    /// longer than all before them.
+    pub(super) fn note_cut(&self) {
+        self.cut.store(true, Ordering::Release);
     }
 
     /// Whether the caller has to count this collection as a failure: true once, whoever asks.
@@ -163,6 +171,7 @@ struct Flight {
     deadline: watch::Sender<Instant>,
     progress: watch::Receiver<Progress>,
     counted: Counted,
+    cut: Arc<AtomicBool>,
 }
 
 impl Flight {
@@ -174,9 +183,10 @@ impl Flight {
         }
     }
 
-    /// Whether who comes now can still share it.
-    fn is_under_way(&self, now: Instant) -> bool {
-        !matches!(*self.progress.borrow(), Progress::Done(_))
+    /// Whether who comes now and waits until `deadline` can still share it.
+    fn is_under_way(&self, now: Instant, deadline: Instant) -> bool {
+        let too_late = self.cut.load(Ordering::Acquire) && self.span.is_outlasted(now, deadline);
+        !too_late && !matches!(*self.progress.borrow(), Progress::Done(_))
             // Nor was the order dropped unanswered.
             && self.progress.has_changed().is_ok()
             && self.span.end() > now
@@ -211,6 +221,13 @@ impl Span {
         }
     }
 
+    /// Whether somebody who comes now waits so much longer than all others that what was given up
+    /// for them is worth another collection to him.
+    fn is_outlasted(&self, now: Instant, deadline: Instant) -> bool {
+        let longest = self.longest.unwrap_or(UNHURRIED);
+        deadline.saturating_duration_since(now) > longest * 2
+    }
+
     /// When it has to be over. Those who come one after the other do not draw it out: it never
     /// takes longer than the most patient of them waits.
     fn end(&self) -> Instant {
@@ -238,7 +255,10 @@ impl Flights {
     pub(super) fn join(&self, deadline: Instant) -> Ticket {
         let (deadline, now) = (margin(deadline), Instant::now());
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = current.as_mut().filter(|one| one.is_under_way(now)) {
+        if let Some(flight) = current
+            .as_mut()
+            .filter(|one| one.is_under_way(now, deadline))
+        {
             flight.span.join(now, deadline);
             let end = flight.span.end();
             flight.deadline.send_if_modified(|known| {
@@ -252,12 +272,13 @@ impl Flights {
         span.join(now, deadline);
         let (reply, progress) = watch::channel(Progress::Ordered);
         let (sender, deadline) = watch::channel(span.end());
-        let counted = Counted::default();
+        let (counted, cut) = (Counted::default(), Arc::<AtomicBool>::default());
         let flight = Flight {
             span,
             deadline: sender,
             progress,
             counted: counted.clone(),
+            cut: Arc::clone(&cut),
         };
         let ticket = flight.ticket();
         // The answer before this one goes, and with it the last hold on its buffers.
@@ -267,6 +288,7 @@ impl Flights {
             deadline: Deadline(deadline),
             reply,
             counted,
+            cut,
         });
         ticket
     }
@@ -308,6 +330,26 @@ mod tests {
             }
             assert_eq!(span.end(), at(*end), "{joins:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_more_patient_does_not_share_what_was_given_up_for_others() {
+        let (flights, mut orders) = Flights::new();
+        let within = |seconds| Instant::now() + Duration::from_secs(seconds);
+        let _first = flights.join(within(2));
+        let order = orders.recv().await.expect("one order");
+        let _alike = flights.join(within(30));
+        assert!(orders.try_recv().is_err(), "nothing was given up yet");
+        drop(order);
+        let _first = flights.join(within(2));
+        let order = orders.recv().await.expect("one order");
+        order.note_cut();
+        let _alike = flights.join(within(3));
+        assert!(orders.try_recv().is_err(), "he would have no more of it");
+        let _patient = flights.join(within(30));
+        let _other = flights.join(within(30));
+        orders.try_recv().expect("one of their own");
+        assert!(orders.try_recv().is_err(), "which they share");
     }
 
     #[tokio::test(start_paused = true)]

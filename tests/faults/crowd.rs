@@ -152,21 +152,38 @@ fn an_impatient_client_does_not_spoil_the_answer_of_a_patient_one() {
         .set("lock_timeout = 30s")
         .start();
     let before = settled(&exporter);
-    let gate = Gate::close(&sick);
-    let (impatient, patient) = std::thread::scope(|scope| {
-        let impatient = scope.spawn(|| scrape_within(&exporter, 1.0));
-        eventually("the scrape is under way", || gate.is_waited_for());
-        let patient = scope.spawn(|| scrape_within(&exporter, 30.0));
-        let impatient = impatient.join().expect("no panic");
-        gate.open();
-        (impatient, patient.join().expect("no panic"))
-    });
-    assert!(
-        impatient.1 < Duration::from_secs(1) + SLACK,
-        "{:?}",
-        impatient.1
-    );
-    assert!(is_active(&patient.0, "sick"));
-    nothing_lost(&before, &patient.0, "sick");
-    nothing_lost(&before, &impatient.0, "healthy");
+    // Who comes when the query was given up already, and the walk goes on, is not answered without
+    // it.
+    for late in [false, true] {
+        let gate = Gate::close(&sick);
+        let (impatient, patient) = std::thread::scope(|scope| {
+            let impatient = scope.spawn(|| scrape_within(&exporter, 4.0));
+            eventually("the scrape is under way", || gate.is_waited_for());
+            if late {
+                let walk = format!(
+                    "SELECT count(*) FROM pg_stat_activity \
+                     WHERE usename = '{ROLE}' AND datname <> 'postgres'"
+                );
+                eventually("the query was given up", || {
+                    sick.value(&walk) != "0" || !gate.is_waited_for()
+                });
+            }
+            let patient = scope.spawn(|| scrape_within(&exporter, 30.0));
+            let impatient = impatient.join().expect("no panic");
+            gate.open();
+            (impatient, patient.join().expect("no panic"))
+        });
+        assert!(
+            impatient.1 < Duration::from_secs(4) + SLACK,
+            "{:?}",
+            impatient.1
+        );
+        assert!(is_active(&patient.0, "sick"));
+        let gates = patient.0.with("pgexporter_gate", &[("server", "sick")]);
+        assert_eq!(gates.len(), 1, "late: {late}: {}", exporter.log());
+        if !late {
+            nothing_lost(&before, &patient.0, "sick");
+        }
+        nothing_lost(&before, &impatient.0, "healthy");
+    }
 }
