@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::scene::{ARCHIVE, HOME, Scene, TEAMS, scene};
+use crate::scene::{ARCHIVE, Scene, TEAMS, scene};
 
 #[test]
 #[ignore = "takes a cluster: make e2e"]
@@ -22,7 +22,8 @@ fn prometheus_finds_the_pods_and_an_alert_fires_and_resolves() {
             .find(|series| series.labels["server"] == server)
             .unwrap_or_else(|| panic!("no {server}: {found:?}"))
             .labels;
-        assert_eq!(labels["namespace"], HOME, "{labels:?}");
+        // The team's own, and not that of the exporter's pods.
+        assert_eq!(labels["namespace"], namespace, "{labels:?}");
         assert!(labels["pod"].starts_with("pgexporter-"), "{labels:?}");
     }
     // Each pod once; those that an upgrade took away are forgotten soon.
