@@ -7,16 +7,14 @@
 //! that what has not proved quick has one of its own (see `run`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::charset::Charset;
-use super::connect::Connector;
 use super::error::{QueryError, ServerError};
 use super::job_state::JobState;
-use super::login::{CancelKey, cancel};
 use super::pipe::without_zero;
+use super::result_cancel::ResultCancel;
 use super::row::Fields;
 use super::session::Session;
 use super::statement::{Mode, Prepared, columns};
@@ -254,7 +252,7 @@ impl Session {
         } = self;
         let lost = |error: std::io::Error| QueryError::lost(&error);
         pipe.expect();
-        let mut stopping = Stopping::default();
+        let mut stopping = ResultCancel::default();
         // Whether the part that is being answered has brought rows: a stale statement has not.
         let mut begun = false;
         // What became of the part that is being answered, and whether it is run again.
@@ -514,45 +512,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-}
-
-/// The cancel of a query whose rows are no longer wanted: without it the server would send all of
-/// them, and the queries behind it would have no turn.
-#[derive(Debug, Default)]
-struct Stopping {
-    /// The query, and how many bytes of it came since nobody wants them.
-    of: Option<(usize, usize)>,
-    /// The query that a cancel was sent for, until an answer shows that it arrived.
-    cancelled: Option<usize>,
-}
-
-/// Rows of so many bytes are sooner read than cancelled.
-const SOON_READ: usize = 256 * 1024;
-/// How long a cancel may take.
-const CANCEL: Duration = Duration::from_secs(2);
-
-impl Stopping {
-    /// Rows that nobody wants have come, of that query. Nothing more of it is read while it is
-    /// cancelled, so that the server does not send on meanwhile; and the server has taken the
-    /// cancel when this returns, so that none comes late and hits a later scrape.
-    async fn more(&mut self, job: usize, length: usize, connector: &Connector, key: &CancelKey) {
-        let before = self.of.filter(|(of, _)| *of == job);
-        let before = before.map_or(0, |(_, before)| before);
-        self.of = Some((job, before + length));
-        if before <= SOON_READ && before + length > SOON_READ && self.cancelled.is_none() {
-            self.cancelled = Some(job);
-            let _ = tokio::time::timeout(CANCEL, cancel(connector, key)).await;
-        }
-    }
-
-    /// Whether it is the cancel that ended this query, and not the one that it was meant for: that
-    /// one had come to its end in the moment between.
-    fn hits(&mut self, job: usize, error: &QueryError) -> bool {
-        if !matches!(error, QueryError::Timeout(_)) {
-            return false;
-        }
-        self.cancelled.take().is_some_and(|of| of != job)
     }
 }
 

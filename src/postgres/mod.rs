@@ -20,6 +20,7 @@ mod query;
 mod question;
 mod quirks;
 mod resolver;
+mod result_cancel;
 mod row;
 mod run;
 mod samples;
