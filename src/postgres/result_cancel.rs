@@ -12,9 +12,16 @@ use super::login::{CancelKey, cancel};
 pub(super) struct ResultCancel {
     /// The query, and how many bytes of it came since nobody wants them.
     of: Option<(usize, usize)>,
-    /// The query that a cancel was sent for, until an answer shows that it arrived.
+    /// The query that a cancel was sent for.
     cancelled: Option<usize>,
+    /// How many statements the last cancel may still end.
+    signals: u8,
 }
+
+/// The postmaster passes a cancel on as two signals, one to the process and one to its process
+/// group (`signal_child` in PostgreSQL's postmaster.c). A backend that runs between them ends one
+/// statement with the first and the statement behind it with the second.
+const SIGNALS: u8 = 2;
 
 /// Rows of so many bytes are sooner read than cancelled.
 const SOON_READ: usize = 256 * 1024;
@@ -35,18 +42,60 @@ impl ResultCancel {
         let before = self.of.filter(|(of, _)| *of == job);
         let before = before.map_or(0, |(_, before)| before);
         self.of = Some((job, before + length));
-        if before <= SOON_READ && before + length > SOON_READ && self.cancelled.is_none() {
+        if before <= SOON_READ && before + length > SOON_READ && self.cancelled != Some(job) {
             self.cancelled = Some(job);
+            self.signals = SIGNALS;
             let _ = tokio::time::timeout(CANCEL, cancel(connector, key)).await;
         }
     }
 
-    /// Whether it is the cancel that ended this query, and not the one that it was meant for: that
-    /// one had come to its end in the moment between.
+    /// Whether a cancel that was meant for another query ended this one: the other one had come to
+    /// its end before the cancel arrived, or the second signal of the cancel came when it was over.
     pub(super) fn hits(&mut self, job: usize, error: &QueryError) -> bool {
-        if !matches!(error, QueryError::Timeout(_)) {
+        if !matches!(error, QueryError::Timeout(_)) || self.signals == 0 {
             return false;
         }
-        self.cancelled.take().is_some_and(|of| of != job)
+        self.signals -= 1;
+        self.cancelled != Some(job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_is_blamed_for_two_statements_at_most() {
+        let timeout = QueryError::Timeout("canceling statement due to user request".to_owned());
+        let other = QueryError::Server("division by zero".to_owned());
+        // The jobs that failed, how, and whether the cancel of job 3 is to blame.
+        for failed in [
+            vec![
+                (3, &timeout, false),
+                (4, &timeout, true),
+                (5, &timeout, false),
+            ],
+            vec![
+                (4, &timeout, true),
+                (5, &timeout, true),
+                (6, &timeout, false),
+            ],
+            vec![
+                (3, &timeout, false),
+                (4, &other, false),
+                (6, &timeout, true),
+            ],
+        ] {
+            let mut cancel = ResultCancel {
+                cancelled: Some(3),
+                signals: SIGNALS,
+                ..ResultCancel::default()
+            };
+            for (job, error, blamed) in failed {
+                assert_eq!(cancel.hits(job, error), blamed, "{job} {error:?}");
+            }
+        }
+        let mut none = ResultCancel::default();
+        assert!(!none.hits(3, &timeout));
     }
 }
