@@ -19,12 +19,13 @@ use tokio::time::Instant;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
+use super::send_margin::SendTime;
 use super::sending::SentAnswers;
 use super::serve::{Port, ServeError};
 use super::settings::Settings;
 use super::{negotiate, overview, reply};
 use crate::exposition::Format;
-use crate::scrape::{Exposition, Scrape, Scraper};
+use crate::scrape::{Exposition, Scraper};
 use crate::shutdown::Shutdown;
 
 /// Serves `/` and `/metrics` until the shutdown begins; then the sockets close at once, and
@@ -51,6 +52,7 @@ struct Source {
     scraper: Scraper,
     settings: watch::Receiver<Arc<Settings>>,
     sent: SentAnswers,
+    sends: SendTime,
 }
 
 pub(super) fn router(scraper: Scraper, settings: watch::Receiver<Arc<Settings>>) -> Router {
@@ -63,6 +65,7 @@ pub(super) fn router(scraper: Scraper, settings: watch::Receiver<Arc<Settings>>)
             scraper,
             settings,
             sent: SentAnswers::default(),
+            sends: SendTime::default(),
         })
 }
 
@@ -88,12 +91,24 @@ async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMa
     let mut response = if method == Method::HEAD {
         stream(std::iter::empty(), format)
     } else {
-        let limit = negotiate::time_limit(&headers, settings.patience());
-        let mut scrape = source.scraper.scrape(Instant::now() + limit);
+        let limit = negotiate::time_limit(&headers, settings.patience(), &source.sends);
+        let deadline = Instant::now() + limit;
+        let mut scrape = source.scraper.scrape(deadline);
         // The head goes out with the first piece: alone it would wake the client for nothing.
         let early = scrape.early().await;
-        let pieces = pieces(early, scrape, source.sent, format);
-        answer(Body::from_stream(pieces), format)
+        let Source { sent, sends, .. } = source;
+        let rest = async move {
+            let exposition = scrape.rest(format).await;
+            // What the collection itself takes beyond its deadline is missing from the client's
+            // time as well.
+            let over = Instant::now().min(deadline);
+            let end = std::iter::from_fn(move || {
+                sends.record(over.elapsed());
+                None
+            });
+            sent.begin(&exposition, format).chain(end)
+        };
+        answer(Body::from_stream(pieces(early, rest, format)), format)
     };
     if settings.openmetrics {
         response
@@ -113,17 +128,17 @@ async fn forbidden() -> Response {
 /// What the servers will not change, then what they bring.
 fn pieces(
     early: Option<Exposition>,
-    scrape: Scrape,
-    sent: SentAnswers,
+    rest: impl Future<Output = impl Iterator<Item = io::Result<Bytes>> + Send> + Send,
     format: Format,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let early = early
         .into_iter()
         .flat_map(move |early| early.chunks(format))
         .map(Ok);
-    let rest = async move { stream::iter(sent.begin(&scrape.rest(format).await, format)) };
     // Compression asks once more after the end.
-    stream::iter(early).chain(rest.flatten_stream()).fuse()
+    stream::iter(early)
+        .chain(rest.map(stream::iter).flatten_stream())
+        .fuse()
 }
 
 /// An answer that sends the pieces as they are.

@@ -20,6 +20,7 @@ mod metrics;
 mod negotiate;
 mod overview;
 mod reply;
+mod send_margin;
 mod sending;
 mod serve;
 mod settings;

@@ -5,20 +5,18 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
+use super::send_margin::SendTime;
 use crate::exposition::Format;
 
 /// How long Prometheus waits, in seconds with a fraction.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 /// Nobody reads an answer sooner; who says so is given what is there by then.
 const LEAST: Duration = Duration::from_millis(50);
-const LEAST_MARGIN: Duration = Duration::from_millis(100);
-const MOST_MARGIN: Duration = Duration::from_millis(500);
 
-/// How long a scrape may take: what the client says it waits less a margin for the way back (5 %,
-/// at least 100 ms, at most 500 ms, never more than half) but at least 50 ms, or `longest`, and
-/// never more than that. What is no length of time (zero, negative, NaN, infinite, not a number)
-/// counts as not said.
-pub(super) fn time_limit(headers: &HeaderMap, longest: Duration) -> Duration {
+/// How long a scrape may take: what the client says it waits less a margin for the way back
+/// ([`SendTime::margin`]) but at least 50 ms, or `longest`, and never more than that. What is no
+/// length of time (zero, negative, NaN, infinite, not a number) counts as not said.
+pub(super) fn time_limit(headers: &HeaderMap, longest: Duration, sends: &SendTime) -> Duration {
     headers
         .get(SCRAPE_TIMEOUT)
         .and_then(|value| value.to_str().ok())
@@ -26,8 +24,8 @@ pub(super) fn time_limit(headers: &HeaderMap, longest: Duration) -> Duration {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|limit| !limit.is_zero())
         .map_or(longest, |limit| {
-            let margin = (limit / 20).clamp(LEAST_MARGIN, MOST_MARGIN).min(limit / 2);
-            longest.min((limit - margin).max(LEAST))
+            let left = limit - sends.margin(limit);
+            longest.min(left.max(LEAST))
         })
 }
 
@@ -152,6 +150,7 @@ mod tests {
     #[test]
     fn the_time_limit_is_what_the_client_waits_less_a_margin() {
         let longest = Duration::from_secs(30);
+        let sends = SendTime::default();
         let table = [
             ("10", 9_500),
             ("10.000000", 9_500),
@@ -175,10 +174,10 @@ mod tests {
             ("", 30_000),
         ];
         for (given, millis) in table {
-            let limit = time_limit(&headers(SCRAPE_TIMEOUT, &[given]), longest);
+            let limit = time_limit(&headers(SCRAPE_TIMEOUT, &[given]), longest, &sends);
             assert_eq!(limit.as_secs_f64(), f64::from(millis) / 1000.0, "{given:?}");
         }
-        assert_eq!(time_limit(&HeaderMap::new(), longest), longest);
+        assert_eq!(time_limit(&HeaderMap::new(), longest, &sends), longest);
     }
 
     const PROMETHEUS_3: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
