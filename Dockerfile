@@ -10,11 +10,14 @@ ARG PROFILE=release
 WORKDIR /build
 
 # The dependencies, a layer of their own: only Cargo.lock makes them anew. Programs that do
-# nothing stand in for the sources; benchmarks and examples are left out, as their files are.
+# nothing stand in for the sources, also for those of the tests' crates; benchmarks are left out.
 COPY Cargo.toml Cargo.lock ./
-RUN sed -i '/^\[\[\(bench\|example\)\]\]$/,/^$/d' Cargo.toml \
-    && mkdir -p src/bin \
-    && touch src/lib.rs \
+COPY tests/support/Cargo.toml tests/support/
+COPY xtask/Cargo.toml xtask/
+RUN sed -i '/^\[\[bench\]\]$/,/^$/d' Cargo.toml \
+    && mkdir -p src/bin xtask/src \
+    && touch src/lib.rs tests/support/lib.rs \
+    && echo 'fn main() {}' >xtask/src/main.rs \
     && for program in pgexporter pgexporter-admin pgexporter-cli; do \
         echo 'fn main() {}' >"src/bin/$program.rs"; \
     done \

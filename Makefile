@@ -9,19 +9,19 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## See the metrics of a real PostgreSQL 18 until Ctrl-C (ONCE=1: show them and end)
-	$(CARGO) build --locked --bin pgexporter --example demo
-	@ONCE=$(ONCE) $(CARGO) run --quiet --locked --example demo
+	$(CARGO) build --locked --package pgexporter --package xtask --bin pgexporter --bin xtask
+	@ONCE=$(ONCE) target/debug/xtask demo
 
 demo-operator: ## See PostgresTargets of a real Kubernetes API server become metrics (ONCE=1: show them and end)
-	$(CARGO) build --locked --bin pgexporter --example demo_operator
-	@ONCE=$(ONCE) $(CARGO) run --quiet --locked --example demo_operator
+	$(CARGO) build --locked --package pgexporter --package xtask --bin pgexporter --bin xtask
+	@ONCE=$(ONCE) target/debug/xtask demo-operator
 
 test: ## Run all tests, against real PostgreSQL 13 to 18 and a real Kubernetes API server
-	$(CARGO) run --locked --example testbeds
+	$(CARGO) run --locked --package xtask -- testbeds
 	$(CARGO) test --locked
 
 e2e: ## Install it in a real cluster: one of one node made here (root on Linux), or that of KUBECONFIG
-	$(CARGO) run --locked --example testbeds -- cluster
+	$(CARGO) run --locked --package xtask -- testbeds --cluster
 	$(CARGO) test --locked --test e2e -- --ignored --nocapture --test-threads=1
 
 image: sbom ## Build the image as it is shipped, and look into it (root on Linux; else: docker build .)
@@ -32,21 +32,22 @@ sbom: ## List every crate in the programs, with its licence: target/pgexporter.c
 	target/tools/bin/cargo-cyclonedx cyclonedx --quiet \
 	  --format json --spec-version 1.5 --no-build-deps --override-filename pgexporter.cdx
 	mv pgexporter.cdx.json target/
+	rm -f tests/support/pgexporter.cdx.json xtask/pgexporter.cdx.json
 
 bench: ## Measure a scrape and write docs/performance.md (QUICK=1: a look; PEERS=1: others beside)
-	$(CARGO) run --locked --example testbeds
+	$(CARGO) run --locked --package xtask -- testbeds
 	PEERS=$(PEERS) QUICK=$(QUICK) $(CARGO) bench --locked --bench scrape
 
 bench-operator: ## Measure a thousand targets in Kubernetes and write docs/performance-operator.md (QUICK=1: a look)
-	$(CARGO) run --locked --example testbeds
+	$(CARGO) run --locked --package xtask -- testbeds
 	QUICK=$(QUICK) $(CARGO) bench --locked --bench operator
 
 bench-management: ## Measure management and write docs/performance-management.md (QUICK=1: a look)
-	$(CARGO) run --locked --example testbeds
+	$(CARGO) run --locked --package xtask -- testbeds
 	QUICK=$(QUICK) $(CARGO) bench --locked --bench management
 
 soak: ## Let everything go wrong at once and write docs/reliability.md (MINUTES=60; QUICK=1: a look)
-	$(CARGO) run --locked --example testbeds
+	$(CARGO) run --locked --package xtask -- testbeds
 	MINUTES=$(MINUTES) QUICK=$(QUICK) $(CARGO) bench --locked --bench soak
 
 fuzz: ## Send every reader of what comes from outside bytes that nobody should send, a minute each
@@ -77,17 +78,17 @@ install-files:
 	done
 
 fmt: ## Format the code
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 lint: ## Check the format, and let clippy look
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
 
 docs: ## Generate crds/, the chart's parts and the pages of docs/, and build the documentation of the code
 	UPDATE_DOCS=1 $(CARGO) test --locked --test configuration_docs --test metrics_docs --test command_lines
-	$(CARGO) run --quiet --locked --example crdgen
-	$(CARGO) run --quiet --locked --example chartgen
+	$(CARGO) run --quiet --locked --package xtask -- crds
+	$(CARGO) run --quiet --locked --package xtask -- chart
 	UPDATE_DOCS=1 $(CARGO) test --locked --test chart golden
 	$(CARGO) doc --locked --no-deps --document-private-items

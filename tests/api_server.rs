@@ -1,7 +1,7 @@
 //! The real API server that other tests stand on: it answers, admits and refuses as any cluster,
 //! comes back with its objects, and leaves nothing behind.
 
-mod support;
+use test_support as support;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod support;
+use test_support as support;
 
 #[path = "catalog/databases.rs"]
 mod databases;

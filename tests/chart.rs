@@ -8,7 +8,7 @@ mod cluster;
 mod manifests;
 #[path = "chart/rendering.rs"]
 mod rendering;
-mod support;
+use test_support as support;
 #[path = "chart/tenants.rs"]
 mod tenants;
 #[path = "chart/values.rs"]

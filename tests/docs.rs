@@ -2,7 +2,7 @@
 //! every reason of a failure is explained.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod support;
+use test_support as support;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -24,7 +24,7 @@ mod scene;
 mod shards;
 #[path = "e2e/shown.rs"]
 mod shown;
-mod support;
+use test_support as support;
 #[path = "e2e/targets.rs"]
 mod targets;
 #[path = "e2e/theirs.rs"]

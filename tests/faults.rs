@@ -9,7 +9,7 @@
     clippy::panic
 )]
 
-mod support;
+use test_support as support;
 
 #[path = "faults/bed.rs"]
 mod bed;

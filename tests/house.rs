@@ -46,6 +46,7 @@ const TOP: [&str; 17] = [
     "fuzz",
     "src",
     "tests",
+    "xtask",
 ];
 
 fn floor(room: &str) -> Option<usize> {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stderr)]
 
-mod support;
+use test_support as support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

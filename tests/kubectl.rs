@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod support;
+use test_support as support;
 
 #[path = "kubectl/away.rs"]
 mod away;

@@ -2,7 +2,7 @@
 //! dashboards whose every panel shows something on real data.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod support;
+use test_support as support;
 
 use std::fs;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! The real servers that the other tests stand on: they start, behave, and leave nothing behind.
 
-mod support;
+use test_support as support;
 
 use support::{Authority, MAJORS, PgBouncer, Postgres, Samples, eventually, promtool_check};
 

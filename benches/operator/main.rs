@@ -13,8 +13,7 @@
     dead_code
 )]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
+use test_support as support;
 
 mod crowd;
 mod page;

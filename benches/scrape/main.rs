@@ -17,8 +17,7 @@
     clippy::cast_precision_loss
 )]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
+use test_support as support;
 
 mod client;
 mod floor;

@@ -14,8 +14,7 @@
     dead_code
 )]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
+use test_support as support;
 
 mod clients;
 mod healthy;

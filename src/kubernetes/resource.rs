@@ -420,10 +420,7 @@ mod tests {
     fn the_resource_definition_in_crds_is_fresh() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/postgrestargets.yaml");
         let kept = std::fs::read_to_string(path).unwrap();
-        assert!(
-            kept == crd_yaml().unwrap(),
-            "run cargo run --example crdgen"
-        );
+        assert!(kept == crd_yaml().unwrap(), "run make docs");
     }
 
     #[test]

@@ -473,19 +473,15 @@ pub fn get(url: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
     })
 }
 
-/// The binary: cargo tells tests where it lies; for examples it lies one folder above.
+/// The binary. Cargo builds it beside tests, benchmarks and tools: in the same folder, or above
+/// the one that they are in.
 pub fn program() -> PathBuf {
-    option_env!("CARGO_BIN_EXE_pgexporter").map_or_else(
-        || {
-            let example = std::env::current_exe().expect("this program's path");
-            example
-                .ancestors()
-                .nth(2)
-                .expect("target/debug")
-                .join("pgexporter")
-        },
-        PathBuf::from,
-    )
+    let this = std::env::current_exe().expect("this program's path");
+    this.ancestors()
+        .skip(1)
+        .map(|folder| folder.join("pgexporter"))
+        .find(|path| path.is_file())
+        .expect("pgexporter is built: cargo build --bin pgexporter")
 }
 
 fn filled(text: &str, folder: &Path, ports: &BTreeMap<&'static str, Port>) -> String {

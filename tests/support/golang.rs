@@ -91,7 +91,7 @@ pub fn dependency(module: &str, path: &str) -> Result<PathBuf> {
 }
 
 fn source(module: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(crate::ROOT)
         .join("tests/support/kubernetes/go")
         .join(module)
 }

@@ -15,7 +15,7 @@ use super::monitoring;
 
 /// The chart's folder.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/pgexporter")
+    Path::new(crate::ROOT).join("charts/pgexporter")
 }
 
 /// Every generated file, with its text as it should be.
@@ -50,7 +50,7 @@ pub fn generated() -> Result<Vec<(PathBuf, String)>> {
             readme::page(&read("values.yaml")?)?,
         ),
         (
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/prometheus/alerts.rules"),
+            Path::new(crate::ROOT).join("docs/examples/prometheus/alerts.rules"),
             monitoring::ALERTS.to_owned(),
         ),
     ];

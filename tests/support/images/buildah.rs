@@ -123,7 +123,7 @@ impl Buildah {
         arguments.push("--env=SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt".to_owned());
         arguments.push(format!("--build-arg=PROFILE={profile}"));
         arguments.push(format!("--tag={name}"));
-        arguments.push(env!("CARGO_MANIFEST_DIR").to_owned());
+        arguments.push(crate::ROOT.to_owned());
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         self.run(&arguments)
             .context("the image cannot be built: the first time crates are downloaded")?;

@@ -27,7 +27,7 @@ impl ApiServer {
         // Kustomize wants a path relative to where it stands.
         let whole = own.canonicalize().expect("it is there");
         let up = "../".repeat(whole.components().count() - 1);
-        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+        let deploy = Path::new(crate::ROOT).join("deploy");
         let deploy = deploy.strip_prefix("/").expect("it is absolute");
         let deploy = format!("{up}{}", deploy.display());
         let components: Vec<String> = components

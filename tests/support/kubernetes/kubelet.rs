@@ -26,7 +26,8 @@ const NODE: &str = "node";
 #[derive(Debug)]
 pub struct Kubelet<'a> {
     api: &'a ApiServer,
-    port: Port,
+    /// Nobody else is given it meanwhile.
+    _port: Port,
 }
 
 /// Builds the program, once.
@@ -84,7 +85,7 @@ impl<'a> Kubelet<'a> {
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port.number()}},
         }});
         patch_status(api, "", "node", NODE, &status);
-        Self { api, port }
+        Self { api, _port: port }
     }
 
     /// A pod with the exporter's labels, that runs and is ready. What is run in its container

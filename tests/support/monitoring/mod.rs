@@ -14,7 +14,7 @@ use pgexporter::scrape::Scraper;
 /// The file of alerts, as the chart has it.
 pub const ALERTS: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/charts/pgexporter/files/alerts.yaml"
+    "/../../charts/pgexporter/files/alerts.yaml"
 ));
 
 /// One rule of the file of alerts.

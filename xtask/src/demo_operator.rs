@@ -4,18 +4,13 @@
 //!
 //! Needs the binary `pgexporter` built beside it. Whatever way it ends, nothing stays behind
 //! (see `keeper`).
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used)]
-
-#[path = "stage.rs"]
-mod stage;
-#[path = "mod.rs"]
-mod support;
 
 use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use support::{ApiServer, Exporter, Postgres, kubernetes, within};
+use super::stage;
+use test_support::{ApiServer, Exporter, Postgres, kubernetes, within};
 
 /// Where the exporter's service account is.
 const HOME: &str = "monitoring";
@@ -30,8 +25,8 @@ const SHOWN: [&str; 3] = [
 /// Their password.
 const PASSWORD: &str = "a secret of the demo";
 
-fn main() -> ExitCode {
-    let downloads = TEAMS.map(|(.., major)| support::downloads::postgres(major).map(drop));
+pub fn main() -> ExitCode {
+    let downloads = TEAMS.map(|(.., major)| test_support::downloads::postgres(major).map(drop));
     let assets = kubernetes::assets().map(drop);
     if let Err(error) = downloads
         .into_iter()
@@ -165,6 +160,6 @@ spec:
     secretRef: {{name: {name}-monitor}}
   labels: {{team: {namespace}}}
 ",
-        user = support::postgres::SUPERUSER
+        user = test_support::postgres::SUPERUSER
     )
 }

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a demo. It is told whether to end by itself (`ONCE=1` in the environment), and when to stop.
 /// What it has to show is on the screen when it returns.
-pub(crate) fn run(
+pub fn run(
     demonstrate: impl FnOnce(bool, &Receiver<()>) -> Result<(), String> + Send + 'static,
 ) -> ExitCode {
     let once = std::env::var("ONCE").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
@@ -36,7 +36,7 @@ pub(crate) fn run(
     let (over, stop) = channel();
     let demo = std::thread::spawn(move || {
         let outcome = demonstrate(once, &stop);
-        super::support::postgres::release();
+        test_support::postgres::release();
         // Nobody listens any more after a signal.
         let _ = shown.send(());
         outcome

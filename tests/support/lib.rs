@@ -7,18 +7,6 @@
 //!
 //! Nothing but Go need be installed beforehand: what is lacking is downloaded, the API server also
 //! built, once into a cache folder (see [`downloads`]), and used offline from then on.
-#![allow(
-    dead_code,
-    unused_imports,
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::print_stderr
-)]
-
 pub mod account;
 pub mod certificates;
 pub mod cgroup;
@@ -65,6 +53,9 @@ pub use proxy::Proxy;
 pub use samples::{Sample, Samples};
 pub use switch::Switch;
 pub use workload::Workload;
+
+/// The folder of the project.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// How long [`eventually`] waits before the test fails: long enough for two busy cores.
 pub const DEADLINE: Duration = Duration::from_secs(30);

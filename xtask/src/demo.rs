@@ -3,18 +3,13 @@
 //!
 //! Needs the binary `pgexporter` built beside it. Whatever way it ends, nothing stays behind
 //! (see `keeper`).
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used)]
-
-#[path = "stage.rs"]
-mod stage;
-#[path = "mod.rs"]
-mod support;
 
 use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use support::{Exporter, Postgres, Samples, Workload, exporter, within};
+use super::stage;
+use test_support::{Exporter, Postgres, Samples, Workload, exporter, within};
 
 /// Shown after the first scrape, where the scrape has them.
 const SHOWN: [&str; 8] = [
@@ -28,8 +23,8 @@ const SHOWN: [&str; 8] = [
     "pgexporter_pg_database_size",
 ];
 
-fn main() -> ExitCode {
-    if let Err(error) = support::downloads::postgres(18) {
+pub fn main() -> ExitCode {
+    if let Err(error) = test_support::downloads::postgres(18) {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;
     }
