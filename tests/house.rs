@@ -28,7 +28,7 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// What may stand beside `src`, dot-files of tools excepted.
-const TOP: [&str; 17] = [
+const TOP: [&str; 18] = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Cargo.lock",
