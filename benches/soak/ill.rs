@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use crate::Stop;
 use crate::healthy::Healthy;
-use crate::hostile::{Hostile, MANNERS};
+use crate::hostile::{self, ATTACKS};
 use crate::support::exporter::ExporterBuilder;
 use crate::support::ports::Port;
-use crate::support::{Exporter, Postgres, Samples};
+use crate::support::{Exporter, Hostile, Postgres, Samples};
 
 /// How long each state of a server that changes lasts.
 const TURN: Duration = Duration::from_secs(20);
@@ -48,7 +48,7 @@ impl Ill {
         Self {
             down: (0..4).map(|_| Port::free()).collect(),
             frozen: (0..2).map(|_| trusting().start()).collect(),
-            hostile: MANNERS.map(|manner| Hostile::start(manner, &stop)).into(),
+            hostile: ATTACKS.map(hostile::start).into(),
             flapping: trusting().start(),
             moving: [first, second],
             slow: slow(healthy.servers[0].port(), &stop),

@@ -1,6 +1,7 @@
 //! A server that does not wish us well: it takes connections as PostgreSQL does, and then does
 //! what a test tells it. Also a relay to a real server, which adds what the real one never says.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +20,8 @@ pub struct Hostile {
 struct Listening {
     stop: AtomicBool,
     connections: AtomicUsize,
-    streams: Mutex<Vec<TcpStream>>,
+    /// Those that are open, to close them with the server.
+    streams: Mutex<HashMap<usize, TcpStream>>,
 }
 
 /// A connection whose startup packet has been read.
@@ -41,17 +43,18 @@ impl Hostile {
         let shared = Arc::new(Listening::default());
         let (of_thread, talk) = (Arc::clone(&shared), Arc::new(talk));
         thread::spawn(move || {
-            for stream in listener.incoming() {
+            for (at, stream) in listener.incoming().enumerate() {
                 if of_thread.stop.load(Ordering::Acquire) {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
                 if let Ok(kept) = stream.try_clone() {
-                    of_thread.streams.lock().expect("no panic").push(kept);
+                    of_thread.streams.lock().expect("no panic").insert(at, kept);
                 }
                 let (shared, talk) = (Arc::clone(&of_thread), Arc::clone(&talk));
                 thread::spawn(move || {
                     let _ = attend(stream, &shared, &*talk);
+                    shared.streams.lock().expect("no panic").remove(&at);
                 });
             }
         });
@@ -80,7 +83,7 @@ impl Hostile {
 impl Drop for Hostile {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        for stream in self.shared.streams.lock().expect("no panic").iter() {
+        for stream in self.shared.streams.lock().expect("no panic").values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         // The listener looks at the flag with the next connection.
