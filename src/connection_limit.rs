@@ -26,18 +26,18 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct ConnectionLimit {
     started: Instant,
-    members: Mutex<Members>,
+    members: Mutex<OpenConnections>,
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Members {
+struct OpenConnections {
     next: u64,
-    all: Vec<Member>,
+    all: Vec<OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct OpenConnection {
     id: u64,
     network: Option<IpAddr>,
     activity: Activity,
@@ -169,11 +169,15 @@ impl ConnectionLimit {
         Err(AllPlacesTaken { one_leaves: false })
     }
 
-    fn enter(self: &Arc<Self>, members: &mut Members, network: Option<IpAddr>) -> ConnectionPlace {
+    fn enter(
+        self: &Arc<Self>,
+        members: &mut OpenConnections,
+        network: Option<IpAddr>,
+    ) -> ConnectionPlace {
         let (id, leave) = (members.next, CancellationToken::new());
         members.next += 1;
         let activity = Activity::new(self.started);
-        members.all.push(Member {
+        members.all.push(OpenConnection {
             id,
             network,
             activity: activity.clone(),
@@ -193,21 +197,21 @@ impl ConnectionLimit {
         self.lock().all.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Members> {
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Members {
+impl OpenConnections {
     fn count(&self, network: Option<IpAddr>) -> usize {
-        let same = |member: &&Member| member.network == network;
+        let same = |member: &&OpenConnection| member.network == network;
         self.all.iter().filter(same).count()
     }
 
     /// The member that can be spared best and was not told to leave before; of one network alone
     /// where `only` names it.
-    fn choose(&self, only: Option<Option<IpAddr>>) -> Option<&Member> {
-        let candidates: Vec<(&Member, (Option<IpAddr>, Occupation))> = self
+    fn choose(&self, only: Option<Option<IpAddr>>) -> Option<&OpenConnection> {
+        let candidates: Vec<(&OpenConnection, (Option<IpAddr>, Occupation))> = self
             .all
             .iter()
             .filter(|member| !member.leave.is_cancelled())

@@ -7,7 +7,10 @@ use tokio::sync::watch;
 
 use crate::config::{Discover, KubernetesMode, Main, Shards};
 use crate::http::Readiness;
-use crate::kubernetes::{self, Control, KubernetesError, Options, Progress, Started};
+use crate::kubernetes::{
+    self, ControllerContext, ControllerOptions, ControllerProgress, KubernetesError,
+    StartedController,
+};
 use crate::shutdown::Shutdown;
 
 /// Where the kubelet puts what a pod logs in with.
@@ -19,9 +22,9 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// A cluster is wanted and there is none.
 pub(super) async fn start(
     main: &Main,
-    control: Control,
+    control: ControllerContext,
     shutdown: &Shutdown,
-) -> Result<Option<Started>, KubernetesError> {
+) -> Result<Option<StartedController>, KubernetesError> {
     let wanted = match main.kubernetes {
         KubernetesMode::On => true,
         KubernetesMode::Off => false,
@@ -30,7 +33,7 @@ pub(super) async fn start(
     if !wanted {
         return Ok(None);
     }
-    let options = Options {
+    let options = ControllerOptions {
         namespaces: main.kubernetes_namespaces.clone(),
         selector: main.kubernetes_selector.clone(),
         owner: owner(),
@@ -47,7 +50,7 @@ pub(super) async fn start(
 }
 
 /// What `/readyz` says of it.
-pub(super) fn readiness(progress: &Progress) -> Readiness {
+pub(super) fn readiness(progress: &ControllerProgress) -> Readiness {
     let mut reasons = Vec::new();
     if !progress.synced {
         reasons.push("the first list of PostgresTargets is not resolved yet".to_owned());
@@ -72,4 +75,4 @@ pub(super) fn owner() -> String {
 }
 
 /// Kept to tell the controller of a reload.
-pub(super) type SettingsSender = watch::Sender<Arc<kubernetes::Settings>>;
+pub(super) type SettingsSender = watch::Sender<Arc<kubernetes::KubernetesSettings>>;

@@ -19,7 +19,7 @@ use super::steward::Steward;
 use super::{cluster, settings, tell};
 use crate::config::KubernetesMode;
 use crate::http::{self, Readiness};
-use crate::kubernetes::{Control, Progress};
+use crate::kubernetes::{ControllerContext, ControllerProgress};
 use crate::management::{self, LocalSocket};
 use crate::scrape::Scraper;
 use crate::security::{Environment, Vault};
@@ -113,12 +113,12 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     let list = published.targets.subscribe();
     scraper.begin(&list, &sessions);
     sessions.spawn("targets", scraper.clone().follow(list, sessions.clone()));
-    let control = Control {
+    let control = ControllerContext {
         settings: cluster_reader,
         catalog: catalog_reader,
         publisher: published.targets.clone(),
         health: scraper.health(),
-        asked: scraper.asked(),
+        scraped: scraper.asked(),
     };
     let (steward, mut asked) = Steward::new(
         State {
@@ -237,7 +237,7 @@ async fn reloaded(reload: &mut Option<ReloadTask>) -> Look {
 }
 
 /// Whether the program can do its work: at once, where no cluster has to be read first.
-fn ready(progress: &mut Option<watch::Receiver<Progress>>) -> Readiness {
+fn ready(progress: &mut Option<watch::Receiver<ControllerProgress>>) -> Readiness {
     match progress {
         Some(progress) => cluster::readiness(&progress.borrow_and_update()),
         None => Readiness {
@@ -248,7 +248,7 @@ fn ready(progress: &mut Option<watch::Receiver<Progress>>) -> Readiness {
 }
 
 /// Completes when more is known of the cluster.
-async fn progressed(progress: &mut Option<watch::Receiver<Progress>>) {
+async fn progressed(progress: &mut Option<watch::Receiver<ControllerProgress>>) {
     if let Some(progress) = progress
         && progress.changed().await.is_ok()
     {

@@ -70,8 +70,8 @@ pub(super) fn management(loaded: &Loaded, connections: usize) -> Arc<management:
 }
 
 /// Settings of the servers of a cluster: as for those of the file.
-pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::Settings> {
-    Arc::new(kubernetes::Settings {
+pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::KubernetesSettings> {
+    Arc::new(kubernetes::KubernetesSettings {
         timeouts: targets::timeouts(main),
         limits: targets::byte_limits(main),
         collectors: CollectorChoice {

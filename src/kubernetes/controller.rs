@@ -12,20 +12,20 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::beside::beside;
-use super::client::{ApiResource, Book, Kind};
-use super::entry::{Entry, Key, Source};
+use super::client::{ApiKind, ApiRequests, ApiResource};
+use super::index::{IndexEntry, ResourceKey, ResourceSource};
 use super::labels::labels_of;
-use super::lease::Share;
-use super::metrics::{Metrics, Outcome};
-use super::pace::fraction;
+use super::lease::Assignment;
+use super::metrics::{ControllerMetrics, ReconcileResult};
+use super::outcome::{ReconcileOutcome, ReconcileOutcomes};
 use super::queue::WorkQueue;
-use super::refusal::Refusal;
-use super::resolve::{ResolveError, Versions, resolve};
-use super::settings::Settings;
-use super::validate::{Surroundings, Validated, validate};
-use super::verdict::{Verdict, Verdicts};
-use super::watches::{Happenings, Watch, Watched};
+use super::rejection::Rejection;
+use super::resolve::{ObjectVersions, ResolveRefsError, resolve};
+use super::settings::KubernetesSettings;
+use super::validate::{Validated, ValidationContext, validate};
+use super::validation_pool::run_validation;
+use super::watches::{ResourceWatch, WatchEvents, WatchSubject};
+use super::write_limiter::random_fraction;
 use crate::catalog::Catalog;
 use crate::shutdown::Shutdown;
 use crate::targets::{HealthBoard, Publisher, Target, Tenure};
@@ -42,9 +42,9 @@ const FIRST_LIST: Duration = Duration::from_secs(30);
 
 /// What the controller reads and writes beside the API.
 #[derive(Debug)]
-pub struct Control {
+pub struct ControllerContext {
     /// What holds for every target; a change looks at all of them again.
-    pub settings: watch::Receiver<Arc<Settings>>,
+    pub settings: watch::Receiver<Arc<KubernetesSettings>>,
     /// Whose labels a target may not set.
     pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Where the targets go.
@@ -52,12 +52,12 @@ pub struct Control {
     /// How they are.
     pub health: HealthBoard,
     /// Whether somebody has asked for the metrics.
-    pub asked: watch::Receiver<bool>,
+    pub scraped: watch::Receiver<bool>,
 }
 
 /// How far the controller is, for `/readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct ControllerProgress {
     /// The first list was resolved.
     pub synced: bool,
     /// Why it cannot do its work: a right without which there are no targets.
@@ -69,36 +69,36 @@ pub struct Progress {
 pub(super) struct Controller {
     pub client: Client,
     pub owner: String,
-    pub control: Control,
-    pub watches: BTreeMap<Watch, WatchState>,
-    pub share: watch::Receiver<Share>,
+    pub context: ControllerContext,
+    pub watches: BTreeMap<ResourceWatch, WatchState>,
+    pub assignment: watch::Receiver<Assignment>,
     pub missing: watch::Receiver<BTreeSet<ApiResource>>,
-    pub verdicts: watch::Sender<Verdicts>,
-    pub progress: watch::Sender<Progress>,
-    pub book: Arc<Book>,
-    pub metrics: Arc<Metrics>,
-    pub found: Found,
+    pub outcomes: watch::Sender<ReconcileOutcomes>,
+    pub progress: watch::Sender<ControllerProgress>,
+    pub api_requests: Arc<ApiRequests>,
+    pub metrics: Arc<ControllerMetrics>,
+    pub index: Index,
     /// How many texts may still be read at once.
-    pub checks: Arc<Semaphore>,
+    pub validations: Arc<Semaphore>,
     /// When all lists were there first.
     pub listed_at: Option<Instant>,
 }
 
 /// What is known, and what has yet to be found out.
 #[derive(Default)]
-pub(super) struct Found {
-    pub entries: BTreeMap<Key, Entry>,
+pub(super) struct Index {
+    pub entries: BTreeMap<ResourceKey, IndexEntry>,
     /// What is to be resolved.
     pub queue: WorkQueue,
     /// Namespaces whose population has changed.
-    pub touched: BTreeSet<String>,
+    pub changed_namespaces: BTreeSet<String>,
     /// How long the targets may be served.
     pub tenure: Tenure,
     /// What was judged since it was last settled.
-    pub judged: BTreeSet<Key>,
+    pub reconciled: BTreeSet<ResourceKey>,
     /// Targets bring other families themselves than they did.
     pub families_changed: bool,
-    doubts: u64,
+    revisions: u64,
     /// The labels of a catalogue.
     labels: Option<(Arc<Catalog>, Arc<BTreeSet<String>>)>,
 }
@@ -106,41 +106,41 @@ pub(super) struct Found {
 #[derive(Default)]
 pub(super) struct WatchState {
     /// What was seen in a list that has begun.
-    pub seen: BTreeSet<Key>,
+    pub listed_keys: BTreeSet<ResourceKey>,
     pub listed: bool,
     pub failing: bool,
     /// When it failed last. One that was taken up again may have nothing to show for long.
-    pub failed: Option<Instant>,
+    pub failed_at: Option<Instant>,
     /// Since when RBAC refuses it.
-    pub refused: Option<Instant>,
+    pub forbidden_since: Option<Instant>,
 }
 
 /// What was found of a resource.
-struct Resolved {
-    key: Key,
-    doubt: u64,
-    versions: Versions,
-    result: Result<Validated, ResolveError>,
+struct ResolvedResource {
+    key: ResourceKey,
+    revision: u64,
+    versions: ObjectVersions,
+    result: Result<Validated, ResolveRefsError>,
     /// In all, and of it what a processor was busy with.
     took: Duration,
     busy: Duration,
 }
 
-type Flights = FuturesUnordered<BoxFuture<'static, Resolved>>;
+type InFlight = FuturesUnordered<BoxFuture<'static, ResolvedResource>>;
 
-impl Found {
+impl Index {
     /// A doubt like no other.
-    pub(super) fn doubt(&mut self) -> u64 {
-        self.doubts += 1;
-        self.doubts
+    pub(super) fn next_revision(&mut self) -> u64 {
+        self.revisions += 1;
+        self.revisions
     }
 
     /// The target that was served is served no longer.
-    pub(super) fn withdraw(&mut self, target: Option<&Arc<Target>>) {
+    pub(super) fn withdraw_target(&mut self, target: Option<&Arc<Target>>) {
         self.families_changed |= target.is_some_and(|target| target.metrics.is_some());
     }
 
-    fn labels(&mut self, catalog: &Arc<Catalog>) -> Arc<BTreeSet<String>> {
+    fn catalog_labels(&mut self, catalog: &Arc<Catalog>) -> Arc<BTreeSet<String>> {
         match &self.labels {
             Some((of, labels)) if Arc::ptr_eq(of, catalog) => Arc::clone(labels),
             _ => {
@@ -153,80 +153,83 @@ impl Found {
 }
 
 impl Controller {
-    pub(super) async fn run(mut self, mut happenings: Happenings, shutdown: Shutdown) {
+    pub(super) async fn run(mut self, mut happenings: WatchEvents, shutdown: Shutdown) {
         let mut read_again = Instant::now() + READ_AGAIN;
         let mut look = Instant::now() + LOOK;
-        let mut flights = Flights::new();
+        let mut flights = InFlight::new();
         loop {
-            let wakes = self.found.queue.wakes().unwrap_or(read_again);
+            let wakes = self.index.queue.next_wake().unwrap_or(read_again);
             let first_list = self.listed_at.map(|at| at + FIRST_LIST);
             let first_list = first_list.filter(|at| *at > Instant::now());
             let wakes = wakes.min(first_list.unwrap_or(read_again)).min(read_again);
             tokio::select! {
                 () = shutdown.begun() => return,
                 Some((watch, seen)) = happenings.next() => {
-                    self.see(&watch, seen);
+                    self.handle_event(&watch, seen);
                     for _ in 1..BATCH {
                         match happenings.next().now_or_never().flatten() {
-                            Some((watch, seen)) => self.see(&watch, seen),
+                            Some((watch, seen)) => self.handle_event(&watch, seen),
                             None => break,
                         }
                     }
                 }
                 Some(resolved) = flights.next(), if !flights.is_empty() => {
-                    self.land(resolved);
+                    self.handle_resolved(resolved);
                     while let Some(Some(resolved)) = flights.next().now_or_never() {
-                        self.land(resolved);
+                        self.handle_resolved(resolved);
                     }
                 }
-                Ok(()) = self.control.settings.changed() => self.doubt_all(),
-                Ok(()) = self.control.catalog.changed() => self.doubt_all(),
-                Ok(()) = self.share.changed() => self.touch_all(),
-                Ok(()) = self.missing.changed() => self.doubt_forbidden(false),
-                () = sleep_until(look), if self.is_blind() => {
+                Ok(()) = self.context.settings.changed() => self.requeue_all(),
+                Ok(()) = self.context.catalog.changed() => self.requeue_all(),
+                Ok(()) = self.assignment.changed() => self.recheck_all_namespaces(),
+                Ok(()) = self.missing.changed() => self.requeue_forbidden(false),
+                () = sleep_until(look), if self.has_unwatched_kinds() => {
                     look = Instant::now() + LOOK;
-                    self.doubt_refused_passwords();
+                    self.requeue_refused_passwords();
                 }
                 () = sleep_until(wakes) => {
                     if read_again <= Instant::now() {
                         read_again = Instant::now() + READ_AGAIN;
-                        self.doubt_unwatched();
-                        self.doubt_forbidden(true);
-                        self.forget_what_is_gone();
+                        self.requeue_unwatched();
+                        self.requeue_forbidden(true);
+                        self.forget_removed();
                     }
                 }
             }
-            self.settle();
-            self.take_off(&mut flights);
+            self.update_ownership();
+            self.start_ready(&mut flights);
             self.publish();
         }
     }
 
     /// Begins to resolve what is in doubt, and judges what needs no resolving.
-    fn take_off(&mut self, flights: &mut Flights) {
-        for key in self.found.queue.dirty.clone() {
-            let doubt = self.found.doubt();
-            let Some(entry) = self.found.entries.get_mut(&key).filter(|one| one.owned) else {
-                self.found.queue.forget(&key);
+    fn start_ready(&mut self, flights: &mut InFlight) {
+        for key in self.index.queue.queued.clone() {
+            let doubt = self.index.next_revision();
+            let Some(entry) = self.index.entries.get_mut(&key).filter(|one| one.owned) else {
+                self.index.queue.remove(&key);
                 continue;
             };
             // What flies for this key is out of date when it lands.
-            entry.doubt = doubt;
-            let flaw = entry.flaw.clone().or_else(|| entry.placing.clone());
+            entry.revision = doubt;
+            let flaw = entry
+                .spec_rejection
+                .clone()
+                .or_else(|| entry.exclusion.clone());
             if entry.resource.spec.paused {
-                self.found.queue.forget(&key);
-                self.judge(&key, None, Duration::ZERO);
+                self.index.queue.remove(&key);
+                self.record_outcome(&key, None, Duration::ZERO);
             } else if let Some(flaw) = flaw {
-                self.found.queue.forget(&key);
-                self.judge(&key, Some(Err(flaw)), Duration::ZERO);
+                self.index.queue.remove(&key);
+                self.record_outcome(&key, Some(Err(flaw)), Duration::ZERO);
             }
         }
-        while let Some(key) = self.found.queue.start(Instant::now()) {
-            let flight = self.flight(&key);
+        while let Some(key) = self.index.queue.start_next(Instant::now()) {
+            let flight = self.start_reconcile(&key);
             match flight {
                 Some(flight) => flights.push(flight),
                 None => self
-                    .found
+                    .index
                     .queue
                     .finish(&key, Duration::ZERO, Instant::now()),
             }
@@ -235,25 +238,28 @@ impl Controller {
 
     /// Resolves and validates a resource. Its texts are read beside the runtime's threads: they are
     /// others' work, and may be made to take long.
-    fn flight(&mut self, key: &Key) -> Option<BoxFuture<'static, Resolved>> {
-        let catalog = self.control.catalog.borrow().clone();
-        let labels = self.found.labels(&catalog);
-        let settings = self.control.settings.borrow().clone();
-        let file = self.control.publisher.file();
+    fn start_reconcile(
+        &mut self,
+        key: &ResourceKey,
+    ) -> Option<BoxFuture<'static, ResolvedResource>> {
+        let catalog = self.context.catalog.borrow().clone();
+        let labels = self.index.catalog_labels(&catalog);
+        let settings = self.context.settings.borrow().clone();
+        let file = self.context.publisher.file();
         let taken: BTreeSet<String> = file.iter().map(|one| one.name.clone()).collect();
-        let tenure = self.found.tenure.clone();
-        let entry = self.found.entries.get(key)?;
-        let (key, doubt) = (key.clone(), entry.doubt);
+        let tenure = self.index.tenure.clone();
+        let entry = self.index.entries.get(key)?;
+        let (key, doubt) = (key.clone(), entry.revision);
         let (client, resource) = (self.client.clone(), Arc::clone(&entry.resource));
-        let checks = Arc::clone(&self.checks);
+        let checks = Arc::clone(&self.validations);
         Some(Box::pin(async move {
             let begin = Instant::now();
-            let mut versions = Versions::new();
+            let mut versions = ObjectVersions::new();
             let (result, busy) = match resolve(&client, &resource, &mut versions).await {
                 Err(error) => (Err(error), Duration::ZERO),
                 Ok(material) => {
                     let check = move || {
-                        let around = Surroundings {
+                        let around = ValidationContext {
                             settings: &settings,
                             catalog: &catalog,
                             labels: &labels,
@@ -262,13 +268,13 @@ impl Controller {
                         };
                         validate(&resource, material, around)
                     };
-                    let (result, busy) = beside(&checks, check).await;
-                    (result.map_err(ResolveError::Refused), busy)
+                    let (result, busy) = run_validation(&checks, check).await;
+                    (result.map_err(ResolveRefsError::Rejected), busy)
                 }
             };
-            Resolved {
+            ResolvedResource {
                 key,
-                doubt,
+                revision: doubt,
                 versions,
                 result,
                 took: begin.elapsed(),
@@ -278,33 +284,34 @@ impl Controller {
     }
 
     /// Takes what was found.
-    fn land(&mut self, resolved: Resolved) {
-        let Resolved {
+    fn handle_resolved(&mut self, resolved: ResolvedResource) {
+        let ResolvedResource {
             key,
-            doubt,
+            revision: doubt,
             versions,
             result,
             took,
             busy,
         } = resolved;
-        let queue = &mut self.found.queue;
+        let queue = &mut self.index.queue;
         queue.finish(&key, busy, Instant::now());
-        let Some(entry) = self.found.entries.get_mut(&key) else {
-            queue.forget(&key);
+        let Some(entry) = self.index.entries.get_mut(&key) else {
+            queue.remove(&key);
             return;
         };
-        if entry.doubt != doubt || !entry.owned {
+        if entry.revision != doubt || !entry.owned {
             // It has changed meanwhile, and is resolved again where it is ours.
-            queue.dirty.insert(key);
+            queue.queued.insert(key);
             return;
         }
         let judgement = match result {
             Ok(validated) => Ok(validated),
-            Err(ResolveError::Refused(refusal)) => Err(refusal),
-            Err(ResolveError::Unavailable(why)) => {
+            Err(ResolveRefsError::Rejected(refusal)) => Err(refusal),
+            Err(ResolveRefsError::Unavailable(why)) => {
                 let name = format!("{}/{}", key.namespace, key.name);
-                self.metrics.reconciled(Outcome::Unavailable, took);
-                if queue.retry(key, fraction(), Instant::now()) {
+                self.metrics
+                    .record_reconcile(ReconcileResult::Unavailable, took);
+                if queue.retry(key, random_fraction(), Instant::now()) {
                     warn!(
                         resource = name,
                         "{why}; it is tried again, less and less often"
@@ -313,19 +320,19 @@ impl Controller {
                 return;
             }
         };
-        queue.answered(&key);
+        queue.clear_failures(&key);
         entry.versions = versions;
-        self.judge(&key, Some(judgement), took);
+        self.record_outcome(&key, Some(judgement), took);
     }
 
     /// Says what becomes of a resource; `None` is of one that is paused.
-    fn judge(
+    fn record_outcome(
         &mut self,
-        key: &Key,
-        mut judgement: Option<Result<Validated, Refusal>>,
+        key: &ResourceKey,
+        mut judgement: Option<Result<Validated, Rejection>>,
         took: Duration,
     ) {
-        let found = &mut self.found;
+        let found = &mut self.index;
         if let Some(Ok(validated)) = &mut judgement {
             found.share_metrics(&key.namespace, &mut validated.target);
         }
@@ -333,38 +340,39 @@ impl Controller {
             return;
         };
         let own = |made: &Option<Arc<Target>>| made.as_ref().and_then(|one| one.metrics.clone());
-        let before = own(&entry.made);
-        self.metrics.reconciled(Outcome::of(&judgement), took);
-        entry.judge(judgement);
-        found.families_changed |= own(&entry.made) != before;
-        found.judged.insert(key.clone());
+        let before = own(&entry.full_target);
+        self.metrics
+            .record_reconcile(ReconcileResult::from_result(&judgement), took);
+        entry.apply_outcome(judgement);
+        found.families_changed |= own(&entry.full_target) != before;
+        found.reconciled.insert(key.clone());
     }
 
     fn publish(&mut self) {
-        self.found.settle_families();
-        self.report();
-        let entries = &self.found.entries;
+        self.index.update_families();
+        self.report_metrics();
+        let entries = &self.index.entries;
         let targets = entries.values().filter_map(|one| one.target.clone());
-        self.control.publisher.set_cluster(targets.collect());
+        self.context.publisher.set_cluster(targets.collect());
         let own = entries.iter().filter_map(|(key, entry)| {
-            Some(Verdict {
-                resource: Arc::clone(entry.judged.as_ref()?),
+            Some(ReconcileOutcome {
+                resource: Arc::clone(entry.reconciled.as_ref()?),
                 present: Arc::clone(&entry.resource),
-                service: key.source == Source::Service,
-                refusal: entry.flaws(),
+                service: key.source == ResourceSource::Service,
+                rejection: entry.all_rejections(),
                 target: entry.target.clone(),
             })
         });
-        self.verdicts.send_replace(Verdicts {
+        self.outcomes.send_replace(ReconcileOutcomes {
             own: Arc::new(own.collect()),
             foreign: entries.values().filter(|one| !one.owned).count(),
-            tenure: self.found.tenure.clone(),
+            tenure: self.index.tenure.clone(),
         });
         let progress = self.progress();
         self.progress.send_if_modified(|known| {
             if progress.synced && !known.synced {
                 info!(
-                    resources = self.found.entries.len(),
+                    resources = self.index.entries.len(),
                     "the first list is resolved"
                 );
             }
@@ -374,28 +382,28 @@ impl Controller {
         });
     }
 
-    fn progress(&mut self) -> Progress {
+    fn progress(&mut self) -> ControllerProgress {
         let sources = || self.watches.iter().filter(|(one, _)| one.is_source());
-        let targets = || sources().filter(|(one, _)| one.of == Watched::Targets);
+        let targets = || sources().filter(|(one, _)| one.subject == WatchSubject::Targets);
         // One namespace that is gone, or a right that is missing there, holds up no other; and
         // without Services there are still the resources.
         let any = targets().any(|(_, state)| state.listed);
         let listed = sources().all(|(watch, state)| {
-            let other = any || watch.of == Watched::Services;
-            state.listed || (other && self.is_refused(watch))
+            let other = any || watch.subject == WatchSubject::Services;
+            state.listed || (other && self.is_forbidden(watch))
         });
-        let blind = targets().all(|(watch, state)| state.failing && self.is_refused(watch));
+        let blind = targets().all(|(watch, state)| state.failing && self.is_forbidden(watch));
         if listed {
             self.listed_at.get_or_insert_with(Instant::now);
         }
         let patience = self.listed_at.is_none_or(|at| at.elapsed() < FIRST_LIST);
-        let lost = *self.share.borrow() == Share::Nothing;
-        let mut owned = self.found.entries.values().filter(|one| one.owned);
-        let resolved = listed && !lost && (!patience || owned.all(|one| one.judged.is_some()));
+        let lost = *self.assignment.borrow() == Assignment::Nothing;
+        let mut owned = self.index.entries.values().filter(|one| one.owned);
+        let resolved = listed && !lost && (!patience || owned.all(|one| one.reconciled.is_some()));
         let synced = self.progress.borrow().synced || resolved;
-        let mut progress = Progress {
+        let mut progress = ControllerProgress {
             synced,
-            ..Progress::default()
+            ..ControllerProgress::default()
         };
         for right in self.missing.borrow().iter() {
             let (verb, resource) = (right.verb.as_str(), right.kind.as_str());
@@ -404,7 +412,7 @@ impl Controller {
                 Some(namespace) => format!("{text} in the namespace {namespace}"),
                 None => text,
             };
-            if right.kind == Kind::Targets && blind {
+            if right.kind == ApiKind::Targets && blind {
                 progress.blocked = Some(match progress.blocked.take() {
                     None => text,
                     Some(others) => format!("{others}; {text}"),

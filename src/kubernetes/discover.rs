@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use kube::core::ObjectMeta;
 
-use super::refusal::{Refusal, RefusalReason};
+use super::rejection::{Rejection, RejectionReason};
 use super::resource::{
     Credentials, CredentialsSecret, PostgresTarget, PostgresTargetSpec, default_database,
     default_password_key, default_port, default_sample_limit, default_username_key,
@@ -26,7 +26,9 @@ const DATABASE: &str = "pgexporter.io/database";
 
 /// The target that a Service asks for, and what is wrong with its annotations; `None` when it asks
 /// for none.
-pub(super) fn target_of(service: &ObjectMeta) -> Option<(PostgresTarget, Option<Refusal>)> {
+pub(super) fn service_to_target(
+    service: &ObjectMeta,
+) -> Option<(PostgresTarget, Option<Rejection>)> {
     let none = BTreeMap::new();
     let annotations = service.annotations.as_ref().unwrap_or(&none);
     let (name, namespace) = (service.name.as_ref()?, service.namespace.as_ref()?);
@@ -35,7 +37,7 @@ pub(super) fn target_of(service: &ObjectMeta) -> Option<(PostgresTarget, Option<
     }
     let mut flaw = None;
     let mut wrong = |message: String| {
-        flaw.get_or_insert_with(|| Refusal::new(RefusalReason::InvalidSpec, message));
+        flaw.get_or_insert_with(|| Rejection::new(RejectionReason::InvalidSpec, message));
     };
     let secret = annotations.get(SECRET).cloned().unwrap_or_default();
     if !is_object_name(&secret) {
@@ -119,15 +121,15 @@ mod tests {
 
     #[test]
     fn an_annotated_service_is_the_target_of_its_name() {
-        assert!(target_of(&service(&[])).is_none());
-        assert!(target_of(&service(&[(SCRAPE, "yes"), (SECRET, "s")])).is_none());
+        assert!(service_to_target(&service(&[])).is_none());
+        assert!(service_to_target(&service(&[(SCRAPE, "yes"), (SECRET, "s")])).is_none());
         let all = [
             (SCRAPE, "true"),
             (SECRET, "s"),
             (PORT, "6432"),
             (DATABASE, "shop"),
         ];
-        let (target, flaw) = target_of(&service(&all)).unwrap();
+        let (target, flaw) = service_to_target(&service(&all)).unwrap();
         assert_eq!(flaw, None);
         assert_eq!(target.spec.host, "orders.shop.svc");
         assert_eq!(
@@ -150,7 +152,7 @@ mod tests {
             let mut all = vec![(SCRAPE, "true"), (SECRET, "s")];
             all.retain(|(other, _)| *other != name);
             all.push((name, value));
-            let (_, flaw) = target_of(&service(&all)).unwrap();
+            let (_, flaw) = service_to_target(&service(&all)).unwrap();
             assert!(flaw.unwrap().message.contains(name), "{name} {value}");
         }
     }

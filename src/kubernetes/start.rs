@@ -7,16 +7,16 @@ use kube::Config;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
-use super::beside::CHECKS;
-use super::client::{Book, client, explain_api, explain_infer};
-use super::controller::{Control, Controller, Found, Progress, WatchState};
-use super::lease::{Keeper, Share};
-use super::metrics::Metrics;
-use super::record::Chronicle;
+use super::client::{ApiRequests, build_client, explain_api, explain_infer};
+use super::controller::{Controller, ControllerContext, ControllerProgress, Index, WatchState};
+use super::events::EventRecorder;
+use super::lease::{Assignment, LeaseHolder};
+use super::metrics::ControllerMetrics;
+use super::outcome::ReconcileOutcomes;
 use super::relist::follow_version;
-use super::settings::Options;
+use super::settings::ControllerOptions;
 use super::status::StatusWriter;
-use super::verdict::Verdicts;
+use super::validation_pool::CONCURRENT_VALIDATIONS;
 use super::watches;
 use crate::exposition::OwnFamilies;
 use crate::security::tls::provider;
@@ -38,9 +38,9 @@ pub enum KubernetesError {
 
 /// A controller at work.
 #[derive(Debug)]
-pub struct Started {
+pub struct StartedController {
     /// How far it is.
-    pub progress: watch::Receiver<Progress>,
+    pub progress: watch::Receiver<ControllerProgress>,
     /// What it tells of itself.
     pub families: Arc<dyn OwnFamilies>,
 }
@@ -54,36 +54,36 @@ pub struct Started {
 /// # Errors
 /// There is no cluster to speak to. That it does not answer is no error: it is tried again.
 pub async fn start(
-    options: Options,
-    control: Control,
+    options: ControllerOptions,
+    control: ControllerContext,
     shutdown: &Shutdown,
-) -> Result<Started, KubernetesError> {
+) -> Result<StartedController, KubernetesError> {
     // The library takes the process's default; another that came first is the same one.
     let _ = Arc::unwrap_or_clone(provider()).install_default();
     let config = Config::infer()
         .await
         .map_err(|error| KubernetesError::NoCluster(explain_infer(&error)))?;
     info!(server = %config.cluster_url, "reading PostgresTargets");
-    let book = Arc::new(Book::default());
-    let client =
-        client(config, &book).map_err(|error| KubernetesError::Unusable(explain_api(&error)))?;
-    let metrics = Arc::new(Metrics::new(Arc::clone(&book), options.shards));
+    let book = Arc::new(ApiRequests::default());
+    let client = build_client(config, &book)
+        .map_err(|error| KubernetesError::Unusable(explain_api(&error)))?;
+    let metrics = Arc::new(ControllerMetrics::new(Arc::clone(&book), options.shards));
     let share = if options.shards {
-        let (keeper, share) = Keeper::new(
+        let (keeper, share) = LeaseHolder::new(
             &client,
             &options,
             Arc::clone(&metrics),
-            control.asked.clone(),
+            control.scraped.clone(),
         );
         shutdown.spawn("lease", keeper.run(shutdown.clone()));
         share
     } else {
-        watch::channel(Share::Alone).1
+        watch::channel(Assignment::Everything).1
     };
-    let (progress, progress_reader) = watch::channel(Progress::default());
-    let (verdicts, verdicts_reader) = watch::channel(Verdicts::default());
+    let (progress, progress_reader) = watch::channel(ControllerProgress::default());
+    let (verdicts, verdicts_reader) = watch::channel(ReconcileOutcomes::default());
     let (restored, restored_reader) = watch::channel(0);
-    let (watches, happenings) = watches::watch(
+    let (watches, happenings) = watches::start_watches(
         &client,
         &options.namespaces,
         &options.selector,
@@ -95,32 +95,32 @@ pub async fn start(
     shutdown.spawn("resource version", follow);
     let status = StatusWriter {
         client: client.clone(),
-        verdicts: verdicts_reader,
+        outcomes: verdicts_reader,
         health: control.health.clone(),
         owner: options.owner.clone(),
-        chronicle: Chronicle::new(client.clone(), &options.owner, Arc::clone(&book)),
+        recorder: EventRecorder::new(client.clone(), &options.owner, Arc::clone(&book)),
         metrics: Arc::clone(&metrics),
-        book: Arc::clone(&book),
+        api_requests: Arc::clone(&book),
     };
     let state = |watch| (watch, WatchState::default());
     let controller = Controller {
         client,
         owner: options.owner,
-        control,
+        context: control,
         watches: watches.into_iter().map(state).collect::<BTreeMap<_, _>>(),
-        share,
-        missing: book.follow(),
-        verdicts,
+        assignment: share,
+        missing: book.subscribe(),
+        outcomes: verdicts,
         progress,
-        book,
+        api_requests: book,
         metrics: Arc::clone(&metrics),
-        found: Found::default(),
-        checks: Arc::new(Semaphore::new(CHECKS)),
+        index: Index::default(),
+        validations: Arc::new(Semaphore::new(CONCURRENT_VALIDATIONS)),
         listed_at: None,
     };
     shutdown.spawn("kubernetes", controller.run(happenings, shutdown.clone()));
     shutdown.spawn("status", status.run(shutdown.clone()));
-    Ok(Started {
+    Ok(StartedController {
         progress: progress_reader,
         families: metrics,
     })

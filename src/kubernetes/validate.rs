@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::check_host;
-use super::labels::{NAMESPACE, flaw_of, is_of_prometheus};
-use super::refusal::{Refusal, RefusalReason as Reason};
-use super::resolve::Material;
-use super::resource::{Mode, PostgresTarget, Tls};
-use super::settings::Settings;
+use super::labels::{NAMESPACE, find_label_problem, is_of_prometheus};
+use super::rejection::{Rejection, RejectionReason as Reason};
+use super::resolve::ResolvedRefs;
+use super::resource::{PostgresTarget, TargetTlsMode, Tls};
+use super::settings::KubernetesSettings;
 use crate::catalog::{Catalog, OwnMetrics};
 use crate::security::RequireAuth;
 use crate::targets::{
@@ -19,8 +19,8 @@ use crate::targets::{
 
 /// What a resource is checked against, beside itself.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings<'a> {
-    pub settings: &'a Settings,
+pub(super) struct ValidationContext<'a> {
+    pub settings: &'a KubernetesSettings,
     /// Whose families a target's own metrics may not contradict.
     pub catalog: &'a Arc<Catalog>,
     /// The catalogue's labels, which a target may not set.
@@ -43,7 +43,7 @@ pub(super) fn server_name(resource: &PostgresTarget) -> String {
 pub(super) struct Validated {
     pub target: Target,
     /// What is wrong with what the target adds, and was left out.
-    pub left_out: Option<Refusal>,
+    pub left_out: Option<Rejection>,
 }
 
 /// Makes the target. What is wrong with what it adds (labels, metrics of its own) costs what it
@@ -54,21 +54,21 @@ pub(super) struct Validated {
 /// to do.
 pub(super) fn validate(
     resource: &PostgresTarget,
-    mut material: Material,
-    around: Surroundings<'_>,
-) -> Result<Validated, Refusal> {
+    mut material: ResolvedRefs,
+    around: ValidationContext<'_>,
+) -> Result<Validated, Rejection> {
     let spec = &resource.spec;
     let settings = around.settings;
     let name = server_name(resource);
     if around.taken.contains(&name) {
-        return Err(Refusal::new(
+        return Err(Rejection::new(
             Reason::DuplicateServer,
             format!("a section of pgexporter.conf is called {name} as well; rename one of them"),
         ));
     }
     if spec.port == 0 || spec.database.is_empty() || spec.database.contains('\0') {
         let message = "port takes 1 to 65535, and database the name of one";
-        return Err(Refusal::new(Reason::InvalidSpec, message));
+        return Err(Rejection::new(Reason::InvalidSpec, message));
     }
     check_host(&spec.host, spec.port, settings)?;
     let mut flaws = Vec::new();
@@ -125,16 +125,16 @@ pub(super) fn validate(
     Ok(Validated { target, left_out })
 }
 
-fn require_auth(list: Option<&str>) -> Result<RequireAuth, Refusal> {
+fn require_auth(list: Option<&str>) -> Result<RequireAuth, Rejection> {
     RequireAuth::parse(list.unwrap_or_default().split(','))
-        .map_err(|error| Refusal::new(Reason::InvalidSpec, format!("requireAuth: {error}")))
+        .map_err(|error| Rejection::new(Reason::InvalidSpec, format!("requireAuth: {error}")))
 }
 
 /// The labels of every sample: the namespace, which nobody else may set, and what the resource adds.
 fn labels(
     resource: &PostgresTarget,
     taken: &BTreeSet<String>,
-    flaws: &mut Vec<Refusal>,
+    flaws: &mut Vec<Rejection>,
 ) -> Vec<(String, String)> {
     let mut labels = Vec::new();
     let namespace = resource.metadata.namespace.clone().unwrap_or_default();
@@ -143,9 +143,9 @@ fn labels(
         labels.push((NAMESPACE.to_owned(), namespace));
     }
     for (name, value) in &resource.spec.labels {
-        match flaw_of(name, taken) {
+        match find_label_problem(name, taken) {
             None => labels.push((name.clone(), value.clone())),
-            Some(why) => flaws.push(Refusal::new(
+            Some(why) => flaws.push(Rejection::new(
                 Reason::InvalidLabels,
                 format!("the label {name} {why}"),
             )),
@@ -156,10 +156,10 @@ fn labels(
 
 /// Reads the target's own metrics: each source that is right by itself and beside the others.
 fn metrics(
-    sources: Vec<Result<(String, String), Refusal>>,
+    sources: Vec<Result<(String, String), Rejection>>,
     labels: &[(String, String)],
-    around: Surroundings<'_>,
-    flaws: &mut Vec<Refusal>,
+    around: ValidationContext<'_>,
+    flaws: &mut Vec<Rejection>,
 ) -> Option<Arc<OwnMetrics>> {
     let (mut good, mut own) = (Vec::new(), None);
     let read: Vec<(String, String)> = sources
@@ -188,9 +188,9 @@ fn metrics(
 fn checked(
     sources: Vec<(String, String)>,
     labels: &[(String, String)],
-    around: Surroundings<'_>,
-) -> Result<OwnMetrics, Refusal> {
-    let refuse = |message: String| Refusal::new(Reason::InvalidMetrics, message);
+    around: ValidationContext<'_>,
+) -> Result<OwnMetrics, Rejection> {
+    let refuse = |message: String| Rejection::new(Reason::InvalidMetrics, message);
     let own = OwnMetrics::parse(sources, around.settings.timeouts.query)
         .map_err(|error| refuse(error.to_string()))?;
     own.over(around.catalog)
@@ -212,14 +212,14 @@ fn checked(
     Ok(own)
 }
 
-fn tls(tls: Option<&Tls>, host: &str, material: Material) -> Result<ClientTls, Refusal> {
-    let refuse = |message: String| Refusal::new(Reason::InvalidTls, message);
+fn tls(tls: Option<&Tls>, host: &str, material: ResolvedRefs) -> Result<ClientTls, Rejection> {
+    let refuse = |message: String| Rejection::new(Reason::InvalidTls, message);
     let mode = match tls.and_then(|tls| tls.mode) {
-        Some(Mode::Disable) => TlsMode::Disable,
-        Some(Mode::Prefer) => TlsMode::Prefer,
-        Some(Mode::Require) => TlsMode::Require,
-        Some(Mode::VerifyCa) => TlsMode::VerifyCa,
-        Some(Mode::VerifyFull) => TlsMode::VerifyFull,
+        Some(TargetTlsMode::Disable) => TlsMode::Disable,
+        Some(TargetTlsMode::Prefer) => TlsMode::Prefer,
+        Some(TargetTlsMode::Require) => TlsMode::Require,
+        Some(TargetTlsMode::VerifyCa) => TlsMode::VerifyCa,
+        Some(TargetTlsMode::VerifyFull) => TlsMode::VerifyFull,
         None if material.ca.is_some() => TlsMode::VerifyFull,
         None => TlsMode::Prefer,
     };
@@ -265,7 +265,7 @@ fn tls(tls: Option<&Tls>, host: &str, material: Material) -> Result<ClientTls, R
     Ok(made)
 }
 
-fn timeouts(resource: &PostgresTarget, limits: Timeouts) -> Result<Timeouts, Refusal> {
+fn timeouts(resource: &PostgresTarget, limits: Timeouts) -> Result<Timeouts, Rejection> {
     let Some(given) = &resource.spec.timeouts else {
         return Ok(limits);
     };
@@ -273,7 +273,7 @@ fn timeouts(resource: &PostgresTarget, limits: Timeouts) -> Result<Timeouts, Ref
         None => Ok(limit),
         Some(text) => duration(text).map(|one| one.min(limit)).ok_or_else(|| {
             let message = format!("timeouts.{name}: give a number with ms, s or m");
-            Refusal::new(Reason::InvalidSpec, message)
+            Rejection::new(Reason::InvalidSpec, message)
         }),
     };
     Ok(Timeouts {
@@ -302,9 +302,9 @@ mod tests {
     use super::*;
     use crate::targets::{ByteLimits, CollectorChoice, SocketOptions};
 
-    fn made(spec: serde_json::Value, metrics: &[&str]) -> Result<Validated, Refusal> {
+    fn made(spec: serde_json::Value, metrics: &[&str]) -> Result<Validated, Rejection> {
         let second = Duration::from_secs(1);
-        let settings = Settings {
+        let settings = KubernetesSettings {
             timeouts: Timeouts {
                 connect: second,
                 query: second,
@@ -337,14 +337,14 @@ mod tests {
         }
         resource.spec = serde_json::from_value(whole).unwrap();
         let sources = metrics.iter().enumerate();
-        let material = Material {
+        let material = ResolvedRefs {
             user: "monitor".to_owned(),
             metrics: sources
                 .map(|(at, text)| Ok((format!("ConfigMap {at}"), (*text).to_owned())))
                 .collect(),
-            ..Material::default()
+            ..ResolvedRefs::default()
         };
-        let around = Surroundings {
+        let around = ValidationContext {
             settings: &settings,
             catalog: &Arc::default(),
             labels: &BTreeSet::from(["datname".to_owned()]),

@@ -16,7 +16,7 @@ const ENOUGH: usize = 100;
 
 /// The owner of each target, in the order of `targets`, which is their age: the oldest first.
 /// Everybody who sees the same targets and members comes to the same result.
-pub(super) fn owners<'a>(targets: &[&str], members: &'a BTreeSet<String>) -> Vec<&'a str> {
+pub(super) fn assign_targets<'a>(targets: &[&str], members: &'a BTreeSet<String>) -> Vec<&'a str> {
     let mut owners: Vec<&str> = targets
         .iter()
         .map(|uid| {
@@ -26,11 +26,11 @@ pub(super) fn owners<'a>(targets: &[&str], members: &'a BTreeSet<String>) -> Vec
             best.map_or("", String::as_str)
         })
         .collect();
-    even_out(&mut owners, members);
+    balance_loads(&mut owners, members);
     owners
 }
 
-fn even_out<'a>(owners: &mut [&'a str], members: &'a BTreeSet<String>) {
+fn balance_loads<'a>(owners: &mut [&'a str], members: &'a BTreeSet<String>) {
     if members.is_empty() || owners.len() / members.len() < ENOUGH {
         return;
     }
@@ -107,7 +107,7 @@ mod tests {
         for set in 0..200 {
             let targets = targets(set);
             let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-            for (pod, share) in shares(&owners(&targets, &three)) {
+            for (pod, share) in shares(&assign_targets(&targets, &three)) {
                 assert!((300..=366).contains(&share), "set {set}: {pod} has {share}");
             }
         }
@@ -121,7 +121,10 @@ mod tests {
         for set in 0..100 {
             let targets = targets(set);
             let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-            let (before, after) = (owners(&targets, &two), owners(&targets, &three));
+            let (before, after) = (
+                assign_targets(&targets, &two),
+                assign_targets(&targets, &three),
+            );
             let moved = before
                 .iter()
                 .zip(&after)
@@ -139,14 +142,14 @@ mod tests {
         let three = members(&["a", "b", "c"]);
         let targets = targets(0);
         let targets: Vec<&str> = targets.iter().map(String::as_str).take(200).collect();
-        let whole = owners(&targets, &three);
+        let whole = assign_targets(&targets, &three);
         for gone in 0..targets.len() {
             let mut rest = targets.clone();
             rest.remove(gone);
             let mut expected = whole.clone();
             expected.remove(gone);
-            assert_eq!(owners(&rest, &three), expected);
+            assert_eq!(assign_targets(&rest, &three), expected);
         }
-        assert_eq!(owners(&targets, &members(&[])), vec![""; 200]);
+        assert_eq!(assign_targets(&targets, &members(&[])), vec![""; 200]);
     }
 }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 use super::resource::PostgresTarget;
 use crate::targets::{Target, Tenure};
 
 /// What became of all resources.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Verdicts {
+pub(super) struct ReconcileOutcomes {
     /// Of those that this pod serves, each with what became of it.
-    pub own: Arc<Vec<Verdict>>,
+    pub own: Arc<Vec<ReconcileOutcome>>,
     /// How many are served by other pods.
     pub foreign: usize,
     /// How long this holds: nobody writes what is another pod's to say.
@@ -19,7 +19,7 @@ pub(super) struct Verdicts {
 
 /// What became of one generation of a resource.
 #[derive(Clone, Debug)]
-pub(super) struct Verdict {
+pub(super) struct ReconcileOutcome {
     /// As it was when it was judged.
     pub resource: Arc<PostgresTarget>,
     /// As it was last seen, with the status that is there.
@@ -27,7 +27,7 @@ pub(super) struct Verdict {
     /// It is a Service, which has no status of ours.
     pub service: bool,
     /// Why it is not accepted.
-    pub refusal: Option<Refusal>,
+    pub rejection: Option<Rejection>,
     /// What is in the server list for it: without what is wrong, or of an earlier generation, when
     /// this one was refused.
     pub target: Option<Arc<Target>>,

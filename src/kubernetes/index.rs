@@ -6,31 +6,31 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::refusal::{Refusal, RefusalReason};
-use super::resolve::Versions;
+use super::rejection::{Rejection, RejectionReason};
+use super::resolve::ObjectVersions;
 use super::resource::PostgresTarget;
 use super::validate::{Validated, server_name};
 use crate::targets::Target;
 
 /// A resource, among all of them. Those of one namespace stand together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(super) struct ResourceKey {
     pub namespace: String,
-    pub source: Source,
+    pub source: ResourceSource,
     pub name: String,
 }
 
 /// What a target is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
+pub(super) enum ResourceSource {
     /// A `PostgresTarget`.
     Target,
     /// A Service with our annotation.
     Service,
 }
 
-impl Key {
-    pub(super) fn new(source: Source, namespace: &str, name: &str) -> Self {
+impl ResourceKey {
+    pub(super) fn new(source: ResourceSource, namespace: &str, name: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
             source,
@@ -38,7 +38,7 @@ impl Key {
         }
     }
 
-    pub(super) fn of(resource: &PostgresTarget, source: Source) -> Self {
+    pub(super) fn from_resource(resource: &PostgresTarget, source: ResourceSource) -> Self {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
         let metadata = &resource.metadata;
         Self {
@@ -50,85 +50,85 @@ impl Key {
 }
 
 /// One resource.
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
     pub resource: Arc<PostgresTarget>,
     /// What is wrong with it before it is resolved.
-    pub flaw: Option<Refusal>,
+    pub spec_rejection: Option<Rejection>,
     /// Why it has no place in the list, be it as right as it may.
-    pub placing: Option<Refusal>,
+    pub exclusion: Option<Rejection>,
     /// Whether this pod serves it.
     pub owned: bool,
     /// The doubt that it is resolved for, unlike any other of any resource: what was found for
     /// another one is out of date.
-    pub doubt: u64,
+    pub revision: u64,
     /// Versions of the objects that it names, as they were read.
-    pub versions: Versions,
+    pub versions: ObjectVersions,
     /// As it was when what follows was found out; `None` before the first time.
-    pub judged: Option<Arc<PostgresTarget>>,
+    pub reconciled: Option<Arc<PostgresTarget>>,
     /// What is wrong with it.
-    pub refusal: Option<Refusal>,
+    pub rejection: Option<Rejection>,
     /// What was made of it, with all that it adds.
-    pub made: Option<Arc<Target>>,
+    pub full_target: Option<Arc<Target>>,
     /// Why its own metrics cannot stand beside those of an older target.
-    pub clash: Option<Refusal>,
+    pub family_conflict: Option<Rejection>,
     /// What is served of it.
     pub target: Option<Arc<Target>>,
     /// The reason that stands in the log.
-    told: Option<RefusalReason>,
+    logged: Option<RejectionReason>,
     /// After a refused password: when its Secret is read again where nobody watches it, and how
     /// long to wait the next time.
-    pub reread: Option<(Instant, Duration)>,
+    pub secret_reread: Option<(Instant, Duration)>,
 }
 
-impl Entry {
+impl IndexEntry {
     /// Of a resource that was not judged yet, with what is published for it.
-    pub(super) fn new(resource: PostgresTarget, doubt: u64, before: Option<Entry>) -> Self {
+    pub(super) fn new(resource: PostgresTarget, doubt: u64, before: Option<IndexEntry>) -> Self {
         let mut entry = Self {
             resource: Arc::new(resource),
-            flaw: None,
-            placing: None,
+            spec_rejection: None,
+            exclusion: None,
             owned: false,
-            doubt,
-            versions: Versions::new(),
-            judged: None,
-            refusal: None,
-            made: None,
-            clash: None,
+            revision: doubt,
+            versions: ObjectVersions::new(),
+            reconciled: None,
+            rejection: None,
+            full_target: None,
+            family_conflict: None,
             target: None,
-            told: None,
-            reread: None,
+            logged: None,
+            secret_reread: None,
         };
         if let Some(before) = before {
-            entry.placing = before.placing;
+            entry.exclusion = before.exclusion;
             entry.owned = before.owned;
-            entry.judged = before.judged;
-            entry.refusal = before.refusal;
-            entry.made = before.made;
-            entry.clash = before.clash;
+            entry.reconciled = before.reconciled;
+            entry.rejection = before.rejection;
+            entry.full_target = before.full_target;
+            entry.family_conflict = before.family_conflict;
             entry.target = before.target;
-            entry.told = before.told;
+            entry.logged = before.logged;
         }
         entry
     }
 
     /// Another pod serves it from now on, or again this one. Nothing of before counts.
-    pub(super) fn hand_over(&mut self, owned: bool, doubt: u64) {
+    pub(super) fn set_owned(&mut self, owned: bool, doubt: u64) {
         self.owned = owned;
-        self.doubt = doubt;
-        self.versions = Versions::new();
-        self.judged = None;
-        self.refusal = None;
-        self.made = None;
-        self.clash = None;
+        self.revision = doubt;
+        self.versions = ObjectVersions::new();
+        self.reconciled = None;
+        self.rejection = None;
+        self.full_target = None;
+        self.family_conflict = None;
         self.target = None;
-        self.reread = None;
+        self.secret_reread = None;
     }
 
     /// Why it is not accepted, with all that is wrong.
-    pub(super) fn flaws(&self) -> Option<Refusal> {
-        match &self.refusal {
-            Some(refusal) => Some(refusal.clone().and(self.clash.clone())),
-            None => self.clash.clone(),
+    pub(super) fn all_rejections(&self) -> Option<Rejection> {
+        match &self.rejection {
+            Some(refusal) => Some(refusal.clone().and(self.family_conflict.clone())),
+            None => self.family_conflict.clone(),
         }
     }
 
@@ -139,32 +139,32 @@ impl Entry {
 
     /// Takes what came of it; `None` for a resource that is paused. What is served of it is settled
     /// afterwards, with [`settle`](Self::settle).
-    pub(super) fn judge(&mut self, judgement: Option<Result<Validated, Refusal>>) {
-        self.judged = Some(Arc::clone(&self.resource));
+    pub(super) fn apply_outcome(&mut self, judgement: Option<Result<Validated, Rejection>>) {
+        self.reconciled = Some(Arc::clone(&self.resource));
         match judgement {
             None => {
-                self.refusal = None;
-                self.made = None;
+                self.rejection = None;
+                self.full_target = None;
             }
             Some(Ok(validated)) => {
                 // The same stays the same, so that its session is kept.
-                if self.made.as_deref() != Some(&validated.target) {
-                    self.made = Some(Arc::new(validated.target));
+                if self.full_target.as_deref() != Some(&validated.target) {
+                    self.full_target = Some(Arc::new(validated.target));
                 }
-                self.refusal = validated.left_out;
+                self.rejection = validated.left_out;
             }
             Some(Err(refusal)) => {
                 if refusal.reason.ends_scraping() {
-                    self.made = None;
+                    self.full_target = None;
                 }
-                self.refusal = Some(refusal);
+                self.rejection = Some(refusal);
             }
         }
     }
 
     /// Says what is served, knowing whether its own metrics can stand beside the others.
-    pub(super) fn settle(&mut self, clash: Option<Refusal>) {
-        self.clash = clash;
+    pub(super) fn update_served(&mut self, clash: Option<Rejection>) {
+        self.family_conflict = clash;
         let without = |made: &Arc<Target>| {
             let target = Target {
                 metrics: None,
@@ -173,18 +173,18 @@ impl Entry {
             let same = self.target.as_ref().filter(|one| ***one == target);
             same.cloned().unwrap_or_else(|| Arc::new(target))
         };
-        self.target = match (&self.made, &self.clash) {
+        self.target = match (&self.full_target, &self.family_conflict) {
             (Some(made), Some(_)) => Some(without(made)),
             (made, _) => made.clone(),
         };
-        self.tell();
+        self.log_rejection();
     }
 
     /// Logs when the reason is another one: what is said of it may differ each time.
-    fn tell(&mut self) {
-        let flaws = self.flaws();
+    fn log_rejection(&mut self) {
+        let flaws = self.all_rejections();
         let reason = flaws.as_ref().map(|one| one.reason);
-        if self.told == reason {
+        if self.logged == reason {
             return;
         }
         let server = server_name(&self.resource);
@@ -195,6 +195,6 @@ impl Entry {
             }
             None => info!(server, "the resource is in order again"),
         }
-        self.told = reason;
+        self.logged = reason;
     }
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::client::{Kind, Verb};
-use super::controller::{Controller, Found};
-use super::entry::{Entry, Key};
+use super::client::{ApiKind, ApiVerb};
+use super::controller::{Controller, Index};
+use super::family_registry::FamilyRegistry;
+use super::index::{IndexEntry, ResourceKey};
 use super::labels::NAMESPACE;
-use super::places::{created, of_namespace};
-use super::refusal::{Refusal, RefusalReason};
-use super::registry::Registry;
+use super::quota::{creation_time, entries_of_namespace};
+use super::rejection::{Rejection, RejectionReason};
 use super::validate::server_name;
-use super::watches::Watched;
+use super::watches::WatchSubject;
 use crate::catalog::OwnMetrics;
 use crate::exposition::NotAccepted;
 use crate::targets::Target;
@@ -28,52 +28,57 @@ const FAILING: Duration = Duration::from_secs(90);
 /// How long what a namespace had is kept after the right to look into it is gone.
 const FORGET: Duration = Duration::from_secs(600);
 
-impl Found {
+impl Index {
     /// Five hundred targets that name one ConfigMap hold its metrics once.
     pub(super) fn share_metrics(&self, namespace: &str, target: &mut Target) {
         let Some(metrics) = &target.metrics else {
             return;
         };
-        let mut known = of_namespace(&self.entries, namespace).filter_map(|(_, one)| own(one));
+        let mut known = entries_of_namespace(&self.entries, namespace)
+            .filter_map(|(_, one)| own_metrics_of(one));
         if let Some(same) = known.find(|one| *one == metrics) {
             target.metrics = Some(Arc::clone(same));
         }
     }
 
     /// Says what is served of those that were judged.
-    pub(super) fn settle_families(&mut self) {
-        let mut keys = std::mem::take(&mut self.judged);
+    pub(super) fn update_families(&mut self) {
+        let mut keys = std::mem::take(&mut self.reconciled);
         let mut clashes = BTreeMap::new();
         if std::mem::take(&mut self.families_changed) {
-            clashes = clashes_of(&self.entries);
-            let touched = |entry: &Entry| entry.clash.is_some() || own(entry).is_some();
+            clashes = find_conflicts(&self.entries);
+            let touched = |entry: &IndexEntry| {
+                entry.family_conflict.is_some() || own_metrics_of(entry).is_some()
+            };
             let others = self.entries.iter().filter(|(_, entry)| touched(entry));
             keys.extend(others.map(|(key, _)| key.clone()));
         } else {
-            let known = |key: &Key| Some((key.clone(), self.entries.get(key)?.clash.clone()?));
+            let known = |key: &ResourceKey| {
+                Some((key.clone(), self.entries.get(key)?.family_conflict.clone()?))
+            };
             clashes.extend(keys.iter().filter_map(known));
         }
         for key in keys {
             let clash = clashes.remove(&key);
             if let Some(entry) = self.entries.get_mut(&key) {
-                entry.settle(clash);
+                entry.update_served(clash);
             }
         }
     }
 }
 
-fn own(entry: &Entry) -> Option<&Arc<OwnMetrics>> {
-    entry.made.as_ref()?.metrics.as_ref()
+fn own_metrics_of(entry: &IndexEntry) -> Option<&Arc<OwnMetrics>> {
+    entry.full_target.as_ref()?.metrics.as_ref()
 }
 
 /// Whose own metrics contradict those of an older target.
-fn clashes_of(entries: &BTreeMap<Key, Entry>) -> BTreeMap<Key, Refusal> {
+fn find_conflicts(entries: &BTreeMap<ResourceKey, IndexEntry>) -> BTreeMap<ResourceKey, Rejection> {
     let with = entries
         .iter()
-        .filter_map(|(key, entry)| Some((key, entry, own(entry)?)));
+        .filter_map(|(key, entry)| Some((key, entry, own_metrics_of(entry)?)));
     let mut all: Vec<_> = with.collect();
-    all.sort_by_key(|(key, entry, _)| (created(entry), entry.uid(), *key));
-    let mut registry = Registry::default();
+    all.sort_by_key(|(key, entry, _)| (creation_time(entry), entry.uid(), *key));
+    let mut registry = FamilyRegistry::default();
     let clashes = all.into_iter().filter_map(|(key, _, metrics)| {
         let refusal = registry.add(metrics).err()?;
         Some((key.clone(), refusal))
@@ -83,11 +88,13 @@ fn clashes_of(entries: &BTreeMap<Key, Entry>) -> BTreeMap<Key, Refusal> {
 
 impl Controller {
     /// Tells the metrics who is not accepted, and which watches fail.
-    pub(super) fn report(&self) {
+    pub(super) fn report_metrics(&self) {
         let mut all: Vec<NotAccepted> = Vec::new();
         let (mut names, mut shown) = (BTreeSet::new(), BTreeMap::<&str, usize>::new());
-        for (key, entry) in self.found.entries.iter().filter(|(_, entry)| entry.owned) {
-            let Some(flaws) = entry.flaws() else { continue };
+        for (key, entry) in self.index.entries.iter().filter(|(_, entry)| entry.owned) {
+            let Some(flaws) = entry.all_rejections() else {
+                continue;
+            };
             let shown = shown.entry(&key.namespace).or_default();
             let server = server_name(&entry.resource);
             if *shown == SHOWN || !names.insert(server.clone()) {
@@ -101,48 +108,49 @@ impl Controller {
                 scraped: entry.target.is_some(),
             });
         }
-        self.metrics.set_not_accepted(all, &self.found.tenure);
+        self.metrics.set_not_accepted(all, &self.index.tenure);
         let fails = |failed: Instant| failed.elapsed() < FAILING;
         let failing = self.watches.iter();
-        let failing = failing.filter(|(_, state)| state.failed.is_some_and(fails));
+        let failing = failing.filter(|(_, state)| state.failed_at.is_some_and(fails));
         self.metrics
             .set_failing(failing.map(|(watch, _)| watch.kind()));
     }
 
     /// What may not be read is tried again: by `one` of each namespace, or by all where the right is
     /// there again.
-    pub(super) fn doubt_forbidden(&mut self, one: bool) {
+    pub(super) fn requeue_forbidden(&mut self, one: bool) {
         let mut namespaces = BTreeSet::new();
         let refused = |namespace: &str| {
-            [Kind::Secrets, Kind::ConfigMaps]
-                .iter()
-                .any(|kind| self.book.refuses(*kind, Verb::Get, Some(namespace)))
+            [ApiKind::Secrets, ApiKind::ConfigMaps].iter().any(|kind| {
+                self.api_requests
+                    .is_refused(*kind, ApiVerb::Get, Some(namespace))
+            })
         };
-        let forbidden = self.found.entries.iter().filter(|(_, entry)| {
-            let reason = entry.refusal.as_ref().map(|refusal| refusal.reason);
-            entry.owned && reason == Some(RefusalReason::Forbidden)
+        let forbidden = self.index.entries.iter().filter(|(_, entry)| {
+            let reason = entry.rejection.as_ref().map(|refusal| refusal.reason);
+            entry.owned && reason == Some(RejectionReason::Forbidden)
         });
         let due = forbidden.filter(|(key, _)| match one {
             true => namespaces.insert(key.namespace.clone()),
             false => !refused(&key.namespace),
         });
-        let due: Vec<Key> = due.map(|(key, _)| key.clone()).collect();
-        self.found.queue.dirty.extend(due);
+        let due: Vec<ResourceKey> = due.map(|(key, _)| key.clone()).collect();
+        self.index.queue.queued.extend(due);
     }
 
     /// What went with a namespace is forgotten: rights that are missing where there is nothing, and
     /// the targets of a namespace that we have not been let into for long. That other namespaces
     /// are seen tells it from a service account that has lost everything.
-    pub(super) fn forget_what_is_gone(&mut self) {
+    pub(super) fn forget_removed(&mut self) {
         let inhabited: BTreeSet<String> = self
-            .found
+            .index
             .entries
             .keys()
             .map(|key| key.namespace.clone())
             .collect();
-        self.book.forget(|right| {
-            let watches = matches!(right.verb, Verb::List | Verb::Watch);
-            let lease = right.kind == Kind::Leases;
+        self.api_requests.forget_rights(|right| {
+            let watches = matches!(right.verb, ApiVerb::List | ApiVerb::Watch);
+            let lease = right.kind == ApiKind::Leases;
             let namespace = right.namespace.as_ref();
             !watches && !lease && namespace.is_some_and(|one| !inhabited.contains(one))
         });
@@ -150,22 +158,26 @@ impl Controller {
         let refused: BTreeSet<_> = self
             .watches
             .keys()
-            .filter(|watch| watch.is_source() && self.is_refused(watch))
+            .filter(|watch| watch.is_source() && self.is_forbidden(watch))
             .cloned()
             .collect();
-        let seen = |watch: &super::watches::Watch| {
-            watch.of == Watched::Targets && !refused.contains(watch)
+        let seen = |watch: &super::watches::ResourceWatch| {
+            watch.subject == WatchSubject::Targets && !refused.contains(watch)
         };
         let others = self.watches.keys().any(seen);
         let mut gone = Vec::new();
         for (watch, state) in &mut self.watches {
-            state.refused = match refused.contains(watch) {
-                true => state.refused.or(Some(now)),
+            state.forbidden_since = match refused.contains(watch) {
+                true => state.forbidden_since.or(Some(now)),
                 false => None,
             };
-            let since = state.refused.filter(|since| now - *since >= FORGET);
+            let since = state.forbidden_since.filter(|since| now - *since >= FORGET);
             if since.is_some() && others && watch.namespace.is_some() {
-                let keys = self.found.entries.keys().filter(|key| watch.brings(key));
+                let keys = self
+                    .index
+                    .entries
+                    .keys()
+                    .filter(|key| watch.covers_key(key));
                 gone.extend(keys.cloned());
             }
         }
@@ -174,7 +186,7 @@ impl Controller {
                 server = format!("{}/{}", key.namespace, key.name),
                 "no longer scraped: its namespace may not be looked into for ten minutes"
             );
-            self.gone(&key);
+            self.remove_resource(&key);
         }
     }
 }
