@@ -37,13 +37,13 @@ pub(super) fn is_pending(report: &HealthReport) -> bool {
 
 /// How the target is, in a word.
 pub(super) fn target_state(
-    verdict: &ReconcileOutcome,
+    outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
 ) -> TargetState {
-    if verdict.rejection.is_some() {
+    if outcome.rejection.is_some() {
         return TargetState::Rejected;
     }
-    match (verdict.target.is_some(), health) {
+    match (outcome.target.is_some(), health) {
         (false, _) => TargetState::Paused,
         (true, Some(report)) if report.active => TargetState::Ready,
         (true, Some(report)) if !is_pending(report) => TargetState::Failing,
@@ -53,12 +53,12 @@ pub(super) fn target_state(
 
 /// The status as it should be.
 pub(super) fn build_status(
-    verdict: &ReconcileOutcome,
+    outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
     before: &PostgresTargetStatus,
     owner: &str,
 ) -> PostgresTargetStatus {
-    let resource = &verdict.resource;
+    let resource = &outcome.resource;
     let generation = resource.metadata.generation;
     let condition = |kind: &str, (status, reason, message): (&str, &str, String)| {
         let since = find_condition(before, kind).filter(|old| old.status == status);
@@ -74,9 +74,13 @@ pub(super) fn build_status(
             ),
         }
     };
-    let accepted = match &verdict.rejection {
+    let accepted = match &outcome.rejection {
         None => ("True", "Accepted", "the target is in order".to_owned()),
-        Some(refusal) => ("False", refusal.reason.as_str(), refusal.message.clone()),
+        Some(rejection) => (
+            "False",
+            rejection.reason.as_str(),
+            rejection.message.clone(),
+        ),
     };
     let facts = |find: fn(&HealthReport) -> Option<String>, old: &Option<String>| {
         // A server that is down has not lost its version.
@@ -100,7 +104,7 @@ pub(super) fn build_status(
             .or_else(|| before.last_scrape_time.clone()),
         conditions: [
             Some(condition("Accepted", accepted)),
-            Some(condition("Ready", ready(verdict, health))),
+            Some(condition("Ready", ready(outcome, health))),
             ambiguous(health).map(|told| condition(AMBIGUOUS, told)),
         ]
         .into_iter()
@@ -155,18 +159,18 @@ const CUT: &str = "…";
 
 /// Status, reason and message of the condition Ready.
 fn ready(
-    verdict: &ReconcileOutcome,
+    outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
 ) -> (&'static str, &'static str, String) {
-    if verdict.resource.spec.paused && verdict.target.is_none() {
+    if outcome.resource.spec.paused && outcome.target.is_none() {
         let message = "paused: set spec.paused to false to have it scraped";
         return ("False", "Paused", message.to_owned());
     }
-    if verdict.target.is_none() {
+    if outcome.target.is_none() {
         let message = "not scraped, because it is not accepted";
         return ("False", "NotAccepted", message.to_owned());
     }
-    if verdict.rejection.is_some() {
+    if outcome.rejection.is_some() {
         // Samples may flow, but what the resource asks for is not in effect.
         let how = match health {
             Some(report) if report.active => "the server answers, and is scraped".to_owned(),
@@ -183,7 +187,7 @@ fn ready(
         None => ("Unknown", "Pending", "not asked yet".to_owned()),
         Some(report) => match &report.trouble {
             _ if report.active => {
-                let left_out = left_out(verdict, report) + &missing(report);
+                let left_out = left_out(outcome, report) + &missing(report);
                 ("True", "Scraped", format!("the server answers{left_out}"))
             }
             Some(trouble) if trouble.reason == Reason::Pending => {
@@ -196,7 +200,7 @@ fn ready(
 }
 
 /// What has no room among the samples, in words.
-fn left_out(verdict: &ReconcileOutcome, report: &HealthReport) -> String {
+fn left_out(outcome: &ReconcileOutcome, report: &HealthReport) -> String {
     let of = |reason| {
         let all = report.left_out.iter().filter(|one| one.reason == reason);
         let families: usize = all.clone().map(|one| one.families).sum();
@@ -205,7 +209,7 @@ fn left_out(verdict: &ReconcileOutcome, report: &HealthReport) -> String {
         (families, names.join(", "), message)
     };
     let mut text = String::new();
-    let limit = verdict.target.as_ref().and_then(|one| one.sample_limit);
+    let limit = outcome.target.as_ref().and_then(|one| one.sample_limit);
     if let ((families, names, Some(_)), Some(limit)) = (of(LeftOutReason::TooManySamples), limit) {
         text = format!(
             "; sampleLimit {limit} leaves out {families} families of {names}: raise it, or exclude \

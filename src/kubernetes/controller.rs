@@ -1,4 +1,5 @@
-//! The task that owns all resources: events in, targets and verdicts out.
+//! The task that owns the index of all resources. In go watch events; out come targets for the
+//! publisher, and reconcile outcomes for the writer of statuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,12 +14,10 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::client::{ApiKind, ApiRequests, ApiResource};
-use super::index::{IndexEntry, ResourceKey, ResourceSource};
-use super::labels::labels_of;
+use super::index::{Index, ResourceKey, ResourceSource};
 use super::lease::Assignment;
 use super::metrics::{ControllerMetrics, ReconcileResult};
 use super::outcome::{ReconcileOutcome, ReconcileOutcomes};
-use super::queue::WorkQueue;
 use super::rejection::Rejection;
 use super::resolve::{ObjectVersions, ResolveRefsError, resolve};
 use super::settings::KubernetesSettings;
@@ -28,30 +27,32 @@ use super::watches::{ResourceWatch, WatchEvents, WatchSubject};
 use super::write_limiter::random_fraction;
 use crate::catalog::Catalog;
 use crate::shutdown::Shutdown;
-use crate::targets::{HealthBoard, Publisher, Target, Tenure};
+use crate::targets::{HealthBoard, Publisher, Target};
 
-/// Events that are taken together, so that a thousand resources are not a thousand lists.
+/// Events that are handled before targets are published once, so that a list of a thousand resources
+/// is not published a thousand times.
 const BATCH: usize = 256;
 /// How often named objects are read again where they cannot be watched.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-/// How often it is looked whether a server refused a password whose Secret nobody watches.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the controller looks for servers that refused a password whose Secret no watch covers.
+const PASSWORD_CHECK: Duration = Duration::from_secs(1);
 
-/// How long a resource that is not resolved may hold up that the first list counts as resolved.
+/// `/readyz` waits for the first reconcile of all resources, but no longer than this after the lists
+/// were there: a resource whose objects cannot be read must not keep the pod from becoming ready.
 const FIRST_LIST: Duration = Duration::from_secs(30);
 
 /// What the controller reads and writes beside the API.
 #[derive(Debug)]
 pub struct ControllerContext {
-    /// What holds for every target; a change looks at all of them again.
+    /// Settings of all targets; a change reconciles all of them again.
     pub settings: watch::Receiver<Arc<KubernetesSettings>>,
     /// Whose labels a target may not set.
     pub catalog: watch::Receiver<Arc<Catalog>>,
-    /// Where the targets go.
+    /// Takes the targets.
     pub publisher: Publisher,
-    /// How they are.
+    /// The health of the targets, as scrapes see it.
     pub health: HealthBoard,
-    /// Whether somebody has asked for the metrics.
+    /// Whether the metrics were scraped since the start.
     pub scraped: watch::Receiver<bool>,
 }
 
@@ -78,85 +79,43 @@ pub(super) struct Controller {
     pub api_requests: Arc<ApiRequests>,
     pub metrics: Arc<ControllerMetrics>,
     pub index: Index,
-    /// How many texts may still be read at once.
+    /// Limits how many validations keep a processor busy at once.
     pub validations: Arc<Semaphore>,
-    /// When all lists were there first.
+    /// When all lists were complete for the first time.
     pub listed_at: Option<Instant>,
-}
-
-/// What is known, and what has yet to be found out.
-#[derive(Default)]
-pub(super) struct Index {
-    pub entries: BTreeMap<ResourceKey, IndexEntry>,
-    /// What is to be resolved.
-    pub queue: WorkQueue,
-    /// Namespaces whose population has changed.
-    pub changed_namespaces: BTreeSet<String>,
-    /// How long the targets may be served.
-    pub tenure: Tenure,
-    /// What was judged since it was last settled.
-    pub reconciled: BTreeSet<ResourceKey>,
-    /// Targets bring other families themselves than they did.
-    pub families_changed: bool,
-    revisions: u64,
-    /// The labels of a catalogue.
-    labels: Option<(Arc<Catalog>, Arc<BTreeSet<String>>)>,
 }
 
 #[derive(Default)]
 pub(super) struct WatchState {
-    /// What was seen in a list that has begun.
+    /// The keys of a list that has begun; entries that it lacks are removed when it ends.
     pub listed_keys: BTreeSet<ResourceKey>,
     pub listed: bool,
     pub failing: bool,
-    /// When it failed last. One that was taken up again may have nothing to show for long.
+    /// When the watch failed last. It is not cleared when the watch resumes: a watch that resumed may
+    /// bring no event for a long time.
     pub failed_at: Option<Instant>,
     /// Since when RBAC refuses it.
     pub forbidden_since: Option<Instant>,
 }
 
-/// What was found of a resource.
+/// The result of a reconcile, with the revision that it began with.
 struct ResolvedResource {
     key: ResourceKey,
     revision: u64,
     versions: ObjectVersions,
     result: Result<Validated, ResolveRefsError>,
-    /// In all, and of it what a processor was busy with.
+    /// How long the reconcile took, and how long of it a processor was busy.
     took: Duration,
     busy: Duration,
 }
 
 type InFlight = FuturesUnordered<BoxFuture<'static, ResolvedResource>>;
 
-impl Index {
-    /// A doubt like no other.
-    pub(super) fn next_revision(&mut self) -> u64 {
-        self.revisions += 1;
-        self.revisions
-    }
-
-    /// The target that was served is served no longer.
-    pub(super) fn withdraw_target(&mut self, target: Option<&Arc<Target>>) {
-        self.families_changed |= target.is_some_and(|target| target.metrics.is_some());
-    }
-
-    fn catalog_labels(&mut self, catalog: &Arc<Catalog>) -> Arc<BTreeSet<String>> {
-        match &self.labels {
-            Some((of, labels)) if Arc::ptr_eq(of, catalog) => Arc::clone(labels),
-            _ => {
-                let labels = Arc::new(labels_of(catalog));
-                self.labels = Some((Arc::clone(catalog), Arc::clone(&labels)));
-                labels
-            }
-        }
-    }
-}
-
 impl Controller {
-    pub(super) async fn run(mut self, mut happenings: WatchEvents, shutdown: Shutdown) {
+    pub(super) async fn run(mut self, mut events: WatchEvents, shutdown: Shutdown) {
         let mut read_again = Instant::now() + READ_AGAIN;
-        let mut look = Instant::now() + LOOK;
-        let mut flights = InFlight::new();
+        let mut password_check = Instant::now() + PASSWORD_CHECK;
+        let mut in_flight = InFlight::new();
         loop {
             let wakes = self.index.queue.next_wake().unwrap_or(read_again);
             let first_list = self.listed_at.map(|at| at + FIRST_LIST);
@@ -164,18 +123,18 @@ impl Controller {
             let wakes = wakes.min(first_list.unwrap_or(read_again)).min(read_again);
             tokio::select! {
                 () = shutdown.begun() => return,
-                Some((watch, seen)) = happenings.next() => {
-                    self.handle_event(&watch, seen);
+                Some((watch, event)) = events.next() => {
+                    self.handle_event(&watch, event);
                     for _ in 1..BATCH {
-                        match happenings.next().now_or_never().flatten() {
-                            Some((watch, seen)) => self.handle_event(&watch, seen),
+                        match events.next().now_or_never().flatten() {
+                            Some((watch, event)) => self.handle_event(&watch, event),
                             None => break,
                         }
                     }
                 }
-                Some(resolved) = flights.next(), if !flights.is_empty() => {
+                Some(resolved) = in_flight.next(), if !in_flight.is_empty() => {
                     self.handle_resolved(resolved);
-                    while let Some(Some(resolved)) = flights.next().now_or_never() {
+                    while let Some(Some(resolved)) = in_flight.next().now_or_never() {
                         self.handle_resolved(resolved);
                     }
                 }
@@ -183,8 +142,8 @@ impl Controller {
                 Ok(()) = self.context.catalog.changed() => self.requeue_all(),
                 Ok(()) = self.assignment.changed() => self.recheck_all_namespaces(),
                 Ok(()) = self.missing.changed() => self.requeue_forbidden(false),
-                () = sleep_until(look), if self.has_unwatched_kinds() => {
-                    look = Instant::now() + LOOK;
+                () = sleep_until(password_check), if self.has_unwatched_kinds() => {
+                    password_check = Instant::now() + PASSWORD_CHECK;
                     self.requeue_refused_passwords();
                 }
                 () = sleep_until(wakes) => {
@@ -197,37 +156,38 @@ impl Controller {
                 }
             }
             self.update_ownership();
-            self.start_ready(&mut flights);
+            self.start_ready(&mut in_flight);
             self.publish();
         }
     }
 
-    /// Begins to resolve what is in doubt, and judges what needs no resolving.
-    fn start_ready(&mut self, flights: &mut InFlight) {
+    /// Starts the reconciles of queued resources, and records the outcome of those that need no
+    /// request to the API server: paused ones, and ones that are rejected by their spec alone.
+    fn start_ready(&mut self, in_flight: &mut InFlight) {
         for key in self.index.queue.queued.clone() {
-            let doubt = self.index.next_revision();
+            let revision = self.index.next_revision();
             let Some(entry) = self.index.entries.get_mut(&key).filter(|one| one.owned) else {
                 self.index.queue.remove(&key);
                 continue;
             };
-            // What flies for this key is out of date when it lands.
-            entry.revision = doubt;
-            let flaw = entry
+            // The result of a reconcile that runs already is dropped: it has the revision before.
+            entry.revision = revision;
+            let rejection = entry
                 .spec_rejection
                 .clone()
                 .or_else(|| entry.exclusion.clone());
             if entry.resource.spec.paused {
                 self.index.queue.remove(&key);
                 self.record_outcome(&key, None, Duration::ZERO);
-            } else if let Some(flaw) = flaw {
+            } else if let Some(rejection) = rejection {
                 self.index.queue.remove(&key);
-                self.record_outcome(&key, Some(Err(flaw)), Duration::ZERO);
+                self.record_outcome(&key, Some(Err(rejection)), Duration::ZERO);
             }
         }
         while let Some(key) = self.index.queue.start_next(Instant::now()) {
-            let flight = self.start_reconcile(&key);
-            match flight {
-                Some(flight) => flights.push(flight),
+            let reconcile = self.start_reconcile(&key);
+            match reconcile {
+                Some(reconcile) => in_flight.push(reconcile),
                 None => self
                     .index
                     .queue
@@ -236,8 +196,8 @@ impl Controller {
         }
     }
 
-    /// Resolves and validates a resource. Its texts are read beside the runtime's threads: they are
-    /// others' work, and may be made to take long.
+    /// Resolves and validates a resource. Tenants wrote the texts that are parsed, and may write them
+    /// so that parsing takes long; so they are parsed on threads outside the runtime.
     fn start_reconcile(
         &mut self,
         key: &ResourceKey,
@@ -249,7 +209,7 @@ impl Controller {
         let taken: BTreeSet<String> = file.iter().map(|one| one.name.clone()).collect();
         let tenure = self.index.tenure.clone();
         let entry = self.index.entries.get(key)?;
-        let (key, doubt) = (key.clone(), entry.revision);
+        let (key, revision) = (key.clone(), entry.revision);
         let (client, resource) = (self.client.clone(), Arc::clone(&entry.resource));
         let checks = Arc::clone(&self.validations);
         Some(Box::pin(async move {
@@ -257,7 +217,7 @@ impl Controller {
             let mut versions = ObjectVersions::new();
             let (result, busy) = match resolve(&client, &resource, &mut versions).await {
                 Err(error) => (Err(error), Duration::ZERO),
-                Ok(material) => {
+                Ok(refs) => {
                     let check = move || {
                         let around = ValidationContext {
                             settings: &settings,
@@ -266,7 +226,7 @@ impl Controller {
                             taken: &taken,
                             tenure: &tenure,
                         };
-                        validate(&resource, material, around)
+                        validate(&resource, refs, around)
                     };
                     let (result, busy) = run_validation(&checks, check).await;
                     (result.map_err(ResolveRefsError::Rejected), busy)
@@ -274,7 +234,7 @@ impl Controller {
             };
             ResolvedResource {
                 key,
-                revision: doubt,
+                revision,
                 versions,
                 result,
                 took: begin.elapsed(),
@@ -283,11 +243,11 @@ impl Controller {
         }))
     }
 
-    /// Takes what was found.
+    /// Handles the result of a reconcile.
     fn handle_resolved(&mut self, resolved: ResolvedResource) {
         let ResolvedResource {
             key,
-            revision: doubt,
+            revision,
             versions,
             result,
             took,
@@ -299,14 +259,14 @@ impl Controller {
             queue.remove(&key);
             return;
         };
-        if entry.revision != doubt || !entry.owned {
-            // It has changed meanwhile, and is resolved again where it is ours.
+        if entry.revision != revision || !entry.owned {
+            // The resource changed meanwhile, or another pod owns it now.
             queue.queued.insert(key);
             return;
         }
-        let judgement = match result {
+        let result = match result {
             Ok(validated) => Ok(validated),
-            Err(ResolveRefsError::Rejected(refusal)) => Err(refusal),
+            Err(ResolveRefsError::Rejected(rejection)) => Err(rejection),
             Err(ResolveRefsError::Unavailable(why)) => {
                 let name = format!("{}/{}", key.namespace, key.name);
                 self.metrics
@@ -322,30 +282,31 @@ impl Controller {
         };
         queue.clear_failures(&key);
         entry.versions = versions;
-        self.record_outcome(&key, Some(judgement), took);
+        self.record_outcome(&key, Some(result), took);
     }
 
-    /// Says what becomes of a resource; `None` is of one that is paused.
+    /// Records the outcome of a reconcile; `None` for a resource that is paused.
     fn record_outcome(
         &mut self,
         key: &ResourceKey,
-        mut judgement: Option<Result<Validated, Rejection>>,
+        mut result: Option<Result<Validated, Rejection>>,
         took: Duration,
     ) {
-        let found = &mut self.index;
-        if let Some(Ok(validated)) = &mut judgement {
-            found.share_metrics(&key.namespace, &mut validated.target);
+        let index = &mut self.index;
+        if let Some(Ok(validated)) = &mut result {
+            index.share_metrics(&key.namespace, &mut validated.target);
         }
-        let Some(entry) = found.entries.get_mut(key) else {
+        let Some(entry) = index.entries.get_mut(key) else {
             return;
         };
-        let own = |made: &Option<Arc<Target>>| made.as_ref().and_then(|one| one.metrics.clone());
+        let own =
+            |target: &Option<Arc<Target>>| target.as_ref().and_then(|one| one.metrics.clone());
         let before = own(&entry.full_target);
         self.metrics
-            .record_reconcile(ReconcileResult::from_result(&judgement), took);
-        entry.apply_outcome(judgement);
-        found.families_changed |= own(&entry.full_target) != before;
-        found.reconciled.insert(key.clone());
+            .record_reconcile(ReconcileResult::from_result(&result), took);
+        entry.apply_outcome(result);
+        index.families_changed |= own(&entry.full_target) != before;
+        index.reconciled.insert(key.clone());
     }
 
     fn publish(&mut self) {

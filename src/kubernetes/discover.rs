@@ -35,9 +35,9 @@ pub(super) fn service_to_target(
     if annotations.get(SCRAPE).map(String::as_str) != Some("true") {
         return None;
     }
-    let mut flaw = None;
+    let mut rejection = None;
     let mut wrong = |message: String| {
-        flaw.get_or_insert_with(|| Rejection::new(RejectionReason::InvalidSpec, message));
+        rejection.get_or_insert_with(|| Rejection::new(RejectionReason::InvalidSpec, message));
     };
     let secret = annotations.get(SECRET).cloned().unwrap_or_default();
     if !is_object_name(&secret) {
@@ -95,7 +95,7 @@ pub(super) fn service_to_target(
         .metadata
         .creation_timestamp
         .clone_from(&service.creation_timestamp);
-    Some((target, flaw))
+    Some((target, rejection))
 }
 
 fn is_object_name(name: &str) -> bool {
@@ -129,8 +129,8 @@ mod tests {
             (PORT, "6432"),
             (DATABASE, "shop"),
         ];
-        let (target, flaw) = service_to_target(&service(&all)).unwrap();
-        assert_eq!(flaw, None);
+        let (target, rejection) = service_to_target(&service(&all)).unwrap();
+        assert_eq!(rejection, None);
         assert_eq!(target.spec.host, "orders.shop.svc");
         assert_eq!(
             (target.spec.port, target.spec.database.as_str()),
@@ -152,8 +152,8 @@ mod tests {
             let mut all = vec![(SCRAPE, "true"), (SECRET, "s")];
             all.retain(|(other, _)| *other != name);
             all.push((name, value));
-            let (_, flaw) = service_to_target(&service(&all)).unwrap();
-            assert!(flaw.unwrap().message.contains(name), "{name} {value}");
+            let (_, rejection) = service_to_target(&service(&all)).unwrap();
+            assert!(rejection.unwrap().message.contains(name), "{name} {value}");
         }
     }
 }

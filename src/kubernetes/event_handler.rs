@@ -1,5 +1,5 @@
-//! What the controller makes of an event: it takes over what is new, and doubts what may have
-//! changed.
+//! Handles watch events: stores resources in the index, and queues those whose reconcile could now
+//! have another result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,20 +22,21 @@ use super::watches::{
 };
 use crate::model::Reason;
 
-/// The longest pause between two looks at a Secret whose password the server refuses.
+/// The longest pause between two reads of a Secret whose password the server refuses.
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Controller {
-    /// Takes an event in: what may have changed is in doubt afterwards.
-    pub(super) fn handle_event(&mut self, watch: &ResourceWatch, seen: WatchEvent) {
-        if let WatchEvent::Failed(error) = seen {
+    /// Handles one event. Resources that it may affect are queued afterwards.
+    pub(super) fn handle_event(&mut self, watch: &ResourceWatch, event: WatchEvent) {
+        if let WatchEvent::Failed(error) = event {
             return self.handle_watch_error(watch, &error);
         }
         let Some(state) = self.watches.get_mut(watch) else {
             return;
         };
-        // The beginning of a list is only an attempt; what comes of it is an answer.
-        let attempt = match &seen {
+        // `Init` comes before the request is sent. Only the events after it show that the API server
+        // answers.
+        let attempt = match &event {
             WatchEvent::Target(event) => matches!(**event, Event::Init),
             WatchEvent::Service(event) => matches!(**event, Event::Init),
             WatchEvent::Object(_, event) => matches!(event, Event::Init),
@@ -46,7 +47,7 @@ impl Controller {
         } else if std::mem::take(&mut state.failing) {
             info!("the API server lets us watch {} again", watch.describe());
         }
-        match seen {
+        match event {
             WatchEvent::Target(event) => self.handle_target_event(watch, *event),
             WatchEvent::Service(event) => self.handle_service_event(watch, *event),
             WatchEvent::Object(kind, event) => self.handle_object_event(watch, kind, event),
@@ -89,14 +90,16 @@ impl Controller {
         match event {
             Event::Init => {}
             Event::InitApply(service) => {
-                if let Some((resource, flaw)) = service_to_target(&service) {
+                if let Some((resource, spec_rejection)) = service_to_target(&service) {
                     let key = key(&service);
                     self.note_listed(watch, &key);
-                    self.apply_resource(key, resource, flaw);
+                    self.apply_resource(key, resource, spec_rejection);
                 }
             }
             Event::Apply(service) => match service_to_target(&service) {
-                Some((resource, flaw)) => self.apply_resource(key(&service), resource, flaw),
+                Some((resource, spec_rejection)) => {
+                    self.apply_resource(key(&service), resource, spec_rejection)
+                }
                 // Its annotation is gone, or it never had one.
                 None => self.remove_resource(&key(&service)),
             },
@@ -113,36 +116,42 @@ impl Controller {
     ) {
         match event {
             Event::Init => {}
-            Event::InitApply(seen) => {
+            Event::InitApply(event) => {
                 if self.requeue_dependents(
                     kind,
-                    &seen.namespace,
-                    &seen.name,
-                    seen.version.as_deref(),
+                    &event.namespace,
+                    &event.name,
+                    event.version.as_deref(),
                 ) {
-                    let key = ResourceKey::new(ResourceSource::Target, &seen.namespace, &seen.name);
+                    let key =
+                        ResourceKey::new(ResourceSource::Target, &event.namespace, &event.name);
                     self.note_listed(watch, &key);
                 }
             }
-            Event::Apply(seen) => {
-                self.requeue_dependents(kind, &seen.namespace, &seen.name, seen.version.as_deref());
+            Event::Apply(event) => {
+                self.requeue_dependents(
+                    kind,
+                    &event.namespace,
+                    &event.name,
+                    event.version.as_deref(),
+                );
             }
-            Event::Delete(seen) => {
-                self.requeue_dependents(kind, &seen.namespace, &seen.name, None);
+            Event::Delete(event) => {
+                self.requeue_dependents(kind, &event.namespace, &event.name, None);
             }
             Event::InitDone => {
                 let Some(state) = self.watches.get_mut(watch) else {
                     return;
                 };
                 state.listed = true;
-                let seen = std::mem::take(&mut state.listed_keys);
+                let event = std::mem::take(&mut state.listed_keys);
                 let gone = self.index.entries.iter().filter(|(key, entry)| {
                     entry.versions.iter().any(|(named, version)| {
                         let at =
                             ResourceKey::new(ResourceSource::Target, &key.namespace, &named.name);
                         version.is_some()
                             && watch.covers_object(&key.namespace, named)
-                            && !seen.contains(&at)
+                            && !event.contains(&at)
                     })
                 });
                 let gone: Vec<ResourceKey> = gone.map(|(key, _)| key.clone()).collect();
@@ -157,18 +166,18 @@ impl Controller {
         }
     }
 
-    /// A list of sources is whole: what it lacks is gone.
+    /// Removes the resources that a complete list lacks.
     fn finish_list(&mut self, watch: &ResourceWatch) {
         let Some(state) = self.watches.get_mut(watch) else {
             return;
         };
         state.listed = true;
-        let seen = std::mem::take(&mut state.listed_keys);
+        let event = std::mem::take(&mut state.listed_keys);
         let gone: Vec<ResourceKey> = self
             .index
             .entries
             .keys()
-            .filter(|key| watch.covers_key(key) && !seen.contains(*key))
+            .filter(|key| watch.covers_key(key) && !event.contains(*key))
             .cloned()
             .collect();
         for key in gone {
@@ -181,7 +190,7 @@ impl Controller {
         let Some(state) = self.watches.get_mut(watch) else {
             return;
         };
-        // That it was too far behind is no failure.
+        // 410 means that the watch was too far behind; it starts again with a list.
         if status_code(error) != Some(410) {
             state.failed_at = Some(Instant::now());
         }
@@ -204,16 +213,16 @@ impl Controller {
         &mut self,
         key: ResourceKey,
         resource: PostgresTarget,
-        flaw: Option<Rejection>,
+        spec_rejection: Option<Rejection>,
     ) {
         if let Some(known) = self.index.entries.get_mut(&key) {
             let before = &known.resource;
             let same = before.metadata.uid == resource.metadata.uid
                 && before.spec == resource.spec
-                && known.spec_rejection == flaw;
+                && known.spec_rejection == spec_rejection;
             if same {
-                // What changed is the status, or something that is not ours. Whoever takes the
-                // target over begins with the status as it is.
+                // Only the status or metadata changed, which needs no reconcile. The resource is stored
+                // all the same: a pod that becomes the owner starts from the newest status.
                 known.resource = Arc::new(resource);
                 return;
             }
@@ -223,14 +232,14 @@ impl Controller {
             Some(one) if one.uid() == resource.metadata.uid.as_deref().unwrap_or_default() => {
                 (Some(one), None)
             }
-            // Another one of the same name: nothing of the old one counts.
+            // Deleted and created again under the same name: the results of the old one are dropped.
             other => (None, other),
         };
         self.index
             .withdraw_target(old.and_then(|old| old.full_target).as_ref());
-        let doubt = self.index.next_revision();
-        let mut entry = IndexEntry::new(resource, doubt, before);
-        entry.spec_rejection = flaw;
+        let revision = self.index.next_revision();
+        let mut entry = IndexEntry::new(resource, revision, before);
+        entry.spec_rejection = spec_rejection;
         self.index.entries.insert(key.clone(), entry);
         self.index.changed_namespaces.insert(key.namespace.clone());
         self.index.queue.queued.insert(key);
@@ -256,20 +265,20 @@ impl Controller {
             kind,
             name: name.to_owned(),
         };
-        let (mut any, mut doubtful) = (false, Vec::new());
+        let (mut any, mut affected) = (false, Vec::new());
         for (key, entry) in entries_of_namespace(&self.index.entries, namespace) {
             if let Some(read) = entry.versions.get(&named) {
                 any = true;
                 if read.as_deref() != version {
-                    doubtful.push(key.clone());
+                    affected.push(key.clone());
                 }
             }
         }
-        self.index.queue.queued.extend(doubtful);
+        self.index.queue.queued.extend(affected);
         any
     }
 
-    /// What holds for all of them has changed.
+    /// Queues all resources: the settings or the catalogue changed.
     pub(super) fn requeue_all(&mut self) {
         let keys: Vec<ResourceKey> = self.index.entries.keys().cloned().collect();
         self.index.queue.queued.extend(keys);
@@ -295,7 +304,7 @@ impl Controller {
             .collect()
     }
 
-    /// Whether there are named objects that nobody watches.
+    /// Whether there are kinds of objects that no watch covers.
     pub(super) fn has_unwatched_kinds(&self) -> bool {
         !self.unwatched_kinds().is_empty()
     }
@@ -317,13 +326,14 @@ impl Controller {
             .collect()
     }
 
-    /// Whose objects nobody watches has to look again.
+    /// Queues the resources that name objects which no watch covers.
     pub(super) fn requeue_unwatched(&mut self) {
         let unwatched = self.keys_of_unwatched();
         self.index.queue.queued.extend(unwatched);
     }
 
-    /// The same for those whose password was refused: it may have been changed.
+    /// Queues resources whose password the server refused and whose Secret no watch covers: the
+    /// Secret may have changed. The pause doubles with each read.
     pub(super) fn requeue_refused_passwords(&mut self) {
         for key in self.keys_of_unwatched() {
             let Some(entry) = self.index.entries.get_mut(&key) else {

@@ -1,5 +1,5 @@
-//! Events of Kubernetes: what a person who looks at a resource should know of its past. They come
-//! from changes of its conditions; the same one again within minutes is counted, not repeated.
+//! Records Events of Kubernetes. They come from changes of a resource's conditions. The API's
+//! recorder counts an event that repeats within minutes instead of writing it again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -81,29 +81,30 @@ pub(super) fn events_of_change(
     notices
 }
 
-/// Writes events.
+/// Writes events to the API server.
 #[derive(Clone)]
 pub(super) struct EventRecorder {
     recorder: Recorder,
     api_requests: Arc<ApiRequests>,
-    /// When it was last tried whether the right is there again.
+    /// When a write last found out whether the missing right was granted.
     probe: Arc<Mutex<Option<Instant>>>,
 }
 
 impl EventRecorder {
-    pub(super) fn new(client: Client, owner: &str, book: Arc<ApiRequests>) -> Self {
+    pub(super) fn new(client: Client, owner: &str, api_requests: Arc<ApiRequests>) -> Self {
         let reporter = Reporter {
             controller: "pgexporter.io/exporter".to_owned(),
             instance: Some(owner.to_owned()),
         };
         Self {
             recorder: Recorder::new(client, reporter),
-            api_requests: book,
+            api_requests,
             probe: Arc::default(),
         }
     }
 
-    /// Tells it of a resource. An event that cannot be written is lost: the status says the same.
+    /// Records an event of a resource. An event that cannot be written is dropped, as the status says
+    /// the same.
     pub(super) async fn record_event(&self, of: &ObjectReference, notice: ResourceEvent) {
         if !self.may_create(of.namespace.as_deref()) {
             return;
@@ -126,7 +127,8 @@ impl EventRecorder {
 }
 
 impl EventRecorder {
-    /// Whether the right to write events is there, as far as is known, or is looked for now.
+    /// Whether an event may be written: the right is not known to be missing, or it is time to find
+    /// out whether it was granted.
     fn may_create(&self, namespace: Option<&str>) -> bool {
         if !self
             .api_requests

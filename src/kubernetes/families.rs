@@ -1,5 +1,5 @@
-//! After resources were judged: whose own families stand, what is told of those that are not
-//! accepted, and what is forgotten.
+//! After reconciles: whose own families are served, the metrics about resources that were rejected,
+//! and the removal of what is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::client::{ApiKind, ApiVerb};
-use super::controller::{Controller, Index};
+use super::controller::Controller;
 use super::family_registry::FamilyRegistry;
-use super::index::{IndexEntry, ResourceKey};
+use super::index::{Index, IndexEntry, ResourceKey};
 use super::labels::NAMESPACE;
 use super::quota::{creation_time, entries_of_namespace};
 use super::rejection::{Rejection, RejectionReason};
@@ -21,7 +21,7 @@ use crate::catalog::OwnMetrics;
 use crate::exposition::NotAccepted;
 use crate::targets::Target;
 
-/// How many refused servers of a namespace are shown by name.
+/// Rejected servers of a namespace that are shown by name; more would be too many series.
 const SHOWN: usize = 100;
 /// A watch that fails is begun again within this time.
 const FAILING: Duration = Duration::from_secs(90);
@@ -29,7 +29,8 @@ const FAILING: Duration = Duration::from_secs(90);
 const FORGET: Duration = Duration::from_secs(600);
 
 impl Index {
-    /// Five hundred targets that name one ConfigMap hold its metrics once.
+    /// Replaces the metrics of a target by equal ones that another target of the namespace holds: five
+    /// hundred targets that name one ConfigMap keep its metrics in memory once.
     pub(super) fn share_metrics(&self, namespace: &str, target: &mut Target) {
         let Some(metrics) = &target.metrics else {
             return;
@@ -41,12 +42,13 @@ impl Index {
         }
     }
 
-    /// Says what is served of those that were judged.
+    /// Computes what is served of the resources that were reconciled. When the families of any target
+    /// changed, all targets with families of their own are compared again.
     pub(super) fn update_families(&mut self) {
         let mut keys = std::mem::take(&mut self.reconciled);
-        let mut clashes = BTreeMap::new();
+        let mut conflicts = BTreeMap::new();
         if std::mem::take(&mut self.families_changed) {
-            clashes = find_conflicts(&self.entries);
+            conflicts = find_conflicts(&self.entries);
             let touched = |entry: &IndexEntry| {
                 entry.family_conflict.is_some() || own_metrics_of(entry).is_some()
             };
@@ -56,12 +58,12 @@ impl Index {
             let known = |key: &ResourceKey| {
                 Some((key.clone(), self.entries.get(key)?.family_conflict.clone()?))
             };
-            clashes.extend(keys.iter().filter_map(known));
+            conflicts.extend(keys.iter().filter_map(known));
         }
         for key in keys {
-            let clash = clashes.remove(&key);
+            let conflict = conflicts.remove(&key);
             if let Some(entry) = self.entries.get_mut(&key) {
-                entry.update_served(clash);
+                entry.update_served(conflict);
             }
         }
     }
@@ -71,7 +73,7 @@ fn own_metrics_of(entry: &IndexEntry) -> Option<&Arc<OwnMetrics>> {
     entry.full_target.as_ref()?.metrics.as_ref()
 }
 
-/// Whose own metrics contradict those of an older target.
+/// Finds the targets whose own metrics contradict those of an older target.
 fn find_conflicts(entries: &BTreeMap<ResourceKey, IndexEntry>) -> BTreeMap<ResourceKey, Rejection> {
     let with = entries
         .iter()
@@ -79,20 +81,20 @@ fn find_conflicts(entries: &BTreeMap<ResourceKey, IndexEntry>) -> BTreeMap<Resou
     let mut all: Vec<_> = with.collect();
     all.sort_by_key(|(key, entry, _)| (creation_time(entry), entry.uid(), *key));
     let mut registry = FamilyRegistry::default();
-    let clashes = all.into_iter().filter_map(|(key, _, metrics)| {
-        let refusal = registry.add(metrics).err()?;
-        Some((key.clone(), refusal))
+    let conflicts = all.into_iter().filter_map(|(key, _, metrics)| {
+        let rejection = registry.add(metrics).err()?;
+        Some((key.clone(), rejection))
     });
-    clashes.collect()
+    conflicts.collect()
 }
 
 impl Controller {
-    /// Tells the metrics who is not accepted, and which watches fail.
+    /// Sets the metrics about resources that were rejected, and about watches that fail.
     pub(super) fn report_metrics(&self) {
         let mut all: Vec<NotAccepted> = Vec::new();
         let (mut names, mut shown) = (BTreeSet::new(), BTreeMap::<&str, usize>::new());
         for (key, entry) in self.index.entries.iter().filter(|(_, entry)| entry.owned) {
-            let Some(flaws) = entry.all_rejections() else {
+            let Some(rejections) = entry.all_rejections() else {
                 continue;
             };
             let shown = shown.entry(&key.namespace).or_default();
@@ -104,7 +106,7 @@ impl Controller {
             all.push(NotAccepted {
                 server,
                 labels: vec![(NAMESPACE.to_owned(), key.namespace.clone())],
-                reason: flaws.reason.as_str(),
+                reason: rejections.reason.as_str(),
                 scraped: entry.target.is_some(),
             });
         }
@@ -116,8 +118,9 @@ impl Controller {
             .set_failing(failing.map(|(watch, _)| watch.kind()));
     }
 
-    /// What may not be read is tried again: by `one` of each namespace, or by all where the right is
-    /// there again.
+    /// Queues resources whose objects RBAC did not let us read: with `one`, a single resource of each
+    /// namespace, which finds out whether the right was granted; without, all of the namespaces
+    /// where no right is missing any more.
     pub(super) fn requeue_forbidden(&mut self, one: bool) {
         let mut namespaces = BTreeSet::new();
         let refused = |namespace: &str| {
@@ -127,7 +130,7 @@ impl Controller {
             })
         };
         let forbidden = self.index.entries.iter().filter(|(_, entry)| {
-            let reason = entry.rejection.as_ref().map(|refusal| refusal.reason);
+            let reason = entry.rejection.as_ref().map(|rejection| rejection.reason);
             entry.owned && reason == Some(RejectionReason::Forbidden)
         });
         let due = forbidden.filter(|(key, _)| match one {
@@ -138,9 +141,10 @@ impl Controller {
         self.index.queue.queued.extend(due);
     }
 
-    /// What went with a namespace is forgotten: rights that are missing where there is nothing, and
-    /// the targets of a namespace that we have not been let into for long. That other namespaces
-    /// are seen tells it from a service account that has lost everything.
+    /// Drops what belongs to namespaces that are gone: the record of missing rights where there is no
+    /// resource, and the targets of a namespace whose watch has been forbidden for [`FORGET`].
+    /// Targets stay while all watches are forbidden: then the service account has lost its rights,
+    /// and the namespaces may well be there.
     pub(super) fn forget_removed(&mut self) {
         let inhabited: BTreeSet<String> = self
             .index

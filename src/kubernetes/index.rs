@@ -1,18 +1,24 @@
-//! What is known of one resource, and what a new judgement makes of it.
+//! The index of all resources: one entry each, with what the last reconcile made of it, and the
+//! queue of those that wait for their next reconcile.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::labels::labels_of;
+use super::queue::WorkQueue;
 use super::rejection::{Rejection, RejectionReason};
 use super::resolve::ObjectVersions;
 use super::resource::PostgresTarget;
 use super::validate::{Validated, server_name};
-use crate::targets::Target;
+use crate::catalog::Catalog;
+use crate::targets::{Target, Tenure};
 
-/// A resource, among all of them. Those of one namespace stand together.
+/// Identifies a resource. The namespace comes first, so that a map keeps the resources of one
+/// namespace next to each other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ResourceKey {
     pub namespace: String,
@@ -49,46 +55,94 @@ impl ResourceKey {
     }
 }
 
-/// One resource.
+/// All resources, the queue of reconciles, and what changed since the last publication.
+#[derive(Default)]
+pub(super) struct Index {
+    pub entries: BTreeMap<ResourceKey, IndexEntry>,
+    /// The resources that wait for a reconcile.
+    pub queue: WorkQueue,
+    /// Namespaces in which resources came or went: ownership and quota are computed again for them.
+    pub changed_namespaces: BTreeSet<String>,
+    /// How long the targets may be served.
+    pub tenure: Tenure,
+    /// Resources that were reconciled since the last publication. Their families are compared with
+    /// those of all others before their targets are served.
+    pub reconciled: BTreeSet<ResourceKey>,
+    /// The families that targets bring have changed, so that all of them are compared again.
+    pub families_changed: bool,
+    revisions: u64,
+    /// The labels of the catalogue that was used last, computed once for each catalogue.
+    labels: Option<(Arc<Catalog>, Arc<BTreeSet<String>>)>,
+}
+
+impl Index {
+    /// A number that no other reconcile has.
+    pub(super) fn next_revision(&mut self) -> u64 {
+        self.revisions += 1;
+        self.revisions
+    }
+
+    /// Notes that a target is no longer served: its families become free for others.
+    pub(super) fn withdraw_target(&mut self, target: Option<&Arc<Target>>) {
+        self.families_changed |= target.is_some_and(|target| target.metrics.is_some());
+    }
+
+    /// The names that the catalogue uses for labels.
+    pub(super) fn catalog_labels(&mut self, catalog: &Arc<Catalog>) -> Arc<BTreeSet<String>> {
+        match &self.labels {
+            Some((of, labels)) if Arc::ptr_eq(of, catalog) => Arc::clone(labels),
+            _ => {
+                let labels = Arc::new(labels_of(catalog));
+                self.labels = Some((Arc::clone(catalog), Arc::clone(&labels)));
+                labels
+            }
+        }
+    }
+}
+
+/// One resource, and the result of its last reconcile.
 pub(super) struct IndexEntry {
     pub resource: Arc<PostgresTarget>,
     /// What is wrong with it before it is resolved.
     pub spec_rejection: Option<Rejection>,
-    /// Why it has no place in the list, be it as right as it may.
+    /// Why it is not served although it may be valid: the quota of its namespace is used up, or a
+    /// resource of another kind has its name.
     pub exclusion: Option<Rejection>,
     /// Whether this pod serves it.
     pub owned: bool,
-    /// The doubt that it is resolved for, unlike any other of any resource: what was found for
-    /// another one is out of date.
+    /// The number of the reconcile that is wanted. A reconcile that ends with another number began
+    /// before the last change, so its result is dropped and the resource is queued again.
     pub revision: u64,
     /// Versions of the objects that it names, as they were read.
     pub versions: ObjectVersions,
-    /// As it was when what follows was found out; `None` before the first time.
+    /// The resource that the fields below were computed from; `None` before the first reconcile.
     pub reconciled: Option<Arc<PostgresTarget>>,
-    /// What is wrong with it.
+    /// Why the last reconcile rejected it, or a part of it.
     pub rejection: Option<Rejection>,
-    /// What was made of it, with all that it adds.
+    /// The target of the last reconcile, with the metrics that the resource adds.
     pub full_target: Option<Arc<Target>>,
-    /// Why its own metrics cannot stand beside those of an older target.
+    /// Set when the metrics that it adds contradict those of an older target.
     pub family_conflict: Option<Rejection>,
-    /// What is served of it.
+    /// The target that is served: the full one, or without its own metrics when they contradict
+    /// those of an older target.
     pub target: Option<Arc<Target>>,
-    /// The reason that stands in the log.
+    /// The reason that was logged last; it is logged again only when it changes.
     logged: Option<RejectionReason>,
-    /// After a refused password: when its Secret is read again where nobody watches it, and how
-    /// long to wait the next time.
+    /// When the Secret is read again after the server refused the password and no watch covers the
+    /// Secret, and the pause after that.
     pub secret_reread: Option<(Instant, Duration)>,
 }
 
 impl IndexEntry {
-    /// Of a resource that was not judged yet, with what is published for it.
-    pub(super) fn new(resource: PostgresTarget, doubt: u64, before: Option<IndexEntry>) -> Self {
+    /// An entry of a resource that was not reconciled yet. It keeps serving the target of `before`,
+    /// the entry of its former state, until the reconcile ends.
+    pub(super) fn new(resource: PostgresTarget, revision: u64, before: Option<IndexEntry>) -> Self {
         let mut entry = Self {
             resource: Arc::new(resource),
             spec_rejection: None,
             exclusion: None,
             owned: false,
-            revision: doubt,
+            revision,
             versions: ObjectVersions::new(),
             reconciled: None,
             rejection: None,
@@ -111,10 +165,10 @@ impl IndexEntry {
         entry
     }
 
-    /// Another pod serves it from now on, or again this one. Nothing of before counts.
-    pub(super) fn set_owned(&mut self, owned: bool, doubt: u64) {
+    /// Sets whether this pod owns the resource, and drops the results of earlier reconciles.
+    pub(super) fn set_owned(&mut self, owned: bool, revision: u64) {
         self.owned = owned;
-        self.revision = doubt;
+        self.revision = revision;
         self.versions = ObjectVersions::new();
         self.reconciled = None;
         self.rejection = None;
@@ -127,21 +181,21 @@ impl IndexEntry {
     /// Why it is not accepted, with all that is wrong.
     pub(super) fn all_rejections(&self) -> Option<Rejection> {
         match &self.rejection {
-            Some(refusal) => Some(refusal.clone().and(self.family_conflict.clone())),
+            Some(rejection) => Some(rejection.clone().and(self.family_conflict.clone())),
             None => self.family_conflict.clone(),
         }
     }
 
-    /// What tells it from one of the same name that came before.
+    /// The UID, which differs from that of a deleted resource with the same name.
     pub(super) fn uid(&self) -> &str {
         self.resource.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// Takes what came of it; `None` for a resource that is paused. What is served of it is settled
-    /// afterwards, with [`settle`](Self::settle).
-    pub(super) fn apply_outcome(&mut self, judgement: Option<Result<Validated, Rejection>>) {
+    /// Stores the result of a reconcile; `None` for a resource that is paused. What is served changes
+    /// afterwards, in [`update_served`](Self::update_served).
+    pub(super) fn apply_outcome(&mut self, result: Option<Result<Validated, Rejection>>) {
         self.reconciled = Some(Arc::clone(&self.resource));
-        match judgement {
+        match result {
             None => {
                 self.rejection = None;
                 self.full_target = None;
@@ -153,45 +207,46 @@ impl IndexEntry {
                 }
                 self.rejection = validated.left_out;
             }
-            Some(Err(refusal)) => {
-                if refusal.reason.ends_scraping() {
+            Some(Err(rejection)) => {
+                if rejection.reason.ends_scraping() {
                     self.full_target = None;
                 }
-                self.rejection = Some(refusal);
+                self.rejection = Some(rejection);
             }
         }
     }
 
-    /// Says what is served, knowing whether its own metrics can stand beside the others.
-    pub(super) fn update_served(&mut self, clash: Option<Rejection>) {
-        self.family_conflict = clash;
-        let without = |made: &Arc<Target>| {
+    /// Computes what is served. With a conflict the target is served without its own metrics.
+    pub(super) fn update_served(&mut self, conflict: Option<Rejection>) {
+        self.family_conflict = conflict;
+        let without = |full_target: &Arc<Target>| {
             let target = Target {
                 metrics: None,
-                ..made.as_ref().clone()
+                ..full_target.as_ref().clone()
             };
             let same = self.target.as_ref().filter(|one| ***one == target);
             same.cloned().unwrap_or_else(|| Arc::new(target))
         };
         self.target = match (&self.full_target, &self.family_conflict) {
-            (Some(made), Some(_)) => Some(without(made)),
-            (made, _) => made.clone(),
+            (Some(full_target), Some(_)) => Some(without(full_target)),
+            (full_target, _) => full_target.clone(),
         };
         self.log_rejection();
     }
 
-    /// Logs when the reason is another one: what is said of it may differ each time.
+    /// Logs a change of the reason. The message alone may change with each reconcile, and would fill
+    /// the log.
     fn log_rejection(&mut self) {
-        let flaws = self.all_rejections();
-        let reason = flaws.as_ref().map(|one| one.reason);
+        let rejections = self.all_rejections();
+        let reason = rejections.as_ref().map(|one| one.reason);
         if self.logged == reason {
             return;
         }
         let server = server_name(&self.resource);
-        match flaws {
-            Some(refusal) => {
-                let reason = refusal.reason.as_str();
-                warn!(server, reason, "not accepted: {refusal}");
+        match rejections {
+            Some(rejection) => {
+                let reason = rejection.reason.as_str();
+                warn!(server, reason, "not accepted: {rejection}");
             }
             None => info!(server, "the resource is in order again"),
         }

@@ -1,18 +1,20 @@
-//! Who shares the targets. Each pod holds a Lease (`coordination.k8s.io/v1`) of its own; those whose
-//! Leases live are the members. Nobody is elected, and pods do not speak to each other.
+//! The lease holder of this pod. Each pod holds a Lease (`coordination.k8s.io/v1`) of its own; the
+//! pods whose Leases have not expired are the members. There is no election, and pods do not
+//! connect to each other.
 //!
-//! * A Lease is renewed every [`RENEW`] and lives for [`LEASE`]. Its holder stops serving
+//! * A Lease is renewed every [`RENEW`] and expires after [`LEASE`]. Its holder stops serving
 //!   [`MARGIN`] before that, by its own clock and counted from before the request that renewed it:
-//!   always before anybody else may think it dead.
-//! * Another's Lease is dead when the API server shows it without renewal for as long as it says.
-//!   The time counts from when a renewal was seen, by the clock of who looks, so clocks need not
-//!   agree; and who cannot reach the API server declares nobody dead.
+//!   always before another pod may regard it as expired.
+//! * The Lease of another pod has expired when the API server shows it without a renewal for as
+//!   long as its duration says. The time counts from when this pod saw the last renewal, by its own
+//!   clock, so the clocks of pods need not agree; and a pod that cannot reach the API server
+//!   regards no Lease as expired.
 //! * A pod that joins others takes its share once it is asked for its metrics: until Prometheus has
 //!   found it, nobody would have what it scrapes. Its Lease says so ([`ASKED`]). One that nobody
 //!   asks takes its share after [`UNASKED`]; and where none has been asked and is there for
 //!   half a minute, as when all begin at once, nobody waits (`members`).
-//! * Joining and leaving is seen at once by a watch. A list with each renewal does not trust it:
-//!   a watch may hang.
+//! * A watch shows at once that a pod joins or leaves. As a watch may hang, there is a list with
+//!   each renewal as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -52,23 +54,25 @@ const RETRY: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_secs(3);
 /// How long an answer of the API server may take.
 const ANSWER: Duration = Duration::from_secs(4);
-/// How long a pod that nobody asks waits for its share: longer than most wait between two scrapes.
+/// How long a pod that is not scraped waits until it takes over targets: longer than most scrape
+/// intervals.
 const UNSCRAPED: Duration = Duration::from_secs(70);
-/// Marks the Leases of those who share the same targets.
+/// The label of the Leases of pods that share the same targets.
 const GROUP: &str = "pgexporter.io/shards";
 
-/// Who serves.
+/// Which targets this pod serves.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Assignment {
-    /// This pod serves everything.
+    /// All: targets are not shared.
     Everything,
-    /// Those members share it, in this term. This pod is one of them unless it waits for its share.
+    /// Its part of those that the members share, in this term. This pod is no member as long as it
+    /// waits to be scraped.
     Shared(BTreeSet<String>, Tenure),
-    /// This pod serves nothing: it has no Lease yet, or has lost it.
+    /// None: the pod has no Lease yet, or has lost it.
     Nothing,
 }
 
-/// Keeps this pod's Lease, and an eye on those of the others.
+/// Renews the Lease of this pod, and follows the Leases of the other pods.
 pub(super) struct LeaseHolder {
     leases: Api<Lease>,
     name: String,
@@ -82,22 +86,22 @@ pub(super) struct LeaseHolder {
     members: Members,
     failing: bool,
     scraped: watch::Receiver<bool>,
-    /// When this pod came.
+    /// When this pod started.
     began: Instant,
-    /// As this pod's Lease has it.
+    /// The state that this pod's Lease shows.
     state: MemberState,
 }
 
 impl LeaseHolder {
-    /// A keeper, and what it finds out.
+    /// A lease holder, and the channel of its assignment.
     pub(super) fn new(
         client: &Client,
         options: &ControllerOptions,
         metrics: Arc<ControllerMetrics>,
-        asked: watch::Receiver<bool>,
+        scraped: watch::Receiver<bool>,
     ) -> (Self, watch::Receiver<Assignment>) {
         let (share, shared) = watch::channel(Assignment::Nothing);
-        let keeper = Self {
+        let holder = Self {
             leases: Api::default_namespaced(client.clone()),
             members: Members::new(&lease_name(&options.owner)),
             name: lease_name(&options.owner),
@@ -109,16 +113,16 @@ impl LeaseHolder {
             tenure: None,
             acquired: Timestamp::now(),
             failing: false,
-            scraped: asked,
+            scraped,
             began: Instant::now(),
             state: MemberState::default(),
         };
-        (keeper, shared)
+        (holder, shared)
     }
 
-    /// Keeps it until the shutdown begins, and gives it up then.
+    /// Renews the Lease until the shutdown begins, and deletes it then.
     pub(super) async fn run(mut self, shutdown: Shutdown) {
-        let (mut watched, mut asked) = (self.watch(), self.scraped.clone());
+        let (mut watched, mut scraped) = (self.watch(), self.scraped.clone());
         let mut due = Instant::now();
         loop {
             tokio::select! {
@@ -129,8 +133,8 @@ impl LeaseHolder {
                     let done = tokio::select! {
                         done = &mut turn => done,
                         () = shutdown.begun() => {
-                            // A renewal that is on its way would make the Lease anew after it was
-                            // given up.
+                            // A renewal that reaches the API server after the delete would create the
+                            // Lease again.
                             let _ = timeout(RETRY, turn).await;
                             break;
                         }
@@ -138,8 +142,8 @@ impl LeaseHolder {
                     due = Instant::now() + if done { RENEW } else { RETRY };
                 }
                 Some(event) = watched.next() => self.handle_event(event),
-                // All others are to know it at once.
-                () = wait_until_scraped(&mut asked), if !self.state.scraped && !self.failing => {
+                // Renewed at once, so that the other pods see that this one was scraped.
+                () = wait_until_scraped(&mut scraped), if !self.state.scraped && !self.failing => {
                     due = Instant::now();
                 }
             }
@@ -147,10 +151,10 @@ impl LeaseHolder {
         self.release().await;
     }
 
-    /// Renews the Lease and looks at the others. Returns whether both was done.
+    /// Renews the Lease and lists those of the other pods. Returns whether both succeeded.
     async fn renew_and_list(&mut self) -> bool {
         if self.tenure.as_ref().is_some_and(|tenure| !tenure.holds()) {
-            // Others serve what was ours. We come back as who joins.
+            // Other pods serve our targets by now. This pod joins again as a new one.
             warn!("the Lease could not be renewed in time: other pods serve the targets");
             self.tenure = None;
             self.acquired = Timestamp::now();
@@ -160,8 +164,8 @@ impl LeaseHolder {
         let began = Instant::now();
         let renewed = self.renew().await;
         let done = match renewed {
-            Ok(standing) => {
-                self.state = standing;
+            Ok(state) => {
+                self.state = state;
                 let end = began + LEASE - MARGIN;
                 match &self.tenure {
                     Some(tenure) => tenure.extend(end),
@@ -203,12 +207,12 @@ impl LeaseHolder {
                 MANAGER.to_owned(),
             ),
         ]);
-        let asked =
+        let scraped =
             self.state.scraped || *self.scraped.borrow() || self.began.elapsed() >= UNSCRAPED;
-        let told = BTreeMap::from([(SCRAPED.to_owned(), asked.to_string())]);
+        let annotations = BTreeMap::from([(SCRAPED.to_owned(), scraped.to_string())]);
         let lease = Lease {
             metadata: ObjectMeta {
-                annotations: Some(told),
+                annotations: Some(annotations),
                 name: Some(self.name.clone()),
                 labels: Some(labels),
                 owner_references: self.owner_reference().map(|pod| vec![pod]),
@@ -234,8 +238,8 @@ impl LeaseHolder {
         }
     }
 
-    /// The pod, as who owns the Lease: one that is killed, or that lost its rights with the rest of
-    /// the release, leaves none behind.
+    /// The pod as the owner of its Lease, so that the garbage collector deletes the Lease of a pod
+    /// that was killed, or that lost its rights before it could delete it.
     fn owner_reference(&self) -> Option<OwnerReference> {
         Some(OwnerReference {
             api_version: "v1".to_owned(),
@@ -246,7 +250,8 @@ impl LeaseHolder {
         })
     }
 
-    /// Asks who else is there. Only what the API server says now makes anybody dead.
+    /// Lists the Leases of all pods. Only a list shows that a Lease has expired: a watch that hangs
+    /// shows no renewals either.
     async fn list_members(&mut self) -> Result<(), String> {
         let selector = ListParams::default().labels(&format!("{GROUP}={}", self.group));
         let list = await_answer(self.leases.list(&selector)).await;
@@ -256,7 +261,7 @@ impl LeaseHolder {
         Ok(())
     }
 
-    /// Deletes the Leases of pods that are gone for good. They do no harm, but they add up.
+    /// Deletes Leases that expired long ago, which would pile up otherwise.
     async fn delete_expired(&mut self) {
         for name in self.members.expired_leases() {
             if await_answer(self.leases.delete(&name, &DeleteParams::default()))
@@ -279,13 +284,13 @@ impl LeaseHolder {
             Ok(Event::Init | Event::InitDone) => return,
             Err(_) => return self.metrics.record_restart(ApiKind::Leases),
         }
-        // Before the first look of this term it is not known who else is there.
+        // Before the first list of this term the other members are not known.
         if matches!(*self.assignment.borrow(), Assignment::Shared(..)) {
             self.publish();
         }
     }
 
-    /// Says who the members are.
+    /// Publishes the members.
     fn publish(&self) {
         let Some(tenure) = &self.tenure else { return };
         let members = self.members.active_members(&self.owner, self.state);
@@ -311,7 +316,7 @@ impl LeaseHolder {
             .boxed()
     }
 
-    /// Lets the others take over at once.
+    /// Deletes the Lease, so that other pods take over the targets at once.
     async fn release(self) {
         let parameters = DeleteParams::default();
         let deleted = self.leases.delete(&self.name, &parameters);
@@ -322,7 +327,7 @@ impl LeaseHolder {
     }
 }
 
-/// Why a request brought nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 enum LeaseError {
     #[error("{1}")]
@@ -346,15 +351,16 @@ async fn await_answer<T>(
     }
 }
 
-/// Completes once somebody has asked for the metrics.
-async fn wait_until_scraped(asked: &mut watch::Receiver<bool>) {
-    let gone = asked.wait_for(|asked| *asked).await.is_err();
+/// Completes once the metrics were scraped.
+async fn wait_until_scraped(scraped: &mut watch::Receiver<bool>) {
+    let gone = scraped.wait_for(|scraped| *scraped).await.is_err();
     if gone {
         std::future::pending().await
     }
 }
 
-/// Those who look for the same targets share them; others of the namespace are none of theirs.
+/// The value of the label of Leases: pods with the same namespaces, selector and discovery share
+/// targets; other exporters of the namespace have another group.
 fn group_label(options: &ControllerOptions) -> String {
     let mut namespaces = options.namespaces.clone();
     namespaces.sort();
@@ -372,7 +378,8 @@ fn group_label(options: &ControllerOptions) -> String {
         .collect()
 }
 
-/// The name of a pod is that of an object already; the name of a host may be anything.
+/// The name of the Lease. The name of a pod is a valid name of an object; that of a host may be
+/// anything, and is changed into one.
 fn lease_name(owner: &str) -> String {
     let plain = |c: char| match c.to_ascii_lowercase() {
         c @ ('a'..='z' | '0'..='9' | '-' | '.') => c,

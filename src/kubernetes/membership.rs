@@ -1,5 +1,5 @@
-//! Who the members are, by what their Leases say. In go Leases as the API server shows them; out
-//! comes a set of names. It asks nobody, so that its rules are tested without a cluster.
+//! The members, by what their Leases say. In go Leases as the API server shows them; out comes a set
+//! of names. There is no I/O, so that the rules are tested without a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,32 +9,33 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// How long a Lease lives that does not say.
+/// The duration of a Lease that names none.
 pub(super) const LEASE: Duration = Duration::from_secs(15);
-/// Tells in a Lease whether its pod was asked for its metrics.
+/// The annotation of a Lease that says whether the pod's metrics were scraped.
 pub(super) const SCRAPED: &str = "pgexporter.io/asked";
-/// How long a pod that is asked has been there when others wait for their shares.
+/// How old a pod that was scraped must be so that new pods wait until they are scraped.
 const ESTABLISHED: SignedDuration = SignedDuration::from_secs(30);
-/// A Lease that is dead for so long is that of a pod that will not come back.
+/// A Lease that expired so long ago belongs to a pod that will not come back.
 const FORGET: Duration = Duration::from_secs(600);
-/// How far the clocks of pods may be apart.
+/// How far the clocks of two pods may be apart.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// What a Lease says of its pod beside that it lives.
+/// What a Lease says of its pod, beside that it has not expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct MemberState {
-    /// It was asked for its metrics, or waits for that no longer.
+    /// Its metrics were scraped, or it waits for that no longer.
     pub scraped: bool,
-    /// It is asked and no beginner: those who come now wait until they are asked.
+    /// It was scraped and is not new: pods that join wait until they are scraped.
     established: bool,
 }
 
 impl MemberState {
-    /// As a Lease has it. Both its times are by the clock of who holds it.
+    /// Reads the state from a Lease. Its two times come from one clock, that of its holder, so their
+    /// difference is right whatever that clock shows.
     pub(super) fn from_lease(lease: &Lease) -> Self {
-        let told = lease.metadata.annotations.as_ref();
-        let asked = told
-            .and_then(|told| told.get(SCRAPED))
+        let annotations = lease.metadata.annotations.as_ref();
+        let scraped = annotations
+            .and_then(|annotations| annotations.get(SCRAPED))
             .is_none_or(|one| one == "true");
         let times = lease
             .spec
@@ -43,18 +44,18 @@ impl MemberState {
         let settled =
             |(began, now): (&MicroTime, &MicroTime)| now.0.duration_since(began.0) >= ESTABLISHED;
         Self {
-            scraped: asked,
-            established: asked && times.is_some_and(settled),
+            scraped,
+            established: scraped && times.is_some_and(settled),
         }
     }
 }
 
-/// The other pods.
+/// The Leases of the other pods.
 #[derive(Debug)]
 pub(super) struct Members {
-    /// The Lease that is none of theirs.
+    /// The name of this pod's own Lease, which is skipped.
     own: String,
-    /// By the names of their Leases.
+    /// By the name of the Lease.
     all: BTreeMap<String, OtherLease>,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Members {
 struct OtherLease {
     holder: String,
     renewed: Option<MicroTime>,
-    /// When that renewal was seen.
+    /// When this pod saw that renewal.
     seen: Instant,
     lives: Duration,
     alive: bool,
@@ -70,7 +71,7 @@ struct OtherLease {
 }
 
 impl Members {
-    /// Nobody, until they are seen.
+    /// No other pod, until its Lease is seen.
     pub(super) fn new(own: &str) -> Self {
         Self {
             own: own.to_owned(),
@@ -78,9 +79,9 @@ impl Members {
         }
     }
 
-    /// Takes what a Lease says now.
+    /// Stores the present state of a Lease.
     pub(super) fn record_lease(&mut self, lease: Lease) {
-        let standing = MemberState::from_lease(&lease);
+        let state = MemberState::from_lease(&lease);
         let (Some(name), Some(spec)) = (lease.metadata.name, lease.spec) else {
             return;
         };
@@ -95,7 +96,7 @@ impl Members {
             .lease_duration_seconds
             .and_then(|one| one.try_into().ok())
             .map_or(LEASE, Duration::from_secs);
-        // What was left behind long before we came is not waited for.
+        // A Lease that expired before this pod started is regarded as expired at once.
         let old = |renewed: &MicroTime| {
             let age = Timestamp::now().duration_since(renewed.0);
             age > SignedDuration::try_from(lives + SKEW).unwrap_or(SignedDuration::MAX)
@@ -106,17 +107,17 @@ impl Members {
             renewed: spec.renew_time,
             seen: Instant::now(),
             lives,
-            state: standing,
+            state,
         };
         self.all.insert(name, other);
     }
 
-    /// One gave its Lease up.
+    /// Removes a Lease that was deleted.
     pub(super) fn remove(&mut self, name: &str) {
         self.all.remove(name);
     }
 
-    /// Takes a list of all Leases: those that were not renewed for as long as they live are dead.
+    /// Stores a list of all Leases. Those without a renewal for their whole duration have expired.
     pub(super) fn apply_list(&mut self, list: impl IntoIterator<Item = Lease>) {
         let mut names = BTreeSet::new();
         for lease in list {
@@ -129,24 +130,24 @@ impl Members {
         }
     }
 
-    /// Leases of pods that are gone for good.
+    /// Leases that expired so long ago that they can be deleted.
     pub(super) fn expired_leases(&self) -> Vec<String> {
         let gone = |other: &OtherLease| other.seen.elapsed() > other.lives + FORGET;
         let all = self.all.iter().filter(|(_, other)| gone(other));
         all.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Who shares the targets: all that live, but for those who were not asked yet while somebody
-    /// who is settled serves in their stead.
-    pub(super) fn active_members(&self, own: &str, standing: MemberState) -> BTreeSet<String> {
+    /// The pods that share the targets: all whose Leases have not expired; without those that were
+    /// not scraped yet, as long as an established pod can serve the targets in the meantime.
+    pub(super) fn active_members(&self, own: &str, state: MemberState) -> BTreeSet<String> {
         let all = || {
             let alive = self.all.values().filter(|other| other.alive);
             let alive = alive.map(|other| (other.holder.as_str(), other.state));
-            alive.chain([(own, standing)])
+            alive.chain([(own, state)])
         };
-        let wait = all().any(|(_, standing)| standing.established);
+        let wait = all().any(|(_, state)| state.established);
         all()
-            .filter(|(_, standing)| standing.scraped || !wait)
+            .filter(|(_, state)| state.scraped || !wait)
             .map(|(name, _)| name.to_owned())
             .collect()
     }
@@ -162,13 +163,13 @@ mod tests {
     use super::*;
 
     /// A Lease that was renewed now, `age` seconds after it was acquired.
-    fn lease(name: &str, age: i64, asked: Option<&str>) -> Lease {
+    fn lease(name: &str, age: i64, scraped: Option<&str>) -> Lease {
         let now = Timestamp::now();
-        let told = asked.map(|one| BTreeMap::from([(SCRAPED.to_owned(), one.to_owned())]));
+        let annotations = scraped.map(|one| BTreeMap::from([(SCRAPED.to_owned(), one.to_owned())]));
         Lease {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
-                annotations: told,
+                annotations,
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {

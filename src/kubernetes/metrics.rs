@@ -115,14 +115,14 @@ impl ReconcileResult {
     const WORDS: [&'static str; 4] = ["accepted", "paused", "refused", "unavailable"];
 
     /// Of a judgement; `None` is of one that is paused.
-    pub(super) fn from_result(judgement: &Option<Result<Validated, Rejection>>) -> Self {
-        match judgement {
+    pub(super) fn from_result(result: &Option<Result<Validated, Rejection>>) -> Self {
+        match result {
             None => ReconcileResult::Paused,
             Some(Ok(validated)) => match &validated.left_out {
                 None => ReconcileResult::Accepted,
-                Some(refusal) => ReconcileResult::Rejected(refusal.reason),
+                Some(rejection) => ReconcileResult::Rejected(rejection.reason),
             },
-            Some(Err(refusal)) => ReconcileResult::Rejected(refusal.reason),
+            Some(Err(rejection)) => ReconcileResult::Rejected(rejection.reason),
         }
     }
 
@@ -168,9 +168,9 @@ pub(super) struct ControllerMetrics {
 }
 
 impl ControllerMetrics {
-    pub(super) fn new(book: Arc<ApiRequests>, shards: bool) -> Self {
+    pub(super) fn new(api_requests: Arc<ApiRequests>, shards: bool) -> Self {
         Self {
-            api_requests: book,
+            api_requests,
             states: Default::default(),
             owned: AtomicUsize::new(0),
             outcomes: Default::default(),

@@ -9,7 +9,7 @@
 //! ```text
 //! watch PostgresTarget ────────┐            ┌─► Publisher ─► scrape ─► HealthBoard ─┐
 //! watch Secret (metadata) ─────┼► controller┤                                       ▼
-//! watch ConfigMap (metadata) ──┤     ▲      └─► verdicts ─────────────► status, events
+//! watch ConfigMap (metadata) ──┤     ▲      └─► outcomes ─────────────► status, events
 //! watch Service (metadata) ────┘     └─ Leases: which targets are this pod's
 //! ```
 

@@ -1,4 +1,4 @@
-//! What became of each resource: handed from the controller to the writer of statuses.
+//! The outcome of reconciles, which the controller hands to the writer of statuses.
 
 use std::sync::Arc;
 
@@ -6,29 +6,29 @@ use super::rejection::Rejection;
 use super::resource::PostgresTarget;
 use crate::targets::{Target, Tenure};
 
-/// What became of all resources.
+/// The outcomes of all resources.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReconcileOutcomes {
-    /// Of those that this pod serves, each with what became of it.
+    /// Those of the resources that this pod owns.
     pub own: Arc<Vec<ReconcileOutcome>>,
-    /// How many are served by other pods.
+    /// How many resources other pods own.
     pub foreign: usize,
-    /// How long this holds: nobody writes what is another pod's to say.
+    /// How long this pod owns them. After that it writes no status: the new owner does.
     pub tenure: Tenure,
 }
 
-/// What became of one generation of a resource.
+/// The outcome of the last reconcile of a resource.
 #[derive(Clone, Debug)]
 pub(super) struct ReconcileOutcome {
-    /// As it was when it was judged.
+    /// The resource that was reconciled.
     pub resource: Arc<PostgresTarget>,
-    /// As it was last seen, with the status that is there.
+    /// The resource as it was seen last, with its present status.
     pub present: Arc<PostgresTarget>,
-    /// It is a Service, which has no status of ours.
+    /// It is a Service, which has no status that we could write.
     pub service: bool,
-    /// Why it is not accepted.
+    /// Why it, or a part of it, was rejected.
     pub rejection: Option<Rejection>,
-    /// What is in the server list for it: without what is wrong, or of an earlier generation, when
-    /// this one was refused.
+    /// The target that is served: without the parts that were rejected, or that of an earlier
+    /// generation when this one was rejected.
     pub target: Option<Arc<Target>>,
 }

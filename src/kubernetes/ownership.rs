@@ -1,5 +1,5 @@
-//! After the population has changed: which targets are this pod's, and which of them have a place
-//! in the list.
+//! Ownership and quota: which resources this pod serves, and which of them are within the quota of
+//! their namespace. Computed again when resources or members come or go.
 
 use std::collections::BTreeSet;
 
@@ -12,11 +12,12 @@ use super::rendezvous::assign_targets;
 use crate::targets::Tenure;
 
 impl Controller {
-    /// Every namespace is looked at again.
+    /// Marks all namespaces, so that ownership and quota are computed again.
     pub(super) fn recheck_all_namespaces(&mut self) {
         let keys = self.index.entries.keys();
         self.index.changed_namespaces = keys.map(|key| key.namespace.clone()).collect();
-        // Also when there are none: who serves has changed.
+        // The empty name makes the set non-empty where there are no resources yet, so that the change
+        // of members is still read.
         self.index.changed_namespaces.insert(String::new());
     }
 
@@ -33,19 +34,19 @@ impl Controller {
                 .map(|(key, _)| key.clone())
                 .collect();
             for key in keys {
-                let placing = self.find_exclusion(&key, placed.contains(&key), limit);
+                let exclusion = self.find_exclusion(&key, placed.contains(&key), limit);
                 let Some(entry) = self.index.entries.get_mut(&key) else {
                     continue;
                 };
-                if entry.exclusion != placing {
-                    entry.exclusion = placing;
+                if entry.exclusion != exclusion {
+                    entry.exclusion = exclusion;
                     self.index.queue.queued.insert(key);
                 }
             }
         }
     }
 
-    /// Why a resource that is right by itself has no place in the list.
+    /// Why a resource is not served although it may be valid.
     fn find_exclusion(
         &self,
         key: &ResourceKey,
@@ -97,12 +98,12 @@ impl Controller {
             .map(|(key, _, owned)| (key.clone(), owned))
             .collect();
         for (key, owned) in changed {
-            let doubt = self.index.next_revision();
+            let revision = self.index.next_revision();
             let Some(entry) = self.index.entries.get_mut(&key) else {
                 continue;
             };
             let before = entry.full_target.take();
-            entry.set_owned(owned, doubt);
+            entry.set_owned(owned, revision);
             self.index.withdraw_target(before.as_ref());
             if owned {
                 self.index.queue.queued.insert(key);

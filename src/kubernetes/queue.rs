@@ -1,7 +1,7 @@
-//! Which resource is resolved next. Pure.
+//! The work queue: which resource is reconciled next. Pure.
 //!
-//! Namespaces have turns: one with many changes, or with resources that take long, has no more than
-//! its share of what goes on at once, and the next turn is of the namespace behind it.
+//! Namespaces are served in turn. A namespace with many changes, or with resources that take long,
+//! gets at most [`OF_NAMESPACE`] of the reconciles that run at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,36 +10,36 @@ use tokio::time::Instant;
 
 use super::index::ResourceKey;
 
-/// Resources that are resolved at once.
+/// Reconciles that run at once.
 const AT_ONCE: usize = 16;
-/// Of them those of one namespace.
+/// Reconciles of one namespace that run at once.
 const OF_NAMESPACE: usize = 8;
 /// The first pause after the API server did not answer, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(3);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
-/// What took this long is not done again at once.
+/// A resource whose reconcile kept a processor busy for longer than this waits before its next one.
 const LONG: Duration = Duration::from_millis(250);
-/// For how many times as long as it took it waits, and at most.
+/// It waits this many times as long as it took, up to a longest time.
 const REST: u32 = 3;
 const LONGEST_REST: Duration = Duration::from_secs(15);
 
-/// What is to be resolved, what is being resolved, and what waits.
+/// Resources that are queued, those whose reconcile runs, and those that wait for a time.
 #[derive(Debug, Default)]
 pub(super) struct WorkQueue {
-    /// To be resolved.
+    /// Resources that need a reconcile.
     pub queued: BTreeSet<ResourceKey>,
-    /// Being resolved.
+    /// Resources whose reconcile runs.
     running: BTreeSet<ResourceKey>,
-    /// Not before then.
+    /// The earliest time of the next reconcile.
     not_before: BTreeMap<ResourceKey, Instant>,
-    /// How often in a row the API server gave no answer about it.
+    /// How often in a row the API server did not answer.
     failures: BTreeMap<ResourceKey, u32>,
-    /// The namespace that had the last turn.
+    /// The namespace of the reconcile that was started last.
     last: String,
 }
 
 impl WorkQueue {
-    /// The next one to resolve, which runs from now on.
+    /// Starts the next reconcile, and returns its key.
     pub(super) fn start_next(&mut self, now: Instant) -> Option<ResourceKey> {
         if self.running.len() >= AT_ONCE {
             return None;
@@ -65,7 +65,7 @@ impl WorkQueue {
         Some(next)
     }
 
-    /// It is resolved, which kept a processor busy for so long.
+    /// Ends a reconcile, which kept a processor busy for so long.
     pub(super) fn finish(&mut self, key: &ResourceKey, busy: Duration, now: Instant) {
         self.running.remove(key);
         if busy > LONG {
@@ -74,7 +74,7 @@ impl WorkQueue {
         }
     }
 
-    /// The API server gave no answer: it is tried again, later each time. `jitter` from 0 to 1
+    /// Queues a resource again after the API server did not answer, each time with a longer pause. `jitter` from 0 to 1
     /// spreads those that failed together. Returns whether it is the first time in a row.
     pub(super) fn retry(&mut self, key: ResourceKey, jitter: f64, now: Instant) -> bool {
         let failures = self.failures.entry(key.clone()).or_default();
@@ -88,19 +88,19 @@ impl WorkQueue {
         first
     }
 
-    /// The API server answered.
+    /// Ends the pauses: the API server answered.
     pub(super) fn clear_failures(&mut self, key: &ResourceKey) {
         self.failures.remove(key);
     }
 
-    /// It is gone, or another pod's.
+    /// Removes a resource that is gone, or that another pod owns.
     pub(super) fn remove(&mut self, key: &ResourceKey) {
         self.queued.remove(key);
         self.not_before.remove(key);
         self.failures.remove(key);
     }
 
-    /// When the next of those that wait may begin.
+    /// When the first of the queued resources that wait may start.
     pub(super) fn next_wake(&self) -> Option<Instant> {
         let waiting = self
             .not_before

@@ -1,12 +1,11 @@
-//! Who has a place where the number of targets of a namespace is bounded: those that were there
-//! first.
+//! The quota of targets in a namespace. The oldest resources are within it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::{IndexEntry, ResourceKey};
 use super::rejection::{Rejection, RejectionReason};
 
-/// Who of a namespace has a place. Those that are paused need none.
+/// The resources of a namespace that are within the quota. Paused ones do not count.
 pub(super) fn keys_within_quota(
     entries: &BTreeMap<ResourceKey, IndexEntry>,
     namespace: &str,
@@ -35,13 +34,13 @@ pub(super) fn entries_of_namespace<'a>(
         .take_while(move |(key, _)| key.namespace == namespace)
 }
 
-/// When a resource was made; the oldest comes first.
+/// When a resource was created.
 pub(super) fn creation_time(entry: &IndexEntry) -> Option<k8s_openapi::jiff::Timestamp> {
     let metadata = &entry.resource.metadata;
     metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
-/// What one without a place is told.
+/// The rejection of a resource beyond the quota.
 pub(super) fn quota_exceeded(limit: usize) -> Rejection {
     Rejection::new(
         RejectionReason::TooManyTargets,

@@ -1,10 +1,10 @@
-//! Why a resource is not accepted, as its condition says it.
+//! Why a resource is rejected: reason and message of its condition `Accepted`.
 
-/// A refusal. The message is for people and never holds a secret.
+/// A rejection. The message is for people and never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct Rejection {
-    /// Of a closed set.
+    /// The reason, of a closed set.
     pub reason: RejectionReason,
     /// What is wrong and what to do.
     pub message: String,
@@ -63,8 +63,8 @@ impl RejectionReason {
         }
     }
 
-    /// Whether what was scraped so far is given up as well: its credentials are gone, it may not be
-    /// where it is, or it has no place in the list.
+    /// Whether the target of an earlier generation is dropped as well: its credentials are gone, its
+    /// host is not allowed, its name is taken, or it is beyond the quota.
     pub(super) fn ends_scraping(self) -> bool {
         matches!(
             self,
@@ -85,7 +85,7 @@ impl Rejection {
         }
     }
 
-    /// The same with another one, which is told beside it.
+    /// This rejection with the message of another one appended.
     pub(super) fn and(self, other: Option<Self>) -> Self {
         match other {
             None => self,

@@ -1,4 +1,4 @@
-//! Watches that do not stay in an old world.
+//! Watches that start again with a list after the cluster's state went back to an older one.
 //!
 //! A watch is only as true as the versions it counts by. After a restore of etcd versions go on from
 //! an older one: a watch may wait for a version that is long to come, and show nothing meanwhile. So
@@ -30,7 +30,7 @@ const PROBE: Duration = Duration::from_secs(30);
 /// How long an answer of the API server may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// How often the cluster's state was found to be an older one than before.
+/// Counts how often the cluster's state was found to be older than before.
 pub(super) type RestoreCount = tokio::sync::watch::Receiver<u64>;
 
 /// Watches, and begins anew with a list when versions go backwards, and after [`RELIST`].
@@ -63,8 +63,8 @@ where
             }
         };
         let watch = watcher::watcher(api.clone(), config).default_backoff();
-        let look = move |seen: &Result<Event<K>, watcher::Error>| {
-            let back = match seen {
+        let look = move |event: &Result<Event<K>, watcher::Error>| {
+            let back = match event {
                 Ok(Event::Apply(object) | Event::Delete(object)) => {
                     newest.is_older(object.meta().resource_version.as_deref())
                 }

@@ -1,17 +1,18 @@
-//! Which pod serves which target: rendezvous hashing (Thaler and Ravishankar, "A Name-Based Mapping
-//! Scheme for Rendezvous") of the resource's UID over the members. A member that joins takes only
-//! its share, and what one that leaves had is spread over the others.
+//! Assigns targets to pods by rendezvous hashing (Thaler and Ravishankar, "A Name-Based Mapping
+//! Scheme for Rendezvous") of the resource's UID over the members. When a member joins, only the
+//! targets that it takes over move; when one leaves, its targets are spread over the others.
 //!
-//! Chance alone would give one of three pods more than a tenth too much for every dozenth set of a
-//! thousand targets. The few that are too many, the newest, are handed to who has the fewest.
+//! Hashing alone gives one of three pods more than a tenth too many targets, for every dozenth set
+//! of a thousand targets. The newest of those are moved to the member with the fewest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-/// How far from the mean a member's share may be, in hundredths.
+/// How far the number of a member's targets may be from the mean, in hundredths.
 const SLACK: usize = 9;
-/// With fewer targets a member, chance is left alone: evening out would move more than it is worth.
+/// With fewer targets a member nothing is moved: moving a target costs a new session, and evens out
+/// little.
 const ENOUGH: usize = 100;
 
 /// The owner of each target, in the order of `targets`, which is their age: the oldest first.

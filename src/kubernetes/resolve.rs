@@ -24,7 +24,7 @@ const USER: usize = 63;
 /// The longest password, in bytes; tokens of clouds have some thousand.
 const PASSWORD: usize = 16 * 1024;
 
-/// Everything that a resource names.
+/// The contents of all objects that a resource names.
 #[derive(Debug, Default)]
 pub(super) struct ResolvedRefs {
     pub user: String,
@@ -55,7 +55,7 @@ pub(super) enum ObjectKind {
 /// one that was not there.
 pub(super) type ObjectVersions = BTreeMap<ObjectRef, Option<String>>;
 
-/// Why nothing was resolved.
+/// Why the references were not resolved.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResolveRefsError {
     /// The resource is wrong, or what it names.
@@ -114,7 +114,7 @@ pub(super) async fn resolve(
         secrets: BTreeMap::new(),
         config_maps: BTreeMap::new(),
     };
-    let mut material = ResolvedRefs::default();
+    let mut refs = ResolvedRefs::default();
     let credentials = &resource.spec.credentials;
     match (&credentials.secret_ref, &credentials.username) {
         (Some(wanted), None) => {
@@ -125,15 +125,15 @@ pub(super) async fn resolve(
                 let text = text.expose();
                 text.trim_end_matches(['\r', '\n']).to_owned()
             };
-            material.user = line(&decode_text(&wanted.name, &wanted.username_key, user)?);
+            refs.user = line(&decode_text(&wanted.name, &wanted.username_key, user)?);
             let password = decode_text(&wanted.name, &wanted.password_key, password)?;
-            material.password = Some(Secret::new(line(&password)));
-            if material.user.is_empty() {
+            refs.password = Some(Secret::new(line(&password)));
+            if refs.user.is_empty() {
                 return Err(missing_key(&wanted.name, &wanted.username_key).into());
             }
             // A server cuts a longer name, and its messages hold what is left.
-            check_length(&material.user, USER, &wanted.name, &wanted.username_key)?;
-            if let Some(password) = &material.password {
+            check_length(&refs.user, USER, &wanted.name, &wanted.username_key)?;
+            if let Some(password) = &refs.password {
                 check_length(
                     password.expose(),
                     PASSWORD,
@@ -142,7 +142,7 @@ pub(super) async fn resolve(
                 )?;
             }
         }
-        (None, Some(user)) => material.user.clone_from(user),
+        (None, Some(user)) => refs.user.clone_from(user),
         _ => {
             return Err(Rejection::new(
                 Reason::InvalidSpec,
@@ -154,8 +154,7 @@ pub(super) async fn resolve(
     for source in &resource.spec.metrics {
         let wanted = &source.config_map_ref;
         let place = format!("ConfigMap {}, key {}", wanted.name, wanted.key);
-        material
-            .metrics
+        refs.metrics
             .push(match objects.config_map(&wanted.name, &wanted.key).await {
                 Ok(bytes) => String::from_utf8(bytes)
                     .map_err(|_| {
@@ -164,28 +163,28 @@ pub(super) async fn resolve(
                         Rejection::new(Reason::InvalidMetrics, message)
                     })
                     .map(|text| (place, text)),
-                // It costs what it adds.
-                Err(ResolveRefsError::Rejected(refusal)) => Err(refusal),
+                // Only these metrics are left out.
+                Err(ResolveRefsError::Rejected(rejection)) => Err(rejection),
                 Err(unavailable) => return Err(unavailable),
             });
     }
     let Some(tls) = &resource.spec.tls else {
-        return Ok(material);
+        return Ok(refs);
     };
     if let Some(ca) = &tls.ca_ref {
         let (pem, what) = match ca.kind {
             CaKind::Secret => (objects.secret(&ca.name, &ca.key).await?.to_vec(), "Secret"),
             CaKind::ConfigMap => (objects.config_map(&ca.name, &ca.key).await?, "ConfigMap"),
         };
-        material.ca = Some((pem, format!("key {} of {what} {}", ca.key, ca.name)));
+        refs.ca = Some((pem, format!("key {} of {what} {}", ca.key, ca.name)));
     }
     if let Some(wanted) = &tls.client_certificate_secret_ref {
         let chain = objects.secret(&wanted.name, "tls.crt").await?.to_vec();
         let key = objects.secret(&wanted.name, "tls.key").await?;
         let key = decode_text(&wanted.name, "tls.key", key)?;
-        material.client = Some((chain, key, format!("Secret {}", wanted.name)));
+        refs.client = Some((chain, key, format!("Secret {}", wanted.name)));
     }
-    Ok(material)
+    Ok(refs)
 }
 
 /// The objects of one namespace, each fetched once.
@@ -220,8 +219,8 @@ impl ReferencedObjects<'_> {
         key: &str,
     ) -> Result<Zeroizing<Vec<u8>>, ResolveRefsError> {
         if !self.secrets.contains_key(name) {
-            let found: Option<SecretObject> = self.fetch("Secret", name).await?;
-            let Some(found) = found else {
+            let object: Option<SecretObject> = self.fetch("Secret", name).await?;
+            let Some(object) = object else {
                 return Err(Rejection::new(
                     Reason::SecretNotFound,
                     format!("there is no Secret {name} in this namespace; create it"),
@@ -231,9 +230,9 @@ impl ReferencedObjects<'_> {
             self.record_version(
                 ObjectKind::Secret,
                 name,
-                found.metadata.resource_version.clone(),
+                object.metadata.resource_version.clone(),
             );
-            self.secrets.insert(name.to_owned(), found);
+            self.secrets.insert(name.to_owned(), object);
         }
         let data = self.secrets.get(name).and_then(|one| one.data.as_ref());
         match data.and_then(|data| data.get(key)) {
@@ -244,21 +243,21 @@ impl ReferencedObjects<'_> {
 
     async fn config_map(&mut self, name: &str, key: &str) -> Result<Vec<u8>, ResolveRefsError> {
         if !self.config_maps.contains_key(name) {
-            let found: Option<ConfigMap> = self.fetch("ConfigMap", name).await?;
-            let Some(found) = found else {
+            let object: Option<ConfigMap> = self.fetch("ConfigMap", name).await?;
+            let Some(object) = object else {
                 return Err(Rejection::new(
                     Reason::ConfigMapNotFound,
                     format!("there is no ConfigMap {name} in this namespace; create it"),
                 )
                 .into());
             };
-            let version = found.metadata.resource_version.clone();
+            let version = object.metadata.resource_version.clone();
             self.record_version(ObjectKind::ConfigMap, name, version);
-            self.config_maps.insert(name.to_owned(), found);
+            self.config_maps.insert(name.to_owned(), object);
         }
-        let found = self.config_maps.get(name);
-        let text = found.and_then(|one| one.data.as_ref()?.get(key));
-        let bytes = found.and_then(|one| one.binary_data.as_ref()?.get(key));
+        let object = self.config_maps.get(name);
+        let text = object.and_then(|one| one.data.as_ref()?.get(key));
+        let bytes = object.and_then(|one| one.binary_data.as_ref()?.get(key));
         text.map(|text| text.clone().into_bytes())
             .or(bytes.map(|bytes| bytes.0.clone()))
             .ok_or_else(|| {

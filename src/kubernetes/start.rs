@@ -8,8 +8,9 @@ use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
 use super::client::{ApiRequests, build_client, explain_api, explain_infer};
-use super::controller::{Controller, ControllerContext, ControllerProgress, Index, WatchState};
+use super::controller::{Controller, ControllerContext, ControllerProgress, WatchState};
 use super::events::EventRecorder;
+use super::index::Index;
 use super::lease::{Assignment, LeaseHolder};
 use super::metrics::ControllerMetrics;
 use super::outcome::ReconcileOutcomes;
@@ -36,16 +37,16 @@ pub enum KubernetesError {
     Unusable(String),
 }
 
-/// A controller at work.
+/// A controller that runs.
 #[derive(Debug)]
 pub struct StartedController {
-    /// How far it is.
+    /// How far the controller is.
     pub progress: watch::Receiver<ControllerProgress>,
-    /// What it tells of itself.
+    /// Its own metric families.
     pub families: Arc<dyn OwnFamilies>,
 }
 
-/// Starts controller and status writer as tasks of the shutdown, and the keeper of the Lease where
+/// Starts controller and status writer as tasks of the shutdown, and the lease holder where
 /// targets are shared.
 ///
 /// The cluster is found as kubectl does it: `KUBECONFIG`, else `~/.kube/config`, else the service
@@ -64,26 +65,29 @@ pub async fn start(
         .await
         .map_err(|error| KubernetesError::NoCluster(explain_infer(&error)))?;
     info!(server = %config.cluster_url, "reading PostgresTargets");
-    let book = Arc::new(ApiRequests::default());
-    let client = build_client(config, &book)
+    let api_requests = Arc::new(ApiRequests::default());
+    let client = build_client(config, &api_requests)
         .map_err(|error| KubernetesError::Unusable(explain_api(&error)))?;
-    let metrics = Arc::new(ControllerMetrics::new(Arc::clone(&book), options.shards));
+    let metrics = Arc::new(ControllerMetrics::new(
+        Arc::clone(&api_requests),
+        options.shards,
+    ));
     let share = if options.shards {
-        let (keeper, share) = LeaseHolder::new(
+        let (holder, share) = LeaseHolder::new(
             &client,
             &options,
             Arc::clone(&metrics),
             control.scraped.clone(),
         );
-        shutdown.spawn("lease", keeper.run(shutdown.clone()));
+        shutdown.spawn("lease", holder.run(shutdown.clone()));
         share
     } else {
         watch::channel(Assignment::Everything).1
     };
     let (progress, progress_reader) = watch::channel(ControllerProgress::default());
-    let (verdicts, verdicts_reader) = watch::channel(ReconcileOutcomes::default());
+    let (outcomes, outcomes_reader) = watch::channel(ReconcileOutcomes::default());
     let (restored, restored_reader) = watch::channel(0);
-    let (watches, happenings) = watches::start_watches(
+    let (watches, events) = watches::start_watches(
         &client,
         &options.namespaces,
         &options.selector,
@@ -95,12 +99,12 @@ pub async fn start(
     shutdown.spawn("resource version", follow);
     let status = StatusWriter {
         client: client.clone(),
-        outcomes: verdicts_reader,
+        outcomes: outcomes_reader,
         health: control.health.clone(),
         owner: options.owner.clone(),
-        recorder: EventRecorder::new(client.clone(), &options.owner, Arc::clone(&book)),
+        recorder: EventRecorder::new(client.clone(), &options.owner, Arc::clone(&api_requests)),
         metrics: Arc::clone(&metrics),
-        api_requests: Arc::clone(&book),
+        api_requests: Arc::clone(&api_requests),
     };
     let state = |watch| (watch, WatchState::default());
     let controller = Controller {
@@ -109,16 +113,16 @@ pub async fn start(
         context: control,
         watches: watches.into_iter().map(state).collect::<BTreeMap<_, _>>(),
         assignment: share,
-        missing: book.subscribe(),
-        outcomes: verdicts,
+        missing: api_requests.subscribe(),
+        outcomes,
         progress,
-        api_requests: book,
+        api_requests,
         metrics: Arc::clone(&metrics),
         index: Index::default(),
         validations: Arc::new(Semaphore::new(CONCURRENT_VALIDATIONS)),
         listed_at: None,
     };
-    shutdown.spawn("kubernetes", controller.run(happenings, shutdown.clone()));
+    shutdown.spawn("kubernetes", controller.run(events, shutdown.clone()));
     shutdown.spawn("status", status.run(shutdown.clone()));
     Ok(StartedController {
         progress: progress_reader,

@@ -17,7 +17,7 @@ use crate::targets::{
     Address, ClientTls, DatabaseChoice, Origin, Target, Tenure, Timeouts, TlsMode,
 };
 
-/// What a resource is checked against, beside itself.
+/// What validation needs beside the resource.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ValidationContext<'a> {
     pub settings: &'a KubernetesSettings,
@@ -25,7 +25,7 @@ pub(super) struct ValidationContext<'a> {
     pub catalog: &'a Arc<Catalog>,
     /// The catalogue's labels, which a target may not set.
     pub labels: &'a BTreeSet<String>,
-    /// Names of the servers of the file.
+    /// Names of the servers of the file, which a resource may not have.
     pub taken: &'a BTreeSet<String>,
     /// How long targets may be served.
     pub tenure: &'a Tenure,
@@ -38,7 +38,7 @@ pub(super) fn server_name(resource: &PostgresTarget) -> String {
     format!("{}/{}", part(namespace), part(name))
 }
 
-/// What was made of a resource.
+/// The result of a validation.
 #[derive(Clone, Debug)]
 pub(super) struct Validated {
     pub target: Target,
@@ -54,13 +54,13 @@ pub(super) struct Validated {
 /// to do.
 pub(super) fn validate(
     resource: &PostgresTarget,
-    mut material: ResolvedRefs,
-    around: ValidationContext<'_>,
+    mut refs: ResolvedRefs,
+    context: ValidationContext<'_>,
 ) -> Result<Validated, Rejection> {
     let spec = &resource.spec;
-    let settings = around.settings;
+    let settings = context.settings;
     let name = server_name(resource);
-    if around.taken.contains(&name) {
+    if context.taken.contains(&name) {
         return Err(Rejection::new(
             Reason::DuplicateServer,
             format!("a section of pgexporter.conf is called {name} as well; rename one of them"),
@@ -71,10 +71,10 @@ pub(super) fn validate(
         return Err(Rejection::new(Reason::InvalidSpec, message));
     }
     check_host(&spec.host, spec.port, settings)?;
-    let mut flaws = Vec::new();
-    let labels = labels(resource, around.labels, &mut flaws);
-    let sources = std::mem::take(&mut material.metrics);
-    let metrics = metrics(sources, &labels, around, &mut flaws);
+    let mut rejections = Vec::new();
+    let labels = labels(resource, context.labels, &mut rejections);
+    let sources = std::mem::take(&mut refs.metrics);
+    let metrics = metrics(sources, &labels, context, &mut rejections);
     let mut collectors = settings.collectors.clone();
     if !spec.collectors.include.is_empty() {
         collectors.include.clone_from(&spec.collectors.include);
@@ -92,12 +92,12 @@ pub(super) fn validate(
             port: spec.port,
         },
         allow_local: settings.allow_local_hosts,
-        user: material.user.clone(),
+        user: refs.user.clone(),
         user_is_secret: spec.credentials.secret_ref.is_some(),
-        password: material.password.clone(),
+        password: refs.password.clone(),
         require_auth: require_auth(spec.require_auth.as_deref())?,
         database: spec.database.clone(),
-        tls: tls(spec.tls.as_ref(), &spec.host, material)?,
+        tls: tls(spec.tls.as_ref(), &spec.host, refs)?,
         databases: DatabaseChoice {
             include: spec.databases.include.clone(),
             exclude: spec.databases.exclude.clone(),
@@ -116,12 +116,12 @@ pub(super) fn validate(
                 .with_samples(usize::try_from(limit).unwrap_or(usize::MAX)),
             None => settings.limits,
         },
-        tenure: around.tenure.clone(),
+        tenure: context.tenure.clone(),
     };
-    let mut flaws = flaws.into_iter();
-    let left_out = flaws
+    let mut rejections = rejections.into_iter();
+    let left_out = rejections
         .next()
-        .map(|first| flaws.fold(first, |all, other| all.and(Some(other))));
+        .map(|first| rejections.fold(first, |all, other| all.and(Some(other))));
     Ok(Validated { target, left_out })
 }
 
@@ -134,7 +134,7 @@ fn require_auth(list: Option<&str>) -> Result<RequireAuth, Rejection> {
 fn labels(
     resource: &PostgresTarget,
     taken: &BTreeSet<String>,
-    flaws: &mut Vec<Rejection>,
+    rejections: &mut Vec<Rejection>,
 ) -> Vec<(String, String)> {
     let mut labels = Vec::new();
     let namespace = resource.metadata.namespace.clone().unwrap_or_default();
@@ -145,7 +145,7 @@ fn labels(
     for (name, value) in &resource.spec.labels {
         match find_label_problem(name, taken) {
             None => labels.push((name.clone(), value.clone())),
-            Some(why) => flaws.push(Rejection::new(
+            Some(why) => rejections.push(Rejection::new(
                 Reason::InvalidLabels,
                 format!("the label {name} {why}"),
             )),
@@ -158,26 +158,26 @@ fn labels(
 fn metrics(
     sources: Vec<Result<(String, String), Rejection>>,
     labels: &[(String, String)],
-    around: ValidationContext<'_>,
-    flaws: &mut Vec<Rejection>,
+    context: ValidationContext<'_>,
+    rejections: &mut Vec<Rejection>,
 ) -> Option<Arc<OwnMetrics>> {
     let (mut good, mut own) = (Vec::new(), None);
     let read: Vec<(String, String)> = sources
         .into_iter()
-        .filter_map(|source| source.map_err(|refusal| flaws.push(refusal)).ok())
+        .filter_map(|source| source.map_err(|rejection| rejections.push(rejection)).ok())
         .collect();
     // Nearly always all of them are right.
     if !read.is_empty()
-        && let Ok(all) = checked(read.clone(), labels, around)
+        && let Ok(all) = checked(read.clone(), labels, context)
     {
         return Some(Arc::new(all));
     }
     for source in read {
         good.push(source);
-        match checked(good.clone(), labels, around) {
+        match checked(good.clone(), labels, context) {
             Ok(all) => own = Some(Arc::new(all)),
-            Err(refusal) => {
-                flaws.push(refusal);
+            Err(rejection) => {
+                rejections.push(rejection);
                 good.pop();
             }
         }
@@ -188,12 +188,12 @@ fn metrics(
 fn checked(
     sources: Vec<(String, String)>,
     labels: &[(String, String)],
-    around: ValidationContext<'_>,
+    context: ValidationContext<'_>,
 ) -> Result<OwnMetrics, Rejection> {
     let refuse = |message: String| Rejection::new(Reason::InvalidMetrics, message);
-    let own = OwnMetrics::parse(sources, around.settings.timeouts.query)
+    let own = OwnMetrics::parse(sources, context.settings.timeouts.query)
         .map_err(|error| refuse(error.to_string()))?;
-    own.over(around.catalog)
+    own.over(context.catalog)
         .map_err(|error| refuse(error.to_string()))?;
     if let Some(label) = own.labels().find(|label| is_of_prometheus(label)) {
         return Err(refuse(format!(
@@ -212,7 +212,7 @@ fn checked(
     Ok(own)
 }
 
-fn tls(tls: Option<&Tls>, host: &str, material: ResolvedRefs) -> Result<ClientTls, Rejection> {
+fn tls(tls: Option<&Tls>, host: &str, refs: ResolvedRefs) -> Result<ClientTls, Rejection> {
     let refuse = |message: String| Rejection::new(Reason::InvalidTls, message);
     let mode = match tls.and_then(|tls| tls.mode) {
         Some(TargetTlsMode::Disable) => TlsMode::Disable,
@@ -220,7 +220,7 @@ fn tls(tls: Option<&Tls>, host: &str, material: ResolvedRefs) -> Result<ClientTl
         Some(TargetTlsMode::Require) => TlsMode::Require,
         Some(TargetTlsMode::VerifyCa) => TlsMode::VerifyCa,
         Some(TargetTlsMode::VerifyFull) => TlsMode::VerifyFull,
-        None if material.ca.is_some() => TlsMode::VerifyFull,
+        None if refs.ca.is_some() => TlsMode::VerifyFull,
         None => TlsMode::Prefer,
     };
     let alone = |ca_pem, client| ClientTls {
@@ -229,7 +229,7 @@ fn tls(tls: Option<&Tls>, host: &str, material: ResolvedRefs) -> Result<ClientTl
         client,
         server_name: None,
     };
-    let client = match material.client {
+    let client = match refs.client {
         Some((chain, key, place)) => {
             // Beside any authority, so that the message names what is wrong.
             let checked = ClientTls {
@@ -243,7 +243,7 @@ fn tls(tls: Option<&Tls>, host: &str, material: ResolvedRefs) -> Result<ClientTl
         }
         None => None,
     };
-    let ca_pem = match material.ca {
+    let ca_pem = match refs.ca {
         Some((pem, place)) => {
             alone(Some(pem.clone()), None)
                 .config()
@@ -337,21 +337,21 @@ mod tests {
         }
         resource.spec = serde_json::from_value(whole).unwrap();
         let sources = metrics.iter().enumerate();
-        let material = ResolvedRefs {
+        let refs = ResolvedRefs {
             user: "monitor".to_owned(),
             metrics: sources
                 .map(|(at, text)| Ok((format!("ConfigMap {at}"), (*text).to_owned())))
                 .collect(),
             ..ResolvedRefs::default()
         };
-        let around = ValidationContext {
+        let context = ValidationContext {
             settings: &settings,
             catalog: &Arc::default(),
             labels: &BTreeSet::from(["datname".to_owned()]),
             taken: &BTreeSet::new(),
             tenure: &Tenure::unlimited(),
         };
-        validate(&resource, material, around)
+        validate(&resource, refs, context)
     }
 
     #[test]
@@ -365,10 +365,10 @@ mod tests {
             [pair("namespace", "shop"), pair("team", "shop")]
         );
         assert_eq!(made.target.sample_limit, Some(1_000));
-        let flaws = made.left_out.unwrap();
-        assert_eq!(flaws.reason, Reason::InvalidLabels);
+        let rejections = made.left_out.unwrap();
+        assert_eq!(rejections.reason, Reason::InvalidLabels);
         for name in ["namespace", "job", "exported_pod", "datname"] {
-            assert!(flaws.message.contains(name), "{flaws}");
+            assert!(rejections.message.contains(name), "{rejections}");
         }
     }
 
@@ -386,13 +386,13 @@ mod tests {
         let own = made.target.metrics.unwrap();
         let names: Vec<&str> = own.families().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["pgexporter_a", "pgexporter_b"]);
-        let flaws = made.left_out.unwrap().message;
+        let rejections = made.left_out.unwrap().message;
         for words in [
             "tag a is defined twice",
             "the label instance",
             "ConfigMap 3",
         ] {
-            assert!(flaws.contains(words), "{words}: {flaws}");
+            assert!(rejections.contains(words), "{words}: {rejections}");
         }
     }
 
@@ -405,8 +405,8 @@ mod tests {
             json!({"host": "db.localhost"}),
             json!({"port": 443}),
         ] {
-            let refusal = made(spec.clone(), &[]).unwrap_err();
-            assert_eq!(refusal.reason, Reason::InvalidHost, "{spec}");
+            let rejection = made(spec.clone(), &[]).unwrap_err();
+            assert_eq!(rejection.reason, Reason::InvalidHost, "{spec}");
         }
         assert!(
             made(json!({"host": "10.0.0.1"}), &[])

@@ -1,4 +1,5 @@
-//! Work that may keep a processor busy, beside the runtime's threads: reading what tenants wrote.
+//! Runs validations on threads outside the runtime: parsing what tenants wrote may keep a processor
+//! busy for long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +10,18 @@ use tokio::time::Instant;
 use super::rejection::{Rejection, RejectionReason};
 use super::validate::Validated;
 
-/// Texts of resources that are read at once: each may keep a processor busy.
+/// Validations that run at once.
 pub(super) const CONCURRENT_VALIDATIONS: usize = 2;
-/// How long one of them may take.
+/// How long one validation may take.
 const VALIDATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Does work that keeps a processor busy beside the runtime's threads. Returns for how long it did.
+/// Runs a validation on a blocking thread. Returns its result and how long it took.
 pub(super) async fn run_validation(
     checks: &Arc<Semaphore>,
     check: impl FnOnce() -> Result<Validated, Rejection> + Send + 'static,
 ) -> (Result<Validated, Rejection>, Duration) {
-    // It is never closed. Who is given up goes on to hold its place until its work ends.
+    // The semaphore is never closed. After a timeout the thread keeps its permit until it ends, so
+    // that no more than [`CONCURRENT_VALIDATIONS`] threads are ever busy.
     let permit = Arc::clone(checks).acquire_owned().await.ok();
     let begin = Instant::now();
     let work = tokio::task::spawn_blocking(move || {

@@ -1,8 +1,8 @@
-//! What is watched: the resources whole; Secrets, ConfigMaps and Services by their metadata alone.
+//! The watches: of resources as a whole; of Secrets, ConfigMaps and Services by their metadata alone.
 //!
 //! Lists are paged, and ask for no newer state than the API server has at hand; watches use
 //! bookmarks, and resume with backoff and jitter. One that ended with 410 begins with a list.
-//! [`relist`](super::relist) begins them anew where they would show an old world.
+//! [`relist`](super::relist) starts them again with a list where they would show an old state.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ use super::resolve::{ObjectKind, ObjectRef};
 use super::resource::PostgresTarget;
 use crate::text::peer_text;
 
-/// A watch is begun anew this often, so that a connection that has died unnoticed, and a right that
-/// was taken away, are noticed.
+/// A watch is started again this often. A connection that broke without a FIN is noticed then, and so
+/// is a right that was taken away.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Something that was seen.
+/// An event of a watch.
 pub(super) enum WatchEvent {
     Target(Box<Event<PostgresTarget>>),
     /// A Service's metadata.
@@ -52,7 +52,7 @@ pub(super) struct ResourceWatch {
     pub subject: WatchSubject,
 }
 
-/// What a watch looks for.
+/// The objects that a watch shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum WatchSubject {
     Targets,
@@ -61,7 +61,7 @@ pub(super) enum WatchSubject {
 }
 
 impl ResourceWatch {
-    /// Whether it would see this object.
+    /// Whether the watch shows this object.
     pub(super) fn covers_object(&self, namespace: &str, named: &ObjectRef) -> bool {
         self.subject == WatchSubject::Objects(named.kind) && self.covers_namespace(namespace)
     }
@@ -70,7 +70,7 @@ impl ResourceWatch {
         self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 
-    /// The entries that it may bring.
+    /// Whether the watch shows the resource of this key.
     pub(super) fn covers_key(&self, key: &ResourceKey) -> bool {
         let source = match self.subject {
             WatchSubject::Targets => ResourceSource::Target,
@@ -80,7 +80,7 @@ impl ResourceWatch {
         key.source == source && self.covers_namespace(&key.namespace)
     }
 
-    /// Whether it is one that targets come of.
+    /// Whether its objects are targets.
     pub(super) fn is_source(&self) -> bool {
         !matches!(self.subject, WatchSubject::Objects(_))
     }
@@ -94,7 +94,7 @@ impl ResourceWatch {
         }
     }
 
-    /// What it looks for, for people.
+    /// Its objects, in words for people.
     pub(super) fn describe(&self) -> String {
         let kind = match self.subject {
             WatchSubject::Targets => "PostgresTargets",
@@ -111,7 +111,7 @@ impl ResourceWatch {
 
 pub(super) type WatchEvents = SelectAll<BoxStream<'static, (ResourceWatch, WatchEvent)>>;
 
-/// All watches, and what they see.
+/// Starts all watches; returns them, and the stream of their events.
 pub(super) fn start_watches(
     client: &Client,
     namespaces: &[String],
@@ -160,7 +160,7 @@ pub(super) fn start_watches(
     (watches, all)
 }
 
-/// How everything is watched.
+/// The configuration of all watches.
 pub(super) fn watch_config() -> watcher::Config {
     watcher::Config::default()
         .any_semantic()
@@ -198,11 +198,11 @@ fn watch_targets(
         target.metadata.managed_fields = None;
         target.metadata.annotations = None;
     })
-    .map(move |seen| {
-        let seen = seen.map_or_else(WatchEvent::Failed, |event| {
+    .map(move |event| {
+        let event = event.map_or_else(WatchEvent::Failed, |event| {
             WatchEvent::Target(Box::new(event))
         });
-        (watch.clone(), seen)
+        (watch.clone(), event)
     })
     .boxed()
 }
@@ -223,12 +223,12 @@ where
 {
     let api = api::<PartialObjectMeta<K>>(client, watch.namespace.as_deref());
     relisting(api, watch_config(), restored)
-        .map(move |seen| {
-            let seen = match seen {
+        .map(move |event| {
+            let event = match event {
                 Ok(event) => see(map_event(event, |object| object.metadata)),
                 Err(error) => WatchEvent::Failed(error),
             };
-            (watch.clone(), seen)
+            (watch.clone(), event)
         })
         .boxed()
 }

@@ -1,4 +1,4 @@
-//! How often something of one target may be written. Pure.
+//! Limits how often the status or the events of one target are written. Pure.
 //!
 //! A server that fails in another way each time must not write to etcd each time: writes are spaced,
 //! a few may follow each other, and from then on they come seldom. A request that failed is tried
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How writes are spaced.
+/// The limits of writes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WriteLimits {
     /// Between two of them.

@@ -1,4 +1,4 @@
-//! The book of requests: how many were made, which of them failed, and which rights RBAC refuses.
+//! Counts the requests to the API server, how many of them failed, and which rights RBAC refuses.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +8,10 @@ use tracing::{info, warn};
 
 use super::request::{ApiKind, ApiResource, ApiVerb, RIGHTS};
 
-/// Rights that are missing are remembered up to this number, whatever the number of namespaces.
+/// At most this many missing rights are kept, whatever the number of namespaces.
 const MOST: usize = 1_000;
 
-/// Counts requests. What is missing is a watch channel: `/readyz` follows it.
+/// Counters of requests, and the missing rights as a watch channel, which `/readyz` follows.
 #[derive(Debug, Default)]
 pub(in crate::kubernetes) struct ApiRequests {
     requests: [AtomicU64; ApiVerb::ALL.len()],
@@ -20,11 +20,11 @@ pub(in crate::kubernetes) struct ApiRequests {
 }
 
 impl ApiRequests {
-    /// Enters a request with the status of its answer; `None` when there was none.
+    /// Counts a request, with the status of its response; `None` when there was none.
     pub(super) fn record_request(&self, what: ApiResource, status: Option<u16>) {
         let at = what.verb as usize;
         self.requests[at].fetch_add(1, Ordering::Relaxed);
-        // That there is none such, or that somebody else was faster, is an answer.
+        // 404 (no such object) and 409 (changed by another) are no failures of the API server.
         let failed = status.is_none_or(|status| status >= 400 && status != 404 && status != 409);
         if failed {
             self.errors[at].fetch_add(1, Ordering::Relaxed);
@@ -65,7 +65,7 @@ impl ApiRequests {
                     known
                 });
             }
-            // No word about the right.
+            // Other statuses say nothing about the right.
             _ => {}
         }
     }
@@ -84,7 +84,7 @@ impl ApiRequests {
         missing.iter().filter(same).count()
     }
 
-    /// Forgets which rights are missing in places that are gone.
+    /// Drops missing rights of namespaces that are gone.
     pub(in crate::kubernetes) fn forget_rights(&self, gone: impl Fn(&ApiResource) -> bool) {
         self.missing.send_if_modified(|missing| {
             let before = missing.len();
@@ -106,7 +106,7 @@ impl ApiRequests {
         })
     }
 
-    /// Follows what is missing.
+    /// A receiver of the missing rights.
     pub(in crate::kubernetes) fn subscribe(&self) -> watch::Receiver<BTreeSet<ApiResource>> {
         self.missing.subscribe()
     }

@@ -1,5 +1,5 @@
-//! The way to the API server. Every request goes past a [`Book`], which counts it and remembers
-//! which rights are missing.
+//! The client of the API server. A layer counts each request in [`ApiRequests`], and keeps which
+//! rights are missing.
 
 mod api_metrics;
 mod explain;
@@ -20,12 +20,15 @@ pub(super) use explain::explain_infer;
 pub use explain::{explain_api, explain_chain, explain_kubeconfig};
 pub(super) use request::{ApiKind, ApiResource, ApiVerb, RIGHTS};
 
-/// A client whose requests stand in the book.
+/// Builds a client whose requests are counted.
 ///
 /// # Errors
 /// The configuration cannot be used.
-pub(super) fn build_client(config: Config, book: &Arc<ApiRequests>) -> Result<Client, kube::Error> {
-    let layer = ApiRequestsLayer(Arc::clone(book));
+pub(super) fn build_client(
+    config: Config,
+    api_requests: &Arc<ApiRequests>,
+) -> Result<Client, kube::Error> {
+    let layer = ApiRequestsLayer(Arc::clone(api_requests));
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
 }
 
@@ -64,12 +67,12 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let what = ApiResource::from_request(request.method(), request.uri());
-        let book = Arc::clone(&self.api_requests);
+        let api_requests = Arc::clone(&self.api_requests);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
             let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-            book.record_request(what, status);
+            api_requests.record_request(what, status);
             answer
         })
     }
