@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct ConnectionLimit {
     started: Instant,
-    members: Mutex<OpenConnections>,
+    open: Mutex<OpenConnections>,
     freed: Notify,
 }
 
@@ -97,7 +97,7 @@ impl ConnectionLimit {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
-            members: Mutex::default(),
+            open: Mutex::default(),
             freed: Notify::new(),
         })
     }
@@ -113,15 +113,15 @@ impl ConnectionLimit {
         limit: usize,
     ) -> Result<ConnectionPlace, AllPlacesTaken> {
         let network = from.map(network);
-        let mut members = self.lock();
-        let own = members.count(network);
+        let mut open = self.lock();
+        let own = open.count(network);
         let share = share(limit);
-        if members.all.len() < limit && own < share {
-            return Ok(self.enter(&mut members, network));
+        if open.all.len() < limit && own < share {
+            return Ok(self.add_connection(&mut open, network));
         }
         // A network that has its share displaces its own connections only.
         let only = (own >= share).then_some(network);
-        let one_leaves = match members.choose(only) {
+        let one_leaves = match open.choose(only) {
             Some(member) => {
                 member.leave.cancel();
                 true
@@ -162,22 +162,22 @@ impl ConnectionLimit {
         limit: usize,
     ) -> Result<ConnectionPlace, AllPlacesTaken> {
         let network = from.map(network);
-        let mut members = self.lock();
-        if members.all.len() < limit && members.count(network) < share(limit) {
-            return Ok(self.enter(&mut members, network));
+        let mut open = self.lock();
+        if open.all.len() < limit && open.count(network) < share(limit) {
+            return Ok(self.add_connection(&mut open, network));
         }
         Err(AllPlacesTaken { one_leaves: false })
     }
 
-    fn enter(
+    fn add_connection(
         self: &Arc<Self>,
-        members: &mut OpenConnections,
+        open: &mut OpenConnections,
         network: Option<IpAddr>,
     ) -> ConnectionPlace {
-        let (id, leave) = (members.next, CancellationToken::new());
-        members.next += 1;
+        let (id, leave) = (open.next, CancellationToken::new());
+        open.next += 1;
         let activity = Activity::new(self.started);
-        members.all.push(OpenConnection {
+        open.all.push(OpenConnection {
             id,
             network,
             activity: activity.clone(),
@@ -198,7 +198,7 @@ impl ConnectionLimit {
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenConnections> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -20,9 +20,9 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 ///
 /// # Errors
 /// A cluster is wanted and there is none.
-pub(super) async fn start(
+pub(super) async fn start_controller(
     main: &Main,
-    control: ControllerContext,
+    context: ControllerContext,
     shutdown: &Shutdown,
 ) -> Result<Option<StartedController>, KubernetesError> {
     let wanted = match main.kubernetes {
@@ -36,7 +36,7 @@ pub(super) async fn start(
     let options = ControllerOptions {
         namespaces: main.kubernetes_namespaces.clone(),
         selector: main.kubernetes_selector.clone(),
-        owner: owner(),
+        owner: pod_or_host_name(),
         // The uid is that of the pod with that name.
         owner_uid: std::env::var("POD_NAME")
             .and_then(|_| std::env::var("POD_UID"))
@@ -44,7 +44,7 @@ pub(super) async fn start(
         shards: main.kubernetes_shards == Shards::Lease,
         discover: main.kubernetes_discover == Discover::Services,
     };
-    kubernetes::start(options, control, shutdown)
+    kubernetes::start(options, context, shutdown)
         .await
         .map(Some)
 }
@@ -67,7 +67,7 @@ fn in_a_pod() -> bool {
 
 /// The pod's name: as the downward API gives it, else the name of the host, which is the same
 /// unless somebody chose another.
-pub(super) fn owner() -> String {
+pub(super) fn pod_or_host_name() -> String {
     std::env::var("POD_NAME").unwrap_or_else(|_| {
         let name = rustix::system::uname();
         name.nodename().to_string_lossy().into_owned()
