@@ -56,7 +56,7 @@ pub struct ConnectionPlace {
 
 /// All places are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AllPlacesTaken {
+pub struct ConnectionsExhausted {
     /// A connection that has asked nothing was told to leave, so that there will be a place.
     pub one_leaves: bool,
 }
@@ -106,12 +106,12 @@ impl ConnectionLimit {
     /// free. Else the connection that can be spared best is told to leave.
     ///
     /// # Errors
-    /// [`AllPlacesTaken`].
+    /// [`ConnectionsExhausted`].
     pub fn admit(
         self: &Arc<Self>,
         from: Option<IpAddr>,
         limit: usize,
-    ) -> Result<ConnectionPlace, AllPlacesTaken> {
+    ) -> Result<ConnectionPlace, ConnectionsExhausted> {
         let network = from.map(network);
         let mut open = self.lock();
         let own = open.count(network);
@@ -128,7 +128,7 @@ impl ConnectionLimit {
             }
             None => false,
         };
-        Err(AllPlacesTaken { one_leaves })
+        Err(ConnectionsExhausted { one_leaves })
     }
 
     /// A place as soon as there is one, at the latest after `patience`.
@@ -160,13 +160,13 @@ impl ConnectionLimit {
         self: &Arc<Self>,
         from: Option<IpAddr>,
         limit: usize,
-    ) -> Result<ConnectionPlace, AllPlacesTaken> {
+    ) -> Result<ConnectionPlace, ConnectionsExhausted> {
         let network = from.map(network);
         let mut open = self.lock();
         if open.all.len() < limit && open.count(network) < share(limit) {
             return Ok(self.add_connection(&mut open, network));
         }
-        Err(AllPlacesTaken { one_leaves: false })
+        Err(ConnectionsExhausted { one_leaves: false })
     }
 
     fn add_connection(

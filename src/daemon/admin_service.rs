@@ -95,7 +95,7 @@ impl AdminService {
         owner: String,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<()>) {
         let (shutdown, asked) = mpsc::unbounded_channel();
-        let steward = Self {
+        let service = Self {
             summary: Mutex::new(ConfigSummary::from_state(&state)),
             listeners: Arc::clone(&state.published.listeners),
             files: BlockingPool::new("configuration", 1, WAITING),
@@ -106,7 +106,7 @@ impl AdminService {
             owner,
             shutdown,
         };
-        (Arc::new(steward), asked)
+        (Arc::new(service), asked)
     }
 
     /// Lets go of all that is published: nothing changes any more. Waits for no disk.

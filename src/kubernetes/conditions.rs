@@ -1,4 +1,4 @@
-//! What a status says: conditions and facts out of a verdict and the health of its target. Pure.
+//! What a status says: conditions and facts out of a reconcile outcome and the health of its target. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;

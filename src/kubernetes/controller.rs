@@ -109,13 +109,13 @@ struct ResolvedResource {
     busy: Duration,
 }
 
-type InFlight = FuturesUnordered<BoxFuture<'static, ResolvedResource>>;
+type RunningReconciles = FuturesUnordered<BoxFuture<'static, ResolvedResource>>;
 
 impl Controller {
     pub(super) async fn run(mut self, mut events: WatchEvents, shutdown: Shutdown) {
         let mut read_again = Instant::now() + READ_AGAIN;
         let mut password_check = Instant::now() + PASSWORD_CHECK;
-        let mut in_flight = InFlight::new();
+        let mut running = RunningReconciles::new();
         loop {
             let wakes = self.index.queue.next_wake().unwrap_or(read_again);
             let first_list = self.listed_at.map(|at| at + FIRST_LIST);
@@ -132,9 +132,9 @@ impl Controller {
                         }
                     }
                 }
-                Some(resolved) = in_flight.next(), if !in_flight.is_empty() => {
+                Some(resolved) = running.next(), if !running.is_empty() => {
                     self.handle_resolved(resolved);
-                    while let Some(Some(resolved)) = in_flight.next().now_or_never() {
+                    while let Some(Some(resolved)) = running.next().now_or_never() {
                         self.handle_resolved(resolved);
                     }
                 }
@@ -156,14 +156,14 @@ impl Controller {
                 }
             }
             self.update_ownership();
-            self.start_ready(&mut in_flight);
+            self.start_ready(&mut running);
             self.publish();
         }
     }
 
     /// Starts the reconciles of queued resources, and records the outcome of those that need no
     /// request to the API server: paused ones, and ones that are rejected by their spec alone.
-    fn start_ready(&mut self, in_flight: &mut InFlight) {
+    fn start_ready(&mut self, running: &mut RunningReconciles) {
         for key in self.index.queue.queued.clone() {
             let revision = self.index.next_revision();
             let Some(entry) = self.index.entries.get_mut(&key).filter(|one| one.owned) else {
@@ -187,7 +187,7 @@ impl Controller {
         while let Some(key) = self.index.queue.start_next(Instant::now()) {
             let reconcile = self.start_reconcile(&key);
             match reconcile {
-                Some(reconcile) => in_flight.push(reconcile),
+                Some(reconcile) => running.push(reconcile),
                 None => self
                     .index
                     .queue

@@ -78,45 +78,45 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn five_failures_are_free_and_more_cost_more_until_they_are_forgotten() {
-        let doorman = LoginThrottle::default();
+        let throttle = LoginThrottle::default();
         let [bad, good] = ["203.0.113.7", "203.0.113.8"].map(|one| one.parse().unwrap());
         for _ in 0..FREE - 1 {
-            doorman.record_failure(bad);
+            throttle.record_failure(bad);
         }
-        assert_eq!(doorman.delay_for(bad), Duration::ZERO);
+        assert_eq!(throttle.delay_for(bad), Duration::ZERO);
         let mut waits = Vec::new();
         for _ in 0..40 {
-            doorman.record_failure(bad);
-            waits.push(doorman.delay_for(bad).as_secs());
+            throttle.record_failure(bad);
+            waits.push(throttle.delay_for(bad).as_secs());
         }
         assert_eq!(waits[..5], [1, 2, 4, 8, 8]);
         assert_eq!(waits.last(), Some(&8));
-        assert_eq!(doorman.delay_for(good), Duration::ZERO);
-        doorman.record_success(bad);
-        assert_eq!(doorman.delay_for(bad), Duration::ZERO);
+        assert_eq!(throttle.delay_for(good), Duration::ZERO);
+        throttle.record_success(bad);
+        assert_eq!(throttle.delay_for(bad), Duration::ZERO);
         for _ in 0..6 {
-            doorman.record_failure(bad);
+            throttle.record_failure(bad);
         }
-        assert_eq!(doorman.delay_for(bad), Duration::from_secs(2));
+        assert_eq!(throttle.delay_for(bad), Duration::from_secs(2));
         tokio::time::advance(FORGET).await;
-        assert_eq!(doorman.delay_for(bad), Duration::ZERO);
+        assert_eq!(throttle.delay_for(bad), Duration::ZERO);
     }
 
     #[test]
     fn a_network_is_one_and_many_of_them_are_bounded() {
-        let doorman = LoginThrottle::default();
+        let throttle = LoginThrottle::default();
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         for last in 1..=6 {
-            doorman.record_failure(address(&format!("2001:db8::{last}")));
+            throttle.record_failure(address(&format!("2001:db8::{last}")));
         }
-        assert!(doorman.delay_for(address("2001:db8::ffff")) > Duration::ZERO);
+        assert!(throttle.delay_for(address("2001:db8::ffff")) > Duration::ZERO);
         assert_eq!(
-            doorman.delay_for(address("2001:db8:0:1::1")),
+            throttle.delay_for(address("2001:db8:0:1::1")),
             Duration::ZERO
         );
         for number in 0..10_000_u32 {
-            doorman.record_failure(IpAddr::from(number.to_be_bytes()));
+            throttle.record_failure(IpAddr::from(number.to_be_bytes()));
         }
-        assert!(doorman.0.lock().unwrap().len() <= ADDRESSES);
+        assert!(throttle.0.lock().unwrap().len() <= ADDRESSES);
     }
 }

@@ -101,7 +101,7 @@ pub(super) async fn login(
     stream: TcpStream,
     address: SocketAddr,
     settings: &ManagementSettings,
-    (doorman, logins): (&LoginThrottle, &BlockingPool),
+    (throttle, logins): (&LoginThrottle, &BlockingPool),
 ) -> Result<AuthenticatedClient, AdminLoginError> {
     let limit = settings.authentication_timeout;
     let late = || AdminLoginError::Late(limit);
@@ -113,7 +113,7 @@ pub(super) async fn login(
         Err(error) => return Err(send_refusal(stream, error).await),
     };
     // Beside the time that the login has; who only guesses is not worth more of ours.
-    tokio::time::sleep(doorman.delay_for(address.ip())).await;
+    tokio::time::sleep(throttle.delay_for(address.ip())).await;
     let binding = secured.flatten();
     let proven = run_within(
         limit,
@@ -121,12 +121,12 @@ pub(super) async fn login(
     );
     match proven.await.unwrap_or_else(|| Err(late())) {
         Ok(()) => {
-            doorman.record_success(address.ip());
+            throttle.record_success(address.ip());
             Ok(AuthenticatedClient { stream, user })
         }
         Err(error) => {
             if matches!(error, AdminLoginError::Scram(..)) {
-                doorman.record_failure(address.ip());
+                throttle.record_failure(address.ip());
             }
             Err(send_refusal(stream, error).await)
         }

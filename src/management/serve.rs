@@ -152,7 +152,7 @@ pub fn serve_remote<C: AdminApi>(
         codec: BlockingPool::new("codec", CODEC_THREADS, CONNECTIONS),
         stop: shutdown.clone(),
     });
-    let doorman = Arc::new(LoginThrottle::default());
+    let throttle = Arc::new(LoginThrottle::default());
     let stop = shutdown.clone();
     shutdown.spawn(NAME, async move {
         let mut first = 0;
@@ -169,7 +169,7 @@ pub fn serve_remote<C: AdminApi>(
         };
         let mut tasks = ConnectionTasks::new();
         while let Some((stream, address)) = tasks.accept_next(&mut accept, &stop).await {
-            let (shared, doorman) = (Arc::clone(&shared), Arc::clone(&doorman));
+            let (shared, throttle) = (Arc::clone(&shared), Arc::clone(&throttle));
             let limit = shared.settings.borrow().max_connections;
             let Some(place) = tasks
                 .admit_connection(Some(address.ip()), limit, &stop)
@@ -180,7 +180,7 @@ pub fn serve_remote<C: AdminApi>(
             tasks.set.spawn(async move {
                 let settings = shared.settings.borrow().clone();
                 let _ = stream.set_nodelay(true);
-                let login = remote::login(stream, address, &settings, (&doorman, &shared.logins));
+                let login = remote::login(stream, address, &settings, (&throttle, &shared.logins));
                 let guest = tokio::select! {
                     guest = login => guest,
                     () = shared.stop.begun() => return,
