@@ -60,7 +60,7 @@ impl BlockingPool {
         let permit = match Arc::clone(&threads).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                let _place = WaitingPlace::take(&self.0)?;
+                let _place = WaitingPlace::reserve(&self.0)?;
                 threads
                     .acquire_owned()
                     .await
@@ -87,7 +87,7 @@ impl BlockingPool {
 struct WaitingPlace<'a>(&'a PoolState);
 
 impl<'a> WaitingPlace<'a> {
-    fn take(state: &'a PoolState) -> Result<Self, BlockingError> {
+    fn reserve(state: &'a PoolState) -> Result<Self, BlockingError> {
         let before = state.waiting.fetch_add(1, Ordering::Relaxed);
         let place = Self(state);
         if before < state.most_waiting {

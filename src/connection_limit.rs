@@ -26,18 +26,18 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct ConnectionLimit {
     started: Instant,
-    members: Mutex<Members>,
+    open: Mutex<OpenConnections>,
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Members {
+struct OpenConnections {
     next: u64,
-    all: Vec<Member>,
+    all: Vec<OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct OpenConnection {
     id: u64,
     network: Option<IpAddr>,
     activity: Activity,
@@ -56,7 +56,7 @@ pub struct ConnectionPlace {
 
 /// All places are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AllPlacesTaken {
+pub struct ConnectionsExhausted {
     /// A connection that has asked nothing was told to leave, so that there will be a place.
     pub one_leaves: bool,
 }
@@ -97,7 +97,7 @@ impl ConnectionLimit {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
-            members: Mutex::default(),
+            open: Mutex::default(),
             freed: Notify::new(),
         })
     }
@@ -106,29 +106,29 @@ impl ConnectionLimit {
     /// free. Else the connection that can be spared best is told to leave.
     ///
     /// # Errors
-    /// [`AllPlacesTaken`].
+    /// [`ConnectionsExhausted`].
     pub fn admit(
         self: &Arc<Self>,
         from: Option<IpAddr>,
         limit: usize,
-    ) -> Result<ConnectionPlace, AllPlacesTaken> {
+    ) -> Result<ConnectionPlace, ConnectionsExhausted> {
         let network = from.map(network);
-        let mut members = self.lock();
-        let own = members.count(network);
+        let mut open = self.lock();
+        let own = open.count(network);
         let share = share(limit);
-        if members.all.len() < limit && own < share {
-            return Ok(self.enter(&mut members, network));
+        if open.all.len() < limit && own < share {
+            return Ok(self.add_connection(&mut open, network));
         }
         // A network that has its share displaces its own connections only.
         let only = (own >= share).then_some(network);
-        let one_leaves = match members.choose(only) {
+        let one_leaves = match open.choose(only) {
             Some(member) => {
                 member.leave.cancel();
                 true
             }
             None => false,
         };
-        Err(AllPlacesTaken { one_leaves })
+        Err(ConnectionsExhausted { one_leaves })
     }
 
     /// A place as soon as there is one, at the latest after `patience`.
@@ -160,20 +160,24 @@ impl ConnectionLimit {
         self: &Arc<Self>,
         from: Option<IpAddr>,
         limit: usize,
-    ) -> Result<ConnectionPlace, AllPlacesTaken> {
+    ) -> Result<ConnectionPlace, ConnectionsExhausted> {
         let network = from.map(network);
-        let mut members = self.lock();
-        if members.all.len() < limit && members.count(network) < share(limit) {
-            return Ok(self.enter(&mut members, network));
+        let mut open = self.lock();
+        if open.all.len() < limit && open.count(network) < share(limit) {
+            return Ok(self.add_connection(&mut open, network));
         }
-        Err(AllPlacesTaken { one_leaves: false })
+        Err(ConnectionsExhausted { one_leaves: false })
     }
 
-    fn enter(self: &Arc<Self>, members: &mut Members, network: Option<IpAddr>) -> ConnectionPlace {
-        let (id, leave) = (members.next, CancellationToken::new());
-        members.next += 1;
+    fn add_connection(
+        self: &Arc<Self>,
+        open: &mut OpenConnections,
+        network: Option<IpAddr>,
+    ) -> ConnectionPlace {
+        let (id, leave) = (open.next, CancellationToken::new());
+        open.next += 1;
         let activity = Activity::new(self.started);
-        members.all.push(Member {
+        open.all.push(OpenConnection {
             id,
             network,
             activity: activity.clone(),
@@ -193,21 +197,21 @@ impl ConnectionLimit {
         self.lock().all.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Members {
+impl OpenConnections {
     fn count(&self, network: Option<IpAddr>) -> usize {
-        let same = |member: &&Member| member.network == network;
+        let same = |member: &&OpenConnection| member.network == network;
         self.all.iter().filter(same).count()
     }
 
     /// The member that can be spared best and was not told to leave before; of one network alone
     /// where `only` names it.
-    fn choose(&self, only: Option<Option<IpAddr>>) -> Option<&Member> {
-        let candidates: Vec<(&Member, (Option<IpAddr>, Occupation))> = self
+    fn choose(&self, only: Option<Option<IpAddr>>) -> Option<&OpenConnection> {
+        let candidates: Vec<(&OpenConnection, (Option<IpAddr>, Occupation))> = self
             .all
             .iter()
             .filter(|member| !member.leave.is_cancelled())

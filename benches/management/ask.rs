@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pgexporter::management::{SOCKET_NAME, Verb};
+use pgexporter::management::{AdminVerb, SOCKET_NAME};
 
 use crate::support::Exporter;
 
@@ -17,7 +17,7 @@ pub fn socket(exporter: &Exporter) -> PathBuf {
 
 /// Asks through the Unix socket in the id framing; gives the answer's frame and how long it took,
 /// from the connection to the end of the answer.
-pub fn ask(socket: &PathBuf, verb: Verb) -> io::Result<(Vec<u8>, Duration)> {
+pub fn ask(socket: &PathBuf, verb: AdminVerb) -> io::Result<(Vec<u8>, Duration)> {
     let begin = Instant::now();
     let mut stream = UnixStream::connect(socket)?;
     stream.write_all(&[verb.id(), 0, 0, 0, 0])?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use pgexporter::management::Verb;
+use pgexporter::management::AdminVerb;
 
 use crate::ask::{ask, socket};
 use crate::client::Client;
@@ -102,7 +102,7 @@ impl Crowd {
         let thread = thread::spawn(move || {
             let mut next = Instant::now();
             while !over.load(Ordering::Relaxed) {
-                ask(&socket, Verb::Status).expect("it answers");
+                ask(&socket, AdminVerb::Status).expect("it answers");
                 count.fetch_add(1, Ordering::Relaxed);
                 next += Duration::from_secs(1) / RATE;
                 sleep(next.saturating_duration_since(Instant::now()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgexporter::management::Verb;
+use pgexporter::management::AdminVerb;
 
 use crate::ask::{ask, cli, socket};
 use crate::table::{Table, ms, percentile};
@@ -30,7 +30,7 @@ pub fn measure(table: &mut Table, rounds: Rounds) {
         starts.push(start);
         pings.push(ping);
         beyond.push(ping.saturating_sub(start));
-        bare.push(ask(&socket, Verb::Ping).expect("it answers").1);
+        bare.push(ask(&socket, AdminVerb::Ping).expect("it answers").1);
     }
     let own = percentile(&mut beyond, 50);
     table.add(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgexporter::management::Verb;
+use pgexporter::management::AdminVerb;
 
 use crate::ask::{ask, cli, socket};
 use crate::servers::{self, ROLE};
@@ -35,10 +35,10 @@ pub fn measure(table: &mut Table, rounds: Rounds) {
     assert!(all, "not all {count} are scraped: {}", exporter.log());
     let socket = socket(&exporter);
     for (name, verb, arguments) in [
-        ("status", Verb::Status, &["status"][..]),
+        ("status", AdminVerb::Status, &["status"][..]),
         (
             "status details",
-            Verb::StatusDetails,
+            AdminVerb::StatusDetails,
             &["status", "details"],
         ),
     ] {
@@ -64,7 +64,7 @@ pub fn measure(table: &mut Table, rounds: Rounds) {
             mb(size as u64),
         );
         match verb {
-            Verb::Status => table.add(
+            AdminVerb::Status => table.add(
                 &what,
                 "≤ 50 ms",
                 measured,

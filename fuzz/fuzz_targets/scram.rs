@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use pgexporter::management::scram::{Offer, ScramError};
+use pgexporter::management::scram::{ScramOffer, ScramError};
 use pgexporter::security::{SCRAM_KEY, ScramVerifier, Secret, hmac};
 use sha2::{Digest, Sha256};
 
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
         Some(mechanism) => (mechanism, Some(Arc::from(&b"a hash"[..]))),
         None => (mechanism, None),
     };
-    let offer = Offer { binding };
+    let offer = ScramOffer { binding };
     let begun = offer.begin(mechanism, first, VERIFIER.clone(), "the+servers+nonce");
     let Ok((exchange, answer)) = begun else {
         return;
@@ -46,7 +46,7 @@ fuzz_target!(|bytes: &[u8]| {
 
     // Text throughout, or it ends here.
     let Ok(last) = std::str::from_utf8(last) else {
-        assert!(matches!(exchange.end(last), Err(ScramError::Malformed(_))));
+        assert!(matches!(exchange.finish(last), Err(ScramError::Malformed(_))));
         return;
     };
     let last = last.replace("{nonce}", nonce);
@@ -55,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
     let without = last.rsplit_once(",p=").map_or("", |(without, _)| without);
     let right = STANDARD.encode(proof(&format!("{bare},{answer},{without}")));
     let last = last.replace("{proof}", &right);
-    if exchange.end(last.as_bytes()).is_ok() {
+    if exchange.finish(last.as_bytes()).is_ok() {
         assert!(last.ends_with(&right), "it got in without the proof");
         assert!(without.contains(nonce), "it got in without the nonce");
     }

@@ -5,7 +5,7 @@
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use pgexporter::management::startup::{
-    Startup, fatal, message_length, negotiate, packet_length, sasl, sasl_initial, startup,
+    StartupPacket, fatal, message_length, negotiate, packet_length, sasl, sasl_initial, startup,
 };
 use postgres_protocol::message::backend::Message;
 
@@ -25,9 +25,9 @@ fuzz_target!(|bytes: &[u8]| {
         };
         rest = after;
         match startup(body) {
-            Ok(Startup::Tls | Startup::Gss) => {}
-            Ok(Startup::Cancel) => return,
-            Ok(Startup::Login { user, unknown }) => {
+            Ok(StartupPacket::Tls | StartupPacket::Gss) => {}
+            Ok(StartupPacket::Cancel) => return,
+            Ok(StartupPacket::Login { user, unknown }) => {
                 assert!(!user.is_empty() && !user.contains('\0'));
                 if let Some(unknown) = unknown {
                     one_message(&negotiate(&unknown), b'v');

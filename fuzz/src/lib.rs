@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use pgexporter::management::document::{Request, request, response};
+use pgexporter::management::document::{AdminRequest, encode_response, parse_request};
 use pgexporter::management::frame::Framing;
 use pgexporter::security::Vault;
 
@@ -38,21 +38,21 @@ fn write_master_key(folder: &Path) -> io::Result<()> {
 /// Reads a document as the dispatcher does. What can be read must survive being written again, and
 /// every answer is JSON.
 pub fn dispatch(framing: Framing, document: &[u8]) {
-    let answer = match request(framing, document) {
-        Ok(Request {
+    let answer = match parse_request(framing, document) {
+        Ok(AdminRequest {
             command,
             header,
             request: arguments,
         }) => {
             let verb = command.verb();
             let text = serde_json::to_vec(&command.request()).expect("JSON");
-            let again = request(Framing::Id(verb.id()), &text).expect("it was read before");
+            let again = parse_request(Framing::Id(verb.id()), &text).expect("it was read before");
             assert_eq!(again.command, command);
-            response(header, arguments, Ok(command.request()), Default::default())
+            encode_response(header, arguments, Ok(command.request()), Default::default())
         }
         Err(bad) => {
             assert!(!bad.message.is_empty() && bad.error > 0);
-            response(
+            encode_response(
                 bad.header,
                 Default::default(),
                 Ok(Default::default()),

@@ -24,7 +24,7 @@ pub(super) struct Parsed {
 /// sequence of metrics, in both.
 pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Parsed>, CatalogError> {
     let raw = read(file, text)?;
-    let place = |tag: &str| Place {
+    let place = |tag: &str| MetricPosition {
         file,
         text,
         tag: tag.to_owned(),
@@ -83,13 +83,13 @@ fn read(file: &str, text: &str) -> Result<RawFile, CatalogError> {
 const LONGEST_TAG: usize = 100;
 
 /// Where a metric stands, for messages.
-struct Place<'a> {
+struct MetricPosition<'a> {
     file: &'a str,
     text: &'a str,
     tag: String,
 }
 
-impl Place<'_> {
+impl MetricPosition<'_> {
     fn invalid(&self, message: &str) -> CatalogError {
         // The reader of the format keeps no positions, so the line is found again by the tag.
         let line = self
@@ -119,7 +119,7 @@ fn checked(
     raw: RawMetric,
     default: Option<&RawVersion>,
     extension: Option<String>,
-    place: &Place<'_>,
+    place: &MetricPosition<'_>,
 ) -> Result<Parsed, CatalogError> {
     if !is_name(&raw.tag) {
         return Err(place.invalid("tag: letters, digits and _ are allowed"));
@@ -221,7 +221,7 @@ impl Families<'_> {
     fn columns(
         &mut self,
         raw: &[RawColumn],
-        place: &Place<'_>,
+        place: &MetricPosition<'_>,
     ) -> Result<Vec<Column>, CatalogError> {
         if raw.len() > COLUMNS {
             return Err(place.invalid(&format!(
@@ -296,7 +296,7 @@ impl Families<'_> {
         name: &str,
         raw: &RawColumn,
         columns: &mut Vec<Column>,
-        place: &Place<'_>,
+        place: &MetricPosition<'_>,
     ) -> Result<(), CatalogError> {
         let mut at = [0; 3];
         for (at, (suffix, what)) in at.iter_mut().zip([
@@ -329,7 +329,12 @@ impl Families<'_> {
         Ok(())
     }
 
-    fn label(&self, name: &str, before: &[Column], place: &Place<'_>) -> Result<(), CatalogError> {
+    fn label(
+        &self,
+        name: &str,
+        before: &[Column],
+        place: &MetricPosition<'_>,
+    ) -> Result<(), CatalogError> {
         if name.is_empty() {
             return Err(place.invalid("a column of type label needs a name"));
         }
@@ -352,7 +357,7 @@ impl Families<'_> {
         column: &str,
         kind: Kind,
         raw: &RawColumn,
-        place: &Place<'_>,
+        place: &MetricPosition<'_>,
     ) -> Result<usize, CatalogError> {
         // A histogram's column only tells its four result columns apart.
         let name = if column.is_empty() || kind == Kind::Histogram {
@@ -369,7 +374,7 @@ impl Families<'_> {
         name: String,
         kind: Kind,
         raw: &RawColumn,
-        place: &Place<'_>,
+        place: &MetricPosition<'_>,
     ) -> Result<usize, CatalogError> {
         let unit = raw.unit.as_ref().or(self.unit.as_ref());
         let help = match (&raw.description, unit) {
@@ -409,7 +414,7 @@ fn is_name(name: &str) -> bool {
 fn duration(
     text: Option<&str>,
     key: &str,
-    place: &Place<'_>,
+    place: &MetricPosition<'_>,
 ) -> Result<Option<Duration>, CatalogError> {
     let Some(text) = text else { return Ok(None) };
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

@@ -28,7 +28,7 @@ use crate::text::{escaped, escaped_json};
                   no terminal. PGEXPORTER_HOME stands for the home directory, where \
                   .pgexporter/master.key is."
 )]
-struct Arguments {
+struct AdminArguments {
     /// The users file
     #[arg(short, long, global = true, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -46,23 +46,23 @@ struct Arguments {
           value_parser = clap::value_parser!(u16).range(8..=1024))]
     length: u16,
     /// Format of the output
-    #[arg(short = 'F', long, global = true, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(short = 'F', long, global = true, value_enum, default_value_t = AdminFormat::Text)]
+    format: AdminFormat,
     /// Show this help
     #[arg(short = '?', long, global = true, action = ArgAction::Help)]
     help: Option<bool>,
     #[command(subcommand)]
-    command: Command,
+    command: AdminSubcommand,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Format {
+enum AdminFormat {
     Text,
     Json,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum AdminSubcommand {
     /// Create the master key
     #[command(disable_help_flag = true)]
     MasterKey,
@@ -95,11 +95,11 @@ enum UserCommand {
     Ls,
 }
 
-impl Command {
+impl AdminSubcommand {
     fn name(&self) -> &'static str {
         match self {
-            Command::MasterKey => "master-key",
-            Command::User { command } => match command {
+            AdminSubcommand::MasterKey => "master-key",
+            AdminSubcommand::User { command } => match command {
                 UserCommand::Add => "user add",
                 UserCommand::Edit => "user edit",
                 UserCommand::Del => "user del",
@@ -143,7 +143,7 @@ impl AdminError {
 
 /// What a command has to say when it is done.
 #[derive(Default)]
-struct Outcome {
+struct AdminOutcome {
     text: String,
     response: serde_json::Map<String, Value>,
 }
@@ -151,12 +151,12 @@ struct Outcome {
 /// Its command line.
 #[must_use]
 pub fn command_line() -> clap::Command {
-    Arguments::command()
+    AdminArguments::command()
 }
 
 /// Runs the program with the arguments, the first of which is its own name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match AdminArguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version come as errors too, and are printed to the standard output.
@@ -179,13 +179,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(status)
 }
 
-impl Arguments {
-    fn execute(&self) -> Result<Outcome, AdminError> {
+impl AdminArguments {
+    fn execute(&self) -> Result<AdminOutcome, AdminError> {
         let environment = Environment::of_process();
         let vault = Vault::new(environment.home.as_deref());
         match self.command {
-            Command::MasterKey => self.create_master_key(&vault),
-            Command::User { command } => {
+            AdminSubcommand::MasterKey => self.create_master_key(&vault),
+            AdminSubcommand::User { command } => {
                 let path = self.file.clone().ok_or(AdminError::NoFile)?;
                 match command {
                     UserCommand::Add | UserCommand::Edit => {
@@ -198,16 +198,16 @@ impl Arguments {
         }
     }
 
-    fn create_master_key(&self, vault: &Vault) -> Result<Outcome, AdminError> {
+    fn create_master_key(&self, vault: &Vault) -> Result<AdminOutcome, AdminError> {
         // Before anybody is asked for a password in vain.
         if vault.has_key()? {
             return Err(VaultError::MasterKeyExists(vault.key_path()?).into());
         }
         let (password, _) = self.take_password("Master key")?;
         let path = vault.create_key(&password)?;
-        Ok(Outcome {
+        Ok(AdminOutcome {
             text: format!("The master key is in {}\n", path.display()),
-            ..Outcome::default()
+            ..AdminOutcome::default()
         })
     }
 
@@ -216,7 +216,7 @@ impl Arguments {
         command: UserCommand,
         path: PathBuf,
         vault: &Vault,
-    ) -> Result<Outcome, AdminError> {
+    ) -> Result<AdminOutcome, AdminError> {
         let add = matches!(command, UserCommand::Add);
         let name = self.user_name()?;
         let check = |file: &UsersFile| match (add, file.contains(&name)) {
@@ -247,9 +247,9 @@ impl Arguments {
         } else {
             "has a new password in"
         };
-        let mut outcome = Outcome {
+        let mut outcome = AdminOutcome {
             text: format!("User '{name}' {done} {}\n", path.display()),
-            ..Outcome::default()
+            ..AdminOutcome::default()
         };
         outcome.response.insert("User".to_owned(), json!(name));
         if generated {
@@ -263,16 +263,16 @@ impl Arguments {
         Ok(outcome)
     }
 
-    fn remove(&self, path: PathBuf) -> Result<Outcome, AdminError> {
+    fn remove(&self, path: PathBuf) -> Result<AdminOutcome, AdminError> {
         let name = self.user_name()?;
         if !UsersFile::read(&path)?.contains(&name)
             || !UsersFile::change(&path, false, |file| Ok(file.remove(&name)))?
         {
             return Err(AdminError::Unknown { name, path });
         }
-        let mut outcome = Outcome {
+        let mut outcome = AdminOutcome {
             text: format!("User '{name}' was removed from {}\n", path.display()),
-            ..Outcome::default()
+            ..AdminOutcome::default()
         };
         outcome.response.insert("User".to_owned(), json!(name));
         Ok(outcome)
@@ -323,15 +323,15 @@ impl Arguments {
         Ok((password, false))
     }
 
-    fn print(&self, outcome: Result<Outcome, AdminError>) -> io::Result<()> {
+    fn print(&self, outcome: Result<AdminOutcome, AdminError>) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self.format {
-            Format::Text => {
+            AdminFormat::Text => {
                 if let Ok(outcome) = outcome {
                     out.write_all(outcome.text.as_bytes())?;
                 }
             }
-            Format::Json => {
+            AdminFormat::Json => {
                 let (status, response) = match outcome {
                     Ok(outcome) => (json!({ "Status": true }), outcome.response),
                     Err(error) => (
@@ -359,15 +359,15 @@ impl Arguments {
     }
 }
 
-fn list(path: &std::path::Path) -> Result<Outcome, AdminError> {
+fn list(path: &std::path::Path) -> Result<AdminOutcome, AdminError> {
     let file = UsersFile::read(path)?;
     let names: Vec<&str> = file.names().collect();
-    let mut outcome = Outcome {
+    let mut outcome = AdminOutcome {
         text: names
             .iter()
             .map(|name| format!("{}\n", escaped(name)))
             .collect(),
-        ..Outcome::default()
+        ..AdminOutcome::default()
     };
     outcome.response.insert("Users".to_owned(), json!(names));
     Ok(outcome)

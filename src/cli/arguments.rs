@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::management::{Command, Compression, Encryption};
+use crate::management::{AdminCommand, Compression, Encryption};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -22,16 +22,16 @@ use crate::management::{Command, Compression, Encryption};
                   Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no connection or no \
                   access."
 )]
-pub(super) struct Arguments {
+pub(super) struct CliArguments {
     #[command(flatten)]
-    pub options: Options,
+    pub options: CliOptions,
     #[command(subcommand)]
     pub verb: Verb,
 }
 
 /// Where the exporter is, and how it is talked with.
 #[derive(Clone, Debug, Default, Args)]
-pub(super) struct Options {
+pub(super) struct CliOptions {
     /// The pgexporter.conf file
     #[arg(short, long, global = true, value_name = "FILE", conflicts_with_all = ["host", "port"])]
     pub config: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub(super) struct Options {
     pub verbose: bool,
     /// Format of the output; text without it
     #[arg(short = 'F', long, global = true, value_enum)]
-    pub format: Option<Format>,
+    pub format: Option<OutputFormat>,
     /// Compress requests and answers
     #[arg(
         short = 'C',
@@ -83,7 +83,7 @@ pub(super) struct Options {
 
 /// `-F`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum OutputFormat {
     /// Lines of `Key: value`
     Text,
     /// Indented JSON
@@ -175,7 +175,7 @@ pub(super) enum Verb {
     },
     /// List the servers with their state, as a table
     #[command(disable_help_flag = true)]
-    Targets(Watch),
+    Targets(WatchArguments),
     /// Scrape a server once, query by query, and tell what each takes
     #[command(disable_help_flag = true)]
     Scrape {
@@ -207,13 +207,13 @@ pub(super) enum Verb {
 #[derive(Debug, Args)]
 pub(super) struct Status {
     #[command(flatten)]
-    pub watch: Watch,
+    pub watch: WatchArguments,
     #[command(subcommand)]
     pub more: Option<StatusMore>,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Watch {
+pub(super) struct WatchArguments {
     /// Show the table of the servers again every so many seconds, 2 without a number
     #[arg(
         short,
@@ -330,36 +330,36 @@ impl Verb {
     }
 
     /// What the exporter is asked; `None` for what is done here.
-    pub(super) fn command(&self) -> Option<Command> {
+    pub(super) fn command(&self) -> Option<AdminCommand> {
         Some(match self {
-            Verb::Ping => Command::Ping,
-            Verb::Shutdown => Command::Shutdown,
+            Verb::Ping => AdminCommand::Ping,
+            Verb::Shutdown => AdminCommand::Shutdown,
             Verb::Status(status) => match status.more {
-                None => Command::Status,
-                Some(StatusMore::Details) => Command::StatusDetails,
+                None => AdminCommand::Status,
+                Some(StatusMore::Details) => AdminCommand::StatusDetails,
             },
             Verb::Conf { verb } => match verb {
-                Conf::Reload => Command::Reload,
-                Conf::Ls => Command::ConfLs,
-                Conf::Get { key } => Command::ConfGet(key.clone()),
-                Conf::Set { key, value } => Command::ConfSet {
+                Conf::Reload => AdminCommand::Reload,
+                Conf::Ls => AdminCommand::ConfLs,
+                Conf::Get { key } => AdminCommand::ConfGet(key.clone()),
+                Conf::Set { key, value } => AdminCommand::ConfSet {
                     key: key.clone(),
                     value: value.clone(),
                 },
             },
             Verb::Clear {
                 verb: Clear::Prometheus,
-            } => Command::ClearPrometheus,
-            Verb::Targets(_) => Command::Targets,
-            Verb::Scrape { server } => Command::Scrape {
+            } => AdminCommand::ClearPrometheus,
+            Verb::Targets(_) => AdminCommand::Targets,
+            Verb::Scrape { server } => AdminCommand::Scrape {
                 server: server.clone(),
             },
             Verb::Log {
                 verb: Log::Level { level },
-            } => Command::LogLevel {
+            } => AdminCommand::LogLevel {
                 level: level.clone(),
             },
-            Verb::Check(check) if !check.offline && check.url.is_none() => Command::Check,
+            Verb::Check(check) if !check.offline && check.url.is_none() => AdminCommand::Check,
             Verb::Check(_) | Verb::Encrypt(_) | Verb::Decrypt(_) => return None,
         })
     }

@@ -10,12 +10,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use super::arguments::{Arguments, Format, Options, Verb};
-use super::endpoint::Endpoint;
-use super::error::Failure;
+use super::arguments::{CliArguments, CliOptions, OutputFormat, Verb};
+use super::error::CliError;
 use super::style::{Style, Tone};
-use super::{check, clock, crypt, exchange, kubectl, print, say, visit, watch};
-use crate::management::Command;
+use super::transport::AdminTransport;
+use super::{
+    check_files, check_url, crypt, kubectl, local_time, print, request, text_output, watch_servers,
+};
+use crate::management::AdminCommand;
 
 /// Runs the program with the arguments, the first of which is its own name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -23,7 +25,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if kubectl::is_called(&arguments) {
         return kubectl::run(arguments);
     }
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match CliArguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version come as errors too, and are printed to the standard output.
@@ -35,7 +37,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let status = match carry_out(options, &arguments.verb) {
         Ok(()) => 0,
         Err(failure) => {
-            complain(options, &failure.lines());
+            print_errors(options, &failure.lines());
             failure.status()
         }
     };
@@ -52,18 +54,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Its command line.
 #[must_use]
 pub fn command_line() -> clap::Command {
-    Arguments::command()
+    CliArguments::command()
 }
 
-fn carry_out(options: &Options, verb: &Verb) -> Result<(), Failure> {
+fn carry_out(options: &CliOptions, verb: &Verb) -> Result<(), CliError> {
     if let Some(every) = verb.watch() {
-        return watch::servers(options, every);
+        return watch_servers::watch_servers(options, every);
     }
     match (verb, verb.command()) {
-        (_, Some(command)) => ask(options, &command),
+        (_, Some(command)) => run_command(options, &command),
         (Verb::Check(wanted), None) => match &wanted.url {
-            Some(url) => visit::check(url, wanted.ca.as_deref()),
-            None => check::offline(options, wanted),
+            Some(url) => check_url::check_url(url, wanted.ca.as_deref()),
+            None => check_files::check_files(options, wanted),
         },
         (Verb::Encrypt(files), None) => crypt::encrypt(options, files),
         (Verb::Decrypt(files), None) => crypt::decrypt(options, files),
@@ -73,45 +75,49 @@ fn carry_out(options: &Options, verb: &Verb) -> Result<(), Failure> {
 }
 
 /// Asks the exporter and prints what it says.
-fn ask(options: &Options, command: &Command) -> Result<(), Failure> {
-    let endpoint = Endpoint::of(options)?;
-    let answer = exchange::ask(options, &endpoint, command)?;
+fn run_command(options: &CliOptions, command: &AdminCommand) -> Result<(), CliError> {
+    let endpoint = AdminTransport::from_options(options)?;
+    let answer = request::send_command(options, &endpoint, command)?;
     let good = answer.is_good();
     let mut reasons = Vec::new();
     let out = match options.format {
-        Some(Format::Json) => print::as_json(&answer, command),
-        Some(Format::Raw) => String::from_utf8_lossy(&answer.raw).into_owned() + "\n",
-        Some(Format::Text) | None => {
-            let said = say::text(&answer, command, Style::of_output());
+        Some(OutputFormat::Json) => print::as_json(&answer, command),
+        Some(OutputFormat::Raw) => String::from_utf8_lossy(&answer.raw).into_owned() + "\n",
+        Some(OutputFormat::Text) | None => {
+            let said = text_output::format_answer(&answer, command, Style::of_output());
             reasons = said.err;
             said.out
         }
     };
     show(&out)?;
     if good {
-        complain(options, &reasons);
+        print_errors(options, &reasons);
         return Ok(());
     }
-    if reasons.is_empty() && options.format.is_some_and(|format| format != Format::Text) {
+    if reasons.is_empty()
+        && options
+            .format
+            .is_some_and(|format| format != OutputFormat::Text)
+    {
         reasons.push(answer.message());
     }
-    Err(Failure::Refused(reasons))
+    Err(CliError::Refused(reasons))
 }
 
 /// Prints an answer. A reader that hung up has enough: then it is false.
-pub(super) fn show(text: &str) -> Result<bool, Failure> {
+pub(super) fn show(text: &str) -> Result<bool, CliError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::Refused(vec![format!(
+        Err(error) => Err(CliError::Refused(vec![format!(
             "the answer cannot be printed: {error}"
         )])),
     }
 }
 
 /// Says what is wrong, and writes it to the log file if there is to be one.
-fn complain(options: &Options, lines: &[String]) {
+fn print_errors(options: &CliOptions, lines: &[String]) {
     let name = Style::of_errors().paint(Some(Tone::Bad), "pgexporter-cli:");
     for line in lines {
         let _ = writeln!(io::stderr(), "{name} {line}");
@@ -120,7 +126,9 @@ fn complain(options: &Options, lines: &[String]) {
     if lines.is_empty() {
         return;
     }
-    let now = clock::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let now = local_time::local_time()
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string();
     let text: String = lines
         .iter()
         .map(|line| format!("{now} ERROR pgexporter-cli: {line}\n"))

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::arguments::{Files, Options};
-use super::error::Failure;
+use super::arguments::{CliOptions, Files};
+use super::error::CliError;
 use crate::security::{Environment, FileKey, KeySize, Vault, VaultError};
 
 /// What an encrypted file's name ends with.
@@ -21,7 +21,7 @@ const ENDING: &str = "aes";
 ///
 /// # Errors
 /// A file or the master key is missing, or the output exists.
-pub(super) fn encrypt(options: &Options, files: &Files) -> Result<(), Failure> {
+pub(super) fn encrypt(options: &CliOptions, files: &Files) -> Result<(), CliError> {
     let usual = || {
         let mut name = files.input.clone().into_os_string();
         name.push(".");
@@ -29,7 +29,7 @@ pub(super) fn encrypt(options: &Options, files: &Files) -> Result<(), Failure> {
         PathBuf::from(name)
     };
     let output = files.output.clone().unwrap_or_else(usual);
-    work(options, &files.input, &output, |key, bytes, size| {
+    crypt_file(options, &files.input, &output, |key, bytes, size| {
         key.encrypt(bytes, size).map(Zeroizing::new)
     })
 }
@@ -38,38 +38,43 @@ pub(super) fn encrypt(options: &Options, files: &Files) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As [`encrypt`]; the file was not encrypted with this key.
-pub(super) fn decrypt(options: &Options, files: &Files) -> Result<(), Failure> {
+pub(super) fn decrypt(options: &CliOptions, files: &Files) -> Result<(), CliError> {
     let usual = || {
         let ends = files.input.extension().is_some_and(|end| end == ENDING);
         ends.then(|| files.input.with_extension(""))
     };
     let output = files.output.clone().or_else(usual).ok_or_else(|| {
-        Failure::Usage(format!(
+        CliError::Usage(format!(
             "{} does not end in .{ENDING}: name the file to write",
             files.input.display()
         ))
     })?;
-    work(options, &files.input, &output, FileKey::decrypt)
+    crypt_file(options, &files.input, &output, FileKey::decrypt)
 }
 
-type Work = fn(&FileKey, &[u8], KeySize) -> Result<Zeroizing<Vec<u8>>, VaultError>;
+type CryptFn = fn(&FileKey, &[u8], KeySize) -> Result<Zeroizing<Vec<u8>>, VaultError>;
 
-fn work(options: &Options, input: &Path, output: &Path, work: Work) -> Result<(), Failure> {
+fn crypt_file(
+    options: &CliOptions,
+    input: &Path,
+    output: &Path,
+    work: CryptFn,
+) -> Result<(), CliError> {
     let size = options
         .encrypt
         .method()
         .key_size()
         .unwrap_or(KeySize::Aes256);
-    let refused = |error: VaultError| Failure::Refused(vec![error.to_string()]);
+    let refused = |error: VaultError| CliError::Refused(vec![error.to_string()]);
     let file = |action: &str, path: &Path, error: &std::io::Error| {
-        Failure::Refused(vec![format!("cannot {action} {}: {error}", path.display())])
+        CliError::Refused(vec![format!("cannot {action} {}: {error}", path.display())])
     };
     let bytes = fs::read(input).map(Zeroizing::new);
     let bytes = bytes.map_err(|error| file("read", input, &error))?;
     let vault = Vault::new(Environment::of_process().home.as_deref());
     let key = vault.key().map_err(refused)?;
     let made = work(&key, &bytes, size)
-        .map_err(|error| Failure::Refused(vec![format!("{}: {error}", input.display())]))?;
+        .map_err(|error| CliError::Refused(vec![format!("{}: {error}", input.display())]))?;
     // Nobody else reads it, and nothing that is there is lost.
     let mut target = OpenOptions::new()
         .write(true)

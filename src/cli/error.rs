@@ -5,7 +5,7 @@ use crate::text::escaped;
 /// What went wrong.
 #[derive(Debug)]
 #[allow(dead_code)]
-pub(super) enum Failure {
+pub(super) enum CliError {
     /// The exporter, or a check, said no: reasons, one line each; none when they stand in the
     /// output already.
     Refused(Vec<String>),
@@ -15,13 +15,13 @@ pub(super) enum Failure {
     NoAccess(String),
 }
 
-impl Failure {
+impl CliError {
     /// The exit status.
     pub(super) fn status(&self) -> u8 {
         match self {
-            Failure::Refused(_) => 1,
-            Failure::Usage(_) => 2,
-            Failure::NoAccess(_) => 3,
+            CliError::Refused(_) => 1,
+            CliError::Usage(_) => 2,
+            CliError::NoAccess(_) => 3,
         }
     }
 
@@ -29,8 +29,8 @@ impl Failure {
     /// peer's words may be among it.
     pub(super) fn lines(&self) -> Vec<String> {
         let lines: Vec<&str> = match self {
-            Failure::Refused(reasons) => reasons.iter().map(String::as_str).collect(),
-            Failure::Usage(reason) | Failure::NoAccess(reason) => reason.lines().collect(),
+            CliError::Refused(reasons) => reasons.iter().map(String::as_str).collect(),
+            CliError::Usage(reason) | CliError::NoAccess(reason) => reason.lines().collect(),
         };
         let safe = lines.into_iter().map(|line| escaped(line).into_owned());
         safe.collect()

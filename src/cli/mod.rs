@@ -4,25 +4,25 @@
 //! `kubectl-pgexporter` it is `kubectl`:
 //!
 //! ```text
-//! arguments ─► Command ─► exchange (endpoint: Unix socket or TCP) ─► Answer ─► say, print
+//! arguments ─► AdminCommand ─► request (transport: Unix socket or TCP) ─► AdminAnswer ─► text_output
 //! ```
 
 pub mod admin;
 mod arguments;
-mod check;
+mod check_files;
+mod check_url;
 pub mod client;
-mod clock;
 mod crypt;
-mod endpoint;
 mod error;
-mod exchange;
 mod kubectl;
+mod local_time;
 mod password;
 mod print;
 mod progress;
 mod remote;
-mod say;
+mod request;
 mod style;
 mod table;
-mod visit;
-mod watch;
+mod text_output;
+mod transport;
+mod watch_servers;

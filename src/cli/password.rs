@@ -31,8 +31,8 @@ pub(super) enum PasswordError {
 
 /// Asks on the terminal, without echo.
 pub(super) fn ask_once(prompt: &str) -> Result<Secret, PasswordError> {
-    let mut terminal = Silent::new().map_err(PasswordError::Terminal)?;
-    let mut password = terminal.ask(prompt)?;
+    let mut terminal = EchoOff::new().map_err(PasswordError::Terminal)?;
+    let mut password = terminal.prompt(prompt)?;
     Ok(Secret::new(std::mem::take(&mut *password)))
 }
 
@@ -40,10 +40,10 @@ pub(super) fn ask_once(prompt: &str) -> Result<Secret, PasswordError> {
 pub(super) fn ask_twice(prompt: &str) -> Result<String, PasswordError> {
     let width = prompt.len().max("Verify".len());
     // One silence for all questions: what is typed ahead of one is not shown either.
-    let mut terminal = Silent::new().map_err(PasswordError::Terminal)?;
+    let mut terminal = EchoOff::new().map_err(PasswordError::Terminal)?;
     for _ in 0..TRIES {
-        let mut password = terminal.ask(&format!("{prompt:width$}: "))?;
-        if password == terminal.ask(&format!("{:width$}: ", "Verify"))? {
+        let mut password = terminal.prompt(&format!("{prompt:width$}: "))?;
+        if password == terminal.prompt(&format!("{:width$}: ", "Verify"))? {
             return Ok(std::mem::take(&mut *password));
         }
         let _ = terminal.show("The passwords differ, try again.\n");
@@ -55,12 +55,12 @@ pub(super) fn ask_twice(prompt: &str) -> Result<String, PasswordError> {
 ///
 /// `rpassword` edits the line. It would show its prompt before it turns the echo off, and let
 /// Ctrl-C leave the terminal mute: so the terminal's modes are ours.
-struct Silent {
+struct EchoOff {
     terminal: File,
     before: Termios,
 }
 
-impl Silent {
+impl EchoOff {
     fn new() -> io::Result<Self> {
         let terminal = File::options().read(true).write(true).open("/dev/tty")?;
         let before = tcgetattr(&terminal)?;
@@ -77,9 +77,9 @@ impl Silent {
         self.terminal.write_all(text.as_bytes())
     }
 
-    fn ask(&mut self, prompt: &str) -> Result<Zeroizing<String>, PasswordError> {
+    fn prompt(&mut self, prompt: &str) -> Result<Zeroizing<String>, PasswordError> {
         let answer = self.show(prompt).and_then(|()| {
-            let keys = Keys(self.terminal.try_clone()?);
+            let keys = TerminalInput(self.terminal.try_clone()?);
             let config = rpassword::ConfigBuilder::new()
                 .input_reader(keys)
                 .output_discard()
@@ -89,7 +89,10 @@ impl Silent {
             answer
         });
         answer.map_err(|error| {
-            if error.get_ref().is_some_and(|error| error.is::<Break>()) {
+            if error
+                .get_ref()
+                .is_some_and(|error| error.is::<Interrupted>())
+            {
                 self.restore();
                 // Whoever started us, most often a shell, is to see what ended us.
                 let _ = kill_process(getpid(), Signal::INT);
@@ -103,20 +106,20 @@ impl Silent {
     }
 }
 
-impl Drop for Silent {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         self.restore();
     }
 }
 
 /// The keys of a terminal in which Ctrl-C is a key like others.
-struct Keys(File);
+struct TerminalInput(File);
 
-impl Read for Keys {
+impl Read for TerminalInput {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let count = self.0.read(bytes)?;
         if bytes[..count].contains(&b'\x03') {
-            return Err(io::Error::other(Break));
+            return Err(io::Error::other(Interrupted));
         }
         Ok(count)
     }
@@ -125,7 +128,7 @@ impl Read for Keys {
 /// Ctrl-C.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
-struct Break;
+struct Interrupted;
 
 /// A line of the standard input without its end; `None` when there is none.
 pub(super) fn read_line() -> Result<Option<Zeroizing<String>>, PasswordError> {

@@ -2,40 +2,40 @@
 
 use serde_json::{Value, json};
 
-use super::exchange::Answer;
-use crate::management::document::Object;
-use crate::management::{Command, Compression, Encryption, Verb};
+use super::request::AdminAnswer;
+use crate::management::document::JsonObject;
+use crate::management::{AdminCommand, AdminVerb, Compression, Encryption};
 use crate::text::{escaped, escaped_json};
 
 /// The document, indented by two, keys sorted.
-pub(super) fn as_json(answer: &Answer, command: &Command) -> String {
+pub(super) fn as_json(answer: &AdminAnswer, command: &AdminCommand) -> String {
     let document = format!("{:#}\n", Value::Object(named(answer, command)));
     escaped_json(&document).into_owned()
 }
 
 /// The same as lines of `Key: value`.
-pub(super) fn as_text(answer: &Answer, command: &Command) -> String {
+pub(super) fn as_text(answer: &AdminAnswer, command: &AdminCommand) -> String {
     tree_of(&named(answer, command))
 }
 
 /// An object as lines of `Key: value`.
-pub(super) fn tree_of(object: &Object) -> String {
+pub(super) fn tree_of(object: &JsonObject) -> String {
     let mut out = String::new();
     tree(&mut out, object, 0);
     out
 }
 
 /// With the header's numbers by name, where the C program does so.
-pub(super) fn named(answer: &Answer, command: &Command) -> Object {
+pub(super) fn named(answer: &AdminAnswer, command: &AdminCommand) -> JsonObject {
     let mut document = answer.document.clone();
     let verb = command.verb();
     let by_name = match verb {
-        Verb::Ping | Verb::Status | Verb::StatusDetails | Verb::ConfLs => true,
+        AdminVerb::Ping | AdminVerb::Status | AdminVerb::StatusDetails | AdminVerb::ConfLs => true,
         // Numbers from 100 are ours.
         verb => verb.number() >= 100,
     };
     if by_name && let Some(Value::Object(header)) = document.get_mut("Header") {
-        let byte = |header: &Object, name: &str| {
+        let byte = |header: &JsonObject, name: &str| {
             let number = header.get(name).and_then(Value::as_u64);
             number.and_then(|number| u8::try_from(number).ok())
         };
@@ -58,7 +58,7 @@ pub(super) fn named(answer: &Answer, command: &Command) -> Object {
     document
 }
 
-fn tree(out: &mut String, object: &Object, depth: usize) {
+fn tree(out: &mut String, object: &JsonObject, depth: usize) {
     for (at, (key, value)) in object.iter().enumerate() {
         // The first of a list's element stands behind its dash.
         if at > 0 || !out.ends_with("- ") {
@@ -134,7 +134,7 @@ mod tests {
         let Value::Object(document) = document else {
             panic!()
         };
-        let answer = Answer {
+        let answer = AdminAnswer {
             raw: Vec::new(),
             document,
         };
@@ -163,7 +163,7 @@ Response:
     - a
     - b
 ";
-        assert_eq!(as_text(&answer, &Command::Status), text);
-        assert!(as_json(&answer, &Command::ConfGet(None)).contains("\n    \"Command\": 3,\n"));
+        assert_eq!(as_text(&answer, &AdminCommand::Status), text);
+        assert!(as_json(&answer, &AdminCommand::ConfGet(None)).contains("\n    \"Command\": 3,\n"));
     }
 }

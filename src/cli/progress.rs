@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Shows itself from the second on; gone when dropped.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     end: Option<Sender<()>>,
     shown: Option<JoinHandle<()>>,
 }
@@ -16,7 +16,7 @@ pub(super) struct Progress {
 const FIRST: Duration = Duration::from_millis(500);
 const EACH: Duration = Duration::from_millis(200);
 
-impl Progress {
+impl ProgressLine {
     /// Begins to count. Shows nothing where the standard error is no terminal.
     pub(super) fn begin(what: &str) -> Self {
         if !io::stderr().is_terminal() {
@@ -47,7 +47,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(shown) = self.shown.take() {

@@ -15,8 +15,8 @@ use postgres_protocol::message::frontend;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
-use super::endpoint::{PATIENCE, Stream};
-use super::error::Failure;
+use super::error::CliError;
+use super::transport::{PATIENCE, SyncStream};
 use crate::security::tls::{ClientTls, TlsMode, explain_tls, server_end_point};
 use crate::security::{Environment, Secret, has_too_many_rounds};
 use crate::text::peer_text;
@@ -27,25 +27,25 @@ const CONNECT: Duration = Duration::from_secs(10);
 const FOLDER: &str = ".pgexporter";
 
 /// A connection with TLS or without, and what its login can be bound to.
-type Secured = (Box<dyn Stream>, Option<Vec<u8>>);
+type SecuredStream = (Box<dyn SyncStream>, Option<Vec<u8>>);
 
 /// Whose exporter, and who asks.
 #[derive(Clone, Debug)]
-pub(super) struct Remote {
+pub(super) struct RemoteLogin {
     pub host: String,
     pub port: u16,
     pub user: String,
     pub password: Secret,
 }
 
-impl Remote {
+impl RemoteLogin {
     /// Connects and logs in.
     ///
     /// # Errors
     /// Nobody answers, it is not to be trusted, or it does not let us in.
-    pub(super) fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
+    pub(super) fn connect(&self) -> Result<Box<dyn SyncStream>, CliError> {
         let place = format!("{}:{}", self.host, self.port);
-        let no = |why: String| Failure::NoAccess(format!("{place}: {why}"));
+        let no = |why: String| CliError::NoAccess(format!("{place}: {why}"));
         let stream = self.reach().map_err(|error| no(error.to_string()))?;
         let (mut stream, binding) = self.secure(stream).map_err(no)?;
         self.login(&mut *stream, binding).map_err(no)?;
@@ -69,7 +69,7 @@ impl Remote {
     }
 
     /// TLS when the exporter has it. With a `root.crt` it must, and its certificate must be right.
-    fn secure(&self, mut stream: TcpStream) -> Result<Secured, String> {
+    fn secure(&self, mut stream: TcpStream) -> Result<SecuredStream, String> {
         let tls = files()?;
         let strict = tls.mode == TlsMode::VerifyFull;
         let mut request = BytesMut::new();
@@ -111,11 +111,11 @@ impl Remote {
         Ok((Box::new(StreamOwned::new(connection, stream)), binding))
     }
 
-    fn login(&self, stream: &mut dyn Stream, binding: Option<Vec<u8>>) -> Result<(), String> {
+    fn login(&self, stream: &mut dyn SyncStream, binding: Option<Vec<u8>>) -> Result<(), String> {
         let mut out = BytesMut::new();
         let parameters = [("user", self.user.as_str()), ("database", "admin")];
         frontend::startup_message(parameters, &mut out).map_err(|error| error.to_string())?;
-        let mut talk = Talk {
+        let mut talk = MessageStream {
             stream,
             inbox: BytesMut::new(),
         };
@@ -200,12 +200,12 @@ fn files() -> Result<ClientTls, String> {
 }
 
 /// Messages over a stream.
-struct Talk<'a> {
-    stream: &'a mut dyn Stream,
+struct MessageStream<'a> {
+    stream: &'a mut dyn SyncStream,
     inbox: BytesMut,
 }
 
-impl Talk<'_> {
+impl MessageStream<'_> {
     fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
         let sent = self
             .stream

@@ -21,16 +21,16 @@ pub(super) enum Tone {
 impl Style {
     /// Of what goes to the standard output.
     pub(super) fn of_output() -> Self {
-        Self::of(&io::stdout())
+        Self::for_stream(&io::stdout())
     }
 
     /// Of what goes to the standard error.
     pub(super) fn of_errors() -> Self {
-        Self::of(&io::stderr())
+        Self::for_stream(&io::stderr())
     }
 
     /// By the terminal, `TERM`, and `NO_COLOR` of <https://no-color.org>: set and not empty.
-    fn of(stream: &impl IsTerminal) -> Self {
+    fn for_stream(stream: &impl IsTerminal) -> Self {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let able = variable("TERM").is_none_or(|term| term != "dumb");
         Self {

@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::print;
 use super::style::{Style, Tone};
 use crate::catalog::SETTINGS;
-use crate::management::document::Object;
+use crate::management::document::JsonObject;
 
 /// The servers of a status with details.
-pub(super) fn servers(response: &Object, style: Style) -> String {
+pub(super) fn servers(response: &JsonObject, style: Style) -> String {
     let none = Vec::new();
     let servers = match response.get("Servers") {
         Some(Value::Array(servers)) => servers,
@@ -73,7 +73,7 @@ pub(super) fn state(server: &Value) -> Value {
 }
 
 /// What a scrape took, the slowest query first.
-pub(super) fn scrape(response: &Object, style: Style) -> String {
+pub(super) fn scrape(response: &JsonObject, style: Style) -> String {
     let none = Vec::new();
     let queries = match response.get("Queries") {
         Some(Value::Array(queries)) => queries,
@@ -142,7 +142,7 @@ fn tone_of_query(query: &Value) -> Option<Tone> {
 }
 
 /// What a check found, one line each.
-pub(super) fn check(response: &Object, style: Style) -> String {
+pub(super) fn check(response: &JsonObject, style: Style) -> String {
     let mut out = String::new();
     let lines = |name: &str| match response.get(name) {
         Some(Value::Array(lines)) => lines.iter().map(print::scalar).collect(),

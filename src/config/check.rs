@@ -6,21 +6,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::configuration::{Main, ManagementTls, Server, ServerTls, TlsFiles};
-use super::errors::Report;
+use super::errors::ProblemList;
 use super::keys::main_keys;
-use super::read::Given;
+use super::read::GivenKeys;
 use super::value::Value;
 use crate::security::RequireAuth;
 
 /// Checks the main section. Timeouts of zero, which would be no timeout at all, take their default.
-pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
-    at_least_a_moment(
+pub(super) fn main(main: &mut Main, given: &GivenKeys, report: &mut ProblemList) {
+    raise_to_minimum(
         "blocking_timeout",
         &mut main.blocking_timeout,
         given,
         report,
     );
-    at_least_a_moment(
+    raise_to_minimum(
         "authentication_timeout",
         &mut main.authentication_timeout,
         given,
@@ -34,7 +34,7 @@ pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
     if let Some(path) = &main.metrics_path
         && let Err(error) = path.metadata()
     {
-        let message = format!("{}: {}", path.display(), in_words(&error));
+        let message = format!("{}: {}", path.display(), explain_io_error(&error));
         report.problem(given.line("metrics_path"), Some("metrics_path"), message);
     }
     if !main.non_blocking {
@@ -80,7 +80,7 @@ pub(super) fn main(main: &mut Main, given: &Given, report: &mut Report) {
 }
 
 /// Checks a server's section.
-pub(super) fn server(server: &Server, given: &Given, report: &mut Report) {
+pub(super) fn server(server: &Server, given: &GivenKeys, report: &mut ProblemList) {
     tls_files(
         "tls_",
         &server.tls_files,
@@ -106,7 +106,7 @@ pub(super) fn server(server: &Server, given: &Given, report: &mut Report) {
 }
 
 /// Without a server there is nothing to do, unless Kubernetes may bring some.
-pub(super) fn some_server(servers: &[Server], given: &Given, report: &mut Report) {
+pub(super) fn some_server(servers: &[Server], given: &GivenKeys, report: &mut ProblemList) {
     if !servers.is_empty() {
         return;
     }
@@ -120,7 +120,12 @@ pub(super) fn some_server(servers: &[Server], given: &Given, report: &mut Report
     }
 }
 
-fn at_least_a_moment(key: &str, timeout: &mut Duration, given: &Given, report: &mut Report) {
+fn raise_to_minimum(
+    key: &str,
+    timeout: &mut Duration,
+    given: &GivenKeys,
+    report: &mut ProblemList,
+) {
     if !timeout.is_zero() || given.value(key).is_none() {
         return;
     }
@@ -151,7 +156,7 @@ pub fn port_ranges(texts: &[String]) -> Result<Vec<(u16, u16)>, String> {
     texts.iter().map(range).collect()
 }
 
-fn ports(main: &Main, given: &Given, report: &mut Report) {
+fn ports(main: &Main, given: &GivenKeys, report: &mut ProblemList) {
     let metrics = (main.metrics != 0).then_some(main.metrics);
     let ports = [
         ("metrics", metrics),
@@ -169,7 +174,13 @@ fn ports(main: &Main, given: &Given, report: &mut Report) {
 
 /// A certificate and its key come together, and files that are used are there. Files that are not
 /// used only earn a notice: the C program does not look at them either.
-fn tls_files(prefix: &str, files: &TlsFiles, in_use: bool, given: &Given, report: &mut Report) {
+fn tls_files(
+    prefix: &str,
+    files: &TlsFiles,
+    in_use: bool,
+    given: &GivenKeys,
+    report: &mut ProblemList,
+) {
     let (cert, key) = (format!("{prefix}cert_file"), format!("{prefix}key_file"));
     for (alone, this, other) in [
         (files.cert.is_some() && files.key.is_none(), &cert, &key),
@@ -197,18 +208,18 @@ fn tls_files(prefix: &str, files: &TlsFiles, in_use: bool, given: &Given, report
 
 fn readable(path: &Path) -> Result<(), String> {
     // A pipe would wait for its writer, so a file is only opened when it is one.
-    let metadata = path.metadata().map_err(|error| in_words(&error))?;
+    let metadata = path.metadata().map_err(|error| explain_io_error(&error))?;
     if metadata.is_dir() {
         return Err("is a folder; name a file".to_owned());
     }
     if metadata.is_file() {
-        File::open(path).map_err(|error| in_words(&error))?;
+        File::open(path).map_err(|error| explain_io_error(&error))?;
     }
     Ok(())
 }
 
 /// Why a file cannot be used, and what to do.
-pub(super) fn in_words(error: &io::Error) -> String {
+pub(super) fn explain_io_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => {

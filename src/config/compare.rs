@@ -8,7 +8,7 @@ use super::keys::{Effect, Key, main_keys, server_keys};
 
 /// A key whose value is different.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct KeyChange {
     /// The key.
     pub key: String,
     /// The running value, as the file would hold it.
@@ -23,16 +23,16 @@ pub struct ServerChange {
     /// The section's name.
     pub name: String,
     /// Its keys.
-    pub changes: Vec<Change>,
+    pub changes: Vec<KeyChange>,
 }
 
 /// All that is different. Shown as a report in words, one thing a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct ConfigChanges {
     /// Keys of the main section whose new value is used from now on.
-    pub applied: Vec<Change>,
+    pub applied: Vec<KeyChange>,
     /// Keys of the main section whose new value waits for a restart.
-    pub restart: Vec<Change>,
+    pub restart: Vec<KeyChange>,
     /// Names of servers that are new.
     pub added: Vec<String>,
     /// Names of servers that are gone.
@@ -41,7 +41,7 @@ pub struct Changes {
     pub changed: Vec<ServerChange>,
 }
 
-impl Changes {
+impl ConfigChanges {
     /// Whether both say the same.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -49,16 +49,16 @@ impl Changes {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for KeyChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (old, new) = (or_none(&self.old), or_none(&self.new));
         write!(f, "{}: was {old}, is {new}", self.key)
     }
 }
 
-impl fmt::Display for Changes {
+impl fmt::Display for ConfigChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines: Vec<String> = self.applied.iter().map(Change::to_string).collect();
+        let mut lines: Vec<String> = self.applied.iter().map(KeyChange::to_string).collect();
         lines.extend(
             self.added
                 .iter()
@@ -73,7 +73,7 @@ impl fmt::Display for Changes {
             let changes = server.changes.iter();
             lines.extend(changes.map(|change| format!("server {}: {change}", server.name)));
         }
-        lines.extend(self.restart.iter().map(|Change { key, old, new }| {
+        lines.extend(self.restart.iter().map(|KeyChange { key, old, new }| {
             let (old, new) = (or_none(old), or_none(new));
             format!("{key}: stays {old}, waits for a restart to become {new}")
         }));
@@ -90,13 +90,13 @@ fn or_none(value: &str) -> &str {
 
 /// Says what is different.
 #[must_use]
-pub fn compare(old: &Configuration, new: &Configuration) -> Changes {
-    let mut changes = Changes::default();
+pub fn compare(old: &Configuration, new: &Configuration) -> ConfigChanges {
+    let mut changes = ConfigChanges::default();
     for key in main_keys() {
         let Some(change) = change(key, &old.main, &new.main) else {
             continue;
         };
-        match waits(key, &old.main, &new.main) {
+        match needs_restart(key, &old.main, &new.main) {
             true => changes.restart.push(change),
             false => changes.applied.push(change),
         }
@@ -122,7 +122,7 @@ pub fn compare(old: &Configuration, new: &Configuration) -> Changes {
 #[must_use]
 pub fn merge(old: &Configuration, new: &Configuration) -> Configuration {
     let mut merged = new.clone();
-    for key in main_keys().filter(|key| waits(key, &old.main, &new.main)) {
+    for key in main_keys().filter(|key| needs_restart(key, &old.main, &new.main)) {
         if let Some(place) = &key.place {
             (place.set)(&mut merged.main, &(place.get)(&old.main));
         }
@@ -131,7 +131,7 @@ pub fn merge(old: &Configuration, new: &Configuration) -> Configuration {
 }
 
 /// Whether a key's new value waits for a restart.
-fn waits(key: &Key<Main>, old: &Main, new: &Main) -> bool {
+fn needs_restart(key: &Key<Main>, old: &Main, new: &Main) -> bool {
     // TLS that stays on needs the files it came with, which the new file may no longer name.
     let with_tls =
         key.name.starts_with("tls_") && (old.tls != new.tls || old.management != new.management);
@@ -148,10 +148,10 @@ fn server_change(old: &Server, new: &Server) -> Option<ServerChange> {
     })
 }
 
-fn change<S>(key: &Key<S>, old: &S, new: &S) -> Option<Change> {
+fn change<S>(key: &Key<S>, old: &S, new: &S) -> Option<KeyChange> {
     let place = key.place.as_ref()?;
     let (old, new) = ((place.get)(old), (place.get)(new));
-    (old != new).then(|| Change {
+    (old != new).then(|| KeyChange {
         key: key.name.to_owned(),
         old: old.to_string(),
         new: new.to_string(),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::keys::{ChangedFrom, Effect, Key, MAIN_SECTION, Required, main_keys, server_keys};
-use super::value::Kind;
+use super::value::ValueKind;
 
 /// What stands above the tables.
 const HEAD: &str = include_str!("docs_head.md");
@@ -58,10 +58,10 @@ fn table<S: 'static>(keys: impl Iterator<Item = &'static Key<S>>, page: &mut Str
 }
 
 /// What is allowed, in a cell of a table. What the page's head says of a type is not said again.
-fn allowed(kind: &Kind) -> String {
+fn allowed(kind: &ValueKind) -> String {
     match kind {
-        Kind::Bool | Kind::Size | Kind::List | Kind::Text => String::new(),
-        Kind::Word(words, others) => {
+        ValueKind::Bool | ValueKind::Size | ValueKind::List | ValueKind::Text => String::new(),
+        ValueKind::Word(words, others) => {
             let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
             let others = others
                 .iter()
@@ -72,9 +72,9 @@ fn allowed(kind: &Kind) -> String {
                 false => format!("{} ({})", quoted.join(", "), others.join(", ")),
             }
         }
-        Kind::Duration(low, high) => Kind::limits(*low, *high),
-        Kind::AutoOrDuration => "`auto`, or a duration".to_owned(),
-        Kind::SizeWithin(low, high) => {
+        ValueKind::Duration(low, high) => ValueKind::limits(*low, *high),
+        ValueKind::AutoOrDuration => "`auto`, or a duration".to_owned(),
+        ValueKind::SizeWithin(low, high) => {
             let [low, high] = [low, high].map(|bytes| super::Value::Size(*bytes));
             format!("{low} to {high}")
         }

@@ -67,13 +67,13 @@ impl fmt::Display for ConfigErrors {
 
 /// Gathers problems and notices while a file is read.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct ProblemList {
     path: PathBuf,
     problems: Vec<Problem>,
     notices: Vec<(Option<usize>, String)>,
 }
 
-impl Report {
+impl ProblemList {
     pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),

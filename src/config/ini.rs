@@ -1,7 +1,7 @@
 //! The outer form of the file: bytes go in, sections of keys and texts come out. What the keys
 //! mean is not known here.
 
-use super::errors::Report;
+use super::errors::ProblemList;
 
 /// A section with its lines in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,12 +11,12 @@ pub(super) struct Section {
     /// The line of the brackets, counted from 1.
     pub(super) line: usize,
     /// The keys.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<IniEntry>,
 }
 
 /// One `key = value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct IniEntry {
     pub(super) key: String,
     /// Without quotes, comment and surrounding space.
     pub(super) value: String,
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 }
 
 /// Where the reader stands.
-enum Place {
+enum ParsePosition {
     /// Above the first section.
     Outside,
     /// In the last of the sections.
@@ -34,10 +34,10 @@ enum Place {
 }
 
 /// Takes the file apart, and reports every line that has no meaning.
-pub(super) fn read(bytes: &[u8], report: &mut Report) -> Vec<Section> {
+pub(super) fn parse_sections(bytes: &[u8], report: &mut ProblemList) -> Vec<Section> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut sections: Vec<Section> = Vec::new();
-    let mut place = Place::Outside;
+    let mut place = ParsePosition::Outside;
     for (index, bytes) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = index + 1;
         let Ok(text) = std::str::from_utf8(bytes) else {
@@ -58,19 +58,19 @@ pub(super) fn read(bytes: &[u8], report: &mut Report) -> Vec<Section> {
                         line,
                         entries: Vec::new(),
                     });
-                    place = Place::Section;
+                    place = ParsePosition::Section;
                 }
                 Err(message) => {
                     report.problem(Some(line), None, message);
-                    place = Place::Lost;
+                    place = ParsePosition::Lost;
                 }
             }
         } else {
             match (key_and_value(text), &place, sections.last_mut()) {
-                (Err(Wrong { key, message }), ..) => report.problem(Some(line), key, message),
-                (Ok(_), Place::Lost, _) => {}
-                (Ok((key, value)), Place::Section, Some(section)) => {
-                    section.entries.push(Entry {
+                (Err(LineError { key, message }), ..) => report.problem(Some(line), key, message),
+                (Ok(_), ParsePosition::Lost, _) => {}
+                (Ok((key, value)), ParsePosition::Section, Some(section)) => {
+                    section.entries.push(IniEntry {
                         key: key.to_owned(),
                         value,
                         line,
@@ -89,7 +89,7 @@ pub(super) fn read(bytes: &[u8], report: &mut Report) -> Vec<Section> {
 
 /// What is wrong with a line, and its key if it has one. The line is not repeated: it may be a
 /// password in the wrong place.
-struct Wrong<'a> {
+struct LineError<'a> {
     key: Option<&'a str>,
     message: String,
 }
@@ -108,19 +108,19 @@ fn section_name(rest: &str) -> Result<&str, String> {
     Ok(name)
 }
 
-fn key_and_value(text: &str) -> Result<(&str, String), Wrong<'_>> {
+fn key_and_value(text: &str) -> Result<(&str, String), LineError<'_>> {
     let Some((key, value)) = text.split_once('=') else {
         let message = "is not of the form `key = value`, `[section]` or `# comment`".to_owned();
-        return Err(Wrong { key: None, message });
+        return Err(LineError { key: None, message });
     };
     let (key, value) = (key.trim_end(), value.trim_start());
     if key.is_empty() {
         let message = "has no key before the `=`".to_owned();
-        return Err(Wrong { key: None, message });
+        return Err(LineError { key: None, message });
     }
     match unquoted(value) {
         Ok(value) => Ok((key, value.to_owned())),
-        Err(message) => Err(Wrong {
+        Err(message) => Err(LineError {
             key: Some(key),
             message,
         }),
@@ -160,8 +160,8 @@ mod tests {
     use super::*;
 
     fn sections(bytes: &[u8]) -> Result<Vec<Section>, String> {
-        let mut report = Report::new(Path::new("f"));
-        let sections = read(bytes, &mut report);
+        let mut report = ProblemList::new(Path::new("f"));
+        let sections = parse_sections(bytes, &mut report);
         report.finish().map_err(|errors| errors.to_string())?;
         Ok(sections)
     }
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_byte_order_mark_crlf_and_comments_are_read_over() {
         let text = b"\xef\xbb\xbf# c\r\n; c\r\n\r\n[ s ] # c\r\nk = v\r\n";
-        let entry = Entry {
+        let entry = IniEntry {
             key: "k".to_owned(),
             value: "v".to_owned(),
             line: 5,

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::check::in_words;
-use super::errors::{ConfigErrors, Report};
+use super::check::explain_io_error;
+use super::errors::{ConfigErrors, ProblemList};
 use super::ini;
 use super::keys::MAIN_SECTION;
-use super::read::{Loaded, parse_bytes};
+use super::read::{LoadedConfiguration, parse_bytes};
 
 /// The name of the file in a folder of configuration.
 pub const FILE_NAME: &str = "pgexporter.conf";
@@ -25,16 +25,16 @@ const LARGEST: u64 = 16 << 20;
 ///
 /// # Errors
 /// All that is wrong with it, at once.
-pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+pub fn load(path: &Path) -> Result<LoadedConfiguration, ConfigErrors> {
     parse_bytes(path, &read_bytes(path)?)
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, ConfigErrors> {
     let wrong = |message: String| ConfigErrors::whole(path, message);
-    let file = File::open(path).map_err(|error| wrong(in_words(&error)))?;
+    let file = File::open(path).map_err(|error| wrong(explain_io_error(&error)))?;
     let mut bytes = Vec::new();
     let read = file.take(LARGEST + 1).read_to_end(&mut bytes);
-    read.map_err(|error| wrong(in_words(&error)))?;
+    read.map_err(|error| wrong(explain_io_error(&error)))?;
     if bytes.len() as u64 > LARGEST {
         return Err(wrong(
             "is larger than 16 MiB; it is no configuration".to_owned(),
@@ -51,7 +51,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, ConfigErrors> {
 pub fn socket_folder(path: &Path) -> Result<PathBuf, ConfigErrors> {
     const KEY: &str = "unix_socket_dir";
     let bytes = read_bytes(path)?;
-    let sections = ini::read(&bytes, &mut Report::new(path));
+    let sections = ini::parse_sections(&bytes, &mut ProblemList::new(path));
     let main = sections.iter().filter(|one| one.name == MAIN_SECTION);
     main.flat_map(|section| &section.entries)
         .find(|entry| entry.key == KEY && !entry.value.is_empty())
@@ -63,7 +63,7 @@ pub fn socket_folder(path: &Path) -> Result<PathBuf, ConfigErrors> {
 ///
 /// # Errors
 /// All that is wrong with it, at once.
-pub fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigErrors> {
+pub fn parse(path: &Path, text: &str) -> Result<LoadedConfiguration, ConfigErrors> {
     parse_bytes(path, text.as_bytes())
 }
 

@@ -28,16 +28,16 @@ mod values;
 mod tests;
 
 pub use check::port_ranges;
-pub use compare::{Change, Changes, ServerChange, compare, merge};
+pub use compare::{ConfigChanges, KeyChange, ServerChange, compare, merge};
 pub use configuration::*;
 pub use errors::{ConfigErrors, Problem};
 pub use load::{
     DEFAULT_DIRECTORY, DIRECTORY_VARIABLE, FILE_NAME, find, load, parse, socket_folder,
 };
-pub use read::Loaded;
+pub use read::LoadedConfiguration;
 /// Hidden: for the fuzzer, whose bytes are no text.
 #[doc(hidden)]
 pub use read::parse_bytes;
 pub use set::{SetError, changed_from, set};
-pub use value::{Kind, Value};
+pub use value::{Value, ValueKind};
 pub use values::{get, values};

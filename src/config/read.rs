@@ -10,8 +10,8 @@ use super::configuration::{
     Configuration, Discover, HugePage, KubernetesMode, Main, ManagementTls, ProcessTitle, Server,
     ServerKind, ServerTls, Shards, TlsFiles,
 };
-use super::errors::{ConfigErrors, Report};
-use super::ini::{self, Entry, Section};
+use super::errors::{ConfigErrors, ProblemList};
+use super::ini::{self, IniEntry, Section};
 use super::keys::{Key, MAIN_SECTION, Required, main_keys, server_keys};
 use super::value::Value;
 use crate::telemetry::{LogFormat, LogLevel, LogMode, LogType};
@@ -21,7 +21,7 @@ const LONGEST_NAME: usize = 127;
 
 /// A configuration, and what its user should know.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
+pub struct LoadedConfiguration {
     /// What the file says.
     pub configuration: Configuration,
     /// Lines to log at start: keys without an effect yet, settings that do nothing.
@@ -29,13 +29,13 @@ pub struct Loaded {
 }
 
 /// What a section gave, for the checks that look at more than one key.
-pub(super) struct Given {
+pub(super) struct GivenKeys {
     /// The line of the section's brackets.
     pub(super) line: Option<usize>,
     keys: BTreeMap<&'static str, (usize, Option<Value>)>,
 }
 
-impl Given {
+impl GivenKeys {
     /// The line of a key, else the line of the section.
     pub(super) fn line(&self, key: &str) -> Option<usize> {
         self.keys.get(key).map(|(line, _)| *line).or(self.line)
@@ -53,9 +53,9 @@ impl Given {
 }
 
 /// Reads the bytes of the file at `path`.
-pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Loaded, ConfigErrors> {
-    let mut report = Report::new(path);
-    let sections = ini::read(bytes, &mut report);
+pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<LoadedConfiguration, ConfigErrors> {
+    let mut report = ProblemList::new(path);
+    let sections = ini::parse_sections(bytes, &mut report);
     read_sections(path, &sections, report)
 }
 
@@ -63,12 +63,12 @@ pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Loaded, ConfigErrors> {
 pub(super) fn read_sections(
     path: &Path,
     sections: &[Section],
-    mut report: Report,
-) -> Result<Loaded, ConfigErrors> {
+    mut report: ProblemList,
+) -> Result<LoadedConfiguration, ConfigErrors> {
     let mut main = blank_main();
     let mut servers = Vec::new();
     let mut first_lines: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut given_main = Given {
+    let mut given_main = GivenKeys {
         line: None,
         keys: BTreeMap::new(),
     };
@@ -88,7 +88,7 @@ pub(super) fn read_sections(
             let target = if again { &mut other } else { &mut main };
             let elsewhere = |name: &str| server_keys().any(|key| key.name == name);
             let given = fill(main_keys(), &elsewhere, section, target, again, &mut report);
-            later_keys(&given, &mut report);
+            report_reserved_keys(&given, &mut report);
             if !again {
                 given_main = given;
             }
@@ -110,14 +110,14 @@ pub(super) fn read_sections(
         main,
         servers,
     };
-    Ok(Loaded {
+    Ok(LoadedConfiguration {
         configuration,
         notices,
     })
 }
 
 /// Reads a server's section; `None` when it is one that is left out.
-fn read_server(section: &Section, again: bool, report: &mut Report) -> Option<Server> {
+fn read_server(section: &Section, again: bool, report: &mut ProblemList) -> Option<Server> {
     let length = section.name.chars().count();
     if length > LONGEST_NAME {
         let message =
@@ -161,9 +161,9 @@ fn fill<S: 'static>(
     section: &Section,
     target: &mut S,
     again: bool,
-    report: &mut Report,
-) -> Given {
-    let mut given = Given {
+    report: &mut ProblemList,
+) -> GivenKeys {
+    let mut given = GivenKeys {
         line: Some(section.line),
         keys: BTreeMap::new(),
     };
@@ -199,9 +199,9 @@ fn fill<S: 'static>(
 /// Reads one value and puts it into its field; `None` when it is empty or wrong.
 fn read_value<S>(
     key: &Key<S>,
-    entry: &Entry,
+    entry: &IniEntry,
     target: &mut S,
-    report: &mut Report,
+    report: &mut ProblemList,
 ) -> Option<Value> {
     if entry.value.is_empty() {
         if key.required != Required::No || !key.kind.may_be_empty() {
@@ -227,8 +227,8 @@ fn read_value<S>(
 fn missing<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>>,
     wanted: fn(Required) -> bool,
-    given: &Given,
-    report: &mut Report,
+    given: &GivenKeys,
+    report: &mut ProblemList,
 ) {
     for key in keys.filter(|key| wanted(key.required) && !given.tried(key.name)) {
         let message = format!("is required in this section: {}", key.about);
@@ -242,8 +242,8 @@ fn unknown<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>> + Clone,
     elsewhere: &dyn Fn(&str) -> bool,
     section: &Section,
-    entry: &Entry,
-    report: &mut Report,
+    entry: &IniEntry,
+    report: &mut ProblemList,
 ) {
     let (line, key) = (Some(entry.line), entry.key.as_str());
     let in_main = section.name == MAIN_SECTION;
@@ -302,7 +302,7 @@ pub(super) fn unknown_key<S: 'static>(
 }
 
 /// Says of every key that is given and has no effect yet that it has none.
-fn later_keys(given: &Given, report: &mut Report) {
+fn report_reserved_keys(given: &GivenKeys, report: &mut ProblemList) {
     for key in main_keys().filter(|key| key.place.is_none()) {
         if given.value(key.name).is_some() {
             report.notice(given.line(key.name), key.name, "has no effect yet");

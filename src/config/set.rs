@@ -1,10 +1,10 @@
 //! One value changed in a configuration, as if the file said so.
 
 use super::configuration::Configuration;
-use super::errors::Report;
-use super::ini::{Entry, Section};
+use super::errors::ProblemList;
+use super::ini::{IniEntry, Section};
 use super::keys::{ChangedFrom, Key, MAIN_SECTION, main_keys, server_keys};
-use super::read::{Loaded, read_sections, unknown_key};
+use super::read::{LoadedConfiguration, read_sections, unknown_key};
 use super::value::Value;
 
 /// Why a value cannot be changed.
@@ -27,7 +27,11 @@ pub enum SetError {
 ///
 /// # Errors
 /// [`SetError`]; its text says what is allowed.
-pub fn set(configuration: &Configuration, key: &str, text: &str) -> Result<Loaded, SetError> {
+pub fn set(
+    configuration: &Configuration,
+    key: &str,
+    text: &str,
+) -> Result<LoadedConfiguration, SetError> {
     let (server, name) = split(key);
     let at = match server {
         None => {
@@ -64,7 +68,7 @@ pub fn set(configuration: &Configuration, key: &str, text: &str) -> Result<Loade
     }
     let section = &mut sections[at];
     section.entries.retain(|entry| entry.key != name);
-    section.entries.push(Entry {
+    section.entries.push(IniEntry {
         key: name.to_owned(),
         value: text.to_owned(),
         line: section.line,
@@ -72,7 +76,7 @@ pub fn set(configuration: &Configuration, key: &str, text: &str) -> Result<Loade
     read_sections(
         &configuration.path,
         &sections,
-        Report::new(&configuration.path),
+        ProblemList::new(&configuration.path),
     )
     .map_err(|errors| {
         let problems = errors.problems.iter();
@@ -127,10 +131,10 @@ fn settable<S: 'static>(
 }
 
 /// The lines that say what a section is.
-fn entries<S: 'static>(keys: impl Iterator<Item = &'static Key<S>>, section: &S) -> Vec<Entry> {
+fn entries<S: 'static>(keys: impl Iterator<Item = &'static Key<S>>, section: &S) -> Vec<IniEntry> {
     keys.filter_map(|key| {
         let value = (key.place.as_ref()?.get)(section);
-        (value != Value::Unset).then(|| Entry {
+        (value != Value::Unset).then(|| IniEntry {
             key: key.name.to_owned(),
             value: value.to_string(),
             line: 1,

@@ -13,12 +13,12 @@ use crate::telemetry::{LogFormat, LogLevel, LogMode, LogType};
 const MAIN: &str = "[pgexporter]\nhost = *\nunix_socket_dir = /tmp/\nmetrics = 5002\n";
 const SERVER: &str = "[primary]\nhost = localhost\nport = 5432\nuser = pgexporter\n";
 
-fn read(text: &str) -> Result<Loaded, String> {
+fn read(text: &str) -> Result<LoadedConfiguration, String> {
     parse(Path::new("f"), text).map_err(|errors| errors.to_string())
 }
 
 /// The usual file with lines of ours in both sections.
-fn with(main: &str, server: &str) -> Result<Loaded, String> {
+fn with(main: &str, server: &str) -> Result<LoadedConfiguration, String> {
     read(&format!("{MAIN}{main}\n{SERVER}{server}\n"))
 }
 
@@ -28,7 +28,7 @@ fn configuration(main: &str, server: &str) -> Configuration {
 
 #[test]
 fn the_smallest_file_is_read_and_the_rest_takes_its_default() {
-    let Loaded {
+    let LoadedConfiguration {
         configuration,
         notices,
     } = with("", "").unwrap();
@@ -166,7 +166,7 @@ port = 9100
 type = prometheus
 "
     .replace('@', &folder.path().display().to_string());
-    let Loaded {
+    let LoadedConfiguration {
         configuration,
         notices,
     } = read(&text).unwrap();
@@ -612,13 +612,13 @@ fn every_key_marked_so_waits_for_a_restart_and_every_other_is_applied() {
     let old = configuration("", "");
     for key in keys::main_keys() {
         let value = match key.kind {
-            Kind::Port | Kind::PortOrOff => "6001".to_owned(),
-            Kind::Number(low, _) => low.max(7).to_string(),
-            Kind::Duration(..) | Kind::AutoOrDuration => "17s".to_owned(),
-            Kind::Size => "17".to_owned(),
-            Kind::SizeWithin(low, _) => low.to_string(),
-            Kind::Bool => if key.default == "on" { "off" } else { "on" }.to_owned(),
-            Kind::Word(words, _) => words
+            ValueKind::Port | ValueKind::PortOrOff => "6001".to_owned(),
+            ValueKind::Number(low, _) => low.max(7).to_string(),
+            ValueKind::Duration(..) | ValueKind::AutoOrDuration => "17s".to_owned(),
+            ValueKind::Size => "17".to_owned(),
+            ValueKind::SizeWithin(low, _) => low.to_string(),
+            ValueKind::Bool => if key.default == "on" { "off" } else { "on" }.to_owned(),
+            ValueKind::Word(words, _) => words
                 .iter()
                 .find(|word| **word != key.default)
                 .unwrap()
@@ -643,7 +643,7 @@ fn every_key_marked_so_waits_for_a_restart_and_every_other_is_applied() {
         }
         let new = read(&lines).unwrap().configuration;
         let changes = compare(&old, &new);
-        let names = |changes: &[Change]| -> Vec<String> {
+        let names = |changes: &[KeyChange]| -> Vec<String> {
             changes.iter().map(|change| change.key.clone()).collect()
         };
         let works = get(&old, key.name).is_some();

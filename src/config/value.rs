@@ -8,9 +8,9 @@ use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 
-/// What a key takes. [`Kind::allowed`] says it in words.
+/// What a key takes. [`ValueKind::allowed`] says it in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// Any text.
     Text,
     /// An address to listen on: a host name, an address, or `*`.
@@ -72,22 +72,22 @@ const SIZE_UNITS: [(&str, u64); 8] = [
     ("gb", 1 << 30),
 ];
 
-impl Kind {
+impl ValueKind {
     /// The kind's name in the documentation.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Kind::Text => "text",
-            Kind::Listen | Kind::Host => "address",
-            Kind::Path => "path",
-            Kind::Port | Kind::PortOrOff => "port",
-            Kind::Number(..) => "number",
-            Kind::Duration(..) | Kind::AutoOrDuration => "duration",
-            Kind::Size | Kind::SizeWithin(..) => "size",
-            Kind::Bool => "bool",
-            Kind::Word(..) => "word",
-            Kind::List => "list",
-            Kind::TimeFormat => "format",
+            ValueKind::Text => "text",
+            ValueKind::Listen | ValueKind::Host => "address",
+            ValueKind::Path => "path",
+            ValueKind::Port | ValueKind::PortOrOff => "port",
+            ValueKind::Number(..) => "number",
+            ValueKind::Duration(..) | ValueKind::AutoOrDuration => "duration",
+            ValueKind::Size | ValueKind::SizeWithin(..) => "size",
+            ValueKind::Bool => "bool",
+            ValueKind::Word(..) => "word",
+            ValueKind::List => "list",
+            ValueKind::TimeFormat => "format",
         }
     }
 
@@ -95,36 +95,38 @@ impl Kind {
     #[must_use]
     pub fn allowed(&self) -> String {
         match self {
-            Kind::Text => "text".to_owned(),
-            Kind::Listen => "a host name, an IPv4 or IPv6 address, or `*` for all".to_owned(),
-            Kind::Host => "a host name, an IPv4 or IPv6 address, or the folder of a Unix socket \
+            ValueKind::Text => "text".to_owned(),
+            ValueKind::Listen => "a host name, an IPv4 or IPv6 address, or `*` for all".to_owned(),
+            ValueKind::Host => {
+                "a host name, an IPv4 or IPv6 address, or the folder of a Unix socket \
                            (begins with `/`); the port has a key of its own"
-                .to_owned(),
-            Kind::Path => "the path of a file or folder".to_owned(),
-            Kind::Port => "1 to 65535".to_owned(),
-            Kind::PortOrOff => "1 to 65535, or 0 for off".to_owned(),
-            Kind::Number(low, high) => format!("{low} to {high}"),
-            Kind::Duration(low, high) => match Kind::limits(*low, *high) {
+                    .to_owned()
+            }
+            ValueKind::Path => "the path of a file or folder".to_owned(),
+            ValueKind::Port => "1 to 65535".to_owned(),
+            ValueKind::PortOrOff => "1 to 65535, or 0 for off".to_owned(),
+            ValueKind::Number(low, high) => format!("{low} to {high}"),
+            ValueKind::Duration(low, high) => match ValueKind::limits(*low, *high) {
                 limits if limits.is_empty() => A_DURATION.to_owned(),
                 limits => format!("{limits}, {A_DURATION}"),
             },
-            Kind::AutoOrDuration => {
+            ValueKind::AutoOrDuration => {
                 "auto, or a number of seconds, or one with ms, s, m, h, d or w".to_owned()
             }
-            Kind::Size => "a number of bytes, or one with k, M or G".to_owned(),
-            Kind::SizeWithin(low, high) => format!(
+            ValueKind::Size => "a number of bytes, or one with k, M or G".to_owned(),
+            ValueKind::SizeWithin(low, high) => format!(
                 "{} to {}, a number of bytes, or one with k, M or G",
                 Value::Size(*low),
                 Value::Size(*high)
             ),
-            Kind::Bool => "on, off, true, false, yes, no, 1, 0".to_owned(),
-            Kind::Word(words, others) => {
+            ValueKind::Bool => "on, off, true, false, yes, no, 1, 0".to_owned(),
+            ValueKind::Word(words, others) => {
                 let others = others.iter().map(|(other, _)| *other);
                 let all: Vec<_> = words.iter().copied().chain(others).collect();
                 all.join(", ")
             }
-            Kind::List => "names, separated by commas".to_owned(),
-            Kind::TimeFormat => "a format of strftime, such as %Y-%m-%d %H:%M:%S".to_owned(),
+            ValueKind::List => "names, separated by commas".to_owned(),
+            ValueKind::TimeFormat => "a format of strftime, such as %Y-%m-%d %H:%M:%S".to_owned(),
         }
     }
 
@@ -141,8 +143,12 @@ impl Kind {
     pub fn may_be_empty(&self) -> bool {
         matches!(
             self,
-            Kind::Text | Kind::Path | Kind::List | Kind::Host | Kind::Listen
-        ) || *self == Kind::TimeFormat
+            ValueKind::Text
+                | ValueKind::Path
+                | ValueKind::List
+                | ValueKind::Host
+                | ValueKind::Listen
+        ) || *self == ValueKind::TimeFormat
     }
 
     /// Reads a value.
@@ -151,29 +157,31 @@ impl Kind {
     /// Says what is allowed. The text is not repeated: it may be a password in the wrong place.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         let value = match self {
-            Kind::Text | Kind::Path => Some(Value::Text(text.to_owned())),
-            Kind::Listen => is_host(text).then(|| Value::Text(text.to_owned())),
-            Kind::Host => {
+            ValueKind::Text | ValueKind::Path => Some(Value::Text(text.to_owned())),
+            ValueKind::Listen => is_host(text).then(|| Value::Text(text.to_owned())),
+            ValueKind::Host => {
                 (text.starts_with('/') || is_host(text)).then(|| Value::Text(text.to_owned()))
             }
-            Kind::Port => number(text, 1, 65_535),
-            Kind::PortOrOff => number(text, 0, 65_535),
-            Kind::Number(low, high) => number(text, *low, *high),
-            Kind::Duration(low, high) => duration(text)
+            ValueKind::Port => number(text, 1, 65_535),
+            ValueKind::PortOrOff => number(text, 0, 65_535),
+            ValueKind::Number(low, high) => number(text, *low, *high),
+            ValueKind::Duration(low, high) => duration(text)
                 .filter(|duration| (low..=high).contains(&duration))
                 .map(Value::Duration),
-            Kind::AutoOrDuration if text.eq_ignore_ascii_case("auto") => Some(Value::Word("auto")),
-            Kind::AutoOrDuration => duration(text)
+            ValueKind::AutoOrDuration if text.eq_ignore_ascii_case("auto") => {
+                Some(Value::Word("auto"))
+            }
+            ValueKind::AutoOrDuration => duration(text)
                 .filter(|duration| *duration <= LONGEST)
                 .map(Value::Duration),
-            Kind::Size => scaled(text, &SIZE_UNITS).map(Value::Size),
-            Kind::SizeWithin(low, high) => scaled(text, &SIZE_UNITS)
+            ValueKind::Size => scaled(text, &SIZE_UNITS).map(Value::Size),
+            ValueKind::SizeWithin(low, high) => scaled(text, &SIZE_UNITS)
                 .filter(|bytes| (low..=high).contains(&bytes))
                 .map(Value::Size),
-            Kind::Bool => boolean(text).map(Value::Bool),
-            Kind::Word(words, others) => word(text, words, others).map(Value::Word),
-            Kind::List => Some(Value::List(list(text))),
-            Kind::TimeFormat => is_time_format(text).then(|| Value::Text(text.to_owned())),
+            ValueKind::Bool => boolean(text).map(Value::Bool),
+            ValueKind::Word(words, others) => word(text, words, others).map(Value::Word),
+            ValueKind::List => Some(Value::List(list(text))),
+            ValueKind::TimeFormat => is_time_format(text).then(|| Value::Text(text.to_owned())),
         };
         value.ok_or_else(|| format!("this value is not allowed; allowed: {}", self.allowed()))
     }
@@ -194,7 +202,7 @@ pub enum Value {
     Size(u64),
     /// On or off.
     Bool(bool),
-    /// One of the words of [`Kind::Word`].
+    /// One of the words of [`ValueKind::Word`].
     Word(&'static str),
     /// Names.
     List(Vec<String>),
@@ -313,9 +321,9 @@ fn is_time_format(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const ANY: Kind = Kind::Duration(Duration::ZERO, LONGEST);
+    const ANY: ValueKind = ValueKind::Duration(Duration::ZERO, LONGEST);
 
-    fn show(kind: Kind, text: &str) -> String {
+    fn show(kind: ValueKind, text: &str) -> String {
         kind.parse(text)
             .map_or_else(|_| "refused".to_owned(), |value| value.to_string())
     }
@@ -346,11 +354,11 @@ mod tests {
         ] {
             assert_eq!(show(ANY, text), shown, "{text}");
         }
-        let bounded = Kind::Duration(Duration::from_millis(1), LONGEST_OF_POSTGRESQL);
+        let bounded = ValueKind::Duration(Duration::from_millis(1), LONGEST_OF_POSTGRESQL);
         assert_eq!(show(bounded, "0"), "refused");
         assert_eq!(show(bounded, "25d"), "refused");
-        assert_eq!(show(Kind::AutoOrDuration, "AUTO"), "auto");
-        assert_eq!(show(Kind::AutoOrDuration, "0"), "0");
+        assert_eq!(show(ValueKind::AutoOrDuration, "AUTO"), "auto");
+        assert_eq!(show(ValueKind::AutoOrDuration, "0"), "0");
     }
 
     #[test]
@@ -370,43 +378,47 @@ mod tests {
             ("1T", "refused"),
             ("20000000000G", "refused"),
         ] {
-            assert_eq!(show(Kind::Size, text), shown, "{text}");
+            assert_eq!(show(ValueKind::Size, text), shown, "{text}");
         }
     }
 
     #[test]
     fn booleans_ports_words_and_lists_are_read_and_the_rest_is_refused() {
         for (kind, text, shown) in [
-            (Kind::Bool, "on", "on"),
-            (Kind::Bool, "TRUE", "on"),
-            (Kind::Bool, "yes", "on"),
-            (Kind::Bool, "1", "on"),
-            (Kind::Bool, "Off", "off"),
-            (Kind::Bool, "false", "off"),
-            (Kind::Bool, "no", "off"),
-            (Kind::Bool, "0", "off"),
-            (Kind::Bool, "2", "refused"),
-            (Kind::Port, "1", "1"),
-            (Kind::Port, "65535", "65535"),
-            (Kind::Port, "0", "refused"),
-            (Kind::Port, "65536", "refused"),
-            (Kind::Port, "-1", "refused"),
-            (Kind::Port, "+1", "refused"),
-            (Kind::Port, "5432x", "refused"),
-            (Kind::PortOrOff, "0", "0"),
+            (ValueKind::Bool, "on", "on"),
+            (ValueKind::Bool, "TRUE", "on"),
+            (ValueKind::Bool, "yes", "on"),
+            (ValueKind::Bool, "1", "on"),
+            (ValueKind::Bool, "Off", "off"),
+            (ValueKind::Bool, "false", "off"),
+            (ValueKind::Bool, "no", "off"),
+            (ValueKind::Bool, "0", "off"),
+            (ValueKind::Bool, "2", "refused"),
+            (ValueKind::Port, "1", "1"),
+            (ValueKind::Port, "65535", "65535"),
+            (ValueKind::Port, "0", "refused"),
+            (ValueKind::Port, "65536", "refused"),
+            (ValueKind::Port, "-1", "refused"),
+            (ValueKind::Port, "+1", "refused"),
+            (ValueKind::Port, "5432x", "refused"),
+            (ValueKind::PortOrOff, "0", "0"),
             (
-                Kind::Word(&["append", "create"], &[("a", "append")]),
+                ValueKind::Word(&["append", "create"], &[("a", "append")]),
                 "A",
                 "append",
             ),
             (
-                Kind::Word(&["append", "create"], &[("a", "append")]),
+                ValueKind::Word(&["append", "create"], &[("a", "append")]),
                 "b",
                 "refused",
             ),
-            (Kind::List, "a, b,,a , c,", "a, b, c"),
-            (Kind::TimeFormat, "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S"),
-            (Kind::TimeFormat, "%!", "refused"),
+            (ValueKind::List, "a, b,,a , c,", "a, b, c"),
+            (
+                ValueKind::TimeFormat,
+                "%Y-%m-%d %H:%M:%S",
+                "%Y-%m-%d %H:%M:%S",
+            ),
+            (ValueKind::TimeFormat, "%!", "refused"),
         ] {
             assert_eq!(show(kind, text), shown, "{kind:?} {text}");
         }
@@ -427,29 +439,31 @@ mod tests {
             ("a b", false),
             ("postgres://me:secret@db/x", false),
         ] {
-            assert_eq!(Kind::Host.parse(text).is_ok(), good, "{text}");
+            assert_eq!(ValueKind::Host.parse(text).is_ok(), good, "{text}");
         }
-        let refused = Kind::Host.parse("postgres://me:secret@db/x").unwrap_err();
+        let refused = ValueKind::Host
+            .parse("postgres://me:secret@db/x")
+            .unwrap_err();
         assert!(!refused.contains("secret"), "{refused}");
-        assert!(Kind::Listen.parse("*").is_ok());
-        assert!(Kind::Listen.parse("/tmp").is_err());
+        assert!(ValueKind::Listen.parse("*").is_ok());
+        assert!(ValueKind::Listen.parse("/tmp").is_err());
     }
 
     #[test]
     fn a_refused_value_is_not_repeated_but_told_with_what_is_allowed() {
         assert_eq!(
-            Kind::Port.parse("five").unwrap_err(),
+            ValueKind::Port.parse("five").unwrap_err(),
             "this value is not allowed; allowed: 1 to 65535"
         );
         for kind in [
-            Kind::Port,
-            Kind::PortOrOff,
-            Kind::Number(1, 2),
+            ValueKind::Port,
+            ValueKind::PortOrOff,
+            ValueKind::Number(1, 2),
             ANY,
-            Kind::AutoOrDuration,
-            Kind::Size,
-            Kind::Bool,
-            Kind::Word(&["a"], &[]),
+            ValueKind::AutoOrDuration,
+            ValueKind::Size,
+            ValueKind::Bool,
+            ValueKind::Word(&["a"], &[]),
         ] {
             let error = kind.parse("hunter2").unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");

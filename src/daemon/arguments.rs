@@ -14,7 +14,7 @@ use crate::targets::Sources;
     disable_help_flag = true,
     disable_version_flag = true
 )]
-pub(super) struct Arguments {
+pub(super) struct DaemonArguments {
     /// Set the path to the pgexporter.conf file
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     pub help: Option<bool>,
 }
 
-impl Arguments {
+impl DaemonArguments {
     /// Which files to read.
     pub(super) fn sources(&self) -> Sources {
         Sources {

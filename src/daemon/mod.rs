@@ -1,15 +1,15 @@
 //! The one place that wires: arguments and configuration go in; a running exporter, its reloads and
 //! its end come out.
 
+mod admin_service;
 mod arguments;
-mod changes;
-mod cluster;
+mod file_watcher;
+mod kubernetes;
 pub mod process;
 mod reload;
 mod run;
 mod settings;
 mod start;
-mod steward;
 
 pub use start::main;
 
@@ -18,14 +18,14 @@ pub use start::main;
 pub fn command_lines() -> [clap::Command; 3] {
     use clap::CommandFactory as _;
     [
-        arguments::Arguments::command(),
+        arguments::DaemonArguments::command(),
         crate::cli::client::command_line(),
         crate::cli::admin::command_line(),
     ]
 }
 
 /// Systemd may not listen any more; the program goes on without it.
-fn tell(result: std::io::Result<()>) {
+fn warn_on_error(result: std::io::Result<()>) {
     if let Err(error) = result {
         tracing::warn!("telling systemd or the system failed: {error}");
     }

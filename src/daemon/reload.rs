@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::cluster::SettingsSender;
+use super::kubernetes::SettingsSender;
 use super::process::title;
-use super::{settings, tell};
+use super::{settings, warn_on_error};
 use crate::catalog::Catalog;
-use crate::config::{self, Changes, Configuration};
+use crate::config::{self, ConfigChanges, Configuration};
 use crate::http;
-use crate::management::{self, Reloaded};
+use crate::management::{self, ReloadReport};
 use crate::scrape::ScrapeSettings;
 use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
@@ -22,13 +22,13 @@ use crate::telemetry::Telemetry;
 pub(super) type Listeners = Arc<Mutex<Vec<TcpListener>>>;
 
 /// Where what was read is published. One writer, and readers of snapshots.
-pub(super) struct Published {
+pub(super) struct Publishers {
     pub catalog: watch::Sender<Arc<Catalog>>,
     pub scrape: watch::Sender<ScrapeSettings>,
     pub http: watch::Sender<Arc<http::Settings>>,
     pub targets: Publisher,
     pub cluster: SettingsSender,
-    pub management: watch::Sender<Arc<management::Settings>>,
+    pub management: watch::Sender<Arc<management::ManagementSettings>>,
     /// The listening sockets once more, for `backlog`. None once the shutdown has begun.
     pub listeners: Listeners,
     /// Connections that each port may have; the system's limits decide it at start.
@@ -39,27 +39,27 @@ pub(super) struct Published {
 const GIVEN_UP: &str = "the files of a reload that was given up were read at last; reload again";
 
 /// What is running, and where it came from: the one owner of the configuration.
-pub(super) struct State {
+pub(super) struct ConfigState {
     pub sources: Sources,
     /// What was read last and is used.
     pub loaded: Loaded,
-    pub published: Published,
+    pub published: Publishers,
     pub telemetry: Telemetry,
 }
 
-impl State {
+impl ConfigState {
     /// Reads everything again, and takes it over whole or not at all. Not at all, too, when it is no
     /// longer `wanted` once everything was read.
     ///
     /// # Errors
     /// All that is wrong, one line each; it is in the log too.
-    pub(super) fn reload(&mut self, wanted: &AtomicBool) -> Result<Reloaded, Vec<String>> {
-        let done = self.read().and_then(|(loaded, changes)| {
+    pub(super) fn reload(&mut self, wanted: &AtomicBool) -> Result<ReloadReport, Vec<String>> {
+        let done = self.read_changes().and_then(|(loaded, changes)| {
             if !wanted.load(Ordering::Acquire) {
                 return Err(vec![GIVEN_UP.to_owned()]);
             }
             let notices = loaded.notices.clone();
-            let reloaded = self.take_over(loaded, &changes)?;
+            let reloaded = self.apply(loaded, &changes)?;
             for notice in notices {
                 warn!("{notice}");
             }
@@ -86,7 +86,7 @@ impl State {
     }
 
     /// What a reload would take over, and what is different in `pgexporter.conf`.
-    pub(super) fn read(&self) -> Result<(Loaded, Changes), Vec<String>> {
+    pub(super) fn read_changes(&self) -> Result<(Loaded, ConfigChanges), Vec<String>> {
         let mut read = self.sources.configuration().map_err(|e| e.problems)?;
         let old = &self.loaded.configuration;
         let changes = config::compare(old, &read.configuration);
@@ -96,16 +96,16 @@ impl State {
     }
 
     /// Publishes what was read.
-    pub(super) fn take_over(
+    pub(super) fn apply(
         &mut self,
         loaded: Loaded,
-        changes: &Changes,
-    ) -> Result<Reloaded, Vec<String>> {
+        changes: &ConfigChanges,
+    ) -> Result<ReloadReport, Vec<String>> {
         let log = settings::log(&loaded.configuration.main);
         let logging = self.telemetry.reload(&log);
         logging.map_err(|error| vec![error.to_string()])?;
-        let reloaded = Reloaded {
-            changes: self.report(changes, &loaded),
+        let reloaded = ReloadReport {
+            changes: self.describe_changes(changes, &loaded),
             restart: changes.restart.iter().map(|one| one.key.clone()).collect(),
         };
         publish(&loaded, &self.loaded.configuration, &self.published);
@@ -114,12 +114,12 @@ impl State {
     }
 
     /// All that would be different: keys and servers of the file, and what other files changed.
-    pub(super) fn report(&self, changes: &Changes, loaded: &Loaded) -> Vec<String> {
+    pub(super) fn describe_changes(&self, changes: &ConfigChanges, loaded: &Loaded) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         if !changes.is_empty() {
             lines.extend(changes.to_string().lines().map(str::to_owned));
         }
-        if differs(&self.published.catalog.borrow(), &loaded.catalog) {
+        if catalog_differs(&self.published.catalog.borrow(), &loaded.catalog) {
             lines.push("metrics: changed".to_owned());
         }
         for old in self.published.targets.file().iter() {
@@ -144,11 +144,11 @@ impl State {
     }
 }
 
-fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
+fn publish(loaded: &Loaded, old: &Configuration, published: &Publishers) {
     let main = &loaded.configuration.main;
     published.catalog.send_if_modified(|catalog| {
         // A catalogue that reads the same keeps what sessions hold prepared for it.
-        let changed = differs(catalog, &loaded.catalog);
+        let changed = catalog_differs(catalog, &loaded.catalog);
         if changed {
             catalog.clone_from(&loaded.catalog);
         }
@@ -166,17 +166,17 @@ fn publish(loaded: &Loaded, old: &Configuration, published: &Published) {
     published.targets.set_file(Arc::clone(&loaded.targets));
     // After the list: a server of the file may have taken the name of one of the cluster.
     published.cluster.send_replace(settings::kubernetes(main));
-    tell(title::apply(main.update_process_title, main.metrics));
+    warn_on_error(title::apply(main.update_process_title, main.metrics));
     if main.backlog != old.main.backlog {
         let listeners = published.listeners.lock();
         for listener in listeners.unwrap_or_else(PoisonError::into_inner).iter() {
             // Asked again, listen(2) takes the new length over.
             let length = i32::try_from(main.backlog).unwrap_or(i32::MAX);
-            tell(rustix::net::listen(listener, length).map_err(Into::into));
+            warn_on_error(rustix::net::listen(listener, length).map_err(Into::into));
         }
     }
 }
 
-fn differs(one: &Catalog, other: &Catalog) -> bool {
+fn catalog_differs(one: &Catalog, other: &Catalog) -> bool {
     one.metrics != other.metrics || one.families != other.families
 }

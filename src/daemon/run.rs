@@ -9,17 +9,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::changes::{Changes, Look};
+use super::admin_service::AdminService;
+use super::file_watcher::{FileSnapshot, FileWatcher};
 use super::process::descriptors::{self, DescriptorNeeds};
-use super::process::detach::Child;
+use super::process::detach::DetachedChild;
 use super::process::notify;
 use super::process::signals::{Signal, Signals};
-use super::reload::{Published, State};
-use super::steward::Steward;
-use super::{cluster, settings, tell};
+use super::reload::{ConfigState, Publishers};
+use super::{kubernetes, settings, warn_on_error};
 use crate::config::KubernetesMode;
 use crate::http::{self, Readiness};
-use crate::kubernetes::{Control, Progress};
+use crate::kubernetes::{ControllerContext, ControllerProgress};
 use crate::management::{self, LocalSocket};
 use crate::scrape::Scraper;
 use crate::security::{Environment, Vault};
@@ -28,7 +28,7 @@ use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
 
 /// Everything that `run` takes over.
-pub(super) struct Running {
+pub(super) struct RunContext {
     pub sources: Sources,
     pub loaded: Loaded,
     pub telemetry: Telemetry,
@@ -38,7 +38,7 @@ pub(super) struct Running {
     pub local: LocalSocket,
     /// Of the remote port; none when it is off.
     pub management: Vec<TcpListener>,
-    pub child: Option<Child>,
+    pub child: Option<DetachedChild>,
 }
 
 /// Scrapes that run when the shutdown begins are answered within this time.
@@ -48,8 +48,8 @@ const PORTS: Duration = Duration::from_secs(6);
 /// For servers to give up what they work on, and for sessions to say goodbye.
 const SESSIONS: Duration = Duration::from_secs(7);
 
-pub(super) async fn run(running: Running) -> anyhow::Result<()> {
-    let Running {
+pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
+    let RunContext {
         sources,
         loaded,
         telemetry,
@@ -90,7 +90,7 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         .chain(&remote)
         .map(TcpListener::try_clone)
         .collect::<Result<Vec<_>, _>>()?;
-    let published = Published {
+    let published = Publishers {
         catalog,
         scrape,
         http,
@@ -113,24 +113,24 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     let list = published.targets.subscribe();
     scraper.begin(&list, &sessions);
     sessions.spawn("targets", scraper.clone().follow(list, sessions.clone()));
-    let control = Control {
+    let control = ControllerContext {
         settings: cluster_reader,
         catalog: catalog_reader,
         publisher: published.targets.clone(),
         health: scraper.health(),
-        asked: scraper.asked(),
+        scraped: scraper.asked(),
     };
-    let (steward, mut asked) = Steward::new(
-        State {
+    let (admin, mut asked) = AdminService::new(
+        ConfigState {
             sources,
             loaded,
             published,
             telemetry,
         },
         scraper.clone(),
-        cluster::owner(),
+        kubernetes::pod_or_host_name(),
     );
-    let started = cluster::start(main, control, &ports).await?;
+    let started = kubernetes::start_controller(main, control, &ports).await?;
     let mut progress = started.as_ref().map(|started| started.progress.clone());
     if let Some(started) = started {
         scraper.serve_also(started.families);
@@ -141,25 +141,25 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     }
     management::serve_local(
         local,
-        Arc::clone(&steward),
-        vault(),
+        Arc::clone(&admin),
+        open_vault(),
         management_reader.clone(),
         &ports,
     )?;
     if !remote.is_empty() {
-        let (control, vault) = (Arc::clone(&steward), vault());
+        let (control, vault) = (Arc::clone(&admin), open_vault());
         management::serve_remote(remote, control, vault, management_reader, &ports)?;
     }
-    let mut changes = Changes::default();
-    changes.rename(steward.files_to_follow());
-    readiness.send_replace(ready(&mut progress));
+    let mut watcher = FileWatcher::default();
+    watcher.set_files(admin.files_to_follow());
+    readiness.send_replace(current_readiness(&mut progress));
     info!(
         version = env!("CARGO_PKG_VERSION"),
         metrics = main.metrics,
-        servers = steward.servers_of_file(),
+        servers = admin.servers_of_file(),
         "pgexporter is ready"
     );
-    tell(notify::ready(&status(steward.servers_of_file())));
+    warn_on_error(notify::ready(&systemd_status(admin.servers_of_file())));
     if let Some(child) = child {
         child.ready();
     }
@@ -170,22 +170,22 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             Some(()) = asked.recv() => Signal::Shutdown("asked to"),
-            look = reloaded(&mut reload) => {
+            snapshot = finish_reload(&mut reload) => {
                 reload = None;
-                changes.follow(look);
-                changes.rename(steward.files_to_follow());
-                tell(notify::ready(&status(steward.servers_of_file())));
+                watcher.follow(snapshot);
+                watcher.set_files(admin.files_to_follow());
+                warn_on_error(notify::ready(&systemd_status(admin.servers_of_file())));
                 if !std::mem::take(&mut again) {
                     continue;
                 }
                 Signal::Reload
             }
-            () = changes.next(), if reload.is_none() && steward.reloads_on_change() => {
+            () = watcher.next_change(), if reload.is_none() && admin.reloads_on_change() => {
                 info!("files of the configuration have changed");
                 Signal::Reload
             }
-            () = progressed(&mut progress) => {
-                readiness.send_replace(ready(&mut progress));
+            () = wait_for_progress(&mut progress) => {
+                readiness.send_replace(current_readiness(&mut progress));
                 continue;
             }
         };
@@ -197,39 +197,40 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
             // It reads what has changed since that one began.
             Signal::Reload if reload.is_some() => again = true,
             Signal::Reload => {
-                tell(notify::reloading());
-                // Before they are read: what changes meanwhile is a change.
-                let look = changes.look_at(steward.files_to_follow());
-                let steward = Arc::clone(&steward);
+                warn_on_error(notify::reloading());
+                // The snapshot is taken before the files are read, so that a change while they are read
+                // is seen as one.
+                let snapshot = watcher.snapshot(admin.files_to_follow());
+                let admin = Arc::clone(&admin);
                 reload = Some(Box::pin(async move {
-                    let look = look.await;
+                    let snapshot = snapshot.await;
                     // What is wrong is in the log.
-                    let _ = steward.reload_now().await;
-                    look
+                    let _ = admin.reload_now().await;
+                    snapshot
                 }));
             }
         }
     }
     drop(reload);
-    tell(notify::stopping());
+    warn_on_error(notify::stopping());
     readiness.send_replace(Readiness {
         ready: false,
         reasons: vec!["shutting down".to_owned()],
     });
     // Held open here, the sockets would take connections that nobody answers.
-    steward.close();
+    admin.close();
     scraper.end_by(Instant::now() + SCRAPES);
-    end(&ports, PORTS).await;
-    end(&sessions, SESSIONS).await;
+    stop_tasks(&ports, PORTS).await;
+    stop_tasks(&sessions, SESSIONS).await;
     info!("pgexporter has ended");
     Ok(())
 }
 
 /// A reload that runs: ends with the files as they were before they were read.
-type ReloadTask = Pin<Box<dyn Future<Output = Look> + Send>>;
+type ReloadTask = Pin<Box<dyn Future<Output = FileSnapshot> + Send>>;
 
 /// The end of the reload that runs, if one does.
-async fn reloaded(reload: &mut Option<ReloadTask>) -> Look {
+async fn finish_reload(reload: &mut Option<ReloadTask>) -> FileSnapshot {
     match reload {
         Some(reload) => reload.await,
         None => std::future::pending().await,
@@ -237,9 +238,9 @@ async fn reloaded(reload: &mut Option<ReloadTask>) -> Look {
 }
 
 /// Whether the program can do its work: at once, where no cluster has to be read first.
-fn ready(progress: &mut Option<watch::Receiver<Progress>>) -> Readiness {
+fn current_readiness(progress: &mut Option<watch::Receiver<ControllerProgress>>) -> Readiness {
     match progress {
-        Some(progress) => cluster::readiness(&progress.borrow_and_update()),
+        Some(progress) => kubernetes::readiness(&progress.borrow_and_update()),
         None => Readiness {
             ready: true,
             reasons: Vec::new(),
@@ -248,7 +249,7 @@ fn ready(progress: &mut Option<watch::Receiver<Progress>>) -> Readiness {
 }
 
 /// Completes when more is known of the cluster.
-async fn progressed(progress: &mut Option<watch::Receiver<Progress>>) {
+async fn wait_for_progress(progress: &mut Option<watch::Receiver<ControllerProgress>>) {
     if let Some(progress) = progress
         && progress.changed().await.is_ok()
     {
@@ -258,18 +259,18 @@ async fn progressed(progress: &mut Option<watch::Receiver<Progress>>) {
 }
 
 /// For requests that come encrypted.
-fn vault() -> Arc<Vault> {
+fn open_vault() -> Arc<Vault> {
     Arc::new(Vault::new(Environment::of_process().home.as_deref()))
 }
 
-async fn end(tasks: &Shutdown, limit: Duration) {
+async fn stop_tasks(tasks: &Shutdown, limit: Duration) {
     tasks.begin();
     if let Err(names) = tasks.finish(limit).await {
         warn!("did not end in time: {}", names.join(", "));
     }
 }
 
-fn status(servers: usize) -> String {
+fn systemd_status(servers: usize) -> String {
     match servers {
         1 => "1 server".to_owned(),
         servers => format!("{servers} servers"),

@@ -57,9 +57,12 @@ pub(super) fn http(
 }
 
 /// Settings of the management listeners, with room for so many connections each.
-pub(super) fn management(loaded: &Loaded, connections: usize) -> Arc<management::Settings> {
+pub(super) fn management(
+    loaded: &Loaded,
+    connections: usize,
+) -> Arc<management::ManagementSettings> {
     let main = &loaded.configuration.main;
-    Arc::new(management::Settings {
+    Arc::new(management::ManagementSettings {
         authentication_timeout: main.authentication_timeout,
         blocking_timeout: main.blocking_timeout,
         roster: Arc::clone(&loaded.roster),
@@ -70,8 +73,8 @@ pub(super) fn management(loaded: &Loaded, connections: usize) -> Arc<management:
 }
 
 /// Settings of the servers of a cluster: as for those of the file.
-pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::Settings> {
-    Arc::new(kubernetes::Settings {
+pub(super) fn kubernetes(main: &Main) -> Arc<kubernetes::KubernetesSettings> {
+    Arc::new(kubernetes::KubernetesSettings {
         timeouts: targets::timeouts(main),
         limits: targets::byte_limits(main),
         collectors: CollectorChoice {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use super::arguments::Arguments;
-use super::process::detach::{self, Child};
+use super::arguments::DaemonArguments;
+use super::process::detach::{self, DetachedChild};
 use super::process::pidfile::Pidfile;
 use super::process::signals::Signals;
 use super::process::{allocator, limits, title};
@@ -31,9 +31,9 @@ pub fn main() -> ExitCode {
     allocator::tune();
     let child = match detach::child() {
         Ok(child) => child,
-        Err(error) => return say(&error.to_string()),
+        Err(error) => return print_error(&error.to_string()),
     };
-    let arguments = match Arguments::try_parse() {
+    let arguments = match DaemonArguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help is an error to clap as well, with status 0 and on the other stream.
@@ -47,23 +47,23 @@ pub fn main() -> ExitCode {
     if arguments.daemon && child.is_none() {
         return match detach::parent(DETACH) {
             Ok(_) => ExitCode::SUCCESS,
-            Err(error) => say(&error.to_string()),
+            Err(error) => print_error(&error.to_string()),
         };
     }
     let sources = arguments.sources();
     let read = match sources.configuration() {
         Ok(read) => read,
-        Err(errors) => return refuse(child, &errors.to_string()),
+        Err(errors) => return report_failure(child, &errors.to_string()),
     };
     let main = &read.configuration.main;
     if child.is_some() && main.log_type == LogType::Console {
         let problem = "in the background nobody sees the console; set log_type = file or syslog";
-        return refuse(child, problem);
+        return report_failure(child, problem);
     }
     let on_console = main.log_type == LogType::Console;
     let telemetry = match telemetry::init(&settings::log(main)) {
         Ok(telemetry) => telemetry,
-        Err(error) => return refuse(child, &error.to_string()),
+        Err(error) => return report_failure(child, &error.to_string()),
     };
     let mut child = child;
     let ended = start(sources, read, &telemetry, &mut child);
@@ -80,14 +80,14 @@ pub fn main() -> ExitCode {
     if on_console && child.is_none() {
         return ExitCode::FAILURE;
     }
-    refuse(child, &message)
+    report_failure(child, &message)
 }
 
 fn start(
     sources: Sources,
-    read: config::Loaded,
+    read: config::LoadedConfiguration,
     telemetry: &Telemetry,
-    child: &mut Option<Child>,
+    child: &mut Option<DetachedChild>,
 ) -> anyhow::Result<()> {
     let loaded = sources.load(read)?;
     let main = &loaded.configuration.main;
@@ -125,7 +125,7 @@ fn serve(
     loaded: Loaded,
     telemetry: &Telemetry,
     signals: Signals,
-    child: &mut Option<Child>,
+    child: &mut Option<DetachedChild>,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<()> {
     let main = &loaded.configuration.main;
@@ -143,7 +143,7 @@ fn serve(
         .map(|port| http::bind(&main.host, port, main.backlog))
         .transpose()?
         .unwrap_or_default();
-    runtime.block_on(run::run(run::Running {
+    runtime.block_on(run::run(run::RunContext {
         sources,
         loaded,
         telemetry: telemetry.clone(),
@@ -168,15 +168,15 @@ fn make_folder(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Says why it did not start: to the parent that waits, or on stderr.
-fn refuse(child: Option<Child>, message: &str) -> ExitCode {
+fn report_failure(child: Option<DetachedChild>, message: &str) -> ExitCode {
     match child {
         Some(child) => child.failed(message),
-        None => return say(message),
+        None => return print_error(message),
     }
     ExitCode::FAILURE
 }
 
-fn say(message: &str) -> ExitCode {
+fn print_error(message: &str) -> ExitCode {
     use std::io::Write as _;
     // Nobody listens when stderr is closed.
     let _ = writeln!(std::io::stderr(), "pgexporter: {message}");

@@ -1,12 +1,12 @@
-//! What a status says: conditions and facts out of a verdict and the health of its target. Pure.
+//! What a status says: conditions and facts out of a reconcile outcome and the health of its target. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::metrics::State;
+use super::metrics::TargetState;
+use super::outcome::ReconcileOutcome;
 use super::resource::PostgresTargetStatus;
 use super::validate::server_name;
-use super::verdict::Verdict;
 use crate::model::Reason;
 use crate::targets::{DatabaseProblem, HealthReport, LeftOutReason, MissingDatabase};
 
@@ -17,13 +17,16 @@ fn this_second() -> Timestamp {
 }
 
 /// A condition of a status.
-pub(super) fn of<'a>(status: &'a PostgresTargetStatus, kind: &str) -> Option<&'a Condition> {
+pub(super) fn find_condition<'a>(
+    status: &'a PostgresTargetStatus,
+    kind: &str,
+) -> Option<&'a Condition> {
     status.conditions.iter().find(|one| one.type_ == kind)
 }
 
 /// Whether a condition has that status.
-pub(super) fn is(status: &PostgresTargetStatus, kind: &str, wanted: &str) -> bool {
-    of(status, kind).is_some_and(|one| one.status == wanted)
+pub(super) fn has_condition(status: &PostgresTargetStatus, kind: &str, wanted: &str) -> bool {
+    find_condition(status, kind).is_some_and(|one| one.status == wanted)
 }
 
 /// Whether the server was not asked yet.
@@ -33,29 +36,32 @@ pub(super) fn is_pending(report: &HealthReport) -> bool {
 }
 
 /// How the target is, in a word.
-pub(super) fn state(verdict: &Verdict, health: Option<&HealthReport>) -> State {
-    if verdict.refusal.is_some() {
-        return State::Refused;
+pub(super) fn target_state(
+    outcome: &ReconcileOutcome,
+    health: Option<&HealthReport>,
+) -> TargetState {
+    if outcome.rejection.is_some() {
+        return TargetState::Rejected;
     }
-    match (verdict.target.is_some(), health) {
-        (false, _) => State::Paused,
-        (true, Some(report)) if report.active => State::Ready,
-        (true, Some(report)) if !is_pending(report) => State::Failing,
-        (true, _) => State::Pending,
+    match (outcome.target.is_some(), health) {
+        (false, _) => TargetState::Paused,
+        (true, Some(report)) if report.active => TargetState::Ready,
+        (true, Some(report)) if !is_pending(report) => TargetState::Failing,
+        (true, _) => TargetState::Pending,
     }
 }
 
 /// The status as it should be.
-pub(super) fn wanted(
-    verdict: &Verdict,
+pub(super) fn build_status(
+    outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
     before: &PostgresTargetStatus,
     owner: &str,
 ) -> PostgresTargetStatus {
-    let resource = &verdict.resource;
+    let resource = &outcome.resource;
     let generation = resource.metadata.generation;
     let condition = |kind: &str, (status, reason, message): (&str, &str, String)| {
-        let since = of(before, kind).filter(|old| old.status == status);
+        let since = find_condition(before, kind).filter(|old| old.status == status);
         Condition {
             type_: kind.to_owned(),
             status: status.to_owned(),
@@ -68,9 +74,13 @@ pub(super) fn wanted(
             ),
         }
     };
-    let accepted = match &verdict.refusal {
+    let accepted = match &outcome.rejection {
         None => ("True", "Accepted", "the target is in order".to_owned()),
-        Some(refusal) => ("False", refusal.reason.as_str(), refusal.message.clone()),
+        Some(rejection) => (
+            "False",
+            rejection.reason.as_str(),
+            rejection.message.clone(),
+        ),
     };
     let facts = |find: fn(&HealthReport) -> Option<String>, old: &Option<String>| {
         // A server that is down has not lost its version.
@@ -94,7 +104,7 @@ pub(super) fn wanted(
             .or_else(|| before.last_scrape_time.clone()),
         conditions: [
             Some(condition("Accepted", accepted)),
-            Some(condition("Ready", ready(verdict, health))),
+            Some(condition("Ready", ready(outcome, health))),
             ambiguous(health).map(|told| condition(AMBIGUOUS, told)),
         ]
         .into_iter()
@@ -148,16 +158,19 @@ fn explained(status: &str, reason: &str, message: String) -> String {
 const CUT: &str = "…";
 
 /// Status, reason and message of the condition Ready.
-fn ready(verdict: &Verdict, health: Option<&HealthReport>) -> (&'static str, &'static str, String) {
-    if verdict.resource.spec.paused && verdict.target.is_none() {
+fn ready(
+    outcome: &ReconcileOutcome,
+    health: Option<&HealthReport>,
+) -> (&'static str, &'static str, String) {
+    if outcome.resource.spec.paused && outcome.target.is_none() {
         let message = "paused: set spec.paused to false to have it scraped";
         return ("False", "Paused", message.to_owned());
     }
-    if verdict.target.is_none() {
+    if outcome.target.is_none() {
         let message = "not scraped, because it is not accepted";
         return ("False", "NotAccepted", message.to_owned());
     }
-    if verdict.refusal.is_some() {
+    if outcome.rejection.is_some() {
         // Samples may flow, but what the resource asks for is not in effect.
         let how = match health {
             Some(report) if report.active => "the server answers, and is scraped".to_owned(),
@@ -174,7 +187,7 @@ fn ready(verdict: &Verdict, health: Option<&HealthReport>) -> (&'static str, &'s
         None => ("Unknown", "Pending", "not asked yet".to_owned()),
         Some(report) => match &report.trouble {
             _ if report.active => {
-                let left_out = left_out(verdict, report) + &missing(report);
+                let left_out = left_out(outcome, report) + &missing(report);
                 ("True", "Scraped", format!("the server answers{left_out}"))
             }
             Some(trouble) if trouble.reason == Reason::Pending => {
@@ -187,7 +200,7 @@ fn ready(verdict: &Verdict, health: Option<&HealthReport>) -> (&'static str, &'s
 }
 
 /// What has no room among the samples, in words.
-fn left_out(verdict: &Verdict, report: &HealthReport) -> String {
+fn left_out(outcome: &ReconcileOutcome, report: &HealthReport) -> String {
     let of = |reason| {
         let all = report.left_out.iter().filter(|one| one.reason == reason);
         let families: usize = all.clone().map(|one| one.families).sum();
@@ -196,7 +209,7 @@ fn left_out(verdict: &Verdict, report: &HealthReport) -> String {
         (families, names.join(", "), message)
     };
     let mut text = String::new();
-    let limit = verdict.target.as_ref().and_then(|one| one.sample_limit);
+    let limit = outcome.target.as_ref().and_then(|one| one.sample_limit);
     if let ((families, names, Some(_)), Some(limit)) = (of(LeftOutReason::TooManySamples), limit) {
         text = format!(
             "; sampleLimit {limit} leaves out {families} families of {names}: raise it, or exclude \
@@ -258,7 +271,7 @@ fn reason(reason: Reason) -> &'static str {
 fn bare(status: &PostgresTargetStatus) -> PostgresTargetStatus {
     let ours = ["Accepted", "Ready"]
         .iter()
-        .filter_map(|kind| of(status, kind));
+        .filter_map(|kind| find_condition(status, kind));
     PostgresTargetStatus {
         last_scrape_time: None,
         families: status.families.map(|_| 0),
@@ -269,12 +282,15 @@ fn bare(status: &PostgresTargetStatus) -> PostgresTargetStatus {
 }
 
 /// Whether there is nothing to write.
-pub(super) fn same(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
+pub(super) fn is_same_status(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
     bare(one) == bare(other)
 }
 
 /// Whether they differ in the texts of conditions alone.
-pub(super) fn same_but_texts(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
+pub(super) fn is_same_except_texts(
+    one: &PostgresTargetStatus,
+    other: &PostgresTargetStatus,
+) -> bool {
     let silent = |status: &PostgresTargetStatus| {
         let mut status = bare(status);
         for condition in &mut status.conditions {
@@ -287,7 +303,7 @@ pub(super) fn same_but_texts(one: &PostgresTargetStatus, other: &PostgresTargetS
 
 #[cfg(test)]
 mod tests {
-    use super::super::refusal::RefusalReason;
+    use super::super::rejection::RejectionReason;
     use super::*;
 
     #[test]
@@ -330,7 +346,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("### "))
             .collect();
-        let refusals = RefusalReason::ALL.iter().map(|one| one.as_str());
+        let refusals = RejectionReason::ALL.iter().map(|one| one.as_str());
         let states = Reason::ALL.iter().map(|one| reason(*one));
         for wanted in refusals
             .chain(states)
@@ -382,8 +398,8 @@ mod tests {
             condition("Theirs", "X", ""),
             condition("Ready", "Timeout", "a"),
         ]);
-        assert!(!same(&one, &text) && same_but_texts(&one, &text));
-        assert!(!same_but_texts(&one, &reason));
-        assert!(same(&one, &theirs));
+        assert!(!is_same_status(&one, &text) && is_same_except_texts(&one, &text));
+        assert!(!is_same_except_texts(&one, &reason));
+        assert!(is_same_status(&one, &theirs));
     }
 }

@@ -1,4 +1,5 @@
-//! The task that owns all resources: events in, targets and verdicts out.
+//! The task that owns the index of all resources. In go watch events; out come targets for the
+//! publisher, and reconcile outcomes for the writer of statuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,52 +13,52 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::beside::beside;
-use super::client::{ApiResource, Book, Kind};
-use super::entry::{Entry, Key, Source};
-use super::labels::labels_of;
-use super::lease::Share;
-use super::metrics::{Metrics, Outcome};
-use super::pace::fraction;
-use super::queue::WorkQueue;
-use super::refusal::Refusal;
-use super::resolve::{ResolveError, Versions, resolve};
-use super::settings::Settings;
-use super::validate::{Surroundings, Validated, validate};
-use super::verdict::{Verdict, Verdicts};
-use super::watches::{Happenings, Watch, Watched};
+use super::client::{ApiKind, ApiRequests, ApiResource};
+use super::index::{Index, ResourceKey, ResourceSource};
+use super::lease::Assignment;
+use super::metrics::{ControllerMetrics, ReconcileResult};
+use super::outcome::{ReconcileOutcome, ReconcileOutcomes};
+use super::rejection::Rejection;
+use super::resolve::{ObjectVersions, ResolveRefsError, resolve};
+use super::settings::KubernetesSettings;
+use super::validate::{Validated, ValidationContext, validate};
+use super::validation_pool::run_validation;
+use super::watches::{ResourceWatch, WatchEvents, WatchSubject};
+use super::write_limiter::random_fraction;
 use crate::catalog::Catalog;
 use crate::shutdown::Shutdown;
-use crate::targets::{HealthBoard, Publisher, Target, Tenure};
+use crate::targets::{HealthBoard, Publisher, Target};
 
-/// Events that are taken together, so that a thousand resources are not a thousand lists.
+/// Events that are handled before targets are published once, so that a list of a thousand resources
+/// is not published a thousand times.
 const BATCH: usize = 256;
 /// How often named objects are read again where they cannot be watched.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-/// How often it is looked whether a server refused a password whose Secret nobody watches.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the controller looks for servers that refused a password whose Secret no watch covers.
+const PASSWORD_CHECK: Duration = Duration::from_secs(1);
 
-/// How long a resource that is not resolved may hold up that the first list counts as resolved.
+/// `/readyz` waits for the first reconcile of all resources, but no longer than this after the lists
+/// were there: a resource whose objects cannot be read must not keep the pod from becoming ready.
 const FIRST_LIST: Duration = Duration::from_secs(30);
 
 /// What the controller reads and writes beside the API.
 #[derive(Debug)]
-pub struct Control {
-    /// What holds for every target; a change looks at all of them again.
-    pub settings: watch::Receiver<Arc<Settings>>,
+pub struct ControllerContext {
+    /// Settings of all targets; a change reconciles all of them again.
+    pub settings: watch::Receiver<Arc<KubernetesSettings>>,
     /// Whose labels a target may not set.
     pub catalog: watch::Receiver<Arc<Catalog>>,
-    /// Where the targets go.
+    /// Takes the targets.
     pub publisher: Publisher,
-    /// How they are.
+    /// The health of the targets, as scrapes see it.
     pub health: HealthBoard,
-    /// Whether somebody has asked for the metrics.
-    pub asked: watch::Receiver<bool>,
+    /// Whether the metrics were scraped since the start.
+    pub scraped: watch::Receiver<bool>,
 }
 
 /// How far the controller is, for `/readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct ControllerProgress {
     /// The first list was resolved.
     pub synced: bool,
     /// Why it cannot do its work: a right without which there are no targets.
@@ -69,206 +70,171 @@ pub struct Progress {
 pub(super) struct Controller {
     pub client: Client,
     pub owner: String,
-    pub control: Control,
-    pub watches: BTreeMap<Watch, WatchState>,
-    pub share: watch::Receiver<Share>,
+    pub context: ControllerContext,
+    pub watches: BTreeMap<ResourceWatch, WatchState>,
+    pub assignment: watch::Receiver<Assignment>,
     pub missing: watch::Receiver<BTreeSet<ApiResource>>,
-    pub verdicts: watch::Sender<Verdicts>,
-    pub progress: watch::Sender<Progress>,
-    pub book: Arc<Book>,
-    pub metrics: Arc<Metrics>,
-    pub found: Found,
-    /// How many texts may still be read at once.
-    pub checks: Arc<Semaphore>,
-    /// When all lists were there first.
+    pub outcomes: watch::Sender<ReconcileOutcomes>,
+    pub progress: watch::Sender<ControllerProgress>,
+    pub api_requests: Arc<ApiRequests>,
+    pub metrics: Arc<ControllerMetrics>,
+    pub index: Index,
+    /// Limits how many validations keep a processor busy at once.
+    pub validations: Arc<Semaphore>,
+    /// When all lists were complete for the first time.
     pub listed_at: Option<Instant>,
-}
-
-/// What is known, and what has yet to be found out.
-#[derive(Default)]
-pub(super) struct Found {
-    pub entries: BTreeMap<Key, Entry>,
-    /// What is to be resolved.
-    pub queue: WorkQueue,
-    /// Namespaces whose population has changed.
-    pub touched: BTreeSet<String>,
-    /// How long the targets may be served.
-    pub tenure: Tenure,
-    /// What was judged since it was last settled.
-    pub judged: BTreeSet<Key>,
-    /// Targets bring other families themselves than they did.
-    pub families_changed: bool,
-    doubts: u64,
-    /// The labels of a catalogue.
-    labels: Option<(Arc<Catalog>, Arc<BTreeSet<String>>)>,
 }
 
 #[derive(Default)]
 pub(super) struct WatchState {
-    /// What was seen in a list that has begun.
-    pub seen: BTreeSet<Key>,
+    /// The keys of a list that has begun; entries that it lacks are removed when it ends.
+    pub listed_keys: BTreeSet<ResourceKey>,
     pub listed: bool,
     pub failing: bool,
-    /// When it failed last. One that was taken up again may have nothing to show for long.
-    pub failed: Option<Instant>,
+    /// When the watch failed last. It is not cleared when the watch resumes: a watch that resumed may
+    /// bring no event for a long time.
+    pub failed_at: Option<Instant>,
     /// Since when RBAC refuses it.
-    pub refused: Option<Instant>,
+    pub forbidden_since: Option<Instant>,
 }
 
-/// What was found of a resource.
-struct Resolved {
-    key: Key,
-    doubt: u64,
-    versions: Versions,
-    result: Result<Validated, ResolveError>,
-    /// In all, and of it what a processor was busy with.
+/// The result of a reconcile, with the revision that it began with.
+struct ResolvedResource {
+    key: ResourceKey,
+    revision: u64,
+    versions: ObjectVersions,
+    result: Result<Validated, ResolveRefsError>,
+    /// How long the reconcile took, and how long of it a processor was busy.
     took: Duration,
     busy: Duration,
 }
 
-type Flights = FuturesUnordered<BoxFuture<'static, Resolved>>;
-
-impl Found {
-    /// A doubt like no other.
-    pub(super) fn doubt(&mut self) -> u64 {
-        self.doubts += 1;
-        self.doubts
-    }
-
-    /// The target that was served is served no longer.
-    pub(super) fn withdraw(&mut self, target: Option<&Arc<Target>>) {
-        self.families_changed |= target.is_some_and(|target| target.metrics.is_some());
-    }
-
-    fn labels(&mut self, catalog: &Arc<Catalog>) -> Arc<BTreeSet<String>> {
-        match &self.labels {
-            Some((of, labels)) if Arc::ptr_eq(of, catalog) => Arc::clone(labels),
-            _ => {
-                let labels = Arc::new(labels_of(catalog));
-                self.labels = Some((Arc::clone(catalog), Arc::clone(&labels)));
-                labels
-            }
-        }
-    }
-}
+type RunningReconciles = FuturesUnordered<BoxFuture<'static, ResolvedResource>>;
 
 impl Controller {
-    pub(super) async fn run(mut self, mut happenings: Happenings, shutdown: Shutdown) {
+    pub(super) async fn run(mut self, mut events: WatchEvents, shutdown: Shutdown) {
         let mut read_again = Instant::now() + READ_AGAIN;
-        let mut look = Instant::now() + LOOK;
-        let mut flights = Flights::new();
+        let mut password_check = Instant::now() + PASSWORD_CHECK;
+        let mut running = RunningReconciles::new();
         loop {
-            let wakes = self.found.queue.wakes().unwrap_or(read_again);
+            let wakes = self.index.queue.next_wake().unwrap_or(read_again);
             let first_list = self.listed_at.map(|at| at + FIRST_LIST);
             let first_list = first_list.filter(|at| *at > Instant::now());
             let wakes = wakes.min(first_list.unwrap_or(read_again)).min(read_again);
             tokio::select! {
                 () = shutdown.begun() => return,
-                Some((watch, seen)) = happenings.next() => {
-                    self.see(&watch, seen);
+                Some((watch, event)) = events.next() => {
+                    self.handle_event(&watch, event);
                     for _ in 1..BATCH {
-                        match happenings.next().now_or_never().flatten() {
-                            Some((watch, seen)) => self.see(&watch, seen),
+                        match events.next().now_or_never().flatten() {
+                            Some((watch, event)) => self.handle_event(&watch, event),
                             None => break,
                         }
                     }
                 }
-                Some(resolved) = flights.next(), if !flights.is_empty() => {
-                    self.land(resolved);
-                    while let Some(Some(resolved)) = flights.next().now_or_never() {
-                        self.land(resolved);
+                Some(resolved) = running.next(), if !running.is_empty() => {
+                    self.handle_resolved(resolved);
+                    while let Some(Some(resolved)) = running.next().now_or_never() {
+                        self.handle_resolved(resolved);
                     }
                 }
-                Ok(()) = self.control.settings.changed() => self.doubt_all(),
-                Ok(()) = self.control.catalog.changed() => self.doubt_all(),
-                Ok(()) = self.share.changed() => self.touch_all(),
-                Ok(()) = self.missing.changed() => self.doubt_forbidden(false),
-                () = sleep_until(look), if self.is_blind() => {
-                    look = Instant::now() + LOOK;
-                    self.doubt_refused_passwords();
+                Ok(()) = self.context.settings.changed() => self.requeue_all(),
+                Ok(()) = self.context.catalog.changed() => self.requeue_all(),
+                Ok(()) = self.assignment.changed() => self.recheck_all_namespaces(),
+                Ok(()) = self.missing.changed() => self.requeue_forbidden(false),
+                () = sleep_until(password_check), if self.has_unwatched_kinds() => {
+                    password_check = Instant::now() + PASSWORD_CHECK;
+                    self.requeue_refused_passwords();
                 }
                 () = sleep_until(wakes) => {
                     if read_again <= Instant::now() {
                         read_again = Instant::now() + READ_AGAIN;
-                        self.doubt_unwatched();
-                        self.doubt_forbidden(true);
-                        self.forget_what_is_gone();
+                        self.requeue_unwatched();
+                        self.requeue_forbidden(true);
+                        self.forget_removed();
                     }
                 }
             }
-            self.settle();
-            self.take_off(&mut flights);
+            self.update_ownership();
+            self.start_ready(&mut running);
             self.publish();
         }
     }
 
-    /// Begins to resolve what is in doubt, and judges what needs no resolving.
-    fn take_off(&mut self, flights: &mut Flights) {
-        for key in self.found.queue.dirty.clone() {
-            let doubt = self.found.doubt();
-            let Some(entry) = self.found.entries.get_mut(&key).filter(|one| one.owned) else {
-                self.found.queue.forget(&key);
+    /// Starts the reconciles of queued resources, and records the outcome of those that need no
+    /// request to the API server: paused ones, and ones that are rejected by their spec alone.
+    fn start_ready(&mut self, running: &mut RunningReconciles) {
+        for key in self.index.queue.queued.clone() {
+            let revision = self.index.next_revision();
+            let Some(entry) = self.index.entries.get_mut(&key).filter(|one| one.owned) else {
+                self.index.queue.remove(&key);
                 continue;
             };
-            // What flies for this key is out of date when it lands.
-            entry.doubt = doubt;
-            let flaw = entry.flaw.clone().or_else(|| entry.placing.clone());
+            // The result of a reconcile that runs already is dropped: it has the revision before.
+            entry.revision = revision;
+            let rejection = entry
+                .spec_rejection
+                .clone()
+                .or_else(|| entry.exclusion.clone());
             if entry.resource.spec.paused {
-                self.found.queue.forget(&key);
-                self.judge(&key, None, Duration::ZERO);
-            } else if let Some(flaw) = flaw {
-                self.found.queue.forget(&key);
-                self.judge(&key, Some(Err(flaw)), Duration::ZERO);
+                self.index.queue.remove(&key);
+                self.record_outcome(&key, None, Duration::ZERO);
+            } else if let Some(rejection) = rejection {
+                self.index.queue.remove(&key);
+                self.record_outcome(&key, Some(Err(rejection)), Duration::ZERO);
             }
         }
-        while let Some(key) = self.found.queue.start(Instant::now()) {
-            let flight = self.flight(&key);
-            match flight {
-                Some(flight) => flights.push(flight),
+        while let Some(key) = self.index.queue.start_next(Instant::now()) {
+            let reconcile = self.start_reconcile(&key);
+            match reconcile {
+                Some(reconcile) => running.push(reconcile),
                 None => self
-                    .found
+                    .index
                     .queue
                     .finish(&key, Duration::ZERO, Instant::now()),
             }
         }
     }
 
-    /// Resolves and validates a resource. Its texts are read beside the runtime's threads: they are
-    /// others' work, and may be made to take long.
-    fn flight(&mut self, key: &Key) -> Option<BoxFuture<'static, Resolved>> {
-        let catalog = self.control.catalog.borrow().clone();
-        let labels = self.found.labels(&catalog);
-        let settings = self.control.settings.borrow().clone();
-        let file = self.control.publisher.file();
+    /// Resolves and validates a resource. Tenants wrote the texts that are parsed, and may write them
+    /// so that parsing takes long; so they are parsed on threads outside the runtime.
+    fn start_reconcile(
+        &mut self,
+        key: &ResourceKey,
+    ) -> Option<BoxFuture<'static, ResolvedResource>> {
+        let catalog = self.context.catalog.borrow().clone();
+        let labels = self.index.catalog_labels(&catalog);
+        let settings = self.context.settings.borrow().clone();
+        let file = self.context.publisher.file();
         let taken: BTreeSet<String> = file.iter().map(|one| one.name.clone()).collect();
-        let tenure = self.found.tenure.clone();
-        let entry = self.found.entries.get(key)?;
-        let (key, doubt) = (key.clone(), entry.doubt);
+        let tenure = self.index.tenure.clone();
+        let entry = self.index.entries.get(key)?;
+        let (key, revision) = (key.clone(), entry.revision);
         let (client, resource) = (self.client.clone(), Arc::clone(&entry.resource));
-        let checks = Arc::clone(&self.checks);
+        let checks = Arc::clone(&self.validations);
         Some(Box::pin(async move {
             let begin = Instant::now();
-            let mut versions = Versions::new();
+            let mut versions = ObjectVersions::new();
             let (result, busy) = match resolve(&client, &resource, &mut versions).await {
                 Err(error) => (Err(error), Duration::ZERO),
-                Ok(material) => {
+                Ok(refs) => {
                     let check = move || {
-                        let around = Surroundings {
+                        let around = ValidationContext {
                             settings: &settings,
                             catalog: &catalog,
                             labels: &labels,
                             taken: &taken,
                             tenure: &tenure,
                         };
-                        validate(&resource, material, around)
+                        validate(&resource, refs, around)
                     };
-                    let (result, busy) = beside(&checks, check).await;
-                    (result.map_err(ResolveError::Refused), busy)
+                    let (result, busy) = run_validation(&checks, check).await;
+                    (result.map_err(ResolveRefsError::Rejected), busy)
                 }
             };
-            Resolved {
+            ResolvedResource {
                 key,
-                doubt,
+                revision,
                 versions,
                 result,
                 took: begin.elapsed(),
@@ -277,34 +243,35 @@ impl Controller {
         }))
     }
 
-    /// Takes what was found.
-    fn land(&mut self, resolved: Resolved) {
-        let Resolved {
+    /// Handles the result of a reconcile.
+    fn handle_resolved(&mut self, resolved: ResolvedResource) {
+        let ResolvedResource {
             key,
-            doubt,
+            revision,
             versions,
             result,
             took,
             busy,
         } = resolved;
-        let queue = &mut self.found.queue;
+        let queue = &mut self.index.queue;
         queue.finish(&key, busy, Instant::now());
-        let Some(entry) = self.found.entries.get_mut(&key) else {
-            queue.forget(&key);
+        let Some(entry) = self.index.entries.get_mut(&key) else {
+            queue.remove(&key);
             return;
         };
-        if entry.doubt != doubt || !entry.owned {
-            // It has changed meanwhile, and is resolved again where it is ours.
-            queue.dirty.insert(key);
+        if entry.revision != revision || !entry.owned {
+            // The resource changed meanwhile, or another pod owns it now.
+            queue.queued.insert(key);
             return;
         }
-        let judgement = match result {
+        let result = match result {
             Ok(validated) => Ok(validated),
-            Err(ResolveError::Refused(refusal)) => Err(refusal),
-            Err(ResolveError::Unavailable(why)) => {
+            Err(ResolveRefsError::Rejected(rejection)) => Err(rejection),
+            Err(ResolveRefsError::Unavailable(why)) => {
                 let name = format!("{}/{}", key.namespace, key.name);
-                self.metrics.reconciled(Outcome::Unavailable, took);
-                if queue.retry(key, fraction(), Instant::now()) {
+                self.metrics
+                    .record_reconcile(ReconcileResult::Unavailable, took);
+                if queue.retry(key, random_fraction(), Instant::now()) {
                     warn!(
                         resource = name,
                         "{why}; it is tried again, less and less often"
@@ -313,58 +280,60 @@ impl Controller {
                 return;
             }
         };
-        queue.answered(&key);
+        queue.clear_failures(&key);
         entry.versions = versions;
-        self.judge(&key, Some(judgement), took);
+        self.record_outcome(&key, Some(result), took);
     }
 
-    /// Says what becomes of a resource; `None` is of one that is paused.
-    fn judge(
+    /// Records the outcome of a reconcile; `None` for a resource that is paused.
+    fn record_outcome(
         &mut self,
-        key: &Key,
-        mut judgement: Option<Result<Validated, Refusal>>,
+        key: &ResourceKey,
+        mut result: Option<Result<Validated, Rejection>>,
         took: Duration,
     ) {
-        let found = &mut self.found;
-        if let Some(Ok(validated)) = &mut judgement {
-            found.share_metrics(&key.namespace, &mut validated.target);
+        let index = &mut self.index;
+        if let Some(Ok(validated)) = &mut result {
+            index.share_metrics(&key.namespace, &mut validated.target);
         }
-        let Some(entry) = found.entries.get_mut(key) else {
+        let Some(entry) = index.entries.get_mut(key) else {
             return;
         };
-        let own = |made: &Option<Arc<Target>>| made.as_ref().and_then(|one| one.metrics.clone());
-        let before = own(&entry.made);
-        self.metrics.reconciled(Outcome::of(&judgement), took);
-        entry.judge(judgement);
-        found.families_changed |= own(&entry.made) != before;
-        found.judged.insert(key.clone());
+        let own =
+            |target: &Option<Arc<Target>>| target.as_ref().and_then(|one| one.metrics.clone());
+        let before = own(&entry.full_target);
+        self.metrics
+            .record_reconcile(ReconcileResult::from_result(&result), took);
+        entry.apply_outcome(result);
+        index.families_changed |= own(&entry.full_target) != before;
+        index.reconciled.insert(key.clone());
     }
 
     fn publish(&mut self) {
-        self.found.settle_families();
-        self.report();
-        let entries = &self.found.entries;
+        self.index.update_families();
+        self.report_metrics();
+        let entries = &self.index.entries;
         let targets = entries.values().filter_map(|one| one.target.clone());
-        self.control.publisher.set_cluster(targets.collect());
+        self.context.publisher.set_cluster(targets.collect());
         let own = entries.iter().filter_map(|(key, entry)| {
-            Some(Verdict {
-                resource: Arc::clone(entry.judged.as_ref()?),
+            Some(ReconcileOutcome {
+                resource: Arc::clone(entry.reconciled.as_ref()?),
                 present: Arc::clone(&entry.resource),
-                service: key.source == Source::Service,
-                refusal: entry.flaws(),
+                service: key.source == ResourceSource::Service,
+                rejection: entry.all_rejections(),
                 target: entry.target.clone(),
             })
         });
-        self.verdicts.send_replace(Verdicts {
+        self.outcomes.send_replace(ReconcileOutcomes {
             own: Arc::new(own.collect()),
             foreign: entries.values().filter(|one| !one.owned).count(),
-            tenure: self.found.tenure.clone(),
+            tenure: self.index.tenure.clone(),
         });
         let progress = self.progress();
         self.progress.send_if_modified(|known| {
             if progress.synced && !known.synced {
                 info!(
-                    resources = self.found.entries.len(),
+                    resources = self.index.entries.len(),
                     "the first list is resolved"
                 );
             }
@@ -374,28 +343,28 @@ impl Controller {
         });
     }
 
-    fn progress(&mut self) -> Progress {
+    fn progress(&mut self) -> ControllerProgress {
         let sources = || self.watches.iter().filter(|(one, _)| one.is_source());
-        let targets = || sources().filter(|(one, _)| one.of == Watched::Targets);
+        let targets = || sources().filter(|(one, _)| one.subject == WatchSubject::Targets);
         // One namespace that is gone, or a right that is missing there, holds up no other; and
         // without Services there are still the resources.
         let any = targets().any(|(_, state)| state.listed);
         let listed = sources().all(|(watch, state)| {
-            let other = any || watch.of == Watched::Services;
-            state.listed || (other && self.is_refused(watch))
+            let other = any || watch.subject == WatchSubject::Services;
+            state.listed || (other && self.is_forbidden(watch))
         });
-        let blind = targets().all(|(watch, state)| state.failing && self.is_refused(watch));
+        let blind = targets().all(|(watch, state)| state.failing && self.is_forbidden(watch));
         if listed {
             self.listed_at.get_or_insert_with(Instant::now);
         }
         let patience = self.listed_at.is_none_or(|at| at.elapsed() < FIRST_LIST);
-        let lost = *self.share.borrow() == Share::Nothing;
-        let mut owned = self.found.entries.values().filter(|one| one.owned);
-        let resolved = listed && !lost && (!patience || owned.all(|one| one.judged.is_some()));
+        let lost = *self.assignment.borrow() == Assignment::Nothing;
+        let mut owned = self.index.entries.values().filter(|one| one.owned);
+        let resolved = listed && !lost && (!patience || owned.all(|one| one.reconciled.is_some()));
         let synced = self.progress.borrow().synced || resolved;
-        let mut progress = Progress {
+        let mut progress = ControllerProgress {
             synced,
-            ..Progress::default()
+            ..ControllerProgress::default()
         };
         for right in self.missing.borrow().iter() {
             let (verb, resource) = (right.verb.as_str(), right.kind.as_str());
@@ -404,7 +373,7 @@ impl Controller {
                 Some(namespace) => format!("{text} in the namespace {namespace}"),
                 None => text,
             };
-            if right.kind == Kind::Targets && blind {
+            if right.kind == ApiKind::Targets && blind {
                 progress.blocked = Some(match progress.blocked.take() {
                     None => text,
                     Some(others) => format!("{others}; {text}"),

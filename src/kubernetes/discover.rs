@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use kube::core::ObjectMeta;
 
-use super::refusal::{Refusal, RefusalReason};
+use super::rejection::{Rejection, RejectionReason};
 use super::resource::{
     Credentials, CredentialsSecret, PostgresTarget, PostgresTargetSpec, default_database,
     default_password_key, default_port, default_sample_limit, default_username_key,
@@ -26,16 +26,18 @@ const DATABASE: &str = "pgexporter.io/database";
 
 /// The target that a Service asks for, and what is wrong with its annotations; `None` when it asks
 /// for none.
-pub(super) fn target_of(service: &ObjectMeta) -> Option<(PostgresTarget, Option<Refusal>)> {
+pub(super) fn service_to_target(
+    service: &ObjectMeta,
+) -> Option<(PostgresTarget, Option<Rejection>)> {
     let none = BTreeMap::new();
     let annotations = service.annotations.as_ref().unwrap_or(&none);
     let (name, namespace) = (service.name.as_ref()?, service.namespace.as_ref()?);
     if annotations.get(SCRAPE).map(String::as_str) != Some("true") {
         return None;
     }
-    let mut flaw = None;
+    let mut rejection = None;
     let mut wrong = |message: String| {
-        flaw.get_or_insert_with(|| Refusal::new(RefusalReason::InvalidSpec, message));
+        rejection.get_or_insert_with(|| Rejection::new(RejectionReason::InvalidSpec, message));
     };
     let secret = annotations.get(SECRET).cloned().unwrap_or_default();
     if !is_object_name(&secret) {
@@ -93,7 +95,7 @@ pub(super) fn target_of(service: &ObjectMeta) -> Option<(PostgresTarget, Option<
         .metadata
         .creation_timestamp
         .clone_from(&service.creation_timestamp);
-    Some((target, flaw))
+    Some((target, rejection))
 }
 
 fn is_object_name(name: &str) -> bool {
@@ -119,16 +121,16 @@ mod tests {
 
     #[test]
     fn an_annotated_service_is_the_target_of_its_name() {
-        assert!(target_of(&service(&[])).is_none());
-        assert!(target_of(&service(&[(SCRAPE, "yes"), (SECRET, "s")])).is_none());
+        assert!(service_to_target(&service(&[])).is_none());
+        assert!(service_to_target(&service(&[(SCRAPE, "yes"), (SECRET, "s")])).is_none());
         let all = [
             (SCRAPE, "true"),
             (SECRET, "s"),
             (PORT, "6432"),
             (DATABASE, "shop"),
         ];
-        let (target, flaw) = target_of(&service(&all)).unwrap();
-        assert_eq!(flaw, None);
+        let (target, rejection) = service_to_target(&service(&all)).unwrap();
+        assert_eq!(rejection, None);
         assert_eq!(target.spec.host, "orders.shop.svc");
         assert_eq!(
             (target.spec.port, target.spec.database.as_str()),
@@ -150,8 +152,8 @@ mod tests {
             let mut all = vec![(SCRAPE, "true"), (SECRET, "s")];
             all.retain(|(other, _)| *other != name);
             all.push((name, value));
-            let (_, flaw) = target_of(&service(&all)).unwrap();
-            assert!(flaw.unwrap().message.contains(name), "{name} {value}");
+            let (_, rejection) = service_to_target(&service(&all)).unwrap();
+            assert!(rejection.unwrap().message.contains(name), "{name} {value}");
         }
     }
 }

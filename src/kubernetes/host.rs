@@ -3,16 +3,20 @@
 
 use std::net::IpAddr;
 
-use super::refusal::{Refusal, RefusalReason};
-use super::settings::Settings;
+use super::rejection::{Rejection, RejectionReason};
+use super::settings::KubernetesSettings;
 use crate::model::{glob, is_local};
 
 /// Checks host and port of a target.
 ///
 /// # Errors
 /// A target may not be there; says why and what to do.
-pub(super) fn check_host(host: &str, port: u16, settings: &Settings) -> Result<(), Refusal> {
-    let refuse = |message: String| Err(Refusal::new(RefusalReason::InvalidHost, message));
+pub(super) fn check_host(
+    host: &str,
+    port: u16,
+    settings: &KubernetesSettings,
+) -> Result<(), Rejection> {
+    let refuse = |message: String| Err(Rejection::new(RejectionReason::InvalidHost, message));
     let address = host.parse::<IpAddr>().ok();
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if host.is_empty() || (address.is_none() && !host.chars().all(plain)) {

@@ -60,7 +60,7 @@ pub(super) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
 }
 
 /// Why a target may not set a label of that name.
-pub(super) fn flaw_of(name: &str, taken: &BTreeSet<String>) -> Option<&'static str> {
+pub(super) fn find_label_problem(name: &str, taken: &BTreeSet<String>) -> Option<&'static str> {
     let first = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !first || !plain {
@@ -92,10 +92,10 @@ mod tests {
             "",
             "a-b",
         ] {
-            assert!(flaw_of(name, &taken).is_some(), "{name}");
+            assert!(find_label_problem(name, &taken).is_some(), "{name}");
         }
         for name in ["team", "environment", "jobs", "_x"] {
-            assert_eq!(flaw_of(name, &taken), None, "{name}");
+            assert_eq!(find_label_problem(name, &taken), None, "{name}");
         }
     }
 }

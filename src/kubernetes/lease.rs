@@ -1,18 +1,20 @@
-//! Who shares the targets. Each pod holds a Lease (`coordination.k8s.io/v1`) of its own; those whose
-//! Leases live are the members. Nobody is elected, and pods do not speak to each other.
+//! The lease holder of this pod. Each pod holds a Lease (`coordination.k8s.io/v1`) of its own; the
+//! pods whose Leases have not expired are the members. There is no election, and pods do not
+//! connect to each other.
 //!
-//! * A Lease is renewed every [`RENEW`] and lives for [`LEASE`]. Its holder stops serving
+//! * A Lease is renewed every [`RENEW`] and expires after [`LEASE`]. Its holder stops serving
 //!   [`MARGIN`] before that, by its own clock and counted from before the request that renewed it:
-//!   always before anybody else may think it dead.
-//! * Another's Lease is dead when the API server shows it without renewal for as long as it says.
-//!   The time counts from when a renewal was seen, by the clock of who looks, so clocks need not
-//!   agree; and who cannot reach the API server declares nobody dead.
+//!   always before another pod may regard it as expired.
+//! * The Lease of another pod has expired when the API server shows it without a renewal for as
+//!   long as its duration says. The time counts from when this pod saw the last renewal, by its own
+//!   clock, so the clocks of pods need not agree; and a pod that cannot reach the API server
+//!   regards no Lease as expired.
 //! * A pod that joins others takes its share once it is asked for its metrics: until Prometheus has
 //!   found it, nobody would have what it scrapes. Its Lease says so ([`ASKED`]). One that nobody
 //!   asks takes its share after [`UNASKED`]; and where none has been asked and is there for
 //!   half a minute, as when all begin at once, nobody waits (`members`).
-//! * Joining and leaving is seen at once by a watch. A list with each renewal does not trust it:
-//!   a watch may hang.
+//! * A watch shows at once that a pod joins or leaves. As a watch may hang, there is a list with
+//!   each renewal as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -34,10 +36,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::client::{Kind, explain_api};
-use super::members::{ASKED, LEASE, Others, Standing};
-use super::metrics::Metrics;
-use super::settings::Options;
+use super::client::{ApiKind, explain_api};
+use super::membership::{LEASE, MemberState, Members, SCRAPED};
+use super::metrics::ControllerMetrics;
+use super::settings::ControllerOptions;
 use super::status::MANAGER;
 use super::watches;
 use crate::shutdown::Shutdown;
@@ -52,122 +54,124 @@ const RETRY: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_secs(3);
 /// How long an answer of the API server may take.
 const ANSWER: Duration = Duration::from_secs(4);
-/// How long a pod that nobody asks waits for its share: longer than most wait between two scrapes.
-const UNASKED: Duration = Duration::from_secs(70);
-/// Marks the Leases of those who share the same targets.
+/// How long a pod that is not scraped waits until it takes over targets: longer than most scrape
+/// intervals.
+const UNSCRAPED: Duration = Duration::from_secs(70);
+/// The label of the Leases of pods that share the same targets.
 const GROUP: &str = "pgexporter.io/shards";
 
-/// Who serves.
+/// Which targets this pod serves.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Share {
-    /// This pod serves everything.
-    Alone,
-    /// Those members share it, in this term. This pod is one of them unless it waits for its share.
-    With(BTreeSet<String>, Tenure),
-    /// This pod serves nothing: it has no Lease yet, or has lost it.
+pub(super) enum Assignment {
+    /// All: targets are not shared.
+    Everything,
+    /// Its part of those that the members share, in this term. This pod is no member as long as it
+    /// waits to be scraped.
+    Shared(BTreeSet<String>, Tenure),
+    /// None: the pod has no Lease yet, or has lost it.
     Nothing,
 }
 
-/// Keeps this pod's Lease, and an eye on those of the others.
-pub(super) struct Keeper {
+/// Renews the Lease of this pod, and follows the Leases of the other pods.
+pub(super) struct LeaseHolder {
     leases: Api<Lease>,
     name: String,
     owner: String,
     owner_uid: Option<String>,
     group: String,
-    metrics: Arc<Metrics>,
-    share: watch::Sender<Share>,
+    metrics: Arc<ControllerMetrics>,
+    assignment: watch::Sender<Assignment>,
     tenure: Option<Tenure>,
     acquired: Timestamp,
-    others: Others,
+    members: Members,
     failing: bool,
-    asked: watch::Receiver<bool>,
-    /// When this pod came.
+    scraped: watch::Receiver<bool>,
+    /// When this pod started.
     began: Instant,
-    /// As this pod's Lease has it.
-    standing: Standing,
+    /// The state that this pod's Lease shows.
+    state: MemberState,
 }
 
-impl Keeper {
-    /// A keeper, and what it finds out.
+impl LeaseHolder {
+    /// A lease holder, and the channel of its assignment.
     pub(super) fn new(
         client: &Client,
-        options: &Options,
-        metrics: Arc<Metrics>,
-        asked: watch::Receiver<bool>,
-    ) -> (Self, watch::Receiver<Share>) {
-        let (share, shared) = watch::channel(Share::Nothing);
-        let keeper = Self {
+        options: &ControllerOptions,
+        metrics: Arc<ControllerMetrics>,
+        scraped: watch::Receiver<bool>,
+    ) -> (Self, watch::Receiver<Assignment>) {
+        let (share, shared) = watch::channel(Assignment::Nothing);
+        let holder = Self {
             leases: Api::default_namespaced(client.clone()),
-            others: Others::beside(&lease_name(&options.owner)),
+            members: Members::new(&lease_name(&options.owner)),
             name: lease_name(&options.owner),
             owner: options.owner.clone(),
             owner_uid: options.owner_uid.clone(),
-            group: group(options),
+            group: group_label(options),
             metrics,
-            share,
+            assignment: share,
             tenure: None,
             acquired: Timestamp::now(),
             failing: false,
-            asked,
+            scraped,
             began: Instant::now(),
-            standing: Standing::default(),
+            state: MemberState::default(),
         };
-        (keeper, shared)
+        (holder, shared)
     }
 
-    /// Keeps it until the shutdown begins, and gives it up then.
+    /// Renews the Lease until the shutdown begins, and deletes it then.
     pub(super) async fn run(mut self, shutdown: Shutdown) {
-        let (mut watched, mut asked) = (self.watch(), self.asked.clone());
+        let (mut watched, mut scraped) = (self.watch(), self.scraped.clone());
         let mut due = Instant::now();
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.begun() => break,
                 () = sleep_until(due) => {
-                    let mut turn = pin!(self.turn());
+                    let mut turn = pin!(self.renew_and_list());
                     let done = tokio::select! {
                         done = &mut turn => done,
                         () = shutdown.begun() => {
-                            // A renewal that is on its way would make the Lease anew after it was
-                            // given up.
+                            // A renewal that reaches the API server after the delete would create the
+                            // Lease again.
                             let _ = timeout(RETRY, turn).await;
                             break;
                         }
                     };
                     due = Instant::now() + if done { RENEW } else { RETRY };
                 }
-                Some(event) = watched.next() => self.see(event),
-                // All others are to know it at once.
-                () = heard(&mut asked), if !self.standing.asked && !self.failing => {
+                Some(event) = watched.next() => self.handle_event(event),
+                // Renewed at once, so that the other pods see that this one was scraped.
+                () = wait_until_scraped(&mut scraped), if !self.state.scraped && !self.failing => {
                     due = Instant::now();
                 }
             }
         }
-        self.give_up().await;
+        self.release().await;
     }
 
-    /// Renews the Lease and looks at the others. Returns whether both was done.
-    async fn turn(&mut self) -> bool {
+    /// Renews the Lease and lists those of the other pods. Returns whether both succeeded.
+    async fn renew_and_list(&mut self) -> bool {
         if self.tenure.as_ref().is_some_and(|tenure| !tenure.holds()) {
-            // Others serve what was ours. We come back as who joins.
+            // Other pods serve our targets by now. This pod joins again as a new one.
             warn!("the Lease could not be renewed in time: other pods serve the targets");
             self.tenure = None;
             self.acquired = Timestamp::now();
-            self.share.send_replace(Share::Nothing);
+            self.assignment.send_replace(Assignment::Nothing);
             self.metrics.set_members(0);
         }
         let began = Instant::now();
         let renewed = self.renew().await;
         let done = match renewed {
-            Ok(standing) => {
-                self.standing = standing;
+            Ok(state) => {
+                self.state = state;
                 let end = began + LEASE - MARGIN;
                 match &self.tenure {
                     Some(tenure) => tenure.extend(end),
                     None => self.tenure = Some(Tenure::until(end)),
                 }
-                self.look().await
+                self.list_members().await
             }
             Err(why) => Err(why),
         };
@@ -188,7 +192,7 @@ impl Keeper {
         }
     }
 
-    async fn renew(&self) -> Result<Standing, String> {
+    async fn renew(&self) -> Result<MemberState, String> {
         let spec = LeaseSpec {
             holder_identity: Some(self.owner.clone()),
             lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
@@ -203,39 +207,40 @@ impl Keeper {
                 MANAGER.to_owned(),
             ),
         ]);
-        let asked = self.standing.asked || *self.asked.borrow() || self.began.elapsed() >= UNASKED;
-        let told = BTreeMap::from([(ASKED.to_owned(), asked.to_string())]);
+        let scraped =
+            self.state.scraped || *self.scraped.borrow() || self.began.elapsed() >= UNSCRAPED;
+        let annotations = BTreeMap::from([(SCRAPED.to_owned(), scraped.to_string())]);
         let lease = Lease {
             metadata: ObjectMeta {
-                annotations: Some(told),
+                annotations: Some(annotations),
                 name: Some(self.name.clone()),
                 labels: Some(labels),
-                owner_references: self.pod().map(|pod| vec![pod]),
+                owner_references: self.owner_reference().map(|pod| vec![pod]),
                 ..ObjectMeta::default()
             },
             spec: Some(spec),
         };
         let (parameters, body) = (PatchParams::default(), Patch::Merge(&lease));
         let patched = self.leases.patch(&self.name, &parameters, &body);
-        match within(patched).await {
-            Ok(_) => Ok(Standing::of(&lease)),
-            Err(Unanswered::Refused(404, _)) => {
+        match await_answer(patched).await {
+            Ok(_) => Ok(MemberState::from_lease(&lease)),
+            Err(LeaseError::Refused(404, _)) => {
                 let parameters = PostParams {
                     field_manager: Some(MANAGER.to_owned()),
                     ..PostParams::default()
                 };
-                let created = within(self.leases.create(&parameters, &lease)).await;
+                let created = await_answer(self.leases.create(&parameters, &lease)).await;
                 created
-                    .map(|_| Standing::of(&lease))
+                    .map(|_| MemberState::from_lease(&lease))
                     .map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         }
     }
 
-    /// The pod, as who owns the Lease: one that is killed, or that lost its rights with the rest of
-    /// the release, leaves none behind.
-    fn pod(&self) -> Option<OwnerReference> {
+    /// The pod as the owner of its Lease, so that the garbage collector deletes the Lease of a pod
+    /// that was killed, or that lost its rights before it could delete it.
+    fn owner_reference(&self) -> Option<OwnerReference> {
         Some(OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Pod".to_owned(),
@@ -245,55 +250,56 @@ impl Keeper {
         })
     }
 
-    /// Asks who else is there. Only what the API server says now makes anybody dead.
-    async fn look(&mut self) -> Result<(), String> {
+    /// Lists the Leases of all pods. Only a list shows that a Lease has expired: a watch that hangs
+    /// shows no renewals either.
+    async fn list_members(&mut self) -> Result<(), String> {
         let selector = ListParams::default().labels(&format!("{GROUP}={}", self.group));
-        let list = within(self.leases.list(&selector)).await;
+        let list = await_answer(self.leases.list(&selector)).await;
         let list = list.map_err(|error| error.to_string())?;
-        self.others.look(list);
-        self.forget().await;
+        self.members.apply_list(list);
+        self.delete_expired().await;
         Ok(())
     }
 
-    /// Deletes the Leases of pods that are gone for good. They do no harm, but they add up.
-    async fn forget(&mut self) {
-        for name in self.others.gone() {
-            if within(self.leases.delete(&name, &DeleteParams::default()))
+    /// Deletes Leases that expired long ago, which would pile up otherwise.
+    async fn delete_expired(&mut self) {
+        for name in self.members.expired_leases() {
+            if await_answer(self.leases.delete(&name, &DeleteParams::default()))
                 .await
                 .is_ok()
             {
-                self.others.remove(&name);
+                self.members.remove(&name);
             }
         }
     }
 
-    fn see(&mut self, event: Result<Event<Lease>, watcher::Error>) {
+    fn handle_event(&mut self, event: Result<Event<Lease>, watcher::Error>) {
         match event {
-            Ok(Event::Apply(lease) | Event::InitApply(lease)) => self.others.note(lease),
+            Ok(Event::Apply(lease) | Event::InitApply(lease)) => self.members.record_lease(lease),
             Ok(Event::Delete(lease)) => {
                 if let Some(name) = lease.metadata.name {
-                    self.others.remove(&name);
+                    self.members.remove(&name);
                 }
             }
             Ok(Event::Init | Event::InitDone) => return,
-            Err(_) => return self.metrics.restarted(Kind::Leases),
+            Err(_) => return self.metrics.record_restart(ApiKind::Leases),
         }
-        // Before the first look of this term it is not known who else is there.
-        if matches!(*self.share.borrow(), Share::With(..)) {
+        // Before the first list of this term the other members are not known.
+        if matches!(*self.assignment.borrow(), Assignment::Shared(..)) {
             self.publish();
         }
     }
 
-    /// Says who the members are.
+    /// Publishes the members.
     fn publish(&self) {
         let Some(tenure) = &self.tenure else { return };
-        let members = self.others.with(&self.owner, self.standing);
+        let members = self.members.active_members(&self.owner, self.state);
         self.metrics.set_members(members.len());
-        let share = Share::With(members, tenure.clone());
-        self.share.send_if_modified(|known| {
+        let share = Assignment::Shared(members, tenure.clone());
+        self.assignment.send_if_modified(|known| {
             let changed = *known != share;
             if changed {
-                if let Share::With(members, _) = &share {
+                if let Assignment::Shared(members, _) = &share {
                     let names: Vec<&str> = members.iter().map(String::as_str).collect();
                     info!("the targets are shared by {}", names.join(", "));
                 }
@@ -304,26 +310,26 @@ impl Keeper {
     }
 
     fn watch(&self) -> BoxStream<'static, Result<Event<Lease>, watcher::Error>> {
-        let config = watches::config().labels(&format!("{GROUP}={}", self.group));
+        let config = watches::watch_config().labels(&format!("{GROUP}={}", self.group));
         watcher::watcher(self.leases.clone(), config)
             .default_backoff()
             .boxed()
     }
 
-    /// Lets the others take over at once.
-    async fn give_up(self) {
+    /// Deletes the Lease, so that other pods take over the targets at once.
+    async fn release(self) {
         let parameters = DeleteParams::default();
         let deleted = self.leases.delete(&self.name, &parameters);
-        match within(deleted).await {
+        match await_answer(deleted).await {
             Ok(_) => info!("the Lease is given up"),
             Err(why) => warn!("the Lease cannot be given up, and runs out by itself: {why}"),
         }
     }
 }
 
-/// Why a request brought nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-enum Unanswered {
+enum LeaseError {
     #[error("{1}")]
     Refused(u16, String),
     #[error("{0}")]
@@ -332,27 +338,30 @@ enum Unanswered {
     Late,
 }
 
-async fn within<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Unanswered> {
+async fn await_answer<T>(
+    answer: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, LeaseError> {
     match timeout(ANSWER, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) => {
-            Err(Unanswered::Refused(status.code, peer_text(&status.message)))
+            Err(LeaseError::Refused(status.code, peer_text(&status.message)))
         }
-        Ok(Err(error)) => Err(Unanswered::Failed(explain_api(&error))),
-        Err(_) => Err(Unanswered::Late),
+        Ok(Err(error)) => Err(LeaseError::Failed(explain_api(&error))),
+        Err(_) => Err(LeaseError::Late),
     }
 }
 
-/// Completes once somebody has asked for the metrics.
-async fn heard(asked: &mut watch::Receiver<bool>) {
-    let gone = asked.wait_for(|asked| *asked).await.is_err();
+/// Completes once the metrics were scraped.
+async fn wait_until_scraped(scraped: &mut watch::Receiver<bool>) {
+    let gone = scraped.wait_for(|scraped| *scraped).await.is_err();
     if gone {
         std::future::pending().await
     }
 }
 
-/// Those who look for the same targets share them; others of the namespace are none of theirs.
-fn group(options: &Options) -> String {
+/// The value of the label of Leases: pods with the same namespaces, selector and discovery share
+/// targets; other exporters of the namespace have another group.
+fn group_label(options: &ControllerOptions) -> String {
     let mut namespaces = options.namespaces.clone();
     namespaces.sort();
     let wanted = format!(
@@ -369,7 +378,8 @@ fn group(options: &Options) -> String {
         .collect()
 }
 
-/// The name of a pod is that of an object already; the name of a host may be anything.
+/// The name of the Lease. The name of a pod is a valid name of an object; that of a host may be
+/// anything, and is changed into one.
 fn lease_name(owner: &str) -> String {
     let plain = |c: char| match c.to_ascii_lowercase() {
         c @ ('a'..='z' | '0'..='9' | '-' | '.') => c,
@@ -394,16 +404,22 @@ mod tests {
 
     #[test]
     fn a_group_is_who_looks_for_the_same_targets() {
-        let options = |namespaces: &[&str], selector: &str| Options {
+        let options = |namespaces: &[&str], selector: &str| ControllerOptions {
             namespaces: namespaces.iter().map(|one| (*one).to_owned()).collect(),
             selector: selector.to_owned(),
-            ..Options::default()
+            ..ControllerOptions::default()
         };
         assert_eq!(
-            group(&options(&["a", "b"], "")),
-            group(&options(&["b", "a"], ""))
+            group_label(&options(&["a", "b"], "")),
+            group_label(&options(&["b", "a"], ""))
         );
-        assert_ne!(group(&options(&["a"], "")), group(&options(&["b"], "")));
-        assert_ne!(group(&options(&[], "")), group(&options(&[], "x=y")));
+        assert_ne!(
+            group_label(&options(&["a"], "")),
+            group_label(&options(&["b"], ""))
+        );
+        assert_ne!(
+            group_label(&options(&[], "")),
+            group_label(&options(&[], "x=y"))
+        );
     }
 }

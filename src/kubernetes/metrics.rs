@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::client::{Book, Kind as ApiKind, RIGHTS, Verb};
-use super::refusal::{Refusal, RefusalReason};
+use super::client::{ApiKind, ApiRequests, ApiVerb, RIGHTS};
+use super::rejection::{Rejection, RejectionReason};
 use super::validate::Validated;
 use crate::exposition::{FamilyHead, NotAccepted, OwnFamilies, SampleWriter};
 use crate::model::Kind;
@@ -81,57 +81,57 @@ pub const FAMILIES: [FamilyHead<'static>; 12] = [
 
 /// How a target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum TargetState {
     Ready,
     Failing,
     Pending,
-    Refused,
+    Rejected,
     Paused,
     Foreign,
 }
 
-impl State {
-    const ALL: [(State, &'static str); 6] = [
-        (State::Ready, "ready"),
-        (State::Failing, "failing"),
-        (State::Pending, "pending"),
-        (State::Refused, "refused"),
-        (State::Paused, "paused"),
-        (State::Foreign, "foreign"),
+impl TargetState {
+    const ALL: [(TargetState, &'static str); 6] = [
+        (TargetState::Ready, "ready"),
+        (TargetState::Failing, "failing"),
+        (TargetState::Pending, "pending"),
+        (TargetState::Rejected, "refused"),
+        (TargetState::Paused, "paused"),
+        (TargetState::Foreign, "foreign"),
     ];
 }
 
 /// What came of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum ReconcileResult {
     Accepted,
     Paused,
-    Refused(RefusalReason),
+    Rejected(RejectionReason),
     /// The API server did not answer.
     Unavailable,
 }
 
-impl Outcome {
+impl ReconcileResult {
     const WORDS: [&'static str; 4] = ["accepted", "paused", "refused", "unavailable"];
 
     /// Of a judgement; `None` is of one that is paused.
-    pub(super) fn of(judgement: &Option<Result<Validated, Refusal>>) -> Self {
-        match judgement {
-            None => Outcome::Paused,
+    pub(super) fn from_result(result: &Option<Result<Validated, Rejection>>) -> Self {
+        match result {
+            None => ReconcileResult::Paused,
             Some(Ok(validated)) => match &validated.left_out {
-                None => Outcome::Accepted,
-                Some(refusal) => Outcome::Refused(refusal.reason),
+                None => ReconcileResult::Accepted,
+                Some(rejection) => ReconcileResult::Rejected(rejection.reason),
             },
-            Some(Err(refusal)) => Outcome::Refused(refusal.reason),
+            Some(Err(rejection)) => ReconcileResult::Rejected(rejection.reason),
         }
     }
 
     fn word(self) -> usize {
         match self {
-            Outcome::Accepted => 0,
-            Outcome::Paused => 1,
-            Outcome::Refused(_) => 2,
-            Outcome::Unavailable => 3,
+            ReconcileResult::Accepted => 0,
+            ReconcileResult::Paused => 1,
+            ReconcileResult::Rejected(_) => 2,
+            ReconcileResult::Unavailable => 3,
         }
     }
 }
@@ -150,12 +150,12 @@ const WATCHED: [ApiKind; 5] = [
 
 /// Counters and gauges of the controller.
 #[derive(Debug)]
-pub(super) struct Metrics {
-    book: Arc<Book>,
-    states: [AtomicUsize; State::ALL.len()],
+pub(super) struct ControllerMetrics {
+    api_requests: Arc<ApiRequests>,
+    states: [AtomicUsize; TargetState::ALL.len()],
     owned: AtomicUsize,
-    outcomes: [AtomicU64; Outcome::WORDS.len()],
-    reasons: [AtomicU64; RefusalReason::ALL.len()],
+    outcomes: [AtomicU64; ReconcileResult::WORDS.len()],
+    reasons: [AtomicU64; RejectionReason::ALL.len()],
     /// Each bound's own observations, and those beyond the last.
     durations: [AtomicU64; BOUNDS.len() + 1],
     duration: AtomicU64,
@@ -167,10 +167,10 @@ pub(super) struct Metrics {
     members: Option<AtomicUsize>,
 }
 
-impl Metrics {
-    pub(super) fn new(book: Arc<Book>, shards: bool) -> Self {
+impl ControllerMetrics {
+    pub(super) fn new(api_requests: Arc<ApiRequests>, shards: bool) -> Self {
         Self {
-            book,
+            api_requests,
             states: Default::default(),
             owned: AtomicUsize::new(0),
             outcomes: Default::default(),
@@ -185,10 +185,10 @@ impl Metrics {
     }
 
     /// A resource was resolved and checked.
-    pub(super) fn reconciled(&self, outcome: Outcome, took: Duration) {
+    pub(super) fn record_reconcile(&self, outcome: ReconcileResult, took: Duration) {
         add(&self.outcomes[outcome.word()]);
-        if let Outcome::Refused(reason) = outcome
-            && let Some(at) = RefusalReason::ALL.iter().position(|one| *one == reason)
+        if let ReconcileResult::Rejected(reason) = outcome
+            && let Some(at) = RejectionReason::ALL.iter().position(|one| *one == reason)
         {
             add(&self.reasons[at]);
         }
@@ -200,7 +200,7 @@ impl Metrics {
     }
 
     /// A watch failed.
-    pub(super) fn restarted(&self, watched: ApiKind) {
+    pub(super) fn record_restart(&self, watched: ApiKind) {
         if let Some(at) = WATCHED.iter().position(|one| *one == watched) {
             add(&self.restarts[at]);
         }
@@ -225,10 +225,10 @@ impl Metrics {
     }
 
     /// How the targets are at present.
-    pub(super) fn set_states(&self, states: &[State], foreign: usize) {
-        for (at, (state, _)) in State::ALL.iter().enumerate() {
+    pub(super) fn set_states(&self, states: &[TargetState], foreign: usize) {
+        for (at, (state, _)) in TargetState::ALL.iter().enumerate() {
             let number = match state {
-                State::Foreign => foreign,
+                TargetState::Foreign => foreign,
                 _ => states.iter().filter(|one| *one == state).count(),
             };
             self.states[at].store(number, Ordering::Relaxed);
@@ -262,7 +262,7 @@ impl Metrics {
     }
 }
 
-impl OwnFamilies for Metrics {
+impl OwnFamilies for ControllerMetrics {
     fn heads(&self) -> &'static [FamilyHead<'static>] {
         &FAMILIES
     }
@@ -277,19 +277,19 @@ impl OwnFamilies for Metrics {
         };
         match family.trim_start_matches("pgexporter_kubernetes_") {
             "targets" => {
-                for (at, (_, word)) in State::ALL.iter().enumerate() {
+                for (at, (_, word)) in TargetState::ALL.iter().enumerate() {
                     let number = self.states[at].load(Ordering::Relaxed);
                     line(&[("state", word)], number as u64);
                 }
             }
             "targets_owned" => line(&[], self.owned.load(Ordering::Relaxed) as u64),
             "reconciles_total" => {
-                for (counter, word) in self.outcomes.iter().zip(Outcome::WORDS) {
+                for (counter, word) in self.outcomes.iter().zip(ReconcileResult::WORDS) {
                     line(&[("result", word)], get(counter));
                 }
             }
             "reconcile_errors_total" => {
-                for (counter, reason) in self.reasons.iter().zip(RefusalReason::ALL) {
+                for (counter, reason) in self.reasons.iter().zip(RejectionReason::ALL) {
                     line(&[("reason", reason.as_str())], get(counter));
                 }
             }
@@ -306,18 +306,24 @@ impl OwnFamilies for Metrics {
                 }
             }
             "api_requests_total" => {
-                for verb in Verb::ALL {
-                    line(&[("verb", verb.as_str())], self.book.requests(verb).0);
+                for verb in ApiVerb::ALL {
+                    line(
+                        &[("verb", verb.as_str())],
+                        self.api_requests.requests(verb).0,
+                    );
                 }
             }
             "api_errors_total" => {
-                for verb in Verb::ALL {
-                    line(&[("verb", verb.as_str())], self.book.requests(verb).1);
+                for verb in ApiVerb::ALL {
+                    line(
+                        &[("verb", verb.as_str())],
+                        self.api_requests.requests(verb).1,
+                    );
                 }
             }
             "right_missing" => {
                 for (kind, verb) in RIGHTS {
-                    let missing = self.book.missing((kind, verb)) > 0;
+                    let missing = self.api_requests.count_missing((kind, verb)) > 0;
                     let labels = [("resource", kind.as_str()), ("verb", verb.as_str())];
                     line(&labels, u64::from(missing));
                 }
@@ -370,12 +376,15 @@ mod tests {
 
     #[test]
     fn every_family_has_samples_and_no_catalogue_may_bring_it() {
-        let metrics = Metrics::new(Arc::default(), true);
-        metrics.reconciled(
-            Outcome::Refused(RefusalReason::Forbidden),
+        let metrics = ControllerMetrics::new(Arc::default(), true);
+        metrics.record_reconcile(
+            ReconcileResult::Rejected(RejectionReason::Forbidden),
             Duration::from_millis(7),
         );
-        metrics.set_states(&[State::Ready, State::Ready, State::Paused], 4);
+        metrics.set_states(
+            &[TargetState::Ready, TargetState::Ready, TargetState::Paused],
+            4,
+        );
         let mut out = Vec::new();
         write_own(&metrics, &mut out, Format::Text);
         let text = String::from_utf8(out).unwrap();

@@ -9,49 +9,49 @@
 //! ```text
 //! watch PostgresTarget ────────┐            ┌─► Publisher ─► scrape ─► HealthBoard ─┐
 //! watch Secret (metadata) ─────┼► controller┤                                       ▼
-//! watch ConfigMap (metadata) ──┤     ▲      └─► verdicts ─────────────► status, events
+//! watch ConfigMap (metadata) ──┤     ▲      └─► outcomes ─────────────► status, events
 //! watch Service (metadata) ────┘     └─ Leases: which targets are this pod's
 //! ```
 
-mod beside;
 mod client;
 mod conditions;
 mod controller;
 mod discover;
-mod divide;
-mod entry;
+mod event_handler;
+mod events;
+mod families;
+mod family_registry;
 mod host;
+mod index;
 mod labels;
 mod lease;
-mod members;
+mod membership;
 mod metrics;
-mod pace;
-mod places;
+mod outcome;
+mod ownership;
 mod queue;
-mod record;
-mod refusal;
-mod registry;
+mod quota;
+mod rejection;
 mod relist;
+mod rendezvous;
 mod resolve;
 mod resource;
 mod schema;
-mod see;
 mod settings;
-mod settle;
-mod shards;
 mod start;
 mod status;
 mod validate;
-mod verdict;
+mod validation_pool;
 mod watches;
+mod write_limiter;
 
 pub use client::{explain_api, explain_chain, explain_kubeconfig};
-pub use controller::{Control, Progress};
+pub use controller::{ControllerContext, ControllerProgress};
 pub use metrics::FAMILIES;
 pub use resource::{
     CaKind, CaRef, Collectors, ConfigMapKey, Credentials, CredentialsSecret, Databases,
-    MetricsSource, Mode, PostgresTarget, PostgresTargetSpec, PostgresTargetStatus, SecretName,
-    TargetTimeouts, Tls, crd_yaml,
+    MetricsSource, PostgresTarget, PostgresTargetSpec, PostgresTargetStatus, SecretName,
+    TargetTimeouts, TargetTlsMode, Tls, crd_yaml,
 };
-pub use settings::{Options, Settings};
-pub use start::{KubernetesError, Started, start};
+pub use settings::{ControllerOptions, KubernetesSettings};
+pub use start::{KubernetesError, StartedController, start};

@@ -1,46 +1,46 @@
-//! Which resource is resolved next. Pure.
+//! The work queue: which resource is reconciled next. Pure.
 //!
-//! Namespaces have turns: one with many changes, or with resources that take long, has no more than
-//! its share of what goes on at once, and the next turn is of the namespace behind it.
+//! Namespaces are served in turn. A namespace with many changes, or with resources that take long,
+//! gets at most [`OF_NAMESPACE`] of the reconciles that run at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::entry::Key;
+use super::index::ResourceKey;
 
-/// Resources that are resolved at once.
+/// Reconciles that run at once.
 const AT_ONCE: usize = 16;
-/// Of them those of one namespace.
+/// Reconciles of one namespace that run at once.
 const OF_NAMESPACE: usize = 8;
 /// The first pause after the API server did not answer, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(3);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
-/// What took this long is not done again at once.
+/// A resource whose reconcile kept a processor busy for longer than this waits before its next one.
 const LONG: Duration = Duration::from_millis(250);
-/// For how many times as long as it took it waits, and at most.
+/// It waits this many times as long as it took, up to a longest time.
 const REST: u32 = 3;
 const LONGEST_REST: Duration = Duration::from_secs(15);
 
-/// What is to be resolved, what is being resolved, and what waits.
+/// Resources that are queued, those whose reconcile runs, and those that wait for a time.
 #[derive(Debug, Default)]
 pub(super) struct WorkQueue {
-    /// To be resolved.
-    pub dirty: BTreeSet<Key>,
-    /// Being resolved.
-    running: BTreeSet<Key>,
-    /// Not before then.
-    later: BTreeMap<Key, Instant>,
-    /// How often in a row the API server gave no answer about it.
-    failures: BTreeMap<Key, u32>,
-    /// The namespace that had the last turn.
+    /// Resources that need a reconcile.
+    pub queued: BTreeSet<ResourceKey>,
+    /// Resources whose reconcile runs.
+    running: BTreeSet<ResourceKey>,
+    /// The earliest time of the next reconcile.
+    not_before: BTreeMap<ResourceKey, Instant>,
+    /// How often in a row the API server did not answer.
+    failures: BTreeMap<ResourceKey, u32>,
+    /// The namespace of the reconcile that was started last.
     last: String,
 }
 
 impl WorkQueue {
-    /// The next one to resolve, which runs from now on.
-    pub(super) fn start(&mut self, now: Instant) -> Option<Key> {
+    /// Starts the next reconcile, and returns its key.
+    pub(super) fn start_next(&mut self, now: Instant) -> Option<ResourceKey> {
         if self.running.len() >= AT_ONCE {
             return None;
         }
@@ -48,75 +48,75 @@ impl WorkQueue {
         for key in &self.running {
             *running.entry(&key.namespace).or_default() += 1;
         }
-        let fits = |key: &&Key| {
+        let fits = |key: &&ResourceKey| {
             !self.running.contains(*key)
-                && self.later.get(*key).is_none_or(|at| *at <= now)
+                && self.not_before.get(*key).is_none_or(|at| *at <= now)
                 && running
                     .get(key.namespace.as_str())
                     .is_none_or(|n| *n < OF_NAMESPACE)
         };
-        let behind = |key: &&Key| key.namespace > self.last;
-        let next = self.dirty.iter().filter(behind).find(fits);
-        let next = next.or_else(|| self.dirty.iter().find(fits))?.clone();
-        self.dirty.remove(&next);
-        self.later.remove(&next);
+        let behind = |key: &&ResourceKey| key.namespace > self.last;
+        let next = self.queued.iter().filter(behind).find(fits);
+        let next = next.or_else(|| self.queued.iter().find(fits))?.clone();
+        self.queued.remove(&next);
+        self.not_before.remove(&next);
         self.last.clone_from(&next.namespace);
         self.running.insert(next.clone());
         Some(next)
     }
 
-    /// It is resolved, which kept a processor busy for so long.
-    pub(super) fn finish(&mut self, key: &Key, busy: Duration, now: Instant) {
+    /// Ends a reconcile, which kept a processor busy for so long.
+    pub(super) fn finish(&mut self, key: &ResourceKey, busy: Duration, now: Instant) {
         self.running.remove(key);
         if busy > LONG {
             let rest = (busy * REST).min(LONGEST_REST);
-            self.later.insert(key.clone(), now + rest);
+            self.not_before.insert(key.clone(), now + rest);
         }
     }
 
-    /// The API server gave no answer: it is tried again, later each time. `jitter` from 0 to 1
+    /// Queues a resource again after the API server did not answer, each time with a longer pause. `jitter` from 0 to 1
     /// spreads those that failed together. Returns whether it is the first time in a row.
-    pub(super) fn retry(&mut self, key: Key, jitter: f64, now: Instant) -> bool {
+    pub(super) fn retry(&mut self, key: ResourceKey, jitter: f64, now: Instant) -> bool {
         let failures = self.failures.entry(key.clone()).or_default();
         let pause = FIRST_RETRY * 2_u32.saturating_pow(*failures);
         let first = *failures == 0;
         *failures = (*failures + 1).min(16);
         let half = pause.min(LONGEST_RETRY) / 2;
-        self.later
+        self.not_before
             .insert(key.clone(), now + half + half.mul_f64(jitter));
-        self.dirty.insert(key);
+        self.queued.insert(key);
         first
     }
 
-    /// The API server answered.
-    pub(super) fn answered(&mut self, key: &Key) {
+    /// Ends the pauses: the API server answered.
+    pub(super) fn clear_failures(&mut self, key: &ResourceKey) {
         self.failures.remove(key);
     }
 
-    /// It is gone, or another pod's.
-    pub(super) fn forget(&mut self, key: &Key) {
-        self.dirty.remove(key);
-        self.later.remove(key);
+    /// Removes a resource that is gone, or that another pod owns.
+    pub(super) fn remove(&mut self, key: &ResourceKey) {
+        self.queued.remove(key);
+        self.not_before.remove(key);
         self.failures.remove(key);
     }
 
-    /// When the next of those that wait may begin.
-    pub(super) fn wakes(&self) -> Option<Instant> {
+    /// When the first of the queued resources that wait may start.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
         let waiting = self
-            .later
+            .not_before
             .iter()
-            .filter(|(key, _)| self.dirty.contains(*key));
+            .filter(|(key, _)| self.queued.contains(*key));
         waiting.map(|(_, at)| *at).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::Source;
+    use super::super::index::ResourceSource;
     use super::*;
 
-    fn key(namespace: &str, name: usize) -> Key {
-        Key::new(Source::Target, namespace, &format!("{name:03}"))
+    fn key(namespace: &str, name: usize) -> ResourceKey {
+        ResourceKey::new(ResourceSource::Target, namespace, &format!("{name:03}"))
     }
 
     #[test]
@@ -124,10 +124,10 @@ mod tests {
         let now = Instant::now();
         let mut queue = WorkQueue::default();
         for namespace in ["a", "b", "c", "d", "e", "z"] {
-            queue.dirty.extend((0..100).map(|at| key(namespace, at)));
+            queue.queued.extend((0..100).map(|at| key(namespace, at)));
         }
         let mut begun = Vec::new();
-        while let Some(next) = queue.start(now) {
+        while let Some(next) = queue.start_next(now) {
             begun.push(next);
         }
         assert_eq!(begun.len(), AT_ONCE);
@@ -140,28 +140,28 @@ mod tests {
         }
         // The others wait for nothing of one whose resources never end.
         let mut queue = WorkQueue::default();
-        queue.dirty.extend((0..100).map(|at| key("slow", at)));
-        while queue.start(now).is_some() {}
+        queue.queued.extend((0..100).map(|at| key("slow", at)));
+        while queue.start_next(now).is_some() {}
         assert_eq!(queue.running.len(), OF_NAMESPACE);
-        queue.dirty.insert(key("quick", 0));
-        assert_eq!(queue.start(now), Some(key("quick", 0)));
+        queue.queued.insert(key("quick", 0));
+        assert_eq!(queue.start_next(now), Some(key("quick", 0)));
     }
 
     #[test]
     fn what_runs_is_not_begun_again_and_what_took_long_waits() {
         let now = Instant::now();
         let mut queue = WorkQueue::default();
-        queue.dirty.insert(key("a", 1));
-        assert_eq!(queue.start(now), Some(key("a", 1)));
-        queue.dirty.insert(key("a", 1));
-        assert_eq!(queue.start(now), None);
+        queue.queued.insert(key("a", 1));
+        assert_eq!(queue.start_next(now), Some(key("a", 1)));
+        queue.queued.insert(key("a", 1));
+        assert_eq!(queue.start_next(now), None);
         queue.finish(&key("a", 1), Duration::from_secs(2), now);
-        assert_eq!(queue.start(now), None);
-        let wakes = queue.wakes().unwrap();
+        assert_eq!(queue.start_next(now), None);
+        let wakes = queue.next_wake().unwrap();
         assert_eq!(wakes - now, Duration::from_secs(6));
-        assert_eq!(queue.start(wakes), Some(key("a", 1)));
+        assert_eq!(queue.start_next(wakes), Some(key("a", 1)));
         queue.finish(&key("a", 1), Duration::from_millis(5), wakes);
-        assert_eq!(queue.wakes(), None);
+        assert_eq!(queue.next_wake(), None);
     }
 
     #[test]
@@ -171,15 +171,15 @@ mod tests {
         let pauses: Vec<f64> = (0..9)
             .map(|_| {
                 queue.retry(key("a", 1), 1.0, now);
-                (queue.wakes().unwrap() - now).as_secs_f64()
+                (queue.next_wake().unwrap() - now).as_secs_f64()
             })
             .collect();
         assert_eq!(
             pauses,
             [3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0, 300.0, 300.0]
         );
-        queue.answered(&key("a", 1));
+        queue.clear_failures(&key("a", 1));
         queue.retry(key("a", 1), 0.0, now);
-        assert_eq!(queue.wakes().unwrap() - now, FIRST_RETRY / 2);
+        assert_eq!(queue.next_wake().unwrap() - now, FIRST_RETRY / 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Watches that do not stay in an old world.
+//! Watches that start again with a list after the cluster's state went back to an older one.
 //!
 //! A watch is only as true as the versions it counts by. After a restore of etcd versions go on from
 //! an older one: a watch may wait for a version that is long to come, and show nothing meanwhile. So
@@ -18,9 +18,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::pace::fraction;
 use super::resource::PostgresTarget;
-use super::watches::say;
+use super::watches::explain_watch_error;
+use super::write_limiter::random_fraction;
 use crate::shutdown::Shutdown;
 
 /// A new list is taken this often, and up to a tenth later.
@@ -30,14 +30,14 @@ const PROBE: Duration = Duration::from_secs(30);
 /// How long an answer of the API server may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// How often the cluster's state was found to be an older one than before.
-pub(super) type Restored = tokio::sync::watch::Receiver<u64>;
+/// Counts how often the cluster's state was found to be older than before.
+pub(super) type RestoreCount = tokio::sync::watch::Receiver<u64>;
 
 /// Watches, and begins anew with a list when versions go backwards, and after [`RELIST`].
 pub(super) fn relisting<K>(
     api: Api<K>,
     config: watcher::Config,
-    restored: Restored,
+    restored: RestoreCount,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
 where
     K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
@@ -52,21 +52,21 @@ where
                 ..config.clone()
             },
         };
-        let (mut newest, over) = (Newest::default(), CancellationToken::new());
+        let (mut newest, over) = (NewestVersion::default(), CancellationToken::new());
         let (mut restored, ended) = (restored.clone(), over.clone());
         restored.borrow_and_update();
         let end = async move {
             tokio::select! {
-                () = tokio::time::sleep(RELIST + RELIST.mul_f64(fraction() / 10.0)) => {}
+                () = tokio::time::sleep(RELIST + RELIST.mul_f64(random_fraction() / 10.0)) => {}
                 () = ended.cancelled() => {}
                 Ok(()) = restored.changed() => {}
             }
         };
         let watch = watcher::watcher(api.clone(), config).default_backoff();
-        let look = move |seen: &Result<Event<K>, watcher::Error>| {
-            let back = match seen {
+        let look = move |event: &Result<Event<K>, watcher::Error>| {
+            let back = match event {
                 Ok(Event::Apply(object) | Event::Delete(object)) => {
-                    newest.goes_back(object.meta().resource_version.as_deref())
+                    newest.is_older(object.meta().resource_version.as_deref())
                 }
                 Ok(_) => false,
                 Err(error) => is_too_new(error),
@@ -86,7 +86,7 @@ pub(super) async fn follow_version(
     restored: tokio::sync::watch::Sender<u64>,
     shutdown: Shutdown,
 ) {
-    let mut newest = Newest::default();
+    let mut newest = NewestVersion::default();
     let mut ticks = tokio::time::interval(PROBE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -98,11 +98,11 @@ pub(super) async fn follow_version(
         let answer = tokio::time::timeout(ANSWER, api.list_metadata(&parameters));
         // Without an answer there is no news.
         let Ok(Ok(list)) = answer.await else { continue };
-        if newest.goes_back(list.metadata.resource_version.as_deref()) {
+        if newest.is_older(list.metadata.resource_version.as_deref()) {
             warn!(
                 "the cluster's state is an older one than before, as after a restore: it is read anew"
             );
-            newest = Newest::default();
+            newest = NewestVersion::default();
             restored.send_modify(|times| *times += 1);
         }
     }
@@ -111,11 +111,11 @@ pub(super) async fn follow_version(
 /// The newest version of a watch. Versions of one kind of object rise (Kubernetes API concepts,
 /// "Resource versions").
 #[derive(Debug, Default)]
-struct Newest(u128);
+struct NewestVersion(u128);
 
-impl Newest {
+impl NewestVersion {
     /// Whether this one is older than one before.
-    fn goes_back(&mut self, version: Option<&str>) -> bool {
+    fn is_older(&mut self, version: Option<&str>) -> bool {
         // What is no number says nothing.
         let Some(version) = version.and_then(|text| text.parse().ok()) else {
             return false;
@@ -128,7 +128,7 @@ impl Newest {
 
 /// Whether the API server does not know the version yet that a watch goes on from.
 fn is_too_new(error: &watcher::Error) -> bool {
-    say(error).contains("Too large resource version")
+    explain_watch_error(error).contains("Too large resource version")
 }
 
 #[cfg(test)]
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_version_that_goes_backwards_is_noticed() {
-        let mut newest = Newest::default();
+        let mut newest = NewestVersion::default();
         for (version, back) in [
             (Some("10"), false),
             (Some("10"), false),
@@ -147,7 +147,7 @@ mod tests {
             (Some("x"), false),
             (Some("999"), true),
         ] {
-            assert_eq!(newest.goes_back(version), back, "{version:?}");
+            assert_eq!(newest.is_older(version), back, "{version:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::client::explain_api;
-use super::refusal::{Refusal, RefusalReason as Reason};
+use super::rejection::{Rejection, RejectionReason as Reason};
 use super::resource::{CaKind, PostgresTarget};
 use crate::security::Secret;
 
@@ -24,9 +24,9 @@ const USER: usize = 63;
 /// The longest password, in bytes; tokens of clouds have some thousand.
 const PASSWORD: usize = 16 * 1024;
 
-/// Everything that a resource names.
+/// The contents of all objects that a resource names.
 #[derive(Debug, Default)]
-pub(super) struct Material {
+pub(super) struct ResolvedRefs {
     pub user: String,
     pub password: Option<Secret>,
     /// Authorities, PEM, and where they are, for messages.
@@ -34,64 +34,64 @@ pub(super) struct Material {
     /// Client certificate and key, PEM, and where they are.
     pub client: Option<(Vec<u8>, Secret, String)>,
     /// Where metrics of its own are, for messages, and their texts; or what is wrong with one.
-    pub metrics: Vec<Result<(String, String), Refusal>>,
+    pub metrics: Vec<Result<(String, String), Rejection>>,
 }
 
 /// An object that a resource names, in its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Named {
-    pub kind: NamedKind,
+pub(super) struct ObjectRef {
+    pub kind: ObjectKind,
     pub name: String,
 }
 
 /// What may be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum NamedKind {
+pub(super) enum ObjectKind {
     Secret,
     ConfigMap,
 }
 
 /// The versions of the objects that were read, to know whether one has changed since; `None` for
 /// one that was not there.
-pub(super) type Versions = BTreeMap<Named, Option<String>>;
+pub(super) type ObjectVersions = BTreeMap<ObjectRef, Option<String>>;
 
-/// Why nothing was resolved.
+/// Why the references were not resolved.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ResolveError {
+pub(super) enum ResolveRefsError {
     /// The resource is wrong, or what it names.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Rejected(#[from] Rejection),
     /// The API server did not answer. Says nothing of the resource.
     #[error("{0}")]
     Unavailable(String),
 }
 
 /// All objects that a resource names.
-pub(super) fn named(resource: &PostgresTarget) -> Vec<Named> {
+pub(super) fn object_refs(resource: &PostgresTarget) -> Vec<ObjectRef> {
     let mut all = Vec::new();
     let mut add = |kind, name: &str| {
-        all.push(Named {
+        all.push(ObjectRef {
             kind,
             name: name.to_owned(),
         });
     };
     if let Some(secret) = &resource.spec.credentials.secret_ref {
-        add(NamedKind::Secret, &secret.name);
+        add(ObjectKind::Secret, &secret.name);
     }
     if let Some(tls) = &resource.spec.tls {
         if let Some(ca) = &tls.ca_ref {
             let kind = match ca.kind {
-                CaKind::ConfigMap => NamedKind::ConfigMap,
-                CaKind::Secret => NamedKind::Secret,
+                CaKind::ConfigMap => ObjectKind::ConfigMap,
+                CaKind::Secret => ObjectKind::Secret,
             };
             add(kind, &ca.name);
         }
         if let Some(client) = &tls.client_certificate_secret_ref {
-            add(NamedKind::Secret, &client.name);
+            add(ObjectKind::Secret, &client.name);
         }
     }
     for source in &resource.spec.metrics {
-        add(NamedKind::ConfigMap, &source.config_map_ref.name);
+        add(ObjectKind::ConfigMap, &source.config_map_ref.name);
     }
     all
 }
@@ -103,18 +103,18 @@ pub(super) fn named(resource: &PostgresTarget) -> Vec<Named> {
 pub(super) async fn resolve(
     client: &Client,
     resource: &PostgresTarget,
-    versions: &mut Versions,
-) -> Result<Material, ResolveError> {
-    versions.extend(named(resource).into_iter().map(|one| (one, None)));
+    versions: &mut ObjectVersions,
+) -> Result<ResolvedRefs, ResolveRefsError> {
+    versions.extend(object_refs(resource).into_iter().map(|one| (one, None)));
     let namespace = resource.metadata.namespace.as_deref().unwrap_or_default();
-    let mut objects = Objects {
+    let mut objects = ReferencedObjects {
         client,
         namespace,
         versions,
         secrets: BTreeMap::new(),
         config_maps: BTreeMap::new(),
     };
-    let mut material = Material::default();
+    let mut refs = ResolvedRefs::default();
     let credentials = &resource.spec.credentials;
     match (&credentials.secret_ref, &credentials.username) {
         (Some(wanted), None) => {
@@ -125,16 +125,16 @@ pub(super) async fn resolve(
                 let text = text.expose();
                 text.trim_end_matches(['\r', '\n']).to_owned()
             };
-            material.user = line(&text(&wanted.name, &wanted.username_key, user)?);
-            let password = text(&wanted.name, &wanted.password_key, password)?;
-            material.password = Some(Secret::new(line(&password)));
-            if material.user.is_empty() {
+            refs.user = line(&decode_text(&wanted.name, &wanted.username_key, user)?);
+            let password = decode_text(&wanted.name, &wanted.password_key, password)?;
+            refs.password = Some(Secret::new(line(&password)));
+            if refs.user.is_empty() {
                 return Err(missing_key(&wanted.name, &wanted.username_key).into());
             }
             // A server cuts a longer name, and its messages hold what is left.
-            within(&material.user, USER, &wanted.name, &wanted.username_key)?;
-            if let Some(password) = &material.password {
-                within(
+            check_length(&refs.user, USER, &wanted.name, &wanted.username_key)?;
+            if let Some(password) = &refs.password {
+                check_length(
                     password.expose(),
                     PASSWORD,
                     &wanted.name,
@@ -142,9 +142,9 @@ pub(super) async fn resolve(
                 )?;
             }
         }
-        (None, Some(user)) => material.user.clone_from(user),
+        (None, Some(user)) => refs.user.clone_from(user),
         _ => {
-            return Err(Refusal::new(
+            return Err(Rejection::new(
                 Reason::InvalidSpec,
                 "credentials come from one source: give secretRef or username",
             )
@@ -154,52 +154,51 @@ pub(super) async fn resolve(
     for source in &resource.spec.metrics {
         let wanted = &source.config_map_ref;
         let place = format!("ConfigMap {}, key {}", wanted.name, wanted.key);
-        material
-            .metrics
+        refs.metrics
             .push(match objects.config_map(&wanted.name, &wanted.key).await {
                 Ok(bytes) => String::from_utf8(bytes)
                     .map_err(|_| {
                         let message =
                             format!("{place} holds bytes that are no text; write it anew");
-                        Refusal::new(Reason::InvalidMetrics, message)
+                        Rejection::new(Reason::InvalidMetrics, message)
                     })
                     .map(|text| (place, text)),
-                // It costs what it adds.
-                Err(ResolveError::Refused(refusal)) => Err(refusal),
+                // Only these metrics are left out.
+                Err(ResolveRefsError::Rejected(rejection)) => Err(rejection),
                 Err(unavailable) => return Err(unavailable),
             });
     }
     let Some(tls) = &resource.spec.tls else {
-        return Ok(material);
+        return Ok(refs);
     };
     if let Some(ca) = &tls.ca_ref {
         let (pem, what) = match ca.kind {
             CaKind::Secret => (objects.secret(&ca.name, &ca.key).await?.to_vec(), "Secret"),
             CaKind::ConfigMap => (objects.config_map(&ca.name, &ca.key).await?, "ConfigMap"),
         };
-        material.ca = Some((pem, format!("key {} of {what} {}", ca.key, ca.name)));
+        refs.ca = Some((pem, format!("key {} of {what} {}", ca.key, ca.name)));
     }
     if let Some(wanted) = &tls.client_certificate_secret_ref {
         let chain = objects.secret(&wanted.name, "tls.crt").await?.to_vec();
         let key = objects.secret(&wanted.name, "tls.key").await?;
-        let key = text(&wanted.name, "tls.key", key)?;
-        material.client = Some((chain, key, format!("Secret {}", wanted.name)));
+        let key = decode_text(&wanted.name, "tls.key", key)?;
+        refs.client = Some((chain, key, format!("Secret {}", wanted.name)));
     }
-    Ok(material)
+    Ok(refs)
 }
 
 /// The objects of one namespace, each fetched once.
-struct Objects<'a> {
+struct ReferencedObjects<'a> {
     client: &'a Client,
     namespace: &'a str,
-    versions: &'a mut Versions,
+    versions: &'a mut ObjectVersions,
     secrets: BTreeMap<String, SecretObject>,
     config_maps: BTreeMap<String, ConfigMap>,
 }
 
 /// Wipes what was decoded, all keys of it, and the copy that `kubectl apply` leaves in an
 /// annotation.
-impl Drop for Objects<'_> {
+impl Drop for ReferencedObjects<'_> {
     fn drop(&mut self) {
         for secret in self.secrets.values_mut() {
             for value in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
@@ -213,23 +212,27 @@ impl Drop for Objects<'_> {
     }
 }
 
-impl Objects<'_> {
-    async fn secret(&mut self, name: &str, key: &str) -> Result<Zeroizing<Vec<u8>>, ResolveError> {
+impl ReferencedObjects<'_> {
+    async fn secret(
+        &mut self,
+        name: &str,
+        key: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, ResolveRefsError> {
         if !self.secrets.contains_key(name) {
-            let found: Option<SecretObject> = self.fetch("Secret", name).await?;
-            let Some(found) = found else {
-                return Err(Refusal::new(
+            let object: Option<SecretObject> = self.fetch("Secret", name).await?;
+            let Some(object) = object else {
+                return Err(Rejection::new(
                     Reason::SecretNotFound,
                     format!("there is no Secret {name} in this namespace; create it"),
                 )
                 .into());
             };
-            self.saw(
-                NamedKind::Secret,
+            self.record_version(
+                ObjectKind::Secret,
                 name,
-                found.metadata.resource_version.clone(),
+                object.metadata.resource_version.clone(),
             );
-            self.secrets.insert(name.to_owned(), found);
+            self.secrets.insert(name.to_owned(), object);
         }
         let data = self.secrets.get(name).and_then(|one| one.data.as_ref());
         match data.and_then(|data| data.get(key)) {
@@ -238,44 +241,45 @@ impl Objects<'_> {
         }
     }
 
-    async fn config_map(&mut self, name: &str, key: &str) -> Result<Vec<u8>, ResolveError> {
+    async fn config_map(&mut self, name: &str, key: &str) -> Result<Vec<u8>, ResolveRefsError> {
         if !self.config_maps.contains_key(name) {
-            let found: Option<ConfigMap> = self.fetch("ConfigMap", name).await?;
-            let Some(found) = found else {
-                return Err(Refusal::new(
+            let object: Option<ConfigMap> = self.fetch("ConfigMap", name).await?;
+            let Some(object) = object else {
+                return Err(Rejection::new(
                     Reason::ConfigMapNotFound,
                     format!("there is no ConfigMap {name} in this namespace; create it"),
                 )
                 .into());
             };
-            let version = found.metadata.resource_version.clone();
-            self.saw(NamedKind::ConfigMap, name, version);
-            self.config_maps.insert(name.to_owned(), found);
+            let version = object.metadata.resource_version.clone();
+            self.record_version(ObjectKind::ConfigMap, name, version);
+            self.config_maps.insert(name.to_owned(), object);
         }
-        let found = self.config_maps.get(name);
-        let text = found.and_then(|one| one.data.as_ref()?.get(key));
-        let bytes = found.and_then(|one| one.binary_data.as_ref()?.get(key));
+        let object = self.config_maps.get(name);
+        let text = object.and_then(|one| one.data.as_ref()?.get(key));
+        let bytes = object.and_then(|one| one.binary_data.as_ref()?.get(key));
         text.map(|text| text.clone().into_bytes())
             .or(bytes.map(|bytes| bytes.0.clone()))
             .ok_or_else(|| {
                 let message = format!("ConfigMap {name} has no key {key}; add it");
-                Refusal::new(Reason::ConfigMapKeyMissing, message).into()
+                Rejection::new(Reason::ConfigMapKeyMissing, message).into()
             })
     }
 
-    fn saw(&mut self, kind: NamedKind, name: &str, version: Option<String>) {
+    fn record_version(&mut self, kind: ObjectKind, name: &str, version: Option<String>) {
         let name = name.to_owned();
-        self.versions.insert(Named { kind, name }, version);
+        self.versions.insert(ObjectRef { kind, name }, version);
     }
 
     /// `None` when there is none such.
-    async fn fetch<K>(&self, kind: &str, name: &str) -> Result<Option<K>, ResolveError>
+    async fn fetch<K>(&self, kind: &str, name: &str) -> Result<Option<K>, ResolveRefsError>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + DeserializeOwned,
     {
-        let unavailable =
-            |why: String| ResolveError::Unavailable(format!("{kind} {name} cannot be read: {why}"));
+        let unavailable = |why: String| {
+            ResolveRefsError::Unavailable(format!("{kind} {name} cannot be read: {why}"))
+        };
         let request = Request::new(K::url_path(&(), Some(self.namespace)))
             .get(name, &GetParams::default())
             .map_err(|error| unavailable(error.to_string()))?;
@@ -287,7 +291,7 @@ impl Objects<'_> {
             Ok(text) => Zeroizing::new(text),
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
             Err(kube::Error::Api(status)) if status.code == 403 => {
-                return Err(Refusal::new(
+                return Err(Rejection::new(
                     Reason::Forbidden,
                     format!(
                         "the exporter may not read {kind} {name}; give its service account the \
@@ -304,11 +308,11 @@ impl Objects<'_> {
     }
 }
 
-fn within(value: &str, most: usize, name: &str, key: &str) -> Result<(), Refusal> {
+fn check_length(value: &str, most: usize, name: &str, key: &str) -> Result<(), Rejection> {
     if value.len() <= most {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(Rejection::new(
         Reason::SecretKeyMissing,
         format!(
             "the key {key} of Secret {name} holds {} bytes, and may have {most}; name another key, or \
@@ -318,17 +322,17 @@ fn within(value: &str, most: usize, name: &str, key: &str) -> Result<(), Refusal
     ))
 }
 
-fn missing_key(name: &str, key: &str) -> Refusal {
-    Refusal::new(
+fn missing_key(name: &str, key: &str) -> Rejection {
+    Rejection::new(
         Reason::SecretKeyMissing,
         format!("Secret {name} has no value under the key {key}; add it, or name another key"),
     )
 }
 
-fn text(name: &str, key: &str, value: Zeroizing<Vec<u8>>) -> Result<Secret, Refusal> {
+fn decode_text(name: &str, key: &str, value: Zeroizing<Vec<u8>>) -> Result<Secret, Rejection> {
     match std::str::from_utf8(&value) {
         Ok(text) if !text.contains('\0') => Ok(Secret::new(text.to_owned())),
-        _ => Err(Refusal::new(
+        _ => Err(Rejection::new(
             Reason::SecretKeyMissing,
             format!("the key {key} of Secret {name} holds bytes that are no text; write it anew"),
         )),

@@ -186,7 +186,7 @@ pub struct Tls {
     /// How strict, as libpq's sslmode: disable, prefer, require, verify-ca, verify-full. Without
     /// it verify-full when caRef is given, else prefer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
+    pub mode: Option<TargetTlsMode>,
     /// The authorities that the server's certificate must come from, PEM; without it those of the
     /// exporter's system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -207,7 +207,7 @@ pub struct Tls {
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
-pub enum Mode {
+pub enum TargetTlsMode {
     Disable,
     Prefer,
     Require,

@@ -4,7 +4,7 @@ use crate::targets::{ByteLimits, CollectorChoice, SocketOptions, Timeouts};
 
 /// What holds for every target of the cluster; a reload may change it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct KubernetesSettings {
     /// The longest that each step may take, and what it takes without a word in the resource.
     pub timeouts: Timeouts,
     /// The most that each target may make the exporter hold.
@@ -31,7 +31,7 @@ pub struct Settings {
 
 /// What holds as long as the program runs.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct ControllerOptions {
     /// Namespaces to look into; empty is all.
     pub namespaces: Vec<String>,
     /// Label selector of the resources; empty is all.

@@ -7,16 +7,17 @@ use kube::Config;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
-use super::beside::CHECKS;
-use super::client::{Book, client, explain_api, explain_infer};
-use super::controller::{Control, Controller, Found, Progress, WatchState};
-use super::lease::{Keeper, Share};
-use super::metrics::Metrics;
-use super::record::Chronicle;
+use super::client::{ApiRequests, build_client, explain_api, explain_infer};
+use super::controller::{Controller, ControllerContext, ControllerProgress, WatchState};
+use super::events::EventRecorder;
+use super::index::Index;
+use super::lease::{Assignment, LeaseHolder};
+use super::metrics::ControllerMetrics;
+use super::outcome::ReconcileOutcomes;
 use super::relist::follow_version;
-use super::settings::Options;
+use super::settings::ControllerOptions;
 use super::status::StatusWriter;
-use super::verdict::Verdicts;
+use super::validation_pool::CONCURRENT_VALIDATIONS;
 use super::watches;
 use crate::exposition::OwnFamilies;
 use crate::security::tls::provider;
@@ -36,16 +37,16 @@ pub enum KubernetesError {
     Unusable(String),
 }
 
-/// A controller at work.
+/// A controller that runs.
 #[derive(Debug)]
-pub struct Started {
-    /// How far it is.
-    pub progress: watch::Receiver<Progress>,
-    /// What it tells of itself.
+pub struct StartedController {
+    /// How far the controller is.
+    pub progress: watch::Receiver<ControllerProgress>,
+    /// Its own metric families.
     pub families: Arc<dyn OwnFamilies>,
 }
 
-/// Starts controller and status writer as tasks of the shutdown, and the keeper of the Lease where
+/// Starts controller and status writer as tasks of the shutdown, and the lease holder where
 /// targets are shared.
 ///
 /// The cluster is found as kubectl does it: `KUBECONFIG`, else `~/.kube/config`, else the service
@@ -54,36 +55,39 @@ pub struct Started {
 /// # Errors
 /// There is no cluster to speak to. That it does not answer is no error: it is tried again.
 pub async fn start(
-    options: Options,
-    control: Control,
+    options: ControllerOptions,
+    control: ControllerContext,
     shutdown: &Shutdown,
-) -> Result<Started, KubernetesError> {
+) -> Result<StartedController, KubernetesError> {
     // The library takes the process's default; another that came first is the same one.
     let _ = Arc::unwrap_or_clone(provider()).install_default();
     let config = Config::infer()
         .await
         .map_err(|error| KubernetesError::NoCluster(explain_infer(&error)))?;
     info!(server = %config.cluster_url, "reading PostgresTargets");
-    let book = Arc::new(Book::default());
-    let client =
-        client(config, &book).map_err(|error| KubernetesError::Unusable(explain_api(&error)))?;
-    let metrics = Arc::new(Metrics::new(Arc::clone(&book), options.shards));
+    let api_requests = Arc::new(ApiRequests::default());
+    let client = build_client(config, &api_requests)
+        .map_err(|error| KubernetesError::Unusable(explain_api(&error)))?;
+    let metrics = Arc::new(ControllerMetrics::new(
+        Arc::clone(&api_requests),
+        options.shards,
+    ));
     let share = if options.shards {
-        let (keeper, share) = Keeper::new(
+        let (holder, share) = LeaseHolder::new(
             &client,
             &options,
             Arc::clone(&metrics),
-            control.asked.clone(),
+            control.scraped.clone(),
         );
-        shutdown.spawn("lease", keeper.run(shutdown.clone()));
+        shutdown.spawn("lease", holder.run(shutdown.clone()));
         share
     } else {
-        watch::channel(Share::Alone).1
+        watch::channel(Assignment::Everything).1
     };
-    let (progress, progress_reader) = watch::channel(Progress::default());
-    let (verdicts, verdicts_reader) = watch::channel(Verdicts::default());
+    let (progress, progress_reader) = watch::channel(ControllerProgress::default());
+    let (outcomes, outcomes_reader) = watch::channel(ReconcileOutcomes::default());
     let (restored, restored_reader) = watch::channel(0);
-    let (watches, happenings) = watches::watch(
+    let (watches, events) = watches::start_watches(
         &client,
         &options.namespaces,
         &options.selector,
@@ -95,32 +99,32 @@ pub async fn start(
     shutdown.spawn("resource version", follow);
     let status = StatusWriter {
         client: client.clone(),
-        verdicts: verdicts_reader,
+        outcomes: outcomes_reader,
         health: control.health.clone(),
         owner: options.owner.clone(),
-        chronicle: Chronicle::new(client.clone(), &options.owner, Arc::clone(&book)),
+        recorder: EventRecorder::new(client.clone(), &options.owner, Arc::clone(&api_requests)),
         metrics: Arc::clone(&metrics),
-        book: Arc::clone(&book),
+        api_requests: Arc::clone(&api_requests),
     };
     let state = |watch| (watch, WatchState::default());
     let controller = Controller {
         client,
         owner: options.owner,
-        control,
+        context: control,
         watches: watches.into_iter().map(state).collect::<BTreeMap<_, _>>(),
-        share,
-        missing: book.follow(),
-        verdicts,
+        assignment: share,
+        missing: api_requests.subscribe(),
+        outcomes,
         progress,
-        book,
+        api_requests,
         metrics: Arc::clone(&metrics),
-        found: Found::default(),
-        checks: Arc::new(Semaphore::new(CHECKS)),
+        index: Index::default(),
+        validations: Arc::new(Semaphore::new(CONCURRENT_VALIDATIONS)),
         listed_at: None,
     };
-    shutdown.spawn("kubernetes", controller.run(happenings, shutdown.clone()));
+    shutdown.spawn("kubernetes", controller.run(events, shutdown.clone()));
     shutdown.spawn("status", status.run(shutdown.clone()));
-    Ok(Started {
+    Ok(StartedController {
         progress: progress_reader,
         families: metrics,
     })

@@ -1,6 +1,6 @@
-//! The last step of a reconcile: conditions and facts into the resource's status. In go verdicts
-//! and the health of targets; out come patches (server-side apply), only for what is not there yet
-//! and no more often than [`pace`](super::pace) allows, and an event for what a person should know.
+//! The last step of a reconcile: writes conditions and facts into the resource's status. In go
+//! reconcile outcomes and the health of targets; out come patches (server-side apply), only for what is not there yet
+//! and no more often than [`write_limiter`](super::write_limiter) allows, and an event for what a person should know.
 //! While a right is known to be missing, one target of the namespace tries now and then.
 
 use std::collections::HashMap;
@@ -17,17 +17,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
-use super::client::{Book, Kind, Verb, explain_api};
-use super::conditions::{is_pending, same, same_but_texts, state, wanted};
-use super::metrics::Metrics;
-use super::pace::{self, Pace, fraction};
-use super::record::{Chronicle, Notice, notices, reference};
+use super::client::{ApiKind, ApiRequests, ApiVerb, explain_api};
+use super::conditions::{
+    build_status, is_pending, is_same_except_texts, is_same_status, target_state,
+};
+use super::events::{EventRecorder, ResourceEvent, events_of_change, object_reference};
+use super::metrics::ControllerMetrics;
+use super::outcome::{ReconcileOutcome, ReconcileOutcomes};
 use super::resource::{PostgresTarget, PostgresTargetStatus};
-use super::verdict::{Verdict, Verdicts};
+use super::write_limiter::{self, WriteLimiter, random_fraction};
 use crate::shutdown::Shutdown;
 use crate::targets::HealthBoard;
 
-/// Who owns the fields that we write.
+/// The field manager of what we write.
 pub(super) const MANAGER: &str = "pgexporter";
 /// How often it is looked whether anything has changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,29 +44,29 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Writes statuses until the shutdown begins.
 pub(super) struct StatusWriter {
     pub client: Client,
-    pub verdicts: watch::Receiver<Verdicts>,
+    pub outcomes: watch::Receiver<ReconcileOutcomes>,
     pub health: HealthBoard,
     pub owner: String,
-    pub chronicle: Chronicle,
-    pub metrics: Arc<Metrics>,
-    pub book: Arc<Book>,
+    pub recorder: EventRecorder,
+    pub metrics: Arc<ControllerMetrics>,
+    pub api_requests: Arc<ApiRequests>,
 }
 
-/// What was written of one resource.
+/// The status of one resource that was written last.
 #[derive(Debug)]
-struct Written {
+struct WrittenStatus {
     status: PostgresTargetStatus,
     /// The version of the resource that was there when it was written: as long as that is the newest
     /// one that was seen, what was written is newer.
     seen: Option<String>,
-    pace: Pace,
-    events: Pace,
+    pace: WriteLimiter,
+    events: WriteLimiter,
     /// Since when its target has no result.
     waiting: Option<Instant>,
 }
 
-/// What is to be written.
-struct Order {
+/// A status, and events, to write.
+struct StatusWrite {
     uid: String,
     namespace: String,
     name: String,
@@ -74,12 +76,12 @@ struct Order {
     of: ObjectReference,
     /// The version of the resource that is there.
     seen: Option<String>,
-    notices: Vec<Notice>,
+    notices: Vec<ResourceEvent>,
 }
 
 impl StatusWriter {
     pub(super) async fn run(mut self, shutdown: Shutdown) {
-        let mut written: HashMap<String, Written> = HashMap::new();
+        let mut written: HashMap<String, WrittenStatus> = HashMap::new();
         let mut probes: HashMap<String, Instant> = HashMap::new();
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,43 +90,44 @@ impl StatusWriter {
                 () = shutdown.begun() => return,
                 _ = ticks.tick() => {}
             }
-            let verdicts = self.verdicts.borrow_and_update().clone();
-            let mut orders = self.orders(&verdicts, &mut written);
-            orders.retain(|order| order.service || self.may_patch(&order.namespace, &mut probes));
-            if orders.is_empty() {
+            let outcomes = self.outcomes.borrow_and_update().clone();
+            let mut writes = self.due_writes(&outcomes, &mut written);
+            writes.retain(|write| write.service || self.may_patch(&write.namespace, &mut probes));
+            if writes.is_empty() {
                 continue;
             }
-            let (client, chronicle) = (&self.client, &self.chronicle);
-            let tenure = &verdicts.tenure;
-            let mut patches = stream::iter(orders)
-                .map(|mut order| async move {
+            let (client, recorder) = (&self.client, &self.recorder);
+            let tenure = &outcomes.tenure;
+            let mut patches = stream::iter(writes)
+                .map(|mut write| async move {
                     // What another pod has taken over is its to say.
-                    let done = tenure.holds() && (order.service || patch(client, &order).await);
+                    let done =
+                        tenure.holds() && (write.service || patch_status(client, &write).await);
                     if done {
-                        for notice in std::mem::take(&mut order.notices) {
-                            chronicle.tell(&order.of, notice).await;
+                        for notice in std::mem::take(&mut write.notices) {
+                            recorder.record_event(&write.of, notice).await;
                         }
                     }
-                    (order, done)
+                    (write, done)
                 })
                 .buffer_unordered(AT_ONCE);
             loop {
-                let (order, done) = tokio::select! {
+                let (write, done) = tokio::select! {
                     () = shutdown.begun() => return,
                     next = patches.next() => match next {
                         Some(next) => next,
                         None => break,
                     },
                 };
-                let Some(known) = written.get_mut(&order.uid) else {
+                let Some(known) = written.get_mut(&write.uid) else {
                     continue;
                 };
                 if done {
-                    known.status = order.status;
-                    known.seen = order.seen;
+                    known.status = write.status;
+                    known.seen = write.seen;
                     known.pace.succeed();
                 } else {
-                    known.pace.fail(Instant::now(), fraction());
+                    known.pace.fail(Instant::now(), random_fraction());
                 }
             }
         }
@@ -132,9 +135,9 @@ impl StatusWriter {
 
     /// Whether the right to write statuses is there, as far as is known, or is looked for now.
     fn may_patch(&self, namespace: &str, probes: &mut HashMap<String, Instant>) -> bool {
-        let refused = self
-            .book
-            .refuses(Kind::TargetStatus, Verb::Patch, Some(namespace));
+        let refused =
+            self.api_requests
+                .is_refused(ApiKind::TargetStatus, ApiVerb::Patch, Some(namespace));
         if !refused {
             probes.remove(namespace);
             return true;
@@ -148,44 +151,48 @@ impl StatusWriter {
     }
 
     /// The statuses to write now.
-    fn orders(&self, verdicts: &Verdicts, written: &mut HashMap<String, Written>) -> Vec<Order> {
-        let own = &verdicts.own;
-        let (mut orders, mut states) = (Vec::new(), Vec::with_capacity(own.len()));
-        let mut live: HashMap<String, Written> = HashMap::with_capacity(own.len());
-        for verdict in own.iter() {
-            let metadata = &verdict.resource.metadata;
+    fn due_writes(
+        &self,
+        outcomes: &ReconcileOutcomes,
+        written: &mut HashMap<String, WrittenStatus>,
+    ) -> Vec<StatusWrite> {
+        let own = &outcomes.own;
+        let (mut writes, mut states) = (Vec::new(), Vec::with_capacity(own.len()));
+        let mut live: HashMap<String, WrittenStatus> = HashMap::with_capacity(own.len());
+        for outcome in own.iter() {
+            let metadata = &outcome.resource.metadata;
             let (Some(uid), Some(namespace), Some(name)) =
                 (&metadata.uid, &metadata.namespace, &metadata.name)
             else {
                 continue;
             };
-            let present = verdict.present.status.clone().unwrap_or_default();
-            let version = &verdict.present.metadata.resource_version;
-            let mut known = written.remove(uid).unwrap_or_else(|| Written {
+            let present = outcome.present.status.clone().unwrap_or_default();
+            let version = &outcome.present.metadata.resource_version;
+            let mut known = written.remove(uid).unwrap_or_else(|| WrittenStatus {
                 status: present.clone(),
                 seen: None,
-                pace: Pace::new(pace::STATUS),
-                events: Pace::new(pace::EVENTS),
+                pace: WriteLimiter::new(write_limiter::STATUS),
+                events: WriteLimiter::new(write_limiter::EVENTS),
                 waiting: None,
             });
-            let target = verdict.target.as_ref();
+            let target = outcome.target.as_ref();
             let health = target.and_then(|target| self.health.of(target));
-            states.push(state(verdict, health.as_ref()));
+            states.push(target_state(outcome, health.as_ref()));
             let pending = target.is_some() && health.as_ref().is_none_or(is_pending);
             let since = *known.waiting.get_or_insert_with(Instant::now);
             if !pending {
                 known.waiting = None;
             }
-            let patience = pending && verdict.refusal.is_none() && since.elapsed() < FIRST_RESULT;
+            let patience = pending && outcome.rejection.is_none() && since.elapsed() < FIRST_RESULT;
             let now = Instant::now();
             if !patience && known.pace.is_open(now) {
-                let status = wanted(verdict, health.as_ref(), &known.status, &self.owner);
+                let status = build_status(outcome, health.as_ref(), &known.status, &self.owner);
                 // Somebody else may have written over what we wrote.
-                let ours = verdict.service || known.seen == *version;
+                let ours = outcome.service || known.seen == *version;
                 let there = if ours { &known.status } else { &present };
-                let text = same_but_texts(&status, there);
-                if !same(&status, there) && (!text || known.pace.is_open_for_text(now)) {
-                    let mut notices = told(verdict, &known.status, &status);
+                let text = is_same_except_texts(&status, there);
+                if !is_same_status(&status, there) && (!text || known.pace.is_open_for_text(now)) {
+                    let mut notices = events_to_record(outcome, &known.status, &status);
                     notices.retain(|_| {
                         let open = known.events.is_open(now);
                         if open {
@@ -194,12 +201,12 @@ impl StatusWriter {
                         open
                     });
                     known.pace.begin(now);
-                    orders.push(Order {
+                    writes.push(StatusWrite {
                         uid: uid.clone(),
                         namespace: namespace.clone(),
                         name: name.clone(),
-                        service: verdict.service,
-                        of: reference(&verdict.resource, verdict.service),
+                        service: outcome.service,
+                        of: object_reference(&outcome.resource, outcome.service),
                         notices,
                         seen: version.clone(),
                         status,
@@ -209,37 +216,37 @@ impl StatusWriter {
             live.insert(uid.clone(), known);
         }
         *written = live;
-        self.metrics.set_states(&states, verdicts.foreign);
-        orders
+        self.metrics.set_states(&states, outcomes.foreign);
+        writes
     }
 }
 
-/// What people are told. That a Service is well goes without saying: with no status to remember it
-/// by, each start of the exporter would tell it again.
-fn told(
-    verdict: &Verdict,
+/// The events of a change. A Service has no status that would remember the last event, so the first
+/// event that it is well is left out: each start of the exporter would write it again.
+fn events_to_record(
+    outcome: &ReconcileOutcome,
     before: &PostgresTargetStatus,
     now: &PostgresTargetStatus,
-) -> Vec<Notice> {
+) -> Vec<ResourceEvent> {
     let first = before.conditions.is_empty();
-    let mut all = notices(before, now);
-    all.retain(|notice| !(verdict.service && first) || notice.warning);
+    let mut all = events_of_change(before, now);
+    all.retain(|notice| !(outcome.service && first) || notice.warning);
     all
 }
 
-async fn patch(client: &Client, order: &Order) -> bool {
-    let api: Api<PostgresTarget> = Api::namespaced(client.clone(), &order.namespace);
+async fn patch_status(client: &Client, write: &StatusWrite) -> bool {
+    let api: Api<PostgresTarget> = Api::namespaced(client.clone(), &write.namespace);
     let body = json!({
         "apiVersion": "pgexporter.io/v1alpha1",
         "kind": "PostgresTarget",
         // One of the same name that came after it is another resource.
-        "metadata": { "name": order.name, "uid": order.uid },
-        "status": order.status,
+        "metadata": { "name": write.name, "uid": write.uid },
+        "status": write.status,
     });
     let parameters = PatchParams::apply(MANAGER).force();
     let body = Patch::Apply(&body);
-    let patched = api.patch_status(&order.name, &parameters, &body);
-    let name = format!("{}/{}", order.namespace, order.name);
+    let patched = api.patch_status(&write.name, &parameters, &body);
+    let name = format!("{}/{}", write.namespace, write.name);
     match tokio::time::timeout(ANSWER, patched).await {
         Ok(Ok(_)) => true,
         // Deleted meanwhile, or made anew: its status is of no use any more.

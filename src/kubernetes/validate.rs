@@ -6,26 +6,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::check_host;
-use super::labels::{NAMESPACE, flaw_of, is_of_prometheus};
-use super::refusal::{Refusal, RefusalReason as Reason};
-use super::resolve::Material;
-use super::resource::{Mode, PostgresTarget, Tls};
-use super::settings::Settings;
+use super::labels::{NAMESPACE, find_label_problem, is_of_prometheus};
+use super::rejection::{Rejection, RejectionReason as Reason};
+use super::resolve::ResolvedRefs;
+use super::resource::{PostgresTarget, TargetTlsMode, Tls};
+use super::settings::KubernetesSettings;
 use crate::catalog::{Catalog, OwnMetrics};
 use crate::security::RequireAuth;
 use crate::targets::{
     Address, ClientTls, DatabaseChoice, Origin, Target, Tenure, Timeouts, TlsMode,
 };
 
-/// What a resource is checked against, beside itself.
+/// What validation needs beside the resource.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings<'a> {
-    pub settings: &'a Settings,
+pub(super) struct ValidationContext<'a> {
+    pub settings: &'a KubernetesSettings,
     /// Whose families a target's own metrics may not contradict.
     pub catalog: &'a Arc<Catalog>,
     /// The catalogue's labels, which a target may not set.
     pub labels: &'a BTreeSet<String>,
-    /// Names of the servers of the file.
+    /// Names of the servers of the file, which a resource may not have.
     pub taken: &'a BTreeSet<String>,
     /// How long targets may be served.
     pub tenure: &'a Tenure,
@@ -38,12 +38,12 @@ pub(super) fn server_name(resource: &PostgresTarget) -> String {
     format!("{}/{}", part(namespace), part(name))
 }
 
-/// What was made of a resource.
+/// The result of a validation.
 #[derive(Clone, Debug)]
 pub(super) struct Validated {
     pub target: Target,
     /// What is wrong with what the target adds, and was left out.
-    pub left_out: Option<Refusal>,
+    pub left_out: Option<Rejection>,
 }
 
 /// Makes the target. What is wrong with what it adds (labels, metrics of its own) costs what it
@@ -54,27 +54,27 @@ pub(super) struct Validated {
 /// to do.
 pub(super) fn validate(
     resource: &PostgresTarget,
-    mut material: Material,
-    around: Surroundings<'_>,
-) -> Result<Validated, Refusal> {
+    mut refs: ResolvedRefs,
+    context: ValidationContext<'_>,
+) -> Result<Validated, Rejection> {
     let spec = &resource.spec;
-    let settings = around.settings;
+    let settings = context.settings;
     let name = server_name(resource);
-    if around.taken.contains(&name) {
-        return Err(Refusal::new(
+    if context.taken.contains(&name) {
+        return Err(Rejection::new(
             Reason::DuplicateServer,
             format!("a section of pgexporter.conf is called {name} as well; rename one of them"),
         ));
     }
     if spec.port == 0 || spec.database.is_empty() || spec.database.contains('\0') {
         let message = "port takes 1 to 65535, and database the name of one";
-        return Err(Refusal::new(Reason::InvalidSpec, message));
+        return Err(Rejection::new(Reason::InvalidSpec, message));
     }
     check_host(&spec.host, spec.port, settings)?;
-    let mut flaws = Vec::new();
-    let labels = labels(resource, around.labels, &mut flaws);
-    let sources = std::mem::take(&mut material.metrics);
-    let metrics = metrics(sources, &labels, around, &mut flaws);
+    let mut rejections = Vec::new();
+    let labels = labels(resource, context.labels, &mut rejections);
+    let sources = std::mem::take(&mut refs.metrics);
+    let metrics = metrics(sources, &labels, context, &mut rejections);
     let mut collectors = settings.collectors.clone();
     if !spec.collectors.include.is_empty() {
         collectors.include.clone_from(&spec.collectors.include);
@@ -92,12 +92,12 @@ pub(super) fn validate(
             port: spec.port,
         },
         allow_local: settings.allow_local_hosts,
-        user: material.user.clone(),
+        user: refs.user.clone(),
         user_is_secret: spec.credentials.secret_ref.is_some(),
-        password: material.password.clone(),
+        password: refs.password.clone(),
         require_auth: require_auth(spec.require_auth.as_deref())?,
         database: spec.database.clone(),
-        tls: tls(spec.tls.as_ref(), &spec.host, material)?,
+        tls: tls(spec.tls.as_ref(), &spec.host, refs)?,
         databases: DatabaseChoice {
             include: spec.databases.include.clone(),
             exclude: spec.databases.exclude.clone(),
@@ -116,25 +116,25 @@ pub(super) fn validate(
                 .with_samples(usize::try_from(limit).unwrap_or(usize::MAX)),
             None => settings.limits,
         },
-        tenure: around.tenure.clone(),
+        tenure: context.tenure.clone(),
     };
-    let mut flaws = flaws.into_iter();
-    let left_out = flaws
+    let mut rejections = rejections.into_iter();
+    let left_out = rejections
         .next()
-        .map(|first| flaws.fold(first, |all, other| all.and(Some(other))));
+        .map(|first| rejections.fold(first, |all, other| all.and(Some(other))));
     Ok(Validated { target, left_out })
 }
 
-fn require_auth(list: Option<&str>) -> Result<RequireAuth, Refusal> {
+fn require_auth(list: Option<&str>) -> Result<RequireAuth, Rejection> {
     RequireAuth::parse(list.unwrap_or_default().split(','))
-        .map_err(|error| Refusal::new(Reason::InvalidSpec, format!("requireAuth: {error}")))
+        .map_err(|error| Rejection::new(Reason::InvalidSpec, format!("requireAuth: {error}")))
 }
 
 /// The labels of every sample: the namespace, which nobody else may set, and what the resource adds.
 fn labels(
     resource: &PostgresTarget,
     taken: &BTreeSet<String>,
-    flaws: &mut Vec<Refusal>,
+    rejections: &mut Vec<Rejection>,
 ) -> Vec<(String, String)> {
     let mut labels = Vec::new();
     let namespace = resource.metadata.namespace.clone().unwrap_or_default();
@@ -143,9 +143,9 @@ fn labels(
         labels.push((NAMESPACE.to_owned(), namespace));
     }
     for (name, value) in &resource.spec.labels {
-        match flaw_of(name, taken) {
+        match find_label_problem(name, taken) {
             None => labels.push((name.clone(), value.clone())),
-            Some(why) => flaws.push(Refusal::new(
+            Some(why) => rejections.push(Rejection::new(
                 Reason::InvalidLabels,
                 format!("the label {name} {why}"),
             )),
@@ -156,28 +156,28 @@ fn labels(
 
 /// Reads the target's own metrics: each source that is right by itself and beside the others.
 fn metrics(
-    sources: Vec<Result<(String, String), Refusal>>,
+    sources: Vec<Result<(String, String), Rejection>>,
     labels: &[(String, String)],
-    around: Surroundings<'_>,
-    flaws: &mut Vec<Refusal>,
+    context: ValidationContext<'_>,
+    rejections: &mut Vec<Rejection>,
 ) -> Option<Arc<OwnMetrics>> {
     let (mut good, mut own) = (Vec::new(), None);
     let read: Vec<(String, String)> = sources
         .into_iter()
-        .filter_map(|source| source.map_err(|refusal| flaws.push(refusal)).ok())
+        .filter_map(|source| source.map_err(|rejection| rejections.push(rejection)).ok())
         .collect();
     // Nearly always all of them are right.
     if !read.is_empty()
-        && let Ok(all) = checked(read.clone(), labels, around)
+        && let Ok(all) = checked(read.clone(), labels, context)
     {
         return Some(Arc::new(all));
     }
     for source in read {
         good.push(source);
-        match checked(good.clone(), labels, around) {
+        match checked(good.clone(), labels, context) {
             Ok(all) => own = Some(Arc::new(all)),
-            Err(refusal) => {
-                flaws.push(refusal);
+            Err(rejection) => {
+                rejections.push(rejection);
                 good.pop();
             }
         }
@@ -188,12 +188,12 @@ fn metrics(
 fn checked(
     sources: Vec<(String, String)>,
     labels: &[(String, String)],
-    around: Surroundings<'_>,
-) -> Result<OwnMetrics, Refusal> {
-    let refuse = |message: String| Refusal::new(Reason::InvalidMetrics, message);
-    let own = OwnMetrics::parse(sources, around.settings.timeouts.query)
+    context: ValidationContext<'_>,
+) -> Result<OwnMetrics, Rejection> {
+    let refuse = |message: String| Rejection::new(Reason::InvalidMetrics, message);
+    let own = OwnMetrics::parse(sources, context.settings.timeouts.query)
         .map_err(|error| refuse(error.to_string()))?;
-    own.over(around.catalog)
+    own.over(context.catalog)
         .map_err(|error| refuse(error.to_string()))?;
     if let Some(label) = own.labels().find(|label| is_of_prometheus(label)) {
         return Err(refuse(format!(
@@ -212,15 +212,15 @@ fn checked(
     Ok(own)
 }
 
-fn tls(tls: Option<&Tls>, host: &str, material: Material) -> Result<ClientTls, Refusal> {
-    let refuse = |message: String| Refusal::new(Reason::InvalidTls, message);
+fn tls(tls: Option<&Tls>, host: &str, refs: ResolvedRefs) -> Result<ClientTls, Rejection> {
+    let refuse = |message: String| Rejection::new(Reason::InvalidTls, message);
     let mode = match tls.and_then(|tls| tls.mode) {
-        Some(Mode::Disable) => TlsMode::Disable,
-        Some(Mode::Prefer) => TlsMode::Prefer,
-        Some(Mode::Require) => TlsMode::Require,
-        Some(Mode::VerifyCa) => TlsMode::VerifyCa,
-        Some(Mode::VerifyFull) => TlsMode::VerifyFull,
-        None if material.ca.is_some() => TlsMode::VerifyFull,
+        Some(TargetTlsMode::Disable) => TlsMode::Disable,
+        Some(TargetTlsMode::Prefer) => TlsMode::Prefer,
+        Some(TargetTlsMode::Require) => TlsMode::Require,
+        Some(TargetTlsMode::VerifyCa) => TlsMode::VerifyCa,
+        Some(TargetTlsMode::VerifyFull) => TlsMode::VerifyFull,
+        None if refs.ca.is_some() => TlsMode::VerifyFull,
         None => TlsMode::Prefer,
     };
     let alone = |ca_pem, client| ClientTls {
@@ -229,7 +229,7 @@ fn tls(tls: Option<&Tls>, host: &str, material: Material) -> Result<ClientTls, R
         client,
         server_name: None,
     };
-    let client = match material.client {
+    let client = match refs.client {
         Some((chain, key, place)) => {
             // Beside any authority, so that the message names what is wrong.
             let checked = ClientTls {
@@ -243,7 +243,7 @@ fn tls(tls: Option<&Tls>, host: &str, material: Material) -> Result<ClientTls, R
         }
         None => None,
     };
-    let ca_pem = match material.ca {
+    let ca_pem = match refs.ca {
         Some((pem, place)) => {
             alone(Some(pem.clone()), None)
                 .config()
@@ -265,7 +265,7 @@ fn tls(tls: Option<&Tls>, host: &str, material: Material) -> Result<ClientTls, R
     Ok(made)
 }
 
-fn timeouts(resource: &PostgresTarget, limits: Timeouts) -> Result<Timeouts, Refusal> {
+fn timeouts(resource: &PostgresTarget, limits: Timeouts) -> Result<Timeouts, Rejection> {
     let Some(given) = &resource.spec.timeouts else {
         return Ok(limits);
     };
@@ -273,7 +273,7 @@ fn timeouts(resource: &PostgresTarget, limits: Timeouts) -> Result<Timeouts, Ref
         None => Ok(limit),
         Some(text) => duration(text).map(|one| one.min(limit)).ok_or_else(|| {
             let message = format!("timeouts.{name}: give a number with ms, s or m");
-            Refusal::new(Reason::InvalidSpec, message)
+            Rejection::new(Reason::InvalidSpec, message)
         }),
     };
     Ok(Timeouts {
@@ -302,9 +302,9 @@ mod tests {
     use super::*;
     use crate::targets::{ByteLimits, CollectorChoice, SocketOptions};
 
-    fn made(spec: serde_json::Value, metrics: &[&str]) -> Result<Validated, Refusal> {
+    fn made(spec: serde_json::Value, metrics: &[&str]) -> Result<Validated, Rejection> {
         let second = Duration::from_secs(1);
-        let settings = Settings {
+        let settings = KubernetesSettings {
             timeouts: Timeouts {
                 connect: second,
                 query: second,
@@ -337,21 +337,21 @@ mod tests {
         }
         resource.spec = serde_json::from_value(whole).unwrap();
         let sources = metrics.iter().enumerate();
-        let material = Material {
+        let refs = ResolvedRefs {
             user: "monitor".to_owned(),
             metrics: sources
                 .map(|(at, text)| Ok((format!("ConfigMap {at}"), (*text).to_owned())))
                 .collect(),
-            ..Material::default()
+            ..ResolvedRefs::default()
         };
-        let around = Surroundings {
+        let context = ValidationContext {
             settings: &settings,
             catalog: &Arc::default(),
             labels: &BTreeSet::from(["datname".to_owned()]),
             taken: &BTreeSet::new(),
             tenure: &Tenure::unlimited(),
         };
-        validate(&resource, material, around)
+        validate(&resource, refs, context)
     }
 
     #[test]
@@ -365,10 +365,10 @@ mod tests {
             [pair("namespace", "shop"), pair("team", "shop")]
         );
         assert_eq!(made.target.sample_limit, Some(1_000));
-        let flaws = made.left_out.unwrap();
-        assert_eq!(flaws.reason, Reason::InvalidLabels);
+        let rejections = made.left_out.unwrap();
+        assert_eq!(rejections.reason, Reason::InvalidLabels);
         for name in ["namespace", "job", "exported_pod", "datname"] {
-            assert!(flaws.message.contains(name), "{flaws}");
+            assert!(rejections.message.contains(name), "{rejections}");
         }
     }
 
@@ -386,13 +386,13 @@ mod tests {
         let own = made.target.metrics.unwrap();
         let names: Vec<&str> = own.families().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["pgexporter_a", "pgexporter_b"]);
-        let flaws = made.left_out.unwrap().message;
+        let rejections = made.left_out.unwrap().message;
         for words in [
             "tag a is defined twice",
             "the label instance",
             "ConfigMap 3",
         ] {
-            assert!(flaws.contains(words), "{words}: {flaws}");
+            assert!(rejections.contains(words), "{words}: {rejections}");
         }
     }
 
@@ -405,8 +405,8 @@ mod tests {
             json!({"host": "db.localhost"}),
             json!({"port": 443}),
         ] {
-            let refusal = made(spec.clone(), &[]).unwrap_err();
-            assert_eq!(refusal.reason, Reason::InvalidHost, "{spec}");
+            let rejection = made(spec.clone(), &[]).unwrap_err();
+            assert_eq!(rejection.reason, Reason::InvalidHost, "{spec}");
         }
         assert!(
             made(json!({"host": "10.0.0.1"}), &[])

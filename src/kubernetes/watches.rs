@@ -1,8 +1,8 @@
-//! What is watched: the resources whole; Secrets, ConfigMaps and Services by their metadata alone.
+//! The watches: of resources as a whole; of Secrets, ConfigMaps and Services by their metadata alone.
 //!
 //! Lists are paged, and ask for no newer state than the API server has at hand; watches use
 //! bookmarks, and resume with backoff and jitter. One that ended with 410 begins with a list.
-//! [`relist`](super::relist) begins them anew where they would show an old world.
+//! [`relist`](super::relist) starts them again with a list where they would show an old state.
 
 use std::time::Duration;
 
@@ -15,30 +15,30 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
 
-use super::client::{Kind, explain_api};
-use super::entry::{Key, Source};
-use super::relist::{Restored, relisting};
-use super::resolve::{Named, NamedKind};
+use super::client::{ApiKind, explain_api};
+use super::index::{ResourceKey, ResourceSource};
+use super::relist::{RestoreCount, relisting};
+use super::resolve::{ObjectKind, ObjectRef};
 use super::resource::PostgresTarget;
 use crate::text::peer_text;
 
-/// A watch is begun anew this often, so that a connection that has died unnoticed, and a right that
-/// was taken away, are noticed.
+/// A watch is started again this often. A connection that broke without a FIN is noticed then, and so
+/// is a right that was taken away.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Something that was seen.
-pub(super) enum Happening {
+/// An event of a watch.
+pub(super) enum WatchEvent {
     Target(Box<Event<PostgresTarget>>),
     /// A Service's metadata.
     Service(Box<Event<ObjectMeta>>),
     /// Name and version of an object.
-    Object(NamedKind, Event<Seen>),
+    Object(ObjectKind, Event<ObjectVersion>),
     Failed(watcher::Error),
 }
 
 /// An object that may be named, by namespace, name and version.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct ObjectVersion {
     pub namespace: String,
     pub name: String,
     pub version: Option<String>,
@@ -46,61 +46,61 @@ pub(super) struct Seen {
 
 /// One watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Watch {
+pub(super) struct ResourceWatch {
     /// `None` is all namespaces.
     pub namespace: Option<String>,
-    pub of: Watched,
+    pub subject: WatchSubject,
 }
 
-/// What a watch looks for.
+/// The objects that a watch shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Watched {
+pub(super) enum WatchSubject {
     Targets,
     Services,
-    Objects(NamedKind),
+    Objects(ObjectKind),
 }
 
-impl Watch {
-    /// Whether it would see this object.
-    pub(super) fn sees(&self, namespace: &str, named: &Named) -> bool {
-        self.of == Watched::Objects(named.kind) && self.covers(namespace)
+impl ResourceWatch {
+    /// Whether the watch shows this object.
+    pub(super) fn covers_object(&self, namespace: &str, named: &ObjectRef) -> bool {
+        self.subject == WatchSubject::Objects(named.kind) && self.covers_namespace(namespace)
     }
 
-    pub(super) fn covers(&self, namespace: &str) -> bool {
+    pub(super) fn covers_namespace(&self, namespace: &str) -> bool {
         self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 
-    /// The entries that it may bring.
-    pub(super) fn brings(&self, key: &Key) -> bool {
-        let source = match self.of {
-            Watched::Targets => Source::Target,
-            Watched::Services => Source::Service,
-            Watched::Objects(_) => return false,
+    /// Whether the watch shows the resource of this key.
+    pub(super) fn covers_key(&self, key: &ResourceKey) -> bool {
+        let source = match self.subject {
+            WatchSubject::Targets => ResourceSource::Target,
+            WatchSubject::Services => ResourceSource::Service,
+            WatchSubject::Objects(_) => return false,
         };
-        key.source == source && self.covers(&key.namespace)
+        key.source == source && self.covers_namespace(&key.namespace)
     }
 
-    /// Whether it is one that targets come of.
+    /// Whether its objects are targets.
     pub(super) fn is_source(&self) -> bool {
-        !matches!(self.of, Watched::Objects(_))
+        !matches!(self.subject, WatchSubject::Objects(_))
     }
 
-    pub(super) fn kind(&self) -> Kind {
-        match self.of {
-            Watched::Targets => Kind::Targets,
-            Watched::Services => Kind::Services,
-            Watched::Objects(NamedKind::Secret) => Kind::Secrets,
-            Watched::Objects(NamedKind::ConfigMap) => Kind::ConfigMaps,
+    pub(super) fn kind(&self) -> ApiKind {
+        match self.subject {
+            WatchSubject::Targets => ApiKind::Targets,
+            WatchSubject::Services => ApiKind::Services,
+            WatchSubject::Objects(ObjectKind::Secret) => ApiKind::Secrets,
+            WatchSubject::Objects(ObjectKind::ConfigMap) => ApiKind::ConfigMaps,
         }
     }
 
-    /// What it looks for, for people.
-    pub(super) fn what(&self) -> String {
-        let kind = match self.of {
-            Watched::Targets => "PostgresTargets",
-            Watched::Services => "Services",
-            Watched::Objects(NamedKind::Secret) => "Secrets",
-            Watched::Objects(NamedKind::ConfigMap) => "ConfigMaps",
+    /// Its objects, in words for people.
+    pub(super) fn describe(&self) -> String {
+        let kind = match self.subject {
+            WatchSubject::Targets => "PostgresTargets",
+            WatchSubject::Services => "Services",
+            WatchSubject::Objects(ObjectKind::Secret) => "Secrets",
+            WatchSubject::Objects(ObjectKind::ConfigMap) => "ConfigMaps",
         };
         match &self.namespace {
             None => format!("{kind} in all namespaces"),
@@ -109,50 +109,59 @@ impl Watch {
     }
 }
 
-pub(super) type Happenings = SelectAll<BoxStream<'static, (Watch, Happening)>>;
+pub(super) type WatchEvents = SelectAll<BoxStream<'static, (ResourceWatch, WatchEvent)>>;
 
-/// All watches, and what they see.
-pub(super) fn watch(
+/// Starts all watches; returns them, and the stream of their events.
+pub(super) fn start_watches(
     client: &Client,
     namespaces: &[String],
     selector: &str,
     discover: bool,
-    restored: &Restored,
-) -> (Vec<Watch>, Happenings) {
+    restored: &RestoreCount,
+) -> (Vec<ResourceWatch>, WatchEvents) {
     let mut places: Vec<Option<String>> = namespaces.iter().cloned().map(Some).collect();
     if places.is_empty() {
         places.push(None);
     }
-    let (mut watches, mut all) = (Vec::new(), Happenings::new());
+    let (mut watches, mut all) = (Vec::new(), WatchEvents::new());
     for namespace in places {
-        let of = |of| Watch {
+        let of = |of| ResourceWatch {
             namespace: namespace.clone(),
-            of,
+            subject: of,
         };
-        let watch = of(Watched::Targets);
+        let watch = of(WatchSubject::Targets);
         watches.push(watch.clone());
-        all.push(targets(client, watch, selector, restored.clone()));
-        for kind in [NamedKind::Secret, NamedKind::ConfigMap] {
-            let watch = of(Watched::Objects(kind));
+        all.push(watch_targets(client, watch, selector, restored.clone()));
+        for kind in [ObjectKind::Secret, ObjectKind::ConfigMap] {
+            let watch = of(WatchSubject::Objects(kind));
             watches.push(watch.clone());
-            let see = move |event| Happening::Object(kind, short(event));
+            let see = move |event| WatchEvent::Object(kind, object_version(event));
             all.push(match kind {
-                NamedKind::Secret => metadata::<Secret>(client, watch, restored.clone(), see),
-                NamedKind::ConfigMap => metadata::<ConfigMap>(client, watch, restored.clone(), see),
+                ObjectKind::Secret => {
+                    watch_metadata::<Secret>(client, watch, restored.clone(), see)
+                }
+                ObjectKind::ConfigMap => {
+                    watch_metadata::<ConfigMap>(client, watch, restored.clone(), see)
+                }
             });
         }
         if discover {
-            let watch = of(Watched::Services);
+            let watch = of(WatchSubject::Services);
             watches.push(watch.clone());
-            let see = |event| Happening::Service(Box::new(event));
-            all.push(metadata::<Service>(client, watch, restored.clone(), see));
+            let see = |event| WatchEvent::Service(Box::new(event));
+            all.push(watch_metadata::<Service>(
+                client,
+                watch,
+                restored.clone(),
+                see,
+            ));
         }
     }
     (watches, all)
 }
 
-/// How everything is watched.
-pub(super) fn config() -> watcher::Config {
+/// The configuration of all watches.
+pub(super) fn watch_config() -> watcher::Config {
     watcher::Config::default()
         .any_semantic()
         .page_size(500)
@@ -169,15 +178,15 @@ where
     }
 }
 
-fn targets(
+fn watch_targets(
     client: &Client,
-    watch: Watch,
+    watch: ResourceWatch,
     selector: &str,
-    restored: Restored,
-) -> BoxStream<'static, (Watch, Happening)> {
+    restored: RestoreCount,
+) -> BoxStream<'static, (ResourceWatch, WatchEvent)> {
     let config = match selector {
-        "" => config(),
-        selector => config().labels(selector),
+        "" => watch_config(),
+        selector => watch_config().labels(selector),
     };
     relisting(
         api::<PostgresTarget>(client, watch.namespace.as_deref()),
@@ -189,21 +198,21 @@ fn targets(
         target.metadata.managed_fields = None;
         target.metadata.annotations = None;
     })
-    .map(move |seen| {
-        let seen = seen.map_or_else(Happening::Failed, |event| {
-            Happening::Target(Box::new(event))
+    .map(move |event| {
+        let event = event.map_or_else(WatchEvent::Failed, |event| {
+            WatchEvent::Target(Box::new(event))
         });
-        (watch.clone(), seen)
+        (watch.clone(), event)
     })
     .boxed()
 }
 
-fn metadata<K>(
+fn watch_metadata<K>(
     client: &Client,
-    watch: Watch,
-    restored: Restored,
-    see: impl Fn(Event<ObjectMeta>) -> Happening + Send + 'static,
-) -> BoxStream<'static, (Watch, Happening)>
+    watch: ResourceWatch,
+    restored: RestoreCount,
+    see: impl Fn(Event<ObjectMeta>) -> WatchEvent + Send + 'static,
+) -> BoxStream<'static, (ResourceWatch, WatchEvent)>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -213,26 +222,26 @@ where
         + 'static,
 {
     let api = api::<PartialObjectMeta<K>>(client, watch.namespace.as_deref());
-    relisting(api, config(), restored)
-        .map(move |seen| {
-            let seen = match seen {
-                Ok(event) => see(map(event, |object| object.metadata)),
-                Err(error) => Happening::Failed(error),
+    relisting(api, watch_config(), restored)
+        .map(move |event| {
+            let event = match event {
+                Ok(event) => see(map_event(event, |object| object.metadata)),
+                Err(error) => WatchEvent::Failed(error),
             };
-            (watch.clone(), seen)
+            (watch.clone(), event)
         })
         .boxed()
 }
 
-fn short(event: Event<ObjectMeta>) -> Event<Seen> {
-    map(event, |metadata| Seen {
+fn object_version(event: Event<ObjectMeta>) -> Event<ObjectVersion> {
+    map_event(event, |metadata| ObjectVersion {
         namespace: metadata.namespace.unwrap_or_default(),
         name: metadata.name.unwrap_or_default(),
         version: metadata.resource_version,
     })
 }
 
-fn map<A, B>(event: Event<A>, change: impl Fn(A) -> B) -> Event<B> {
+fn map_event<A, B>(event: Event<A>, change: impl Fn(A) -> B) -> Event<B> {
     match event {
         Event::Apply(object) => Event::Apply(change(object)),
         Event::Delete(object) => Event::Delete(change(object)),
@@ -243,7 +252,7 @@ fn map<A, B>(event: Event<A>, change: impl Fn(A) -> B) -> Event<B> {
 }
 
 /// What an error of the API server says, without the rest of its answer.
-pub(super) fn say(error: &watcher::Error) -> String {
+pub(super) fn explain_watch_error(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(inner)
         | watcher::Error::WatchStartFailed(inner)
@@ -254,7 +263,7 @@ pub(super) fn say(error: &watcher::Error) -> String {
 }
 
 /// The HTTP status that the API server answered with, if it did.
-pub(super) fn code(error: &watcher::Error) -> Option<u16> {
+pub(super) fn status_code(error: &watcher::Error) -> Option<u16> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),

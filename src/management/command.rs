@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// A request, whichever framing brought it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum AdminCommand {
     /// Is anybody there?
     Ping,
     /// End the exporter.
@@ -47,7 +47,7 @@ pub enum Command {
 /// The kind of a command: what a frame names by a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Verb {
+pub enum AdminVerb {
     Ping,
     Shutdown,
     Status,
@@ -65,37 +65,37 @@ pub enum Verb {
 
 /// Each verb with its id in the id framing, its number in the JSON framing, and its name. Numbers
 /// from 100 are ours.
-const VERBS: [(Verb, u8, u64, &str); 13] = [
-    (Verb::Ping, 16, 5, "ping"),
-    (Verb::Shutdown, 17, 2, "shutdown"),
-    (Verb::Status, 18, 3, "status"),
-    (Verb::StatusDetails, 19, 4, "status details"),
-    (Verb::Reload, 20, 7, "conf reload"),
-    (Verb::ConfLs, 21, 8, "conf ls"),
-    (Verb::ConfGet, 22, 9, "conf get"),
-    (Verb::ConfSet, 23, 10, "conf set"),
-    (Verb::ClearPrometheus, 24, 6, "clear prometheus"),
-    (Verb::Targets, 25, 100, "targets"),
-    (Verb::Scrape, 26, 101, "scrape"),
-    (Verb::Check, 27, 102, "check"),
-    (Verb::LogLevel, 28, 103, "log level"),
+const VERBS: [(AdminVerb, u8, u64, &str); 13] = [
+    (AdminVerb::Ping, 16, 5, "ping"),
+    (AdminVerb::Shutdown, 17, 2, "shutdown"),
+    (AdminVerb::Status, 18, 3, "status"),
+    (AdminVerb::StatusDetails, 19, 4, "status details"),
+    (AdminVerb::Reload, 20, 7, "conf reload"),
+    (AdminVerb::ConfLs, 21, 8, "conf ls"),
+    (AdminVerb::ConfGet, 22, 9, "conf get"),
+    (AdminVerb::ConfSet, 23, 10, "conf set"),
+    (AdminVerb::ClearPrometheus, 24, 6, "clear prometheus"),
+    (AdminVerb::Targets, 25, 100, "targets"),
+    (AdminVerb::Scrape, 26, 101, "scrape"),
+    (AdminVerb::Check, 27, 102, "check"),
+    (AdminVerb::LogLevel, 28, 103, "log level"),
 ];
 
-impl Verb {
+impl AdminVerb {
     /// All of them.
-    pub fn all() -> impl Iterator<Item = Verb> {
+    pub fn all() -> impl Iterator<Item = AdminVerb> {
         VERBS.iter().map(|(verb, ..)| *verb)
     }
 
     /// By the first byte of an id frame.
     #[must_use]
-    pub fn of_id(id: u8) -> Option<Verb> {
+    pub fn from_id(id: u8) -> Option<AdminVerb> {
         VERBS.iter().find(|line| line.1 == id).map(|line| line.0)
     }
 
     /// By `Header.Command` of a JSON frame.
     #[must_use]
-    pub fn of_number(number: u64) -> Option<Verb> {
+    pub fn from_number(number: u64) -> Option<AdminVerb> {
         VERBS
             .iter()
             .find(|line| line.2 == number)
@@ -125,11 +125,15 @@ impl Verb {
     pub fn changes(self) -> bool {
         matches!(
             self,
-            Verb::Shutdown | Verb::Reload | Verb::ConfSet | Verb::ClearPrometheus | Verb::LogLevel
+            AdminVerb::Shutdown
+                | AdminVerb::Reload
+                | AdminVerb::ConfSet
+                | AdminVerb::ClearPrometheus
+                | AdminVerb::LogLevel
         )
     }
 
-    fn line(self) -> &'static (Verb, u8, u64, &'static str) {
+    fn line(self) -> &'static (AdminVerb, u8, u64, &'static str) {
         // Each verb has its line, which a test sees to.
         VERBS
             .iter()
@@ -138,24 +142,24 @@ impl Verb {
     }
 }
 
-impl Command {
+impl AdminCommand {
     /// Its kind.
     #[must_use]
-    pub fn verb(&self) -> Verb {
+    pub fn verb(&self) -> AdminVerb {
         match self {
-            Command::Ping => Verb::Ping,
-            Command::Shutdown => Verb::Shutdown,
-            Command::Status => Verb::Status,
-            Command::StatusDetails => Verb::StatusDetails,
-            Command::Reload => Verb::Reload,
-            Command::ConfLs => Verb::ConfLs,
-            Command::ConfGet(_) => Verb::ConfGet,
-            Command::ConfSet { .. } => Verb::ConfSet,
-            Command::ClearPrometheus => Verb::ClearPrometheus,
-            Command::Targets => Verb::Targets,
-            Command::Scrape { .. } => Verb::Scrape,
-            Command::Check => Verb::Check,
-            Command::LogLevel { .. } => Verb::LogLevel,
+            AdminCommand::Ping => AdminVerb::Ping,
+            AdminCommand::Shutdown => AdminVerb::Shutdown,
+            AdminCommand::Status => AdminVerb::Status,
+            AdminCommand::StatusDetails => AdminVerb::StatusDetails,
+            AdminCommand::Reload => AdminVerb::Reload,
+            AdminCommand::ConfLs => AdminVerb::ConfLs,
+            AdminCommand::ConfGet(_) => AdminVerb::ConfGet,
+            AdminCommand::ConfSet { .. } => AdminVerb::ConfSet,
+            AdminCommand::ClearPrometheus => AdminVerb::ClearPrometheus,
+            AdminCommand::Targets => AdminVerb::Targets,
+            AdminCommand::Scrape { .. } => AdminVerb::Scrape,
+            AdminCommand::Check => AdminVerb::Check,
+            AdminCommand::LogLevel { .. } => AdminVerb::LogLevel,
         }
     }
 
@@ -163,34 +167,37 @@ impl Command {
     ///
     /// # Errors
     /// The name of what is missing, or is no text.
-    pub fn new(verb: Verb, request: &Map<String, Value>) -> Result<Command, &'static str> {
+    pub fn new(
+        verb: AdminVerb,
+        request: &Map<String, Value>,
+    ) -> Result<AdminCommand, &'static str> {
         let text = |name: &'static str| match request.get(name) {
             Some(Value::String(text)) => Ok(text.clone()),
             _ => Err(name),
         };
         Ok(match verb {
-            Verb::Ping => Command::Ping,
-            Verb::Shutdown => Command::Shutdown,
-            Verb::Status => Command::Status,
-            Verb::StatusDetails => Command::StatusDetails,
-            Verb::Reload => Command::Reload,
-            Verb::ConfLs => Command::ConfLs,
-            Verb::ConfGet => match request.get(KEY) {
+            AdminVerb::Ping => AdminCommand::Ping,
+            AdminVerb::Shutdown => AdminCommand::Shutdown,
+            AdminVerb::Status => AdminCommand::Status,
+            AdminVerb::StatusDetails => AdminCommand::StatusDetails,
+            AdminVerb::Reload => AdminCommand::Reload,
+            AdminVerb::ConfLs => AdminCommand::ConfLs,
+            AdminVerb::ConfGet => match request.get(KEY) {
                 // The C program's client sends a null where there is no key.
-                None | Some(Value::Null) => Command::ConfGet(None),
-                Some(_) => Command::ConfGet(Some(text(KEY)?)),
+                None | Some(Value::Null) => AdminCommand::ConfGet(None),
+                Some(_) => AdminCommand::ConfGet(Some(text(KEY)?)),
             },
-            Verb::ConfSet => Command::ConfSet {
+            AdminVerb::ConfSet => AdminCommand::ConfSet {
                 key: text(KEY)?,
                 value: text(VALUE)?,
             },
-            Verb::ClearPrometheus => Command::ClearPrometheus,
-            Verb::Targets => Command::Targets,
-            Verb::Scrape => Command::Scrape {
+            AdminVerb::ClearPrometheus => AdminCommand::ClearPrometheus,
+            AdminVerb::Targets => AdminCommand::Targets,
+            AdminVerb::Scrape => AdminCommand::Scrape {
                 server: text(SERVER)?,
             },
-            Verb::Check => Command::Check,
-            Verb::LogLevel => Command::LogLevel {
+            AdminVerb::Check => AdminCommand::Check,
+            AdminVerb::LogLevel => AdminCommand::LogLevel {
                 level: text(LEVEL)?,
             },
         })
@@ -200,10 +207,10 @@ impl Command {
     #[must_use]
     pub fn request(&self) -> Map<String, Value> {
         let pairs: Vec<(&str, &String)> = match self {
-            Command::ConfGet(Some(key)) => vec![(KEY, key)],
-            Command::ConfSet { key, value } => vec![(KEY, key), (VALUE, value)],
-            Command::Scrape { server } => vec![(SERVER, server)],
-            Command::LogLevel { level } => vec![(LEVEL, level)],
+            AdminCommand::ConfGet(Some(key)) => vec![(KEY, key)],
+            AdminCommand::ConfSet { key, value } => vec![(KEY, key), (VALUE, value)],
+            AdminCommand::Scrape { server } => vec![(SERVER, server)],
+            AdminCommand::LogLevel { level } => vec![(LEVEL, level)],
             _ => Vec::new(),
         };
         pairs
@@ -224,38 +231,44 @@ mod tests {
 
     #[test]
     fn every_verb_has_a_line_with_an_id_and_a_number_of_its_own() {
-        for verb in Verb::all() {
-            assert_eq!(Verb::of_id(verb.id()), Some(verb));
-            assert_eq!(Verb::of_number(verb.number()), Some(verb));
+        for verb in AdminVerb::all() {
+            assert_eq!(AdminVerb::from_id(verb.id()), Some(verb));
+            assert_eq!(AdminVerb::from_number(verb.number()), Some(verb));
         }
-        assert_eq!(Verb::of_id(15), None);
-        assert_eq!(Verb::of_number(1), None);
+        assert_eq!(AdminVerb::from_id(15), None);
+        assert_eq!(AdminVerb::from_number(1), None);
     }
 
     #[test]
     fn a_command_goes_through_its_request_and_comes_back() {
         let text = |text: &str| text.to_owned();
         for command in [
-            Command::Ping,
-            Command::ConfGet(None),
-            Command::ConfGet(Some(text("log_level"))),
-            Command::ConfSet {
+            AdminCommand::Ping,
+            AdminCommand::ConfGet(None),
+            AdminCommand::ConfGet(Some(text("log_level"))),
+            AdminCommand::ConfSet {
                 key: text("log_level"),
                 value: text("debug"),
             },
-            Command::LogLevel {
+            AdminCommand::LogLevel {
                 level: text("debug"),
             },
-            Command::Scrape {
+            AdminCommand::Scrape {
                 server: text("primary"),
             },
         ] {
-            let again = Command::new(command.verb(), &command.request());
+            let again = AdminCommand::new(command.verb(), &command.request());
             assert_eq!(again.as_ref(), Ok(&command));
         }
         let empty = Map::new();
-        assert_eq!(Command::new(Verb::ConfSet, &empty), Err("ConfigKey"));
+        assert_eq!(
+            AdminCommand::new(AdminVerb::ConfSet, &empty),
+            Err("ConfigKey")
+        );
         let number = Map::from_iter([(text("ConfigKey"), Value::from(3))]);
-        assert_eq!(Command::new(Verb::ConfGet, &number), Err("ConfigKey"));
+        assert_eq!(
+            AdminCommand::new(AdminVerb::ConfGet, &number),
+            Err("ConfigKey")
+        );
     }
 }

@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
+use super::admin_api::AdminApi;
 use super::codec::{self, CodecError, Compression, Encryption};
-use super::control::Control;
-use super::dispatch::{self, Peer};
-use super::document::{Object, errors};
-use super::frame::{self, FrameError, Framing, Head, PLAIN};
-use super::settings::Settings;
+use super::dispatch::{self, AdminPeer};
+use super::document::{JsonObject, errors};
+use super::frame::{self, FrameError, FrameHead, Framing, PLAIN};
+use super::settings::ManagementSettings;
 use crate::blocking::BlockingPool;
 use crate::connection_limit::ConnectionPlace;
 use crate::security::Vault;
@@ -29,7 +29,7 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 /// Why there is no request.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub(super) enum RequestReadError {
     /// It ended before it began.
     #[error("the peer said nothing and left")]
     Nothing,
@@ -51,7 +51,7 @@ pub(super) enum ReadError {
 pub(super) async fn read_frame<S>(
     stream: &mut S,
     limit: Duration,
-) -> Result<(Framing, Vec<u8>), ReadError>
+) -> Result<(Framing, Vec<u8>), RequestReadError>
 where
     S: AsyncRead + Unpin,
 {
@@ -59,7 +59,7 @@ where
     let mut bytes = Vec::with_capacity(1024);
     loop {
         let wanted = match frame::head(&bytes)? {
-            Some(Head {
+            Some(FrameHead {
                 framing,
                 size,
                 length,
@@ -75,29 +75,29 @@ where
         };
         bytes.reserve(wanted.min(STEP));
         match timeout_at(until, stream.read_buf(&mut bytes)).await {
-            Err(_) => return Err(ReadError::Late(limit)),
+            Err(_) => return Err(RequestReadError::Late(limit)),
             Ok(Err(error)) => return Err(error.into()),
-            Ok(Ok(0)) if bytes.is_empty() => return Err(ReadError::Nothing),
-            Ok(Ok(0)) => return Err(ReadError::Torn(bytes.len())),
+            Ok(Ok(0)) if bytes.is_empty() => return Err(RequestReadError::Nothing),
+            Ok(Ok(0)) => return Err(RequestReadError::Torn(bytes.len())),
             Ok(Ok(_)) => {}
         }
     }
 }
 
 /// Packs or unpacks.
-type Code = fn(&[u8], Compression, Encryption, &Vault) -> Result<Vec<u8>, CodecError>;
+type CodecFn = fn(&[u8], Compression, Encryption, &Vault) -> Result<Vec<u8>, CodecError>;
 
 /// What a connection needs.
-pub(super) struct Exchange<'a, C> {
+pub(super) struct AdminConnection<'a, C> {
     pub control: &'a C,
     pub vault: &'a Arc<Vault>,
-    pub codec: &'a BlockingPool,
-    pub settings: &'a Settings,
+    pub codec_pool: &'a BlockingPool,
+    pub settings: &'a ManagementSettings,
     pub stop: &'a Shutdown,
-    pub peer: Peer,
+    pub peer: AdminPeer,
 }
 
-impl<C: Control> Exchange<'_, C> {
+impl<C: AdminApi> AdminConnection<'_, C> {
     /// Answers the one request. `place` is given up for another connection until it has come.
     pub(super) async fn run<S>(self, mut stream: S, place: ConnectionPlace)
     where
@@ -115,91 +115,93 @@ impl<C: Control> Exchange<'_, C> {
         place.activity().set_answering(true);
         let answer = match read {
             Ok((framing, document)) => self.answer(framing, document).await,
-            Err(ReadError::Nothing) => {
+            Err(RequestReadError::Nothing) => {
                 debug!(peer = %self.peer, "it left without a request");
                 return;
             }
             Err(error) => {
                 warn!(peer = %self.peer, "no request: {error}");
-                if matches!(error, ReadError::Broken(_)) {
+                if matches!(error, RequestReadError::Broken(_)) {
                     return;
                 }
-                refusal(PLAIN, error.to_string())
+                encode_refusal(PLAIN, error.to_string())
             }
         };
-        if let Err(error) = say(&mut stream, &answer, self.settings.blocking_timeout).await {
+        if let Err(error) = send_answer(&mut stream, &answer, self.settings.blocking_timeout).await
+        {
             warn!(peer = %self.peer, "the answer could not be sent: {error}");
         }
     }
 
     async fn answer(&self, framing: Framing, document: Vec<u8>) -> Vec<u8> {
         let Framing::Json(compression, encryption) = framing else {
-            let response = dispatch::answer(self.control, &self.peer, framing, &document).await;
+            let response =
+                dispatch::handle_request(self.control, &self.peer, framing, &document).await;
             return frame::frame(framing, &response);
         };
         let document = match self
-            .code(compression, encryption, document, codec::unpack)
+            .run_codec(compression, encryption, document, codec::unpack)
             .await
         {
             Ok(document) => document,
             Err(error) => {
                 warn!(peer = %self.peer, "bad request: {error}");
                 // Who packs wrongly cannot be relied on to unpack.
-                return refusal(PLAIN, error.to_string());
+                return encode_refusal(PLAIN, error.to_string());
             }
         };
-        let response = dispatch::answer(self.control, &self.peer, framing, &document).await;
+        let response = dispatch::handle_request(self.control, &self.peer, framing, &document).await;
         match self
-            .code(compression, encryption, response, codec::pack)
+            .run_codec(compression, encryption, response, codec::pack)
             .await
         {
             Ok(packed) => frame::frame(framing, &packed),
             Err(error) => {
                 warn!(peer = %self.peer, "the answer cannot be packed: {error}");
-                refusal(PLAIN, error.to_string())
+                encode_refusal(PLAIN, error.to_string())
             }
         }
     }
 
     /// Packs or unpacks, where that takes long beside the others.
-    async fn code(
+    async fn run_codec(
         &self,
         compression: Compression,
         encryption: Encryption,
         bytes: Vec<u8>,
-        work: Code,
+        work: CodecFn,
     ) -> Result<Vec<u8>, CodecError> {
         if (compression, encryption) == (Compression::None, Encryption::None) {
             return Ok(bytes);
         }
         let vault = Arc::clone(self.vault);
-        self.codec
+        self.codec_pool
             .run(move || work(&bytes, compression, encryption, &vault))
             .await
             .unwrap_or_else(|error| Err(CodecError::NotRun(error)))
     }
 }
 
-fn refusal(framing: Framing, message: String) -> Vec<u8> {
-    let response = dispatch::refuse(errors::BAD_PAYLOAD, message, Object::new());
+fn encode_refusal(framing: Framing, message: String) -> Vec<u8> {
+    let response = dispatch::encode_refusal(errors::BAD_PAYLOAD, message, JsonObject::new());
     frame::frame(framing, &response)
 }
 
 /// Sends all of it, as long as the peer takes some within `patience`, and says goodbye.
-async fn say<S>(stream: &mut S, bytes: &[u8], patience: Duration) -> io::Result<()>
+async fn send_answer<S>(stream: &mut S, bytes: &[u8], patience: Duration) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut rest = bytes;
     while !rest.is_empty() {
-        let taken = patient(stream.write(rest), patience).await?;
+        let taken = write_within(stream.write(rest), patience).await?;
         if taken == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         rest = &rest[taken..];
     }
-    patient(stream.flush(), patience).await?;
-    patient(stream.shutdown(), patience).await?;
+    write_within(stream.flush(), patience).await?;
+    write_within(stream.shutdown(), patience).await?;
     // A peer that has left by now has its answer.
     let mut scratch = [0; 4096];
     let mut left = LINGER_BYTES;
@@ -215,7 +217,7 @@ where
     Ok(())
 }
 
-async fn patient<T>(
+async fn write_within<T>(
     work: impl Future<Output = io::Result<T>>,
     patience: Duration,
 ) -> io::Result<T> {

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use tracing::{debug, info, warn};
 
-use super::command::Command;
-use super::control::{Control, Report};
-use super::document::{self, Object, Refusal, Request, errors};
+use super::admin_api::{AdminApi, ResponseBody};
+use super::command::AdminCommand;
+use super::document::{self, AdminRequest, CommandError, JsonObject, errors};
 use super::frame::Framing;
 use super::report;
 use crate::config;
@@ -15,7 +15,7 @@ use crate::config::keys::ChangedFrom;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
+pub enum AdminPeer {
     /// Through the Unix socket.
     Local {
         /// The user, if the system tells.
@@ -32,10 +32,10 @@ pub enum Peer {
     },
 }
 
-impl fmt::Display for Peer {
+impl fmt::Display for AdminPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Peer::Local { uid, pid } => {
+            AdminPeer::Local { uid, pid } => {
                 f.write_str("local")?;
                 if let Some(uid) = uid {
                     write!(f, " uid={uid}")?;
@@ -45,27 +45,27 @@ impl fmt::Display for Peer {
                 }
                 Ok(())
             }
-            Peer::Remote { user, address } => write!(f, "{user:?} at {address}"),
+            AdminPeer::Remote { user, address } => write!(f, "{user:?} at {address}"),
         }
     }
 }
 
 /// Carries out what a document asks. Never fails: what is wrong stands in the response.
-pub(super) async fn answer<C: Control>(
+pub(super) async fn handle_request<C: AdminApi>(
     control: &C,
-    peer: &Peer,
+    peer: &AdminPeer,
     framing: Framing,
     document: &[u8],
 ) -> Vec<u8> {
     let begun = Instant::now();
-    match document::request(framing, document) {
-        Ok(Request {
+    match document::parse_request(framing, document) {
+        Ok(AdminRequest {
             command,
             header,
             request,
         }) => {
             let verb = command.verb();
-            let outcome = carry_out(control, peer, command).await;
+            let outcome = run_command(control, peer, command).await;
             match &outcome {
                 Err(refusal) => info!(
                     %peer,
@@ -76,123 +76,123 @@ pub(super) async fn answer<C: Control>(
                 Ok(_) if verb.changes() => info!(%peer, command = verb.name(), "done"),
                 Ok(_) => debug!(%peer, command = verb.name(), "answered"),
             }
-            document::response(header, request, outcome, begun.elapsed())
+            document::encode_response(header, request, outcome, begun.elapsed())
         }
         Err(bad) => {
             warn!(%peer, error = bad.error, "bad request: {}", bad.message);
-            refuse(bad.error, bad.message, bad.header)
+            encode_refusal(bad.error, bad.message, bad.header)
         }
     }
 }
 
 /// A response that says no.
-pub(super) fn refuse(error: u32, message: String, header: Object) -> Vec<u8> {
-    let refusal = Refusal {
+pub(super) fn encode_refusal(error: u32, message: String, header: JsonObject) -> Vec<u8> {
+    let refusal = CommandError {
         error,
         message,
-        response: Object::new(),
+        response: JsonObject::new(),
     };
-    document::response(
+    document::encode_response(
         header,
-        Object::new(),
+        JsonObject::new(),
         Err(refusal),
         std::time::Duration::ZERO,
     )
 }
 
 /// Whether a peer may change a key. A key that does not exist is refused later, for that reason.
-fn may_change(peer: &Peer, key: &str) -> bool {
-    matches!(peer, Peer::Local { .. })
+fn may_change(peer: &AdminPeer, key: &str) -> bool {
+    matches!(peer, AdminPeer::Local { .. })
         || config::changed_from(key).is_none_or(|from| from == ChangedFrom::Anywhere)
 }
 
-async fn carry_out<C: Control>(
+async fn run_command<C: AdminApi>(
     control: &C,
-    peer: &Peer,
-    command: Command,
-) -> Result<Object, Refusal> {
+    peer: &AdminPeer,
+    command: AdminCommand,
+) -> Result<JsonObject, CommandError> {
     match command {
-        Command::Ping => Ok(Object::new()),
-        Command::Shutdown => {
+        AdminCommand::Ping => Ok(JsonObject::new()),
+        AdminCommand::Shutdown => {
             control.shutdown();
-            Ok(Object::new())
+            Ok(JsonObject::new())
         }
-        Command::Status => Ok(report::status(&control.servers(), &control.notices())),
-        Command::StatusDetails | Command::Targets => {
+        AdminCommand::Status => Ok(report::status(&control.servers(), &control.notices())),
+        AdminCommand::StatusDetails | AdminCommand::Targets => {
             Ok(report::details(&control.servers(), &control.notices()))
         }
-        Command::Reload if matches!(peer, Peer::Remote { .. }) => Err(Refusal {
+        AdminCommand::Reload if matches!(peer, AdminPeer::Remote { .. }) => Err(CommandError {
             error: errors::NOT_HERE,
             message: "conf reload is not to be had over the remote port: the files that it reads \
                       are those of the exporter's machine; run pgexporter-cli there, or send \
                       SIGHUP"
                 .to_owned(),
-            response: Object::new(),
+            response: JsonObject::new(),
         }),
-        Command::Reload => match control.reload().await {
-            Ok(reloaded) => Ok(reloaded.object()),
-            Err(problems) => Err(Refusal {
+        AdminCommand::Reload => match control.reload().await {
+            Ok(reloaded) => Ok(reloaded.to_object()),
+            Err(problems) => Err(CommandError {
                 error: errors::RELOAD,
                 message: "reload refused, nothing was changed".to_owned(),
-                response: Object::from_iter([("Problems".to_owned(), problems.into())]),
+                response: JsonObject::from_iter([("Problems".to_owned(), problems.into())]),
             }),
         },
-        Command::ConfLs => Ok(control
+        AdminCommand::ConfLs => Ok(control
             .files()
             .into_iter()
             .map(|(what, path)| (what.to_owned(), path.into()))
             .collect()),
-        Command::ConfGet(key) => match control.settings(key.as_deref()).await {
+        AdminCommand::ConfGet(key) => match control.settings(key.as_deref()).await {
             Ok(settings) => Ok(report::settings(&settings, key.is_some())),
-            Err(message) => Err(Refusal {
+            Err(message) => Err(CommandError {
                 error: errors::CONF_GET,
                 message,
-                response: Object::new(),
+                response: JsonObject::new(),
             }),
         },
-        Command::ConfSet { key, .. } if !may_change(peer, &key) => Err(Refusal {
+        AdminCommand::ConfSet { key, .. } if !may_change(peer, &key) => Err(CommandError {
             error: errors::NOT_HERE,
             message: format!(
                 "{key} can only be changed on the exporter's own machine, over its Unix socket: it \
                  names a file, an address, a user, or what the exporter may do"
             ),
-            response: Object::new(),
+            response: JsonObject::new(),
         }),
-        Command::ConfSet { key, value } => {
+        AdminCommand::ConfSet { key, value } => {
             let change = control.set(&key, &value).await;
             report::change(&key, &value, change)
         }
-        Command::LogLevel { level } => {
+        AdminCommand::LogLevel { level } => {
             let change = control.set("log_level", &level).await;
             report::change("log_level", &level, change)
         }
-        Command::ClearPrometheus => {
+        AdminCommand::ClearPrometheus => {
             control.clear();
-            Ok(Object::new())
+            Ok(JsonObject::new())
         }
-        Command::Scrape { server } => match control.scrape(&server).await {
-            Err(message) => Err(Refusal {
+        AdminCommand::Scrape { server } => match control.scrape(&server).await {
+            Err(message) => Err(CommandError {
                 error: errors::SCRAPE,
                 message,
-                response: Object::new(),
+                response: JsonObject::new(),
             }),
             Ok(report) => match &report.trouble {
-                None => Ok(report.object()),
-                Some((_, message)) => Err(Refusal {
+                None => Ok(report.to_object()),
+                Some((_, message)) => Err(CommandError {
                     error: errors::SCRAPE,
                     message: message.clone(),
-                    response: report.object(),
+                    response: report.to_object(),
                 }),
             },
         },
-        Command::Check => {
+        AdminCommand::Check => {
             let found = control.check().await;
             match found.problems.len() {
-                0 => Ok(found.object()),
-                problems => Err(Refusal {
+                0 => Ok(found.to_object()),
+                problems => Err(CommandError {
                     error: errors::CHECK,
                     message: format!("problems: {problems}"),
-                    response: found.object(),
+                    response: found.to_object(),
                 }),
             }
         }

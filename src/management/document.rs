@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::command::{Command, Verb};
+use super::command::{AdminCommand, AdminVerb};
 use super::frame::Framing;
 
 /// An object of JSON. Its keys are sorted.
-pub type Object = Map<String, Value>;
+pub type JsonObject = Map<String, Value>;
 
 /// The version that stands in responses.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -52,28 +52,28 @@ pub mod errors {
 
 /// A request that could be read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub struct AdminRequest {
     /// What is asked.
-    pub command: Command,
+    pub command: AdminCommand,
     /// Its header, for the response to repeat.
-    pub header: Object,
+    pub header: JsonObject,
     /// Its object `Request`, for the response to repeat.
-    pub request: Object,
+    pub request: JsonObject,
 }
 
 /// A request that could not, with what of it the response may repeat.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BadRequest {
+pub struct InvalidRequest {
     /// The error number.
     pub error: u32,
     /// What is wrong and what to do.
     pub message: String,
     /// The header, as far as there was one.
-    pub header: Object,
+    pub header: JsonObject,
 }
 
-impl BadRequest {
-    fn payload(message: impl Into<String>, header: Object) -> Self {
+impl InvalidRequest {
+    fn payload(message: impl Into<String>, header: JsonObject) -> Self {
         Self {
             error: errors::BAD_PAYLOAD,
             message: message.into(),
@@ -86,17 +86,18 @@ impl BadRequest {
 ///
 /// # Errors
 /// It is no JSON, not of the right shape, or names no command.
-pub fn request(framing: Framing, document: &[u8]) -> Result<Request, BadRequest> {
+pub fn parse_request(framing: Framing, document: &[u8]) -> Result<AdminRequest, InvalidRequest> {
     match framing {
         Framing::Id(id) => by_id(id, document),
         Framing::Json(..) => by_header(document),
     }
 }
 
-fn by_id(id: u8, document: &[u8]) -> Result<Request, BadRequest> {
-    let header = |number: Option<u64>| Object::from_iter([("Command".to_owned(), json!(number))]);
-    let Some(verb) = Verb::of_id(id) else {
-        return Err(BadRequest {
+fn by_id(id: u8, document: &[u8]) -> Result<AdminRequest, InvalidRequest> {
+    let header =
+        |number: Option<u64>| JsonObject::from_iter([("Command".to_owned(), json!(number))]);
+    let Some(verb) = AdminVerb::from_id(id) else {
+        return Err(InvalidRequest {
             error: errors::UNKNOWN_COMMAND,
             message: format!("there is no command with the id {id}"),
             header: header(None),
@@ -104,33 +105,37 @@ fn by_id(id: u8, document: &[u8]) -> Result<Request, BadRequest> {
     };
     let header = header(Some(verb.number()));
     let request = match document {
-        [] => Object::new(),
+        [] => JsonObject::new(),
         document => {
-            object(document).map_err(|message| BadRequest::payload(message, header.clone()))?
+            object(document).map_err(|message| InvalidRequest::payload(message, header.clone()))?
         }
     };
     finish(verb, header, request)
 }
 
-fn by_header(document: &[u8]) -> Result<Request, BadRequest> {
+fn by_header(document: &[u8]) -> Result<AdminRequest, InvalidRequest> {
     let mut document =
-        object(document).map_err(|message| BadRequest::payload(message, Object::new()))?;
+        object(document).map_err(|message| InvalidRequest::payload(message, JsonObject::new()))?;
     let mut take = |name: &str| match document.remove(name) {
         Some(Value::Object(object)) => Ok(object),
         Some(_) => Err(format!("{name} is no object")),
         None => Err(format!("there is no {name}")),
     };
-    let header = take("Header").map_err(|message| BadRequest::payload(message, Object::new()))?;
+    let header =
+        take("Header").map_err(|message| InvalidRequest::payload(message, JsonObject::new()))?;
     let request = match take("Request") {
         Ok(request) => request,
-        Err(message) => return Err(BadRequest::payload(message, header)),
+        Err(message) => return Err(InvalidRequest::payload(message, header)),
     };
     let Some(number) = header.get("Command").and_then(Value::as_u64) else {
-        return Err(BadRequest::payload("Header.Command is no number", header));
+        return Err(InvalidRequest::payload(
+            "Header.Command is no number",
+            header,
+        ));
     };
-    match Verb::of_number(number) {
+    match AdminVerb::from_number(number) {
         Some(verb) => finish(verb, header, request),
-        None => Err(BadRequest {
+        None => Err(InvalidRequest {
             error: errors::UNKNOWN_COMMAND,
             message: format!("there is no command {number}"),
             header,
@@ -138,16 +143,20 @@ fn by_header(document: &[u8]) -> Result<Request, BadRequest> {
     }
 }
 
-fn finish(verb: Verb, header: Object, request: Object) -> Result<Request, BadRequest> {
-    match Command::new(verb, &request) {
-        Ok(command) => Ok(Request {
+fn finish(
+    verb: AdminVerb,
+    header: JsonObject,
+    request: JsonObject,
+) -> Result<AdminRequest, InvalidRequest> {
+    match AdminCommand::new(verb, &request) {
+        Ok(command) => Ok(AdminRequest {
             command,
             header,
             request,
         }),
-        Err(missing) => Err(BadRequest {
+        Err(missing) => Err(InvalidRequest {
             error: match verb {
-                Verb::ConfSet => errors::CONF_SET_MISSING,
+                AdminVerb::ConfSet => errors::CONF_SET_MISSING,
                 _ => errors::BAD_PAYLOAD,
             },
             message: format!("{}: {missing} is missing, or no text", verb.name()),
@@ -157,7 +166,7 @@ fn finish(verb: Verb, header: Object, request: Object) -> Result<Request, BadReq
 }
 
 /// serde_json goes no deeper than 128 levels.
-fn object(document: &[u8]) -> Result<Object, String> {
+fn object(document: &[u8]) -> Result<JsonObject, String> {
     let text = std::str::from_utf8(document).map_err(|_| "the document is not UTF-8".to_owned())?;
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
@@ -173,25 +182,28 @@ fn object(document: &[u8]) -> Result<Object, String> {
 
 /// A refusal: the number for programs, the words for people, and what else the response holds.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Refusal {
+pub struct CommandError {
     /// One of [`errors`].
     pub error: u32,
     /// What is wrong and what to do.
     pub message: String,
     /// What else the response holds.
-    pub response: Object,
+    pub response: JsonObject,
 }
 
 /// The response to a request that was carried out, or refused.
 #[must_use]
-pub fn response(
-    header: Object,
-    request: Object,
-    outcome: Result<Object, Refusal>,
+pub fn encode_response(
+    header: JsonObject,
+    request: JsonObject,
+    outcome: Result<JsonObject, CommandError>,
     took: Duration,
 ) -> Vec<u8> {
     let (mut response, outcome) = match outcome {
-        Ok(response) => (response, json!({ "Status": true, "Time": elapsed(took) })),
+        Ok(response) => (
+            response,
+            json!({ "Status": true, "Time": format_elapsed(took) }),
+        ),
         Err(refusal) => {
             let mut response = refusal.response;
             // Ours: the C program has the number alone.
@@ -206,7 +218,7 @@ pub fn response(
 }
 
 /// `00:00:0.0012`: hours, minutes, seconds.
-fn elapsed(took: Duration) -> String {
+fn format_elapsed(took: Duration) -> String {
     let seconds = took.as_secs();
     format!(
         "{:02}:{:02}:{}.{:04}",
@@ -219,7 +231,7 @@ fn elapsed(took: Duration) -> String {
 
 /// The document of a request in the JSON framing.
 #[must_use]
-pub fn request_document(command: &Command, header: &Object) -> Vec<u8> {
+pub fn request_document(command: &AdminCommand, header: &JsonObject) -> Vec<u8> {
     json!({ "Header": header, "Request": command.request() })
         .to_string()
         .into_bytes()
@@ -235,25 +247,25 @@ mod tests {
         let text = br#"{"Header": {"Command": 9, "ClientVersion": "0.9.0", "Output": 0,
             "Timestamp": "20260102030405", "Compression": 0, "Encryption": 0},
             "Request": {"ConfigKey": "log_level"}}"#;
-        let found = request(PLAIN, text).unwrap();
+        let found = parse_request(PLAIN, text).unwrap();
         assert_eq!(
             found.command,
-            Command::ConfGet(Some("log_level".to_owned()))
+            AdminCommand::ConfGet(Some("log_level".to_owned()))
         );
         assert_eq!(found.header["ClientVersion"], "0.9.0");
     }
 
     #[test]
     fn an_id_frame_has_its_arguments_as_payload() {
-        let ping = request(Framing::Id(16), b"").unwrap();
-        assert_eq!(ping.command, Command::Ping);
+        let ping = parse_request(Framing::Id(16), b"").unwrap();
+        assert_eq!(ping.command, AdminCommand::Ping);
         assert_eq!(ping.header["Command"], 5);
-        let set = request(
+        let set = parse_request(
             Framing::Id(23),
             br#"{"ConfigKey": "log_level", "ConfigValue": "debug"}"#,
         );
         let (key, value) = ("log_level".to_owned(), "debug".to_owned());
-        assert_eq!(set.unwrap().command, Command::ConfSet { key, value });
+        assert_eq!(set.unwrap().command, AdminCommand::ConfSet { key, value });
     }
 
     #[test]
@@ -292,7 +304,7 @@ mod tests {
             (Framing::Id(23), b"{}", 1102, "ConfigKey"),
             (Framing::Id(28), b"{}", 1, "Level"),
         ] {
-            let bad = request(framing, document).unwrap_err();
+            let bad = parse_request(framing, document).unwrap_err();
             assert_eq!(bad.error, error, "{document:?}");
             assert!(bad.message.contains(part), "{}", bad.message);
         }
@@ -300,11 +312,11 @@ mod tests {
 
     #[test]
     fn a_response_repeats_the_request_and_tells_the_outcome() {
-        let header = Object::from_iter([("Command".to_owned(), json!(5))]);
-        let bytes = response(
+        let header = JsonObject::from_iter([("Command".to_owned(), json!(5))]);
+        let bytes = encode_response(
             header.clone(),
-            Object::new(),
-            Ok(Object::new()),
+            JsonObject::new(),
+            Ok(JsonObject::new()),
             Duration::from_micros(61_001_234),
         );
         let good: Value = serde_json::from_slice(&bytes).unwrap();
@@ -313,12 +325,12 @@ mod tests {
             json!({"Status": true, "Time": "00:01:1.0012"})
         );
         assert_eq!(good["Response"]["ServerVersion"], VERSION);
-        let refusal = Refusal {
+        let refusal = CommandError {
             error: 1104,
             message: "why".to_owned(),
-            response: Object::new(),
+            response: JsonObject::new(),
         };
-        let bytes = response(header, Object::new(), Err(refusal), Duration::ZERO);
+        let bytes = encode_response(header, JsonObject::new(), Err(refusal), Duration::ZERO);
         let bad: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(bad["Outcome"], json!({"Status": false, "Error": 1104}));
         assert_eq!(bad["Response"]["Message"], "why");

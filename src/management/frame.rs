@@ -31,7 +31,7 @@ pub const PLAIN: Framing = Framing::Json(Compression::None, Encryption::None);
 
 /// The part before the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct FrameHead {
     /// Which framing it is.
     pub framing: Framing,
     /// Bytes of the head itself.
@@ -63,7 +63,7 @@ pub enum FrameError {
 ///
 /// # Errors
 /// What no further byte can mend.
-pub fn head(bytes: &[u8]) -> Result<Option<Head>, FrameError> {
+pub fn head(bytes: &[u8]) -> Result<Option<FrameHead>, FrameError> {
     head_of_answer(bytes, LONGEST)
 }
 
@@ -71,7 +71,7 @@ pub fn head(bytes: &[u8]) -> Result<Option<Head>, FrameError> {
 ///
 /// # Errors
 /// What no further byte can mend.
-pub fn head_of_answer(bytes: &[u8], longest: usize) -> Result<Option<Head>, FrameError> {
+pub fn head_of_answer(bytes: &[u8], longest: usize) -> Result<Option<FrameHead>, FrameError> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
@@ -96,7 +96,7 @@ pub fn head_of_answer(bytes: &[u8], longest: usize) -> Result<Option<Head>, Fram
         .iter()
         .fold(0_u32, |length, byte| (length << 8) | u32::from(*byte));
     match usize::try_from(length) {
-        Ok(length) if length <= longest => Ok(Some(Head {
+        Ok(length) if length <= longest => Ok(Some(FrameHead {
             framing,
             size: at + 4,
             length,

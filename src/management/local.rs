@@ -91,7 +91,7 @@ impl LocalSocket {
         let lock = File::open(folder).map_err(|e| LocalError::io("open", folder, e))?;
         flock(&lock, FlockOperation::LockExclusive)
             .map_err(|e| LocalError::io("lock", folder, e.into()))?;
-        look(&path)?;
+        check_unused(&path)?;
 
         let beside = folder.join(format!("{SOCKET_NAME}.{}", std::process::id()));
         let _ = fs::remove_file(&beside);
@@ -129,7 +129,7 @@ impl Drop for LocalSocket {
 }
 
 /// Whether the name is free, or a dead exporter's.
-fn look(path: &Path) -> Result<(), LocalError> {
+fn check_unused(path: &Path) -> Result<(), LocalError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(LocalError::io("look at", path, error)),

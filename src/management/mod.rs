@@ -13,15 +13,15 @@
 //! The frames, documents and exchanges are pure and touch no socket; the command line uses them
 //! from the other side.
 
+mod admin_api;
 pub mod codec;
 mod command;
 mod connection;
-mod control;
 mod dispatch;
 pub mod document;
-mod doorman;
 pub mod frame;
 mod local;
+mod login_throttle;
 mod remote;
 mod report;
 // Hidden: for the fuzzer, which reads what comes in before anybody has logged in.
@@ -32,13 +32,13 @@ mod settings;
 #[doc(hidden)]
 pub mod startup;
 
-pub use codec::{CodecError, Compression, Encryption};
-pub use command::{Command, Verb};
-pub use control::{
-    Change, CheckReport, CheckedServer, Control, LastError, LeftOutCollector, Reloaded,
-    ScrapeReport, ScrapedQuery, Server, Setting,
+pub use admin_api::{
+    AdminApi, CheckReport, CheckedServer, LastError, LeftOutCollector, ReloadReport, ScrapeReport,
+    ScrapedQuery, ServerReport, SetOutcome, SettingReport,
 };
-pub use dispatch::Peer;
+pub use codec::{CodecError, Compression, Encryption};
+pub use command::{AdminCommand, AdminVerb};
+pub use dispatch::AdminPeer;
 pub use local::{LocalError, LocalSocket, SOCKET_NAME};
-pub use serve::{ServeError, serve_local, serve_remote};
-pub use settings::Settings;
+pub use serve::{ManagementServeError, serve_local, serve_remote};
+pub use settings::ManagementSettings;

@@ -13,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::doorman::Doorman;
-use super::scram::{Offer, ScramError};
-use super::settings::Settings;
-use super::startup::{self, PacketError, Startup};
+use super::login_throttle::LoginThrottle;
+use super::scram::{ScramError, ScramOffer};
+use super::settings::ManagementSettings;
+use super::startup::{self, PacketError, StartupPacket};
 use crate::blocking::BlockingPool;
 use crate::security::ScramVerifier;
 use crate::text::peer_text;
@@ -33,20 +33,20 @@ const NOT_ALLOWED: &str = "28000";
 const WRONG_PASSWORD: &str = "28P01";
 
 /// What a connection is read from and written to, with TLS or without.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait AsyncStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> AsyncStream for T {}
 
 /// Somebody who is in.
-pub(super) struct Guest {
-    pub stream: Box<dyn Stream>,
+pub(super) struct AuthenticatedClient {
+    pub stream: Box<dyn AsyncStream>,
     /// The admin's name.
     pub user: String,
 }
 
 /// Why somebody is not.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoginError {
+pub(super) enum AdminLoginError {
     /// Nothing was asked: a port check, a request to cancel.
     #[error("it left without a login")]
     Left,
@@ -68,23 +68,27 @@ pub(super) enum LoginError {
     NoRandomness,
 }
 
-impl LoginError {
+impl AdminLoginError {
     /// SQLSTATE and words for the client; `None` when it is not to be reached.
-    fn told(&self) -> Option<(&'static str, String)> {
+    fn client_message(&self) -> Option<(&'static str, String)> {
         let text = self.to_string();
         Some(match self {
-            LoginError::Left | LoginError::Broken(_) | LoginError::Tls(_) => return None,
-            LoginError::Late(_) | LoginError::Packet(_) | LoginError::Endless => (PROTOCOL, text),
-            LoginError::Open => {
+            AdminLoginError::Left | AdminLoginError::Broken(_) | AdminLoginError::Tls(_) => {
+                return None;
+            }
+            AdminLoginError::Late(_) | AdminLoginError::Packet(_) | AdminLoginError::Endless => {
+                (PROTOCOL, text)
+            }
+            AdminLoginError::Open => {
                 let text =
                     "this port speaks TLS alone (management_tls = require); connect with TLS";
                 (NOT_ALLOWED, text.to_owned())
             }
-            LoginError::Scram(user, error @ ScramError::Refused) => {
+            AdminLoginError::Scram(user, error @ ScramError::Refused) => {
                 (WRONG_PASSWORD, format!("{error} for user \"{user}\""))
             }
-            LoginError::Scram(_, error) => (PROTOCOL, error.to_string()),
-            LoginError::NoRandomness => ("58000", text),
+            AdminLoginError::Scram(_, error) => (PROTOCOL, error.to_string()),
+            AdminLoginError::NoRandomness => ("58000", text),
         })
     }
 }
@@ -96,45 +100,45 @@ impl LoginError {
 pub(super) async fn login(
     stream: TcpStream,
     address: SocketAddr,
-    settings: &Settings,
-    (doorman, logins): (&Doorman, &BlockingPool),
-) -> Result<Guest, LoginError> {
+    settings: &ManagementSettings,
+    (throttle, logins): (&LoginThrottle, &BlockingPool),
+) -> Result<AuthenticatedClient, AdminLoginError> {
     let limit = settings.authentication_timeout;
-    let late = || LoginError::Late(limit);
-    let mut stream: Box<dyn Stream> = Box::new(stream);
+    let late = || AdminLoginError::Late(limit);
+    let mut stream: Box<dyn AsyncStream> = Box::new(stream);
     let mut secured = None;
-    let arrived = within(limit, arrive(&mut stream, &mut secured, settings));
+    let arrived = run_within(limit, read_startup(&mut stream, &mut secured, settings));
     let (user, unknown) = match arrived.await.unwrap_or_else(|| Err(late())) {
         Ok(arrived) => arrived,
-        Err(error) => return Err(refuse(stream, error).await),
+        Err(error) => return Err(send_refusal(stream, error).await),
     };
     // Beside the time that the login has; who only guesses is not worth more of ours.
-    tokio::time::sleep(doorman.wait(address.ip())).await;
+    tokio::time::sleep(throttle.delay_for(address.ip())).await;
     let binding = secured.flatten();
-    let proven = within(
+    let proven = run_within(
         limit,
-        prove(&mut stream, &user, unknown, binding, (settings, logins)),
+        authenticate(&mut stream, &user, unknown, binding, (settings, logins)),
     );
     match proven.await.unwrap_or_else(|| Err(late())) {
         Ok(()) => {
-            doorman.welcomed(address.ip());
-            Ok(Guest { stream, user })
+            throttle.record_success(address.ip());
+            Ok(AuthenticatedClient { stream, user })
         }
         Err(error) => {
-            if matches!(error, LoginError::Scram(..)) {
-                doorman.failed(address.ip());
+            if matches!(error, AdminLoginError::Scram(..)) {
+                throttle.record_failure(address.ip());
             }
-            Err(refuse(stream, error).await)
+            Err(send_refusal(stream, error).await)
         }
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+async fn run_within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     timeout(limit, work).await.ok()
 }
 
-async fn refuse(mut stream: Box<dyn Stream>, error: LoginError) -> LoginError {
-    if let Some((code, text)) = error.told() {
+async fn send_refusal(mut stream: Box<dyn AsyncStream>, error: AdminLoginError) -> AdminLoginError {
+    if let Some((code, text)) = error.client_message() {
         // Who does not listen has its own log.
         let _ = timeout(Duration::from_secs(1), async {
             stream.write_all(&startup::fatal(code, &text)).await?;
@@ -147,80 +151,84 @@ async fn refuse(mut stream: Box<dyn Stream>, error: LoginError) -> LoginError {
 
 /// Up to the startup message: whose login it is, and what is to be negotiated. `secured` is the
 /// channel binding once there is TLS.
-async fn arrive(
-    stream: &mut Box<dyn Stream>,
+async fn read_startup(
+    stream: &mut Box<dyn AsyncStream>,
     secured: &mut Option<Option<Arc<[u8]>>>,
-    settings: &Settings,
-) -> Result<(String, Option<Vec<String>>), LoginError> {
+    settings: &ManagementSettings,
+) -> Result<(String, Option<Vec<String>>), AdminLoginError> {
     for _ in 0..PACKETS {
         let mut head = [0; 4];
         match stream.read_exact(&mut head).await {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(LoginError::Left);
+                return Err(AdminLoginError::Left);
             }
             read => read?,
         };
         let mut body = vec![0; startup::packet_length(head)?];
         stream.read_exact(&mut body).await?;
         match (startup::startup(&body)?, &settings.tls) {
-            (Startup::Cancel, _) => return Err(LoginError::Left),
-            (Startup::Tls, Some(tls)) if secured.is_none() => {
+            (StartupPacket::Cancel, _) => return Err(AdminLoginError::Left),
+            (StartupPacket::Tls, Some(tls)) if secured.is_none() => {
                 stream.write_all(b"S").await?;
                 stream.flush().await?;
                 let (config, binding) = tls.config_and_binding();
                 let plain = std::mem::replace(stream, Box::new(tokio::io::empty()));
                 let accepted = TlsAcceptor::from(config).accept(plain).await;
-                *stream = Box::new(accepted.map_err(LoginError::Tls)?);
+                *stream = Box::new(accepted.map_err(AdminLoginError::Tls)?);
                 *secured = Some(binding);
             }
-            (Startup::Tls | Startup::Gss, _) => {
+            (StartupPacket::Tls | StartupPacket::Gss, _) => {
                 stream.write_all(b"N").await?;
                 stream.flush().await?;
             }
-            (Startup::Login { .. }, _) if settings.require_tls && secured.is_none() => {
-                return Err(LoginError::Open);
+            (StartupPacket::Login { .. }, _) if settings.require_tls && secured.is_none() => {
+                return Err(AdminLoginError::Open);
             }
-            (Startup::Login { user, unknown }, _) => return Ok((user, unknown)),
+            (StartupPacket::Login { user, unknown }, _) => return Ok((user, unknown)),
         }
     }
-    Err(LoginError::Endless)
+    Err(AdminLoginError::Endless)
 }
 
 /// The exchange that proves who it is.
-async fn prove(
-    stream: &mut Box<dyn Stream>,
+async fn authenticate(
+    stream: &mut Box<dyn AsyncStream>,
     user: &str,
     unknown: Option<Vec<String>>,
     binding: Option<Arc<[u8]>>,
-    (settings, logins): (&Settings, &BlockingPool),
-) -> Result<(), LoginError> {
+    (settings, logins): (&ManagementSettings, &BlockingPool),
+) -> Result<(), AdminLoginError> {
     let mut out = Vec::new();
     if let Some(unknown) = unknown {
         out.extend(startup::negotiate(&unknown));
     }
-    let offer = Offer { binding };
+    let offer = ScramOffer { binding };
     out.extend(startup::sasl(offer.mechanisms()));
-    send(stream, &out).await?;
+    send_message(stream, &out).await?;
 
-    let scram = |error| LoginError::Scram(peer_text(user), error);
-    let verifier = verifier(settings, logins, user).await;
+    let scram = |error| AdminLoginError::Scram(peer_text(user), error);
+    let verifier = find_verifier(settings, logins, user).await;
     let mut nonce = [0; NONCE];
-    getrandom::fill(&mut nonce).map_err(|_| LoginError::NoRandomness)?;
-    let body = read(stream).await?;
+    getrandom::fill(&mut nonce).map_err(|_| AdminLoginError::NoRandomness)?;
+    let body = read_message(stream).await?;
     let (mechanism, message) = startup::sasl_initial(&body)?;
     let (exchange, first) = offer
         .begin(mechanism, message, verifier, &STANDARD.encode(nonce))
         .map_err(scram)?;
-    send(stream, &startup::sasl_continue(&first)).await?;
-    let body = read(stream).await?;
-    let last = exchange.end(&body).map_err(scram)?;
-    send(stream, &startup::welcome(&last)).await?;
+    send_message(stream, &startup::sasl_continue(&first)).await?;
+    let body = read_message(stream).await?;
+    let last = exchange.finish(&body).map_err(scram)?;
+    send_message(stream, &startup::login_complete(&last)).await?;
     Ok(())
 }
 
 /// What proves the user's password. It may have to read changed files; when that takes long, what
 /// was read last counts.
-async fn verifier(settings: &Settings, logins: &BlockingPool, user: &str) -> ScramVerifier {
+async fn find_verifier(
+    settings: &ManagementSettings,
+    logins: &BlockingPool,
+    user: &str,
+) -> ScramVerifier {
     let (roster, name) = (Arc::clone(&settings.roster), user.to_owned());
     let looked = timeout(LOOK, logins.run(move || roster.verifier(&name)));
     match looked.await {
@@ -229,7 +237,7 @@ async fn verifier(settings: &Settings, logins: &BlockingPool, user: &str) -> Scr
     }
 }
 
-async fn read(stream: &mut Box<dyn Stream>) -> Result<Vec<u8>, LoginError> {
+async fn read_message(stream: &mut Box<dyn AsyncStream>) -> Result<Vec<u8>, AdminLoginError> {
     let mut head = [0; 5];
     stream.read_exact(&mut head).await?;
     let mut body = vec![0; startup::message_length(head)?];
@@ -237,7 +245,7 @@ async fn read(stream: &mut Box<dyn Stream>) -> Result<Vec<u8>, LoginError> {
     Ok(body)
 }
 
-async fn send(stream: &mut Box<dyn Stream>, bytes: &[u8]) -> io::Result<()> {
+async fn send_message(stream: &mut Box<dyn AsyncStream>, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.flush().await
 }

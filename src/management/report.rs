@@ -4,13 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::control::{
-    Change, CheckReport, LeftOutCollector, Reloaded, Report, ScrapeReport, Server, Setting,
+use super::admin_api::{
+    CheckReport, LeftOutCollector, ReloadReport, ResponseBody, ScrapeReport, ServerReport,
+    SetOutcome, SettingReport,
 };
-use super::document::{Object, Refusal, errors};
+use super::document::{CommandError, JsonObject, errors};
 
 /// Of a status: names, and whether each answers. The C program's `status`.
-pub(super) fn status(servers: &[Server], notices: &[String]) -> Object {
+pub(super) fn status(servers: &[ServerReport], notices: &[String]) -> JsonObject {
     listed(
         servers,
         notices,
@@ -19,11 +20,15 @@ pub(super) fn status(servers: &[Server], notices: &[String]) -> Object {
 }
 
 /// All that is known of each. The C program's `status details`, and more.
-pub(super) fn details(servers: &[Server], notices: &[String]) -> Object {
-    listed(servers, notices, |server| Value::Object(server.object()))
+pub(super) fn details(servers: &[ServerReport], notices: &[String]) -> JsonObject {
+    listed(servers, notices, |server| Value::Object(server.to_object()))
 }
 
-fn listed(servers: &[Server], notices: &[String], one: impl Fn(&Server) -> Value) -> Object {
+fn listed(
+    servers: &[ServerReport],
+    notices: &[String],
+    one: impl Fn(&ServerReport) -> Value,
+) -> JsonObject {
     let list: Vec<Value> = servers.iter().map(one).collect();
     let mut all = object(json!({ "NumberOfServers": list.len(), "Servers": list }));
     if !notices.is_empty() {
@@ -32,8 +37,8 @@ fn listed(servers: &[Server], notices: &[String], one: impl Fn(&Server) -> Value
     all
 }
 
-impl Report for Server {
-    fn object(&self) -> Object {
+impl ResponseBody for ServerReport {
+    fn to_object(&self) -> JsonObject {
         let mut all = object(json!({
             "Server": self.name,
             "Active": self.active,
@@ -83,8 +88,8 @@ impl Report for Server {
     }
 }
 
-impl Report for Reloaded {
-    fn object(&self) -> Object {
+impl ResponseBody for ReloadReport {
+    fn to_object(&self) -> JsonObject {
         object(json!({
             "Restart": !self.restart.is_empty(),
             "RestartKeys": self.restart,
@@ -94,7 +99,7 @@ impl Report for Reloaded {
 }
 
 /// Of all settings: the C program's flat object, with those of servers below their names.
-pub(super) fn settings(settings: &[Setting], one: bool) -> Object {
+pub(super) fn settings(settings: &[SettingReport], one: bool) -> JsonObject {
     if let (true, [setting]) = (one, settings) {
         let mut all = object(json!({ setting.key.as_str(): shown(setting) }));
         if let Some(file) = &setting.file {
@@ -102,9 +107,9 @@ pub(super) fn settings(settings: &[Setting], one: bool) -> Object {
         }
         return all;
     }
-    let mut all = Object::new();
-    let mut servers = Object::new();
-    let mut differ = Object::new();
+    let mut all = JsonObject::new();
+    let mut servers = JsonObject::new();
+    let mut differ = JsonObject::new();
     for setting in settings {
         if let Some(file) = &setting.file {
             differ.insert(
@@ -133,7 +138,7 @@ pub(super) fn settings(settings: &[Setting], one: bool) -> Object {
 }
 
 /// A word that has a number shows both.
-fn shown(setting: &Setting) -> Value {
+fn shown(setting: &SettingReport) -> Value {
     match setting.number {
         Some(number) => json!({ "string_value": setting.running, "value": number }),
         None => json!(setting.running),
@@ -141,20 +146,24 @@ fn shown(setting: &Setting) -> Value {
 }
 
 /// Of `conf set` and `log level`, in the C program's words.
-pub(super) fn change(key: &str, value: &str, change: Change) -> Result<Object, Refusal> {
+pub(super) fn change(
+    key: &str,
+    value: &str,
+    change: SetOutcome,
+) -> Result<JsonObject, CommandError> {
     let mut response = object(json!({ "config_key": key, "requested_value": value }));
     let mut put = |name: &str, value: Value| {
         response.insert(name.to_owned(), value);
     };
     let refused = |error, message: String, response| {
-        Err(Refusal {
+        Err(CommandError {
             error,
             message,
             response,
         })
     };
     match change {
-        Change::Applied { old, new, notices } => {
+        SetOutcome::Applied { old, new, notices } => {
             if !notices.is_empty() {
                 put("notices", json!(notices));
             }
@@ -165,7 +174,7 @@ pub(super) fn change(key: &str, value: &str, change: Change) -> Result<Object, R
             put("restart_required", json!(false));
             Ok(response)
         }
-        Change::Same { current } => {
+        SetOutcome::Same { current } => {
             put("status", json!("no_change"));
             put(
                 "message",
@@ -176,7 +185,7 @@ pub(super) fn change(key: &str, value: &str, change: Change) -> Result<Object, R
             put("restart_required", json!(false));
             Ok(response)
         }
-        Change::Restart { current } => {
+        SetOutcome::Restart { current } => {
             let message = "Configuration change requires restart. Current values preserved.";
             put("status", json!("success_restart_required"));
             put("message", json!(message));
@@ -184,19 +193,19 @@ pub(super) fn change(key: &str, value: &str, change: Change) -> Result<Object, R
             put("restart_required", json!(true));
             refused(errors::CONF_SET_RESTART, message.to_owned(), response)
         }
-        Change::Invalid(reason) => {
+        SetOutcome::Invalid(reason) => {
             put("status", json!("invalid_value"));
             put("reason", json!(reason));
             let message = format!("Invalid value for configuration key '{key}'");
             refused(errors::CONF_SET_INVALID, message, response)
         }
-        Change::UnknownKey(reason) => {
+        SetOutcome::UnknownKey(reason) => {
             put("status", json!("unknown_key"));
             put("reason", json!(reason));
             let message = format!("Unknown configuration key '{key}'");
             refused(errors::CONF_SET_UNKNOWN_KEY, message, response)
         }
-        Change::UnknownServer(server) => {
+        SetOutcome::UnknownServer(server) => {
             put("status", json!("unknown_server"));
             put(
                 "reason",
@@ -205,7 +214,7 @@ pub(super) fn change(key: &str, value: &str, change: Change) -> Result<Object, R
             let message = format!("Unknown server '{server}'");
             refused(errors::CONF_SET_UNKNOWN_SERVER, message, response)
         }
-        Change::Failed(problems) => {
+        SetOutcome::Failed(problems) => {
             put("status", json!("failed"));
             put("reason", json!(problems.join("\n")));
             let message = "Nothing was changed".to_owned();
@@ -214,9 +223,9 @@ pub(super) fn change(key: &str, value: &str, change: Change) -> Result<Object, R
     }
 }
 
-impl Report for ScrapeReport {
-    fn object(&self) -> Object {
-        let query = |one: &super::control::ScrapedQuery| {
+impl ResponseBody for ScrapeReport {
+    fn to_object(&self) -> JsonObject {
+        let query = |one: &super::admin_api::ScrapedQuery| {
             json!({
                 "Collector": one.collector,
                 "Tag": one.tag,
@@ -242,8 +251,8 @@ impl Report for ScrapeReport {
     }
 }
 
-impl Report for CheckReport {
-    fn object(&self) -> Object {
+impl ResponseBody for CheckReport {
+    fn to_object(&self) -> JsonObject {
         let servers: Vec<Value> = self
             .servers
             .iter()
@@ -295,9 +304,9 @@ fn timestamp(time: SystemTime) -> Value {
 }
 
 /// The object that `json!` made.
-fn object(value: Value) -> Object {
+fn object(value: Value) -> JsonObject {
     match value {
         Value::Object(object) => object,
-        _ => Object::new(),
+        _ => JsonObject::new(),
     }
 }

@@ -30,12 +30,12 @@ pub enum ScramError {
 
 /// What is offered to a client.
 #[derive(Clone, Debug)]
-pub struct Offer {
+pub struct ScramOffer {
     /// The channel binding of the connection, where there is one.
     pub binding: Option<Arc<[u8]>>,
 }
 
-impl Offer {
+impl ScramOffer {
     /// The mechanisms, the best first.
     pub fn mechanisms(&self) -> &'static [&'static str] {
         match self.binding {
@@ -55,7 +55,7 @@ impl Offer {
         message: &[u8],
         verifier: ScramVerifier,
         nonce: &str,
-    ) -> Result<(Exchange, String), ScramError> {
+    ) -> Result<(ScramExchange, String), ScramError> {
         if !self.mechanisms().contains(&mechanism) {
             return Err(ScramError::Malformed("a mechanism that was not offered"));
         }
@@ -114,7 +114,7 @@ impl Offer {
         );
         let mut expected = header.as_bytes().to_vec();
         expected.extend_from_slice(bound.as_deref().unwrap_or_default());
-        let exchange = Exchange {
+        let exchange = ScramExchange {
             spoken: format!("{bare},{first},"),
             expected: STANDARD.encode(expected),
             nonce,
@@ -126,7 +126,7 @@ impl Offer {
 
 /// An exchange that waits for the client's proof.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct ScramExchange {
     /// What was said, as far as it is proven.
     spoken: String,
     /// `c=` of the client's message.
@@ -135,12 +135,12 @@ pub struct Exchange {
     verifier: ScramVerifier,
 }
 
-impl Exchange {
+impl ScramExchange {
     /// Takes the client's last message; returns the server's.
     ///
     /// # Errors
     /// [`ScramError`].
-    pub fn end(self, message: &[u8]) -> Result<String, ScramError> {
+    pub fn finish(self, message: &[u8]) -> Result<String, ScramError> {
         let message = text(message)?;
         let (rest, proof) = message
             .rsplit_once(",p=")
@@ -197,8 +197,8 @@ mod tests {
         ScramVerifier::new(&Secret::new("pencil".to_owned()), salt, 4096)
     }
 
-    fn offer(binding: Option<&[u8]>) -> Offer {
-        Offer {
+    fn offer(binding: Option<&[u8]>) -> ScramOffer {
+        ScramOffer {
             binding: binding.map(Arc::from),
         }
     }
@@ -212,7 +212,7 @@ mod tests {
             first,
             "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
         );
-        let last = exchange.end(LAST.as_bytes()).unwrap();
+        let last = exchange.finish(LAST.as_bytes()).unwrap();
         assert_eq!(last, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
     }
 
@@ -247,7 +247,7 @@ mod tests {
             let (exchange, _) = offer(None)
                 .begin(PLAIN, FIRST.as_bytes(), pencil(), SERVER_NONCE)
                 .unwrap();
-            exchange.end(message.as_bytes()).unwrap_err()
+            exchange.finish(message.as_bytes()).unwrap_err()
         };
         for torn in 0..LAST.len() {
             end(&LAST[..torn]);
@@ -265,7 +265,7 @@ mod tests {
             let (exchange, first) =
                 offer(binding).begin(mechanism, client.message(), pencil(), "MTIzNDU2Nzg5MDEy")?;
             client.update(first.as_bytes()).unwrap();
-            let last = exchange.end(client.message())?;
+            let last = exchange.finish(client.message())?;
             client.finish(last.as_bytes()).unwrap();
             Ok::<_, ScramError>(())
         };

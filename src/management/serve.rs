@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::connection::Exchange;
-use super::control::Control;
-use super::dispatch::Peer;
-use super::doorman::Doorman;
+use super::admin_api::AdminApi;
+use super::connection::AdminConnection;
+use super::dispatch::AdminPeer;
 use super::local::LocalSocket;
-use super::remote::{self, Guest, LoginError};
-use super::settings::Settings;
+use super::login_throttle::LoginThrottle;
+use super::remote::{self, AdminLoginError, AuthenticatedClient};
+use super::settings::ManagementSettings;
 use crate::blocking::BlockingPool;
 use crate::connection_limit::{ConnectionLimit, ConnectionPlace};
 use crate::security::Vault;
@@ -43,16 +43,16 @@ const BACKOFF: Duration = Duration::from_millis(200);
 /// Why a listener cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot watch the {listener}: {source}; raise 'ulimit -n' if files ran out")]
-pub struct ServeError {
+pub struct ManagementServeError {
     listener: &'static str,
     source: io::Error,
 }
 
 /// What all connections of a listener share.
-struct Shared<C> {
+struct ListenerContext<C> {
     control: C,
     vault: Arc<Vault>,
-    settings: watch::Receiver<Arc<Settings>>,
+    settings: watch::Receiver<Arc<ManagementSettings>>,
     /// Reads the files of admins, for logins.
     logins: BlockingPool,
     /// Packs and encrypts, for those who are in.
@@ -64,22 +64,22 @@ struct Shared<C> {
 ///
 /// # Errors
 /// The socket cannot be watched.
-pub fn serve_local<C: Control>(
+pub fn serve_local<C: AdminApi>(
     socket: LocalSocket,
     control: C,
     vault: Arc<Vault>,
-    settings: watch::Receiver<Arc<Settings>>,
+    settings: watch::Receiver<Arc<ManagementSettings>>,
     shutdown: &Shutdown,
-) -> Result<(), ServeError> {
+) -> Result<(), ManagementServeError> {
     let watched = socket
         .listener
         .try_clone()
         .and_then(UnixListener::from_std)
-        .map_err(|source| ServeError {
+        .map_err(|source| ManagementServeError {
             listener: "management socket",
             source,
         })?;
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ListenerContext {
         control,
         vault,
         settings,
@@ -91,24 +91,24 @@ pub fn serve_local<C: Control>(
     shutdown.spawn("management socket", async move {
         let mut accept =
             |cx: &mut Context<'_>| watched.poll_accept(cx).map_ok(|(stream, _)| stream);
-        let mut tasks = Tasks::new();
-        while let Some(stream) = tasks.next(&mut accept, &stop).await {
+        let mut tasks = ConnectionTasks::new();
+        while let Some(stream) = tasks.accept_next(&mut accept, &stop).await {
             let shared = Arc::clone(&shared);
             let limit = shared.settings.borrow().max_connections;
-            let Some(place) = tasks.place(None, limit, &stop).await else {
+            let Some(place) = tasks.admit_connection(None, limit, &stop).await else {
                 continue;
             };
             tasks.set.spawn(async move {
                 let settings = shared.settings.borrow().clone();
                 let credentials = stream.peer_cred().ok();
-                let peer = Peer::Local {
+                let peer = AdminPeer::Local {
                     uid: credentials.map(|one| one.uid()),
                     pid: credentials.and_then(|one| one.pid()),
                 };
-                let exchange = Exchange {
+                let exchange = AdminConnection {
                     control: &shared.control,
                     vault: &shared.vault,
-                    codec: &shared.codec,
+                    codec_pool: &shared.codec,
                     settings: &settings,
                     stop: &shared.stop,
                     peer,
@@ -119,7 +119,7 @@ pub fn serve_local<C: Control>(
         // Gone before the answers are, so that nobody comes in vain.
         drop(watched);
         drop(socket);
-        tasks.end("management socket").await;
+        tasks.drain("management socket").await;
     });
     Ok(())
 }
@@ -128,23 +128,23 @@ pub fn serve_local<C: Control>(
 ///
 /// # Errors
 /// A socket cannot be watched.
-pub fn serve_remote<C: Control>(
+pub fn serve_remote<C: AdminApi>(
     listeners: Vec<std::net::TcpListener>,
     control: C,
     vault: Arc<Vault>,
-    settings: watch::Receiver<Arc<Settings>>,
+    settings: watch::Receiver<Arc<ManagementSettings>>,
     shutdown: &Shutdown,
-) -> Result<(), ServeError> {
+) -> Result<(), ManagementServeError> {
     const NAME: &str = "management port";
     let watched = listeners
         .into_iter()
         .map(TcpListener::from_std)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| ServeError {
+        .map_err(|source| ManagementServeError {
             listener: NAME,
             source,
         })?;
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ListenerContext {
         control,
         vault,
         settings,
@@ -152,7 +152,7 @@ pub fn serve_remote<C: Control>(
         codec: BlockingPool::new("codec", CODEC_THREADS, CONNECTIONS),
         stop: shutdown.clone(),
     });
-    let doorman = Arc::new(Doorman::default());
+    let throttle = Arc::new(LoginThrottle::default());
     let stop = shutdown.clone();
     shutdown.spawn(NAME, async move {
         let mut first = 0;
@@ -167,17 +167,20 @@ pub fn serve_remote<C: Control>(
             }
             Poll::Pending
         };
-        let mut tasks = Tasks::new();
-        while let Some((stream, address)) = tasks.next(&mut accept, &stop).await {
-            let (shared, doorman) = (Arc::clone(&shared), Arc::clone(&doorman));
+        let mut tasks = ConnectionTasks::new();
+        while let Some((stream, address)) = tasks.accept_next(&mut accept, &stop).await {
+            let (shared, throttle) = (Arc::clone(&shared), Arc::clone(&throttle));
             let limit = shared.settings.borrow().max_connections;
-            let Some(place) = tasks.place(Some(address.ip()), limit, &stop).await else {
+            let Some(place) = tasks
+                .admit_connection(Some(address.ip()), limit, &stop)
+                .await
+            else {
                 continue;
             };
             tasks.set.spawn(async move {
                 let settings = shared.settings.borrow().clone();
                 let _ = stream.set_nodelay(true);
-                let login = remote::login(stream, address, &settings, (&doorman, &shared.logins));
+                let login = remote::login(stream, address, &settings, (&throttle, &shared.logins));
                 let guest = tokio::select! {
                     guest = login => guest,
                     () = shared.stop.begun() => return,
@@ -186,9 +189,9 @@ pub fn serve_remote<C: Control>(
                         return;
                     }
                 };
-                let Guest { stream, user } = match guest {
+                let AuthenticatedClient { stream, user } = match guest {
                     Ok(guest) => guest,
-                    Err(error @ LoginError::Left) => {
+                    Err(error @ AdminLoginError::Left) => {
                         debug!(peer = %address, "{error}");
                         return;
                     }
@@ -197,12 +200,12 @@ pub fn serve_remote<C: Control>(
                         return;
                     }
                 };
-                let peer = Peer::Remote { user, address };
+                let peer = AdminPeer::Remote { user, address };
                 info!(%peer, "logged in");
-                let exchange = Exchange {
+                let exchange = AdminConnection {
                     control: &shared.control,
                     vault: &shared.vault,
-                    codec: &shared.codec,
+                    codec_pool: &shared.codec,
                     settings: &settings,
                     stop: &shared.stop,
                     peer,
@@ -211,18 +214,18 @@ pub fn serve_remote<C: Control>(
             });
         }
         drop(watched);
-        tasks.end(NAME).await;
+        tasks.drain(NAME).await;
     });
     Ok(())
 }
 
 /// The connections of a listener.
-struct Tasks {
+struct ConnectionTasks {
     set: JoinSet<()>,
     limit: Arc<ConnectionLimit>,
 }
 
-impl Tasks {
+impl ConnectionTasks {
     fn new() -> Self {
         Self {
             set: JoinSet::new(),
@@ -231,7 +234,7 @@ impl Tasks {
     }
 
     /// The next connection; `None` when the shutdown begins.
-    async fn next<T>(
+    async fn accept_next<T>(
         &mut self,
         accept: &mut (impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>> + Send),
         stop: &Shutdown,
@@ -256,7 +259,7 @@ impl Tasks {
 
     /// A place for a connection, if need be that of one that has asked nothing. `None`: all are
     /// being answered, or the shutdown begins.
-    async fn place(
+    async fn admit_connection(
         &self,
         peer: Option<IpAddr>,
         limit: usize,
@@ -274,7 +277,7 @@ impl Tasks {
     }
 
     /// Lets answers that are under way be sent.
-    async fn end(mut self, listener: &'static str) {
+    async fn drain(mut self, listener: &'static str) {
         let all = async { while self.set.join_next().await.is_some() {} };
         if timeout(GRACE, all).await.is_err() {
             warn!(

@@ -8,7 +8,7 @@ use crate::security::tls::ListenerTls;
 
 /// Settings of the listeners. New connections take them from a watch channel.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ManagementSettings {
     /// How long a peer may take for its login, and how long for its request.
     pub authentication_timeout: Duration,
     /// How long a peer may take none of its answer.

@@ -15,7 +15,7 @@ const LONGEST_MESSAGE: u32 = 8 * 1024;
 
 /// The first packet of a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Startup {
+pub enum StartupPacket {
     /// Asks for TLS.
     Tls,
     /// Asks for GSSAPI, which we have not.
@@ -67,15 +67,15 @@ pub fn packet_length(head: [u8; 4]) -> Result<usize, PacketError> {
 ///
 /// # Errors
 /// [`PacketError`].
-pub fn startup(body: &[u8]) -> Result<Startup, PacketError> {
+pub fn startup(body: &[u8]) -> Result<StartupPacket, PacketError> {
     let (code, rest) = body
         .split_first_chunk::<4>()
         .ok_or(PacketError::Malformed)?;
     let code = u32::from_be_bytes(*code);
     let bare = match code {
-        SSL_REQUEST => Some(Startup::Tls),
-        GSS_REQUEST => Some(Startup::Gss),
-        CANCEL_REQUEST => return Ok(Startup::Cancel),
+        SSL_REQUEST => Some(StartupPacket::Tls),
+        GSS_REQUEST => Some(StartupPacket::Gss),
+        CANCEL_REQUEST => return Ok(StartupPacket::Cancel),
         _ => None,
     };
     if let Some(request) = bare {
@@ -113,7 +113,7 @@ pub fn startup(body: &[u8]) -> Result<Startup, PacketError> {
         .filter(|user| !user.is_empty())
         .ok_or(PacketError::NoUser)?;
     let newer = minor > 0 || !unknown.is_empty();
-    Ok(Startup::Login {
+    Ok(StartupPacket::Login {
         user,
         unknown: newer.then_some(unknown),
     })
@@ -171,7 +171,7 @@ pub fn sasl_continue(data: &str) -> Vec<u8> {
 }
 
 /// AuthenticationSASLFinal and AuthenticationOk.
-pub fn welcome(data: &str) -> Vec<u8> {
+pub fn login_complete(data: &str) -> Vec<u8> {
     let last = message(b'R', &[&12_u32.to_be_bytes(), data.as_bytes()].concat());
     [last, message(b'R', &0_u32.to_be_bytes())].concat()
 }
@@ -232,14 +232,17 @@ mod tests {
         let user = "anna".to_owned();
         assert_eq!(
             startup(&login),
-            Ok(Startup::Login {
+            Ok(StartupPacket::Login {
                 user,
                 unknown: None
             })
         );
-        assert_eq!(startup(&packet(frontend::ssl_request)), Ok(Startup::Tls));
+        assert_eq!(
+            startup(&packet(frontend::ssl_request)),
+            Ok(StartupPacket::Tls)
+        );
         let cancel = packet(|out| frontend::cancel_request(1, 2, out));
-        assert_eq!(startup(&cancel), Ok(Startup::Cancel));
+        assert_eq!(startup(&cancel), Ok(StartupPacket::Cancel));
         for torn in 0..login.len() {
             assert!(startup(&login[..torn]).is_err(), "{torn}");
         }
@@ -255,7 +258,7 @@ mod tests {
     fn a_newer_minor_version_and_unknown_options_are_negotiated() {
         let mut body = vec![0, 3, 0, 2];
         body.extend_from_slice(b"user\0anna\0_pq_.new\0on\0\0");
-        let Ok(Startup::Login {
+        let Ok(StartupPacket::Login {
             unknown: Some(unknown),
             ..
         }) = startup(&body)
@@ -293,7 +296,7 @@ mod tests {
             read(&fatal("28P01", "no")),
             backend::Message::ErrorResponse(_)
         ));
-        let mut both = BytesMut::from(&welcome("v=x")[..]);
+        let mut both = BytesMut::from(&login_complete("v=x")[..]);
         assert!(matches!(
             backend::Message::parse(&mut both).unwrap(),
             Some(backend::Message::AuthenticationSaslFinal(body)) if body.data() == b"v=x"

@@ -80,7 +80,7 @@ impl Sources {
     ///
     /// # Errors
     /// All that is wrong with it, each with its line.
-    pub fn configuration(&self) -> Result<config::Loaded, LoadErrors> {
+    pub fn configuration(&self) -> Result<config::LoadedConfiguration, LoadErrors> {
         let path = config::find(self.config.as_deref(), self.directory.as_deref(), |name| {
             std::env::var_os(name)
         })?;
@@ -96,7 +96,7 @@ impl Sources {
     ///
     /// # Errors
     /// All that is wrong with any of them.
-    pub fn load(&self, read: config::Loaded) -> Result<Loaded, LoadErrors> {
+    pub fn load(&self, read: config::LoadedConfiguration) -> Result<Loaded, LoadErrors> {
         self.read(read, None)
     }
 
@@ -105,12 +105,20 @@ impl Sources {
     ///
     /// # Errors
     /// All that is wrong with any of them.
-    pub fn adapt(&self, read: config::Loaded, before: &Loaded) -> Result<Loaded, LoadErrors> {
+    pub fn adapt(
+        &self,
+        read: config::LoadedConfiguration,
+        before: &Loaded,
+    ) -> Result<Loaded, LoadErrors> {
         self.read(read, Some(before))
     }
 
-    fn read(&self, read: config::Loaded, before: Option<&Loaded>) -> Result<Loaded, LoadErrors> {
-        let config::Loaded {
+    fn read(
+        &self,
+        read: config::LoadedConfiguration,
+        before: Option<&Loaded>,
+    ) -> Result<Loaded, LoadErrors> {
+        let config::LoadedConfiguration {
             configuration,
             mut notices,
         } = read;

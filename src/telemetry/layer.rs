@@ -13,8 +13,8 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::line::{self, Content};
-use super::queue::Queue;
-use super::settings::Shared;
+use super::queue::LogQueue;
+use super::settings::LogState;
 use super::{LogCounters, LogLevel};
 
 /// Crates that tell more than an operator wants to know.
@@ -36,13 +36,17 @@ const CHATTY: [&str; 13] = [
 
 /// The one layer above the registry.
 pub(super) struct LogLayer {
-    shared: Arc<Shared>,
-    queue: Arc<Queue>,
+    shared: Arc<LogState>,
+    queue: Arc<LogQueue>,
     counters: Arc<LogCounters>,
 }
 
 impl LogLayer {
-    pub(super) fn new(shared: Arc<Shared>, queue: Arc<Queue>, counters: Arc<LogCounters>) -> Self {
+    pub(super) fn new(
+        shared: Arc<LogState>,
+        queue: Arc<LogQueue>,
+        counters: Arc<LogCounters>,
+    ) -> Self {
         Self {
             shared,
             queue,
@@ -79,7 +83,7 @@ where
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         attributes.record(&mut fields);
         span.extensions_mut().insert(fields);
     }
@@ -87,10 +91,10 @@ where
     fn on_record(&self, id: &Id, record: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         // Formatted before the span is locked: formatting may log.
-        let mut news = Fields::default();
+        let mut news = EventFields::default();
         record.record(&mut news);
         let mut extensions = span.extensions_mut();
-        if let Some(fields) = extensions.get_mut::<Fields>() {
+        if let Some(fields) = extensions.get_mut::<EventFields>() {
             for (name, value) in news.pairs {
                 fields.pairs.retain(|(old, _)| *old != name);
                 fields.pairs.push((name, value));
@@ -99,7 +103,7 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         event.record(&mut fields);
         let level = match *event.metadata().level() {
             Level::TRACE => LogLevel::Trace,
@@ -113,7 +117,7 @@ where
             return;
         }
         for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(outer) = span.extensions().get::<Fields>() {
+            if let Some(outer) = span.extensions().get::<EventFields>() {
                 fields.add_missing(outer);
             }
         }
@@ -168,7 +172,7 @@ fn loudest(target: &str) -> Level {
 
 /// The fields of an event or of a span.
 #[derive(Default)]
-struct Fields {
+struct EventFields {
     message: String,
     /// The target of a record of `log`, whose events all have the target "log".
     target: Option<String>,
@@ -176,8 +180,8 @@ struct Fields {
     pairs: Vec<(&'static str, Value)>,
 }
 
-impl Fields {
-    fn add_missing(&mut self, outer: &Fields) {
+impl EventFields {
+    fn add_missing(&mut self, outer: &EventFields) {
         for (name, value) in &outer.pairs {
             if !self.pairs.iter().any(|(known, _)| known == name) {
                 self.pairs.push((name, value.clone()));
@@ -196,7 +200,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.add(field, format!("{value:?}").into());
     }

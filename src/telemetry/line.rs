@@ -7,7 +7,7 @@ use jiff::ZonedDateTime;
 use jiff::fmt::strtime;
 use serde_json::{Map, Value};
 
-use super::settings::Shape;
+use super::settings::LineFormat;
 use super::{LogFormat, LogLevel};
 use crate::text::{self, escaped_json, push_escaped};
 
@@ -23,12 +23,12 @@ pub(super) struct Content<'a> {
 }
 
 /// A line in both of its forms: `whole[at..]` is without the prefix, for syslog, which has its own.
-pub(super) struct Line {
+pub(super) struct LogLine {
     whole: String,
     at: usize,
 }
 
-impl Line {
+impl LogLine {
     pub(super) fn whole(&self) -> &str {
         &self.whole
     }
@@ -50,7 +50,7 @@ pub(super) fn word(level: LogLevel) -> &'static str {
     }
 }
 
-pub(super) fn format(shape: &Shape, now: &ZonedDateTime, content: &Content<'_>) -> Line {
+pub(super) fn format(shape: &LineFormat, now: &ZonedDateTime, content: &Content<'_>) -> LogLine {
     match shape.format {
         LogFormat::Text => text_line(&shape.prefix, now, content),
         LogFormat::Json => json_line(now, content),
@@ -65,7 +65,7 @@ pub(super) fn shorten(text: String) -> String {
     }
 }
 
-fn text_line(prefix: &str, now: &ZonedDateTime, content: &Content<'_>) -> Line {
+fn text_line(prefix: &str, now: &ZonedDateTime, content: &Content<'_>) -> LogLine {
     // The prefix was tried when it was set; a time it cannot say is not worth a lost line.
     let mut whole = String::with_capacity(128);
     push_escaped(
@@ -99,10 +99,10 @@ fn text_line(prefix: &str, now: &ZonedDateTime, content: &Content<'_>) -> Line {
             }
         }
     }
-    Line { whole, at }
+    LogLine { whole, at }
 }
 
-fn json_line(now: &ZonedDateTime, content: &Content<'_>) -> Line {
+fn json_line(now: &ZonedDateTime, content: &Content<'_>) -> LogLine {
     let mut fields = Map::new();
     for (name, value) in content.fields {
         fields.insert((*name).to_owned(), value.clone());
@@ -122,7 +122,7 @@ fn json_line(now: &ZonedDateTime, content: &Content<'_>) -> Line {
         Cow::Borrowed(_) => whole,
         Cow::Owned(safe) => safe,
     };
-    Line { whole, at: 0 }
+    LogLine { whole, at: 0 }
 }
 
 fn cut(text: &str) -> &str {
@@ -158,8 +158,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn shape(prefix: &str, format: LogFormat) -> Shape {
-        Shape {
+    fn shape(prefix: &str, format: LogFormat) -> LineFormat {
+        LineFormat {
             prefix: prefix.to_owned(),
             format,
             rotation_age: Duration::ZERO,
@@ -173,7 +173,7 @@ mod tests {
             .unwrap()
     }
 
-    fn say(shape: &Shape, message: &str, fields: &[(&'static str, Value)]) -> String {
+    fn say(shape: &LineFormat, message: &str, fields: &[(&'static str, Value)]) -> String {
         let content = Content {
             level: LogLevel::Warn,
             target: "pgexporter::scrape",

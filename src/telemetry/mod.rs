@@ -35,9 +35,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub use settings::{LogFormat, LogLevel, LogMode, LogSettings, LogType};
 
 use layer::LogLayer;
-use queue::Queue;
-use settings::Shared;
-use sink::{Places, Sink};
+use queue::LogQueue;
+use settings::LogState;
+use sink::{LogDestinations, LogSink};
 
 /// How long [`Telemetry::flush`] waits for a reader that does not read.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -122,13 +122,13 @@ impl LogCounters {
 /// dropped, what waits is written.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
-    inner: Arc<Inner>,
+    inner: Arc<TelemetryState>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    shared: Arc<Shared>,
-    queue: Arc<Queue>,
+struct TelemetryState {
+    shared: Arc<LogState>,
+    queue: Arc<LogQueue>,
     counters: Arc<LogCounters>,
 }
 
@@ -139,7 +139,7 @@ struct Inner {
 /// # Errors
 /// The file cannot be opened, the prefix is no `strftime` format, or logging runs already.
 pub fn init(settings: &LogSettings) -> Result<Telemetry, TelemetryError> {
-    let (telemetry, layer) = build(settings, Places::of_the_system())?;
+    let (telemetry, layer) = build(settings, LogDestinations::of_the_system())?;
     // `log` fixes its own ceiling now, and it cannot be raised later: so it has to be the highest.
     telemetry.inner.shared.set_level(LogLevel::Trace);
     tracing_subscriber::registry()
@@ -152,18 +152,21 @@ pub fn init(settings: &LogSettings) -> Result<Telemetry, TelemetryError> {
 }
 
 /// All but making it global.
-fn build(settings: &LogSettings, places: Places) -> Result<(Telemetry, LogLayer), TelemetryError> {
-    let shared = Arc::new(Shared::new(settings)?);
+fn build(
+    settings: &LogSettings,
+    destinations: LogDestinations,
+) -> Result<(Telemetry, LogLayer), TelemetryError> {
+    let shared = Arc::new(LogState::new(settings)?);
     let counters = Arc::new(LogCounters::default());
-    let sink = Sink::open(settings, places)?;
-    let queue = Queue::start(sink, Arc::clone(&shared), Arc::clone(&counters))
+    let sink = LogSink::open(settings, destinations)?;
+    let queue = LogQueue::start(sink, Arc::clone(&shared), Arc::clone(&counters))
         .map_err(TelemetryError::Thread)?;
     let layer = LogLayer::new(
         Arc::clone(&shared),
         Arc::clone(&queue),
         Arc::clone(&counters),
     );
-    let inner = Inner {
+    let inner = TelemetryState {
         shared,
         queue,
         counters,
@@ -201,7 +204,7 @@ impl Telemetry {
     }
 }
 
-impl Drop for Inner {
+impl Drop for TelemetryState {
     fn drop(&mut self) {
         self.queue.flush(FLUSH_LIMIT);
     }

@@ -8,9 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::line::{self, Content, Line};
-use super::settings::Shared;
-use super::sink::Sink;
+use super::line::{self, Content, LogLine};
+use super::settings::LogState;
+use super::sink::LogSink;
 use super::{LogCounters, LogLevel};
 
 /// How much may wait, in bytes.
@@ -19,15 +19,15 @@ const CAPACITY: usize = 1024 * 1024;
 /// The target of lines about the log itself.
 const TARGET: &str = "pgexporter::telemetry";
 
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+pub(super) struct LogQueue {
+    waiting: Mutex<QueueState>,
     changed: Condvar,
     counters: Arc<LogCounters>,
 }
 
 #[derive(Default)]
-struct Waiting {
-    entries: VecDeque<Entry>,
+struct QueueState {
+    entries: VecDeque<QueuedLine>,
     bytes: usize,
     /// Entries ever put in, and entries ever done with.
     pushed: u64,
@@ -37,23 +37,23 @@ struct Waiting {
     closed: bool,
 }
 
-enum Entry {
-    Line(LogLevel, Line),
+enum QueuedLine {
+    Line(LogLevel, LogLine),
     /// So many lines are missing here.
     Gap(u64),
 }
 
-impl fmt::Debug for Queue {
+impl fmt::Debug for LogQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").finish_non_exhaustive()
+        f.debug_struct("LogQueue").finish_non_exhaustive()
     }
 }
 
-impl Queue {
-    /// Starts the thread that writes to `sink`. It ends after [`Queue::close`].
+impl LogQueue {
+    /// Starts the thread that writes to `sink`. It ends after [`LogQueue::close`].
     pub(super) fn start(
-        mut sink: Sink,
-        shared: Arc<Shared>,
+        mut sink: LogSink,
+        shared: Arc<LogState>,
         counters: Arc<LogCounters>,
     ) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self {
@@ -69,7 +69,7 @@ impl Queue {
     }
 
     /// Puts a line in, or drops and counts it. Never waits.
-    pub(super) fn push(&self, level: LogLevel, line: Line) {
+    pub(super) fn push(&self, level: LogLevel, line: LogLine) {
         let mut waiting = self.lock();
         let size = line.whole().len();
         if waiting.closed || waiting.bytes + size > CAPACITY {
@@ -77,9 +77,9 @@ impl Queue {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        waiting.tell_of_gap();
+        waiting.add_gap();
         waiting.bytes += size;
-        waiting.put(Entry::Line(level, line));
+        waiting.add_line(QueuedLine::Line(level, line));
         self.changed.notify_all();
     }
 
@@ -108,20 +108,20 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    fn write_all_to(&self, sink: &mut Sink, shared: &Shared) {
+    fn write_all_to(&self, sink: &mut LogSink, shared: &LogState) {
         while let Some(entry) = self.next() {
             match entry {
-                Entry::Line(level, line) => self.write(sink, shared, level, &line),
-                Entry::Gap(lines) => {
+                QueuedLine::Line(level, line) => self.write(sink, shared, level, &line),
+                QueuedLine::Gap(lines) => {
                     let message = format!(
                         "{lines} log lines were dropped here: the log could not be written fast enough"
                     );
-                    self.tell(sink, shared, &message);
+                    self.write_notice(sink, shared, &message);
                 }
             }
             let mut waiting = self.lock();
             if waiting.entries.is_empty() {
-                waiting.tell_of_gap();
+                waiting.add_gap();
             }
             waiting.done += 1;
             drop(waiting);
@@ -129,11 +129,11 @@ impl Queue {
         }
     }
 
-    fn next(&self) -> Option<Entry> {
+    fn next(&self) -> Option<QueuedLine> {
         let mut waiting = self.lock();
         loop {
             if let Some(entry) = waiting.entries.pop_front() {
-                if let Entry::Line(_, line) = &entry {
+                if let QueuedLine::Line(_, line) = &entry {
                     waiting.bytes -= line.whole().len();
                 }
                 return Some(entry);
@@ -148,7 +148,7 @@ impl Queue {
         }
     }
 
-    fn write(&self, sink: &mut Sink, shared: &Shared, level: LogLevel, line: &Line) {
+    fn write(&self, sink: &mut LogSink, shared: &LogState, level: LogLevel, line: &LogLine) {
         let outcome = sink.write(&shared.shape(), &shared.now(), level, line);
         if outcome.diverted {
             self.counters.diverted.fetch_add(1, Ordering::Relaxed);
@@ -157,12 +157,12 @@ impl Queue {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(news) = outcome.news {
-            self.tell(sink, shared, &news);
+            self.write_notice(sink, shared, &news);
         }
     }
 
     /// A line about the log itself: at WARN, and counted as such.
-    fn tell(&self, sink: &mut Sink, shared: &Shared, message: &str) {
+    fn write_notice(&self, sink: &mut LogSink, shared: &LogState, message: &str) {
         if shared.level() > LogLevel::Warn {
             return;
         }
@@ -182,21 +182,21 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
-    fn put(&mut self, entry: Entry) {
+impl QueueState {
+    fn add_line(&mut self, entry: QueuedLine) {
         self.pushed += 1;
         self.entries.push_back(entry);
     }
 
-    fn tell_of_gap(&mut self) {
+    fn add_gap(&mut self) {
         let refused = std::mem::take(&mut self.refused);
         if refused > 0 {
-            self.put(Entry::Gap(refused));
+            self.add_line(QueuedLine::Gap(refused));
         }
     }
 }

@@ -71,25 +71,25 @@ pub enum LogFormat {
 
 /// What the layer and the writer share, and a reload changes.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct LogState {
     level: AtomicU8,
-    shape: RwLock<Arc<Shape>>,
+    shape: RwLock<Arc<LineFormat>>,
     zone: TimeZone,
 }
 
 /// How a line looks, and when the file is begun anew.
 #[derive(Debug)]
-pub(super) struct Shape {
+pub(super) struct LineFormat {
     pub(super) prefix: String,
     pub(super) format: LogFormat,
     pub(super) rotation_age: Duration,
     pub(super) rotation_size: u64,
 }
 
-impl Shared {
+impl LogState {
     pub(super) fn new(settings: &LogSettings) -> Result<Self, TelemetryError> {
         let zone = TimeZone::system();
-        let shape = Shape::checked(settings, &zone)?;
+        let shape = LineFormat::checked(settings, &zone)?;
         Ok(Self {
             level: AtomicU8::new(settings.level as u8),
             shape: RwLock::new(Arc::new(shape)),
@@ -98,7 +98,7 @@ impl Shared {
     }
 
     pub(super) fn reload(&self, settings: &LogSettings) -> Result<(), TelemetryError> {
-        let shape = Arc::new(Shape::checked(settings, &self.zone)?);
+        let shape = Arc::new(LineFormat::checked(settings, &self.zone)?);
         *self.shape.write().unwrap_or_else(PoisonError::into_inner) = shape;
         self.set_level(settings.level);
         Ok(())
@@ -121,7 +121,7 @@ impl Shared {
     }
 
     /// A copy, so that no lock is held while the fields of an event are formatted: that may log.
-    pub(super) fn shape(&self) -> Arc<Shape> {
+    pub(super) fn shape(&self) -> Arc<LineFormat> {
         Arc::clone(&self.shape.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -131,7 +131,7 @@ impl Shared {
     }
 }
 
-impl Shape {
+impl LineFormat {
     fn checked(settings: &LogSettings, zone: &TimeZone) -> Result<Self, TelemetryError> {
         let now = ZonedDateTime::now().with_time_zone(zone.clone());
         if let Err(error) = strtime::format(&settings.line_prefix, &now) {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use jiff::ZonedDateTime;
 
-use super::line::Line;
-use super::settings::Shape;
+use super::line::LogLine;
+use super::settings::LineFormat;
 use super::{LogLevel, LogSettings, LogType, TelemetryError};
 use file::LogFile;
 use syslog::Syslog;
@@ -22,15 +22,15 @@ use syslog::Syslog;
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The places of this machine that lines can go to.
-pub(super) struct Places {
+/// The destinations of this machine that lines can go to.
+pub(super) struct LogDestinations {
     /// Standard error; `None` when the process was started without one.
     pub(super) console: Option<File>,
     /// The socket of syslog.
     pub(super) syslog: PathBuf,
 }
 
-impl Places {
+impl LogDestinations {
     pub(super) fn of_the_system() -> Self {
         Self {
             // A handle of our own: the one of the standard library has a lock, and a writer that is
@@ -45,14 +45,14 @@ impl Places {
     }
 }
 
-pub(super) struct Sink {
+pub(super) struct LogSink {
     console: Option<File>,
-    target: Target,
+    target: SinkTarget,
     /// Whether the last line was diverted to the console.
     failing: bool,
 }
 
-enum Target {
+enum SinkTarget {
     Console,
     File(LogFile),
     Syslog(Syslog),
@@ -60,7 +60,7 @@ enum Target {
 
 /// What became of a line.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct WriteOutcome {
     /// It went to the console instead.
     pub(super) diverted: bool,
     /// It went nowhere.
@@ -69,17 +69,20 @@ pub(super) struct Outcome {
     pub(super) news: Option<String>,
 }
 
-impl Sink {
+impl LogSink {
     /// # Errors
     /// The log file cannot be opened.
-    pub(super) fn open(settings: &LogSettings, places: Places) -> Result<Self, TelemetryError> {
+    pub(super) fn open(
+        settings: &LogSettings,
+        destinations: LogDestinations,
+    ) -> Result<Self, TelemetryError> {
         let target = match settings.log_type {
-            LogType::Console => Target::Console,
-            LogType::File => Target::File(LogFile::open(&settings.path, settings.mode)?),
-            LogType::Syslog => Target::Syslog(Syslog::new(places.syslog)),
+            LogType::Console => SinkTarget::Console,
+            LogType::File => SinkTarget::File(LogFile::open(&settings.path, settings.mode)?),
+            LogType::Syslog => SinkTarget::Syslog(Syslog::new(destinations.syslog)),
         };
         Ok(Self {
-            console: places.console,
+            console: destinations.console,
             target,
             failing: false,
         })
@@ -87,19 +90,19 @@ impl Sink {
 
     pub(super) fn write(
         &mut self,
-        shape: &Shape,
+        shape: &LineFormat,
         now: &ZonedDateTime,
         level: LogLevel,
-        line: &Line,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
+        line: &LogLine,
+    ) -> WriteOutcome {
+        let mut outcome = WriteOutcome::default();
         let result = match &mut self.target {
-            Target::Console => {
+            SinkTarget::Console => {
                 outcome.lost = !to_console(self.console.as_mut(), line);
                 return outcome;
             }
-            Target::File(file) => file.write(shape, now, line),
-            Target::Syslog(syslog) => syslog.write(now, level, line).map(|()| None),
+            SinkTarget::File(file) => file.write(shape, now, line),
+            SinkTarget::Syslog(syslog) => syslog.write(now, level, line).map(|()| None),
         };
         match result {
             Ok(news) => {
@@ -122,18 +125,18 @@ impl Sink {
     }
 }
 
-impl Target {
+impl SinkTarget {
     fn name(&self) -> String {
         match self {
-            Target::Console => "the console".to_owned(),
-            Target::File(file) => format!("the log file {}", file.path().display()),
-            Target::Syslog(syslog) => format!("syslog at {}", syslog.path().display()),
+            SinkTarget::Console => "the console".to_owned(),
+            SinkTarget::File(file) => format!("the log file {}", file.path().display()),
+            SinkTarget::Syslog(syslog) => format!("syslog at {}", syslog.path().display()),
         }
     }
 }
 
 /// Blocks as long as nobody reads: this thread may.
-fn to_console(console: Option<&mut File>, line: &Line) -> bool {
+fn to_console(console: Option<&mut File>, line: &LogLine) -> bool {
     let Some(console) = console else { return false };
     let mut bytes = Vec::with_capacity(line.whole().len() + 1);
     bytes.extend_from_slice(line.whole().as_bytes());

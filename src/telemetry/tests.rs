@@ -51,11 +51,11 @@ impl Bench {
     }
 
     fn run_with(&self, console: File, work: impl FnOnce(&Telemetry)) -> Arc<LogCounters> {
-        let places = Places {
+        let destinations = LogDestinations {
             console: Some(console),
             syslog: self.path("syslog"),
         };
-        let (telemetry, layer) = build(&self.settings, places).unwrap();
+        let (telemetry, layer) = build(&self.settings, destinations).unwrap();
         with_default(tracing_subscriber::registry().with(layer), || {
             work(&telemetry);
         });
@@ -225,11 +225,14 @@ fn append_keeps_what_a_file_has_and_create_begins_it_anew() {
 fn a_file_that_cannot_be_opened_is_named_at_start() {
     let mut bench = Bench::new(LogType::File);
     bench.settings.path = bench.path("no/such/folder/x.log");
-    let places = Places {
+    let destinations = LogDestinations {
         console: None,
         syslog: bench.path("syslog"),
     };
-    let error = build(&bench.settings, places).err().unwrap().to_string();
+    let error = build(&bench.settings, destinations)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("no/such/folder/x.log"), "{error}");
 }
 

@@ -253,7 +253,8 @@ fn documents_that_nobody_should_send_are_refused() {
 #[test]
 fn every_number_that_is_no_command_is_refused_as_one() {
     let exporter = lonely().start();
-    let known = |wanted: u8| pgexporter::management::Verb::all().any(|verb| verb.id() == wanted);
+    let known =
+        |wanted: u8| pgexporter::management::AdminVerb::all().any(|verb| verb.id() == wanted);
     unharmed(&exporter, || {
         for id in (16..=255).filter(|id| !known(*id)) {
             let (error, message) = refused(&exporter, &id_frame(id, b""));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 
-use super::super::arguments::{Format, Verb};
+use super::super::arguments::{OutputFormat, Verb};
 
 /// What the chart and the kustomization put on every pod.
 pub(super) const SELECTOR: &str = "app.kubernetes.io/name=pgexporter";
@@ -29,14 +29,14 @@ pub(super) const SELECTOR: &str = "app.kubernetes.io/name=pgexporter";
                   Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no connection or no \
                   access; of several pods the highest."
 )]
-pub(super) struct Arguments {
+pub(super) struct KubectlArguments {
     #[command(flatten)]
-    pub options: Options,
+    pub options: KubectlOptions,
     #[command(subcommand)]
     pub verb: Verb,
 }
 
-impl Arguments {
+impl KubectlArguments {
     /// Reads a command line, the first word of which is the name of the program.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl Arguments {
 
 /// Which pods, and how they are reached.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Options {
+pub(super) struct KubectlOptions {
     /// The namespace of the exporter; without it that of the context
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
@@ -90,7 +90,7 @@ pub(super) struct Options {
     pub request_timeout: Duration,
     /// Format of the output; text without it
     #[arg(short = 'F', long, global = true, value_enum)]
-    pub format: Option<Format>,
+    pub format: Option<OutputFormat>,
     /// Show this help
     #[arg(short = 'h', visible_short_alias = '?', long, global = true, action = ArgAction::Help)]
     help: Option<bool>,
@@ -121,8 +121,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
-        Arguments::read(["kubectl-pgexporter"].iter().chain(words).copied())
+    fn parse(words: &[&str]) -> Result<KubectlArguments, clap::Error> {
+        KubectlArguments::read(["kubectl-pgexporter"].iter().chain(words).copied())
     }
 
     #[test]

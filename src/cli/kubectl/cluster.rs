@@ -5,13 +5,13 @@ use std::sync::Arc;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
-use super::super::error::Failure;
-use super::arguments::Options;
+use super::super::error::CliError;
+use super::arguments::KubectlOptions;
 use crate::kubernetes::{explain_api, explain_kubeconfig};
 use crate::security::tls::provider;
 
 /// A cluster, and the namespace that is asked about.
-pub(super) struct Cluster {
+pub(super) struct ClusterClient {
     /// Speaks with its API server.
     pub client: Client,
     /// The address of the API server.
@@ -20,12 +20,12 @@ pub(super) struct Cluster {
     pub namespace: String,
 }
 
-impl Cluster {
+impl ClusterClient {
     /// As the options say; the server is not asked yet.
     ///
     /// # Errors
     /// There is no kubeconfig, or it cannot be used.
-    pub(super) async fn of(options: &Options) -> Result<Self, Failure> {
+    pub(super) async fn from_options(options: &KubectlOptions) -> Result<Self, CliError> {
         // The library takes the process's default; another that came first is the same one.
         let _ = Arc::unwrap_or_clone(provider()).install_default();
         let mut config = configuration(options).await?;
@@ -37,7 +37,7 @@ impl Cluster {
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| {
-            Failure::NoAccess(format!(
+            CliError::NoAccess(format!(
                 "the kubeconfig cannot be used: {}",
                 explain_api(&error)
             ))
@@ -50,7 +50,7 @@ impl Cluster {
     }
 }
 
-async fn configuration(options: &Options) -> Result<Config, Failure> {
+async fn configuration(options: &KubectlOptions) -> Result<Config, CliError> {
     let read = match &options.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
@@ -59,9 +59,9 @@ async fn configuration(options: &Options) -> Result<Config, Failure> {
         Ok(kubeconfig) => kubeconfig,
         // In a pod, as kubectl does it.
         Err(error) if options.kubeconfig.is_none() && options.context.is_none() => {
-            return Config::incluster().map_err(|_| Failure::NoAccess(explain_kubeconfig(&error)));
+            return Config::incluster().map_err(|_| CliError::NoAccess(explain_kubeconfig(&error)));
         }
-        Err(error) => return Err(Failure::NoAccess(explain_kubeconfig(&error))),
+        Err(error) => return Err(CliError::NoAccess(explain_kubeconfig(&error))),
     };
     let names: Vec<String> = kubeconfig
         .contexts
@@ -78,7 +78,7 @@ async fn configuration(options: &Options) -> Result<Config, Failure> {
         ..KubeConfigOptions::default()
     };
     let made = Config::from_custom_kubeconfig(kubeconfig, &context).await;
-    let mut config = made.map_err(|error| Failure::NoAccess(unusable(&error, &names)))?;
+    let mut config = made.map_err(|error| CliError::NoAccess(unusable(&error, &names)))?;
     if !proxied {
         // From HTTPS_PROXY, which is not spoken.
         config.proxy_url = None;

@@ -8,12 +8,12 @@ use kube::Api;
 use kube::api::AttachParams;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::super::error::Failure;
-use super::super::exchange::{Answer, LONGEST, answer_of};
-use super::cluster::Cluster;
-use super::pods::{Asked, refused};
+use super::super::error::CliError;
+use super::super::request::{AdminAnswer, LONGEST, parse_answer};
+use super::cluster::ClusterClient;
+use super::pods::{PodTarget, explain_refusal};
 use crate::kubernetes::explain_chain;
-use crate::management::Command;
+use crate::management::AdminCommand;
 
 /// The program that is run in the pod.
 const PROGRAM: &str = "pgexporter-cli";
@@ -24,19 +24,19 @@ const LONGEST_COMPLAINT: usize = 1 << 20;
 ///
 /// # Errors
 /// It cannot be run there, or the exporter there gives no answer.
-pub(super) async fn ask(
-    cluster: &Cluster,
-    pod: &Asked,
-    command: &Command,
+pub(super) async fn run_in_pod(
+    cluster: &ClusterClient,
+    pod: &PodTarget,
+    command: &AdminCommand,
     limit: Duration,
-) -> Result<Answer, Failure> {
+) -> Result<AdminAnswer, CliError> {
     let container = match &pod.container {
         Ok(container) => container,
-        Err(why) => return Err(Failure::NoAccess(why.clone())),
+        Err(why) => return Err(CliError::NoAccess(why.clone())),
     };
     let run = run(cluster, &pod.name, container, words(command));
     let ended = tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
-        Err(Failure::NoAccess(format!(
+        Err(CliError::NoAccess(format!(
             "no answer within {limit:?}; --request-timeout gives it more time"
         )))
     });
@@ -44,7 +44,7 @@ pub(super) async fn ask(
 }
 
 /// What is run for a command.
-pub(super) fn words(command: &Command) -> Vec<String> {
+pub(super) fn words(command: &AdminCommand) -> Vec<String> {
     let verb = command.verb().name().split(' ');
     let mut words: Vec<String> = [PROGRAM, "-F", "raw"]
         .into_iter()
@@ -66,18 +66,18 @@ pub(super) fn words(command: &Command) -> Vec<String> {
 }
 
 /// A program that ran.
-struct Ended {
+struct FinishedProcess {
     status: Status,
     out: Vec<u8>,
     err: String,
 }
 
 async fn run(
-    cluster: &Cluster,
+    cluster: &ClusterClient,
     pod: &str,
     container: &str,
     words: Vec<String>,
-) -> Result<Ended, Failure> {
+) -> Result<FinishedProcess, CliError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let parameters = AttachParams::default()
         .container(container)
@@ -86,9 +86,9 @@ async fn run(
         .stderr(true)
         .max_stdout_buf_size(64 << 10);
     let mut process = api.exec(pod, words, &parameters).await.map_err(|error| {
-        Failure::NoAccess(match no_program(&error.to_string()) {
+        CliError::NoAccess(match no_program(&error.to_string()) {
             true => without_program(container),
-            false => refused(&error, cluster),
+            false => explain_refusal(&error, cluster),
         })
     })?;
     let status = process.take_status();
@@ -105,11 +105,11 @@ async fn run(
             Err(error) => explain_chain(&error),
             Ok(()) => "it was closed".to_owned(),
         };
-        return Err(Failure::NoAccess(format!(
+        return Err(CliError::NoAccess(format!(
             "the connection broke before the command ended: {why}"
         )));
     };
-    Ok(Ended {
+    Ok(FinishedProcess {
         status,
         out,
         err: String::from_utf8_lossy(&err).into_owned(),
@@ -126,9 +126,9 @@ async fn all(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> Vec<u8> {
     bytes
 }
 
-impl Ended {
+impl FinishedProcess {
     /// What the exit status and the output mean.
-    fn read(self, container: &str, command: &Command) -> Result<Answer, Failure> {
+    fn read(self, container: &str, command: &AdminCommand) -> Result<AdminAnswer, CliError> {
         let lines: Vec<String> = self.err.lines().map(unnamed).collect();
         let said = |otherwise: &str| match lines.is_empty() {
             true => otherwise.to_owned(),
@@ -140,27 +140,27 @@ impl Ended {
                 let mut raw = self.out;
                 // The program ends its line.
                 raw.pop_if(|byte| *byte == b'\n');
-                answer_of(None, command, raw).map_err(|failure| match lines.is_empty() {
+                parse_answer(None, command, raw).map_err(|failure| match lines.is_empty() {
                     true => failure,
-                    false => Failure::Refused(lines),
+                    false => CliError::Refused(lines),
                 })
             }
-            Some(2) => Err(Failure::Refused(vec![format!(
+            Some(2) => Err(CliError::Refused(vec![format!(
                 "its {PROGRAM} does not know `{}`: is it an older version?",
                 command.verb().name()
             )])),
-            Some(3) => Err(Failure::NoAccess(said("the exporter does not answer"))),
-            Some(126 | 127) => Err(Failure::NoAccess(without_program(container))),
+            Some(3) => Err(CliError::NoAccess(said("the exporter does not answer"))),
+            Some(126 | 127) => Err(CliError::NoAccess(without_program(container))),
             Some(status) if no_program(&self.err) => {
                 let _ = status;
-                Err(Failure::NoAccess(without_program(container)))
+                Err(CliError::NoAccess(without_program(container)))
             }
-            Some(status) => Err(Failure::NoAccess(said(&format!(
+            Some(status) => Err(CliError::NoAccess(said(&format!(
                 "{PROGRAM} ended with status {status}"
             )))),
             None => {
                 let message = self.status.message.unwrap_or_default();
-                Err(Failure::NoAccess(match no_program(&message) {
+                Err(CliError::NoAccess(match no_program(&message) {
                     true => without_program(container),
                     false => format!("{PROGRAM} cannot be run: {message}"),
                 }))
@@ -211,26 +211,26 @@ fn without_program(container: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::arguments::Arguments;
+    use crate::cli::arguments::CliArguments;
     use clap::Parser;
 
     #[test]
     fn what_is_run_in_the_pod_means_the_same_there() {
         let text = |text: &str| text.to_owned();
         let all = [
-            Command::Ping,
-            Command::StatusDetails,
-            Command::ConfGet(Some(text("log_level"))),
-            Command::ConfSet {
+            AdminCommand::Ping,
+            AdminCommand::StatusDetails,
+            AdminCommand::ConfGet(Some(text("log_level"))),
+            AdminCommand::ConfSet {
                 key: text("server.primary.port"),
                 value: text("-1"),
             },
-            Command::LogLevel {
+            AdminCommand::LogLevel {
                 level: text("debug"),
             },
         ];
         for command in all {
-            let there = Arguments::try_parse_from(words(&command)).unwrap();
+            let there = CliArguments::try_parse_from(words(&command)).unwrap();
             assert_eq!(there.verb.command(), Some(command));
         }
     }

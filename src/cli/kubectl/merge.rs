@@ -2,29 +2,32 @@
 
 use serde_json::{Value, json};
 
-use super::super::arguments::Format;
-use super::super::error::Failure;
-use super::super::exchange::{Answer, answer_of};
+use super::super::arguments::OutputFormat;
+use super::super::error::CliError;
+use super::super::request::{AdminAnswer, parse_answer};
 use super::super::style::Style;
-use super::super::{print, say, table};
-use crate::management::document::Object;
-use crate::management::{Command, Verb};
+use super::super::{print, table, text_output};
+use crate::management::document::JsonObject;
+use crate::management::{AdminCommand, AdminVerb};
 use crate::text::escaped_json;
 
 /// What is asked of the pods: `status` has no owners, which are wanted here.
-pub(super) fn asked(command: Command, format: Option<Format>) -> Command {
+pub(super) fn command_for_pods(
+    command: AdminCommand,
+    format: Option<OutputFormat>,
+) -> AdminCommand {
     match command {
-        Command::Status if format != Some(Format::Raw) => Command::Targets,
+        AdminCommand::Status if format != Some(OutputFormat::Raw) => AdminCommand::Targets,
         other => other,
     }
 }
 
 /// A pod's name and what came of asking it.
-pub(super) type Told = (String, Result<Answer, Failure>);
+pub(super) type PodAnswer = (String, Result<AdminAnswer, CliError>);
 
 /// What is printed, and what is complained of, by pod.
 #[derive(Debug, Default)]
-pub(super) struct Merged {
+pub(super) struct MergedOutput {
     /// For standard output.
     pub out: String,
     /// For standard error: the pod, and a line.
@@ -34,12 +37,16 @@ pub(super) struct Merged {
 }
 
 /// All as one. The command is that of the command line.
-pub(super) fn merge(mut told: Vec<Told>, command: &Command, format: Option<Format>) -> Merged {
-    if command.verb() == Verb::Scrape && told.iter().any(has_scraped) {
+pub(super) fn merge_answers(
+    mut told: Vec<PodAnswer>,
+    command: &AdminCommand,
+    format: Option<OutputFormat>,
+) -> MergedOutput {
+    if command.verb() == AdminVerb::Scrape && told.iter().any(has_scraped) {
         // The others do not have the server, which is no news where its owner answers.
         told.retain(|one| one.1.is_err() || has_scraped(one));
     }
-    let mut merged = Merged::default();
+    let mut merged = MergedOutput::default();
     let pods: Vec<Value> = told
         .iter()
         .map(|(pod, told)| part(pod, told, command))
@@ -63,7 +70,7 @@ pub(super) fn merge(mut told: Vec<Told>, command: &Command, format: Option<Forma
         }
     }
     match format {
-        Some(Format::Raw) => {
+        Some(OutputFormat::Raw) => {
             for (_, answer) in &answers {
                 merged
                     .out
@@ -71,17 +78,17 @@ pub(super) fn merge(mut told: Vec<Told>, command: &Command, format: Option<Forma
                 merged.out.push('\n');
             }
         }
-        Some(Format::Json) => {
+        Some(OutputFormat::Json) => {
             let whole = match lists_servers(command) {
                 true => Value::Object(list(&answers, pods, command)),
                 false => json!({ "Pods": pods }),
             };
             merged.out = format!("{whole:#}\n");
         }
-        Some(Format::Text) | None => text(&mut merged, &answers, pods, command),
+        Some(OutputFormat::Text) | None => text(&mut merged, &answers, pods, command),
     }
     // Where the output is no text, the reasons of a refusal are told beside it.
-    if matches!(format, Some(Format::Json | Format::Raw)) {
+    if matches!(format, Some(OutputFormat::Json | OutputFormat::Raw)) {
         for (pod, answer) in answers {
             if !answer.is_good() {
                 merged.err.push((pod, answer.message()));
@@ -91,7 +98,12 @@ pub(super) fn merge(mut told: Vec<Told>, command: &Command, format: Option<Forma
     merged
 }
 
-fn text(merged: &mut Merged, answers: &[(String, Answer)], pods: Vec<Value>, command: &Command) {
+fn text(
+    merged: &mut MergedOutput,
+    answers: &[(String, AdminAnswer)],
+    pods: Vec<Value>,
+    command: &AdminCommand,
+) {
     if lists_servers(command) {
         for (pod, answer) in answers {
             if !answer.is_good() {
@@ -104,17 +116,17 @@ fn text(merged: &mut Merged, answers: &[(String, Answer)], pods: Vec<Value>, com
         let all = list(answers, pods, command);
         let response = match all.get("Response") {
             Some(Value::Object(response)) => response.clone(),
-            _ => Object::new(),
+            _ => JsonObject::new(),
         };
         merged.out = match command {
-            Command::StatusDetails => print::tree_of(&all),
+            AdminCommand::StatusDetails => print::tree_of(&all),
             _ => table::servers(&response, Style::of_output()),
         };
         return;
     }
     let alone = pods.len() == 1;
     for (pod, answer) in answers {
-        let said = say::text(answer, command, Style::of_output());
+        let said = text_output::format_answer(answer, command, Style::of_output());
         let lines = said.err.into_iter().map(|line| (pod.clone(), line));
         merged.err.extend(lines);
         if alone || said.out.is_empty() {
@@ -129,21 +141,21 @@ fn text(merged: &mut Merged, answers: &[(String, Answer)], pods: Vec<Value>, com
 }
 
 /// Whether this pod has the server that was to be scraped.
-fn has_scraped((_, told): &Told) -> bool {
+fn has_scraped((_, told): &PodAnswer) -> bool {
     let answer = told.as_ref().ok();
     answer.is_some_and(|answer| answer.response().contains_key("Queries"))
 }
 
 /// Whether the answers are lists of servers, which become one.
-fn lists_servers(command: &Command) -> bool {
+fn lists_servers(command: &AdminCommand) -> bool {
     matches!(
         command.verb(),
-        Verb::Status | Verb::StatusDetails | Verb::Targets
+        AdminVerb::Status | AdminVerb::StatusDetails | AdminVerb::Targets
     )
 }
 
 /// The lists of all pods in the shape of one exporter's answer; each server has its `Pod`.
-fn list(answers: &[(String, Answer)], pods: Vec<Value>, command: &Command) -> Object {
+fn list(answers: &[(String, AdminAnswer)], pods: Vec<Value>, command: &AdminCommand) -> JsonObject {
     let mut servers: Vec<Value> = Vec::new();
     for (pod, answer) in answers {
         let Some(Value::Array(own)) = answer.response().get("Servers") else {
@@ -180,18 +192,18 @@ fn list(answers: &[(String, Answer)], pods: Vec<Value>, command: &Command) -> Ob
             "Pods": pods,
         },
     });
-    match answer_of(
-        Some(Format::Json),
+    match parse_answer(
+        Some(OutputFormat::Json),
         command,
         document.to_string().into_bytes(),
     ) {
         Ok(answer) => print::named(&answer, command),
-        Err(_) => Object::new(),
+        Err(_) => JsonObject::new(),
     }
 }
 
 /// What is told of a pod beside the list: whether it answered.
-fn without_answer(mut pod: Object) -> Object {
+fn without_answer(mut pod: JsonObject) -> JsonObject {
     for name in ["Header", "Request", "Response"] {
         pod.remove(name);
     }
@@ -199,12 +211,12 @@ fn without_answer(mut pod: Object) -> Object {
 }
 
 /// The answer of a pod with the pod's name, or why there is none.
-fn part(pod: &str, told: &Result<Answer, Failure>, command: &Command) -> Value {
+fn part(pod: &str, told: &Result<AdminAnswer, CliError>, command: &AdminCommand) -> Value {
     let mut part = match told {
         Ok(answer) => print::named(answer, command),
         Err(failure) => {
             let reason = failure.lines().join("\n");
-            Object::from_iter([
+            JsonObject::from_iter([
                 ("Outcome".to_owned(), json!({ "Status": false })),
                 ("Error".to_owned(), json!(reason)),
             ])
@@ -218,22 +230,22 @@ fn part(pod: &str, told: &Result<Answer, Failure>, command: &Command) -> Value {
 mod tests {
     use super::*;
 
-    fn answer(command: &Command, document: &Value) -> Answer {
+    fn answer(command: &AdminCommand, document: &Value) -> AdminAnswer {
         let raw = document.to_string().into_bytes();
-        answer_of(None, command, raw).unwrap()
+        parse_answer(None, command, raw).unwrap()
     }
 
-    fn servers(names: &[(&str, Option<&str>)]) -> Answer {
+    fn servers(names: &[(&str, Option<&str>)]) -> AdminAnswer {
         let servers: Vec<Value> = names
             .iter()
             .map(|(name, owner)| json!({"Server": name, "Active": true, "Owner": owner}))
             .collect();
         let document = json!({"Outcome": {"Status": true},
             "Response": {"NumberOfServers": servers.len(), "Servers": servers}});
-        answer(&Command::Targets, &document)
+        answer(&AdminCommand::Targets, &document)
     }
 
-    fn two() -> Vec<Told> {
+    fn two() -> Vec<PodAnswer> {
         vec![
             (
                 "a".to_owned(),
@@ -245,14 +257,14 @@ mod tests {
             ),
             (
                 "c".to_owned(),
-                Err(Failure::NoAccess("it is away".to_owned())),
+                Err(CliError::NoAccess("it is away".to_owned())),
             ),
         ]
     }
 
     #[test]
     fn the_servers_of_all_pods_are_one_table_with_their_owners() {
-        let merged = merge(two(), &Command::Status, None);
+        let merged = merge_answers(two(), &AdminCommand::Status, None);
         let rows: Vec<Vec<&str>> = merged
             .out
             .lines()
@@ -274,7 +286,7 @@ mod tests {
 
     #[test]
     fn json_has_the_shape_of_one_exporters_answer_and_tells_of_each_pod() {
-        let merged = merge(two(), &Command::Status, Some(Format::Json));
+        let merged = merge_answers(two(), &AdminCommand::Status, Some(OutputFormat::Json));
         let whole: Value = serde_json::from_str(&merged.out).unwrap();
         assert_eq!(whole["Header"]["Command"], "status");
         assert_eq!(whole["Outcome"]["Status"], false);
@@ -287,14 +299,18 @@ mod tests {
 
     #[test]
     fn other_answers_stand_below_the_names_of_their_pods_unless_there_is_one() {
-        let command = Command::ConfGet(Some("log_level".to_owned()));
+        let command = AdminCommand::ConfGet(Some("log_level".to_owned()));
         let document = json!({"Outcome": {"Status": true}, "Response": {"log_level": "info"}});
         let told = |pod: &str| (pod.to_owned(), Ok(answer(&command, &document)));
-        let one = merge(vec![told("a")], &command, None);
+        let one = merge_answers(vec![told("a")], &command, None);
         assert_eq!(one.out, "info\n");
-        let both = merge(vec![told("a"), told("b")], &command, None);
+        let both = merge_answers(vec![told("a"), told("b")], &command, None);
         assert_eq!(both.out, "a:\n  info\nb:\n  info\n");
-        let raw = merge(vec![told("a"), told("b")], &command, Some(Format::Raw));
+        let raw = merge_answers(
+            vec![told("a"), told("b")],
+            &command,
+            Some(OutputFormat::Raw),
+        );
         assert_eq!(raw.out, format!("{document}\n{document}\n"));
     }
 }

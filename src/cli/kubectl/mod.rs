@@ -22,14 +22,14 @@ use std::process::ExitCode;
 use futures_util::StreamExt;
 
 use super::client::show;
-use super::error::Failure;
-use super::progress::Progress;
+use super::error::CliError;
+use super::progress::ProgressLine;
 use super::style::{Style, Tone};
-use crate::management::Command;
-use arguments::{Arguments, Options};
-use cluster::Cluster;
-use merge::Merged;
-use pods::Asked;
+use crate::management::AdminCommand;
+use arguments::{KubectlArguments, KubectlOptions};
+use cluster::ClusterClient;
+use merge::MergedOutput;
+use pods::PodTarget;
 
 /// The name that kubectl looks for.
 const NAME: &str = "kubectl-pgexporter";
@@ -44,7 +44,7 @@ pub(super) fn is_called(arguments: &[OsString]) -> bool {
 
 /// Runs the program with the arguments, the first of which is its own name.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
-    let arguments = match Arguments::read(arguments) {
+    let arguments = match KubectlArguments::read(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -61,12 +61,12 @@ pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
     }))
 }
 
-fn carry_out(arguments: &Arguments) -> Result<Merged, Failure> {
+fn carry_out(arguments: &KubectlArguments) -> Result<MergedOutput, CliError> {
     let command = arguments.verb.command().ok_or_else(|| {
-        Failure::Usage("this reads files of this machine: use pgexporter-cli".to_owned())
+        CliError::Usage("this reads files of this machine: use pgexporter-cli".to_owned())
     })?;
     if arguments.verb.watch().is_some() {
-        return Err(Failure::Usage(
+        return Err(CliError::Usage(
             "--watch is for one exporter alone, by pgexporter-cli; here, `watch kubectl pgexporter \
              targets` does it"
                 .to_owned(),
@@ -75,25 +75,28 @@ fn carry_out(arguments: &Arguments) -> Result<Merged, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Refused(vec![format!("no runtime: {error}")]))?;
-    let merged = runtime.block_on(ask(&arguments.options, command))?;
+        .map_err(|error| CliError::Refused(vec![format!("no runtime: {error}")]))?;
+    let merged = runtime.block_on(run_in_pods(&arguments.options, command))?;
     // A name of nobody that has gone on may still be looked up; nobody waits for it.
     runtime.shutdown_background();
     Ok(merged)
 }
 
-async fn ask(options: &Options, command: Command) -> Result<Merged, Failure> {
-    let waiting = Progress::begin(command.verb().name());
-    let cluster = Cluster::of(options).await?;
-    let pods = pods::find(&cluster, options).await?;
+async fn run_in_pods(
+    options: &KubectlOptions,
+    command: AdminCommand,
+) -> Result<MergedOutput, CliError> {
+    let waiting = ProgressLine::begin(command.verb().name());
+    let cluster = ClusterClient::from_options(options).await?;
+    let pods = pods::find_pods(&cluster, options).await?;
     if command.verb().changes() && pods.len() > 1 {
-        return Err(Failure::Usage(choose(&pods, &command, &cluster.namespace)));
+        return Err(CliError::Usage(choose(&pods, &command, &cluster.namespace)));
     }
-    let asked = merge::asked(command.clone(), options.format);
+    let asked = merge::command_for_pods(command.clone(), options.format);
     let (cluster, asked) = (&cluster, &asked);
-    let told: Vec<merge::Told> = futures_util::stream::iter(&pods)
+    let told: Vec<merge::PodAnswer> = futures_util::stream::iter(&pods)
         .map(|pod| async move {
-            let told = exec::ask(cluster, pod, asked, options.request_timeout).await;
+            let told = exec::run_in_pod(cluster, pod, asked, options.request_timeout).await;
             (pod.name.clone(), told)
         })
         .buffered(AT_ONCE)
@@ -110,14 +113,14 @@ async fn ask(options: &Options, command: Command) -> Result<Merged, Failure> {
             complain(&[format!("pod {}: {what}: {why}", pod.name)]);
         }
     }
-    let merged = merge::merge(told, &command, options.format);
+    let merged = merge::merge_answers(told, &command, options.format);
     for (pod, line) in &merged.err {
         complain(&[format!("pod {pod}: {line}")]);
     }
     Ok(merged)
 }
 
-fn choose(pods: &[Asked], command: &Command, namespace: &str) -> String {
+fn choose(pods: &[PodTarget], command: &AdminCommand, namespace: &str) -> String {
     let name = command.verb().name();
     let mut text = format!(
         "`{name}` is for one exporter, and the namespace {namespace} has {}: choose with --pod",

@@ -6,14 +6,14 @@ use k8s_openapi::api::core::v1::{ContainerState, Pod, PodStatus};
 use kube::Api;
 use kube::api::ListParams;
 
-use super::super::error::Failure;
-use super::arguments::Options;
-use super::cluster::Cluster;
+use super::super::error::CliError;
+use super::arguments::KubectlOptions;
+use super::cluster::ClusterClient;
 use crate::kubernetes::explain_api;
 
 /// A pod that is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct PodTarget {
     /// Its name.
     pub name: String,
     /// The container that has the exporter; or why it cannot be asked.
@@ -26,30 +26,33 @@ pub(super) struct Asked {
 ///
 /// # Errors
 /// There are none, or we may not look.
-pub(super) async fn find(cluster: &Cluster, options: &Options) -> Result<Vec<Asked>, Failure> {
+pub(super) async fn find_pods(
+    cluster: &ClusterClient,
+    options: &KubectlOptions,
+) -> Result<Vec<PodTarget>, CliError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let namespace = &cluster.namespace;
     if let Some(name) = &options.pod {
-        let found = within(cluster, options.request_timeout, api.get_opt(name)).await?;
+        let found = request_within(cluster, options.request_timeout, api.get_opt(name)).await?;
         let pod = found.ok_or_else(|| {
-            Failure::NoAccess(format!(
+            CliError::NoAccess(format!(
                 "there is no pod {name} in the namespace {namespace}"
             ))
         })?;
-        return Ok(vec![asked(&pod, options.container.as_deref())]);
+        return Ok(vec![pod_target(&pod, options.container.as_deref())]);
     }
     let selector = &options.selector;
     let wanted = ListParams::default().labels(selector);
-    let list = within(cluster, options.request_timeout, api.list(&wanted)).await?;
-    let mut pods: Vec<Asked> = list
+    let list = request_within(cluster, options.request_timeout, api.list(&wanted)).await?;
+    let mut pods: Vec<PodTarget> = list
         .items
         .iter()
         .filter(|pod| !is_over(pod))
-        .map(|pod| asked(pod, options.container.as_deref()))
+        .map(|pod| pod_target(pod, options.container.as_deref()))
         .collect();
     pods.sort_by(|one, other| one.name.cmp(&other.name));
     if pods.is_empty() {
-        return Err(Failure::NoAccess(format!(
+        return Err(CliError::NoAccess(format!(
             "no pod in the namespace {namespace} has the labels {selector}: name the exporter's \
              namespace with -n, its labels with --selector"
         )));
@@ -57,22 +60,22 @@ pub(super) async fn find(cluster: &Cluster, options: &Options) -> Result<Vec<Ask
     Ok(pods)
 }
 
-async fn within<T>(
-    cluster: &Cluster,
+async fn request_within<T>(
+    cluster: &ClusterClient,
     limit: Duration,
     asking: impl Future<Output = kube::Result<T>>,
-) -> Result<T, Failure> {
+) -> Result<T, CliError> {
     let server = &cluster.server;
     match tokio::time::timeout(limit, asking).await {
-        Ok(answer) => answer.map_err(|error| Failure::NoAccess(refused(&error, cluster))),
-        Err(_) => Err(Failure::NoAccess(format!(
+        Ok(answer) => answer.map_err(|error| CliError::NoAccess(explain_refusal(&error, cluster))),
+        Err(_) => Err(CliError::NoAccess(format!(
             "the API server {server} does not answer within {limit:?}"
         ))),
     }
 }
 
 /// What an error of the API server means to whoever asked.
-pub(super) fn refused(error: &kube::Error, cluster: &Cluster) -> String {
+pub(super) fn explain_refusal(error: &kube::Error, cluster: &ClusterClient) -> String {
     let (server, namespace) = (&cluster.server, &cluster.namespace);
     match error {
         kube::Error::Api(status) if status.is_forbidden() => format!(
@@ -102,10 +105,10 @@ fn is_over(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-fn asked(pod: &Pod, wanted: Option<&str>) -> Asked {
+fn pod_target(pod: &Pod, wanted: Option<&str>) -> PodTarget {
     let status = pod.status.clone().unwrap_or_default();
     let unready = unready(&status);
-    Asked {
+    PodTarget {
         name: pod.metadata.name.clone().unwrap_or_default(),
         container: container(pod, wanted).and_then(|name| {
             let why = not_running(&status, &name, unready.as_deref());
@@ -182,17 +185,17 @@ fn not_running(status: &PodStatus, name: &str, unready: Option<&str>) -> Option<
         Some(ContainerState {
             waiting: Some(waiting),
             ..
-        }) => said("it waits", waiting.reason, waiting.message),
+        }) => join_reasons("it waits", waiting.reason, waiting.message),
         Some(ContainerState {
             terminated: Some(ended),
             ..
-        }) => said("it ended", ended.reason, ended.message),
+        }) => join_reasons("it ended", ended.reason, ended.message),
         _ => unready.unwrap_or("it has not started").to_owned(),
     };
     Some(format!("the container {name} does not run: {why}"))
 }
 
-fn said(what: &str, reason: Option<String>, message: Option<String>) -> String {
+fn join_reasons(what: &str, reason: Option<String>, message: Option<String>) -> String {
     let more: Vec<String> = [reason, message].into_iter().flatten().collect();
     match more.is_empty() {
         true => what.to_owned(),
@@ -241,14 +244,14 @@ mod tests {
 
     #[test]
     fn what_does_not_run_says_why_and_what_runs_unready_is_asked() {
-        let good = asked(&pod("", RUNS), None);
+        let good = pod_target(&pod("", RUNS), None);
         assert_eq!(good.container, Ok("pgexporter".to_owned()));
         assert_eq!(good.unready, None);
         let unready = RUNS.replace(
             "status: 'True'",
             "status: 'False', message: no list of targets yet",
         );
-        let unready = asked(&pod("", &unready), None);
+        let unready = pod_target(&pod("", &unready), None);
         assert_eq!(unready.container, Ok("pgexporter".to_owned()));
         assert_eq!(unready.unready.as_deref(), Some("no list of targets yet"));
         let looping = RUNS.replace(
@@ -256,13 +259,13 @@ mod tests {
             "waiting: {reason: CrashLoopBackOff, message: back-off 10s}",
         );
         assert_eq!(
-            asked(&pod("", &looping), None).container.unwrap_err(),
+            pod_target(&pod("", &looping), None).container.unwrap_err(),
             "the container pgexporter does not run: it waits: CrashLoopBackOff: back-off 10s"
         );
         let pending = "{phase: Pending, conditions: [{type: PodScheduled, status: 'False', \
                        message: no node fits}]}";
         assert_eq!(
-            asked(&pod("", pending), None).container.unwrap_err(),
+            pod_target(&pod("", pending), None).container.unwrap_err(),
             "the container pgexporter does not run: no node fits"
         );
     }

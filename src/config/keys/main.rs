@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::{Effect::Reload, Effect::Restart, Key, Required, place};
 use crate::config::configuration::Main;
-use crate::config::value::{Kind, LONGEST, LONGEST_OF_POSTGRESQL};
+use crate::config::value::{LONGEST, LONGEST_OF_POSTGRESQL, ValueKind};
 
-const ANY_DURATION: Kind = Kind::Duration(Duration::ZERO, LONGEST);
-const POSTGRESQL_TIMEOUT: Kind = Kind::Duration(Duration::from_millis(1), LONGEST_OF_POSTGRESQL);
-const POSTGRESQL_TIMEOUT_OR_0: Kind = Kind::Duration(Duration::ZERO, LONGEST_OF_POSTGRESQL);
-const LOG_LEVEL: Kind = Kind::Word(
+const ANY_DURATION: ValueKind = ValueKind::Duration(Duration::ZERO, LONGEST);
+const POSTGRESQL_TIMEOUT: ValueKind =
+    ValueKind::Duration(Duration::from_millis(1), LONGEST_OF_POSTGRESQL);
+const POSTGRESQL_TIMEOUT_OR_0: ValueKind =
+    ValueKind::Duration(Duration::ZERO, LONGEST_OF_POSTGRESQL);
+const LOG_LEVEL: ValueKind = ValueKind::Word(
     &["debug5", "debug", "info", "warn", "error", "fatal"],
     &[
         ("debug4", "debug"),
@@ -21,7 +23,7 @@ const LOG_LEVEL: Kind = Kind::Word(
     ],
 );
 /// The names that libev and the C program have for event loops.
-const EVENT_LOOP: Kind = Kind::Word(
+const EVENT_LOOP: ValueKind = ValueKind::Word(
     &[
         "auto", "epoll", "io_uring", "iouring", "select", "poll", "kqueue", "devpoll", "port",
     ],
@@ -31,7 +33,7 @@ const EVENT_LOOP: Kind = Kind::Word(
 pub(super) const KEYS: &[Key<Main>] = &[
     Key::new(
         "host",
-        Kind::Listen,
+        ValueKind::Listen,
         "",
         Restart,
         place!(Main: host),
@@ -40,7 +42,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .required(Required::Yes),
     Key::new(
         "unix_socket_dir",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Restart,
         place!(Main: unix_socket_dir),
@@ -49,7 +51,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .required(Required::Yes),
     Key::new(
         "unix_socket_group",
-        Kind::Text,
+        ValueKind::Text,
         "",
         Restart,
         place!(Main: unix_socket_group),
@@ -57,7 +59,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "metrics",
-        Kind::Port,
+        ValueKind::Port,
         "",
         Restart,
         place!(Main: metrics),
@@ -66,7 +68,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .required(Required::Yes),
     Key::new(
         "health",
-        Kind::PortOrOff,
+        ValueKind::PortOrOff,
         "0",
         Restart,
         place!(Main: health),
@@ -74,7 +76,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "management",
-        Kind::PortOrOff,
+        ValueKind::PortOrOff,
         "0",
         Restart,
         place!(Main: management),
@@ -82,7 +84,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "metrics_path",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Main: metrics_path),
@@ -99,7 +101,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "metrics_cache_max_size",
-        Kind::Size,
+        ValueKind::Size,
         "256k",
         Restart,
         place!(Main: metrics_cache_max_size),
@@ -116,7 +118,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "metrics_cert_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Main: metrics_tls_files.cert),
@@ -124,7 +126,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "metrics_key_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Main: metrics_tls_files.key),
@@ -132,7 +134,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "metrics_ca_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Main: metrics_tls_files.ca),
@@ -140,7 +142,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "openmetrics",
-        Kind::Bool,
+        ValueKind::Bool,
         "off",
         Reload,
         place!(Main: openmetrics),
@@ -149,7 +151,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "collectors",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         place!(Main: collectors),
@@ -158,7 +160,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "exclude_collectors",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         place!(Main: exclude_collectors),
@@ -167,7 +169,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "collector_interval",
-        Kind::AutoOrDuration,
+        ValueKind::AutoOrDuration,
         "auto",
         Reload,
         place!(Main: collector_interval),
@@ -176,7 +178,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "query_text_length",
-        Kind::Number(0, 1_000),
+        ValueKind::Number(0, 1_000),
         "100",
         Reload,
         place!(Main: query_text_length),
@@ -184,7 +186,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "label_value_length",
-        Kind::Number(64, 65_536),
+        ValueKind::Number(64, 65_536),
         "1024",
         Reload,
         place!(Main: label_value_length),
@@ -192,7 +194,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "login_message_limit",
-        Kind::SizeWithin(4 << 10, 1 << 20),
+        ValueKind::SizeWithin(4 << 10, 1 << 20),
         "64k",
         Reload,
         place!(Main: login_message_limit),
@@ -200,7 +202,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "message_limit",
-        Kind::SizeWithin(64 << 10, 64 << 20),
+        ValueKind::SizeWithin(64 << 10, 64 << 20),
         "4M",
         Reload,
         place!(Main: message_limit),
@@ -208,7 +210,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "query_bytes_limit",
-        Kind::SizeWithin(64 << 10, 1 << 30),
+        ValueKind::SizeWithin(64 << 10, 1 << 30),
         "16M",
         Reload,
         place!(Main: query_bytes_limit),
@@ -216,7 +218,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "target_bytes_limit",
-        Kind::SizeWithin(64 << 10, 4 << 30),
+        ValueKind::SizeWithin(64 << 10, 4 << 30),
         "32M",
         Reload,
         place!(Main: target_bytes_limit),
@@ -224,7 +226,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "total_bytes_limit",
-        Kind::Size,
+        ValueKind::Size,
         "0",
         Reload,
         place!(Main: total_bytes_limit),
@@ -232,7 +234,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "extensions",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         place!(Main: extensions),
@@ -241,7 +243,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "databases",
-        Kind::List,
+        ValueKind::List,
         "*",
         Reload,
         place!(Main: databases),
@@ -249,7 +251,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "exclude_databases",
-        Kind::List,
+        ValueKind::List,
         "template*",
         Reload,
         place!(Main: exclude_databases),
@@ -257,7 +259,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "cache",
-        Kind::Bool,
+        ValueKind::Bool,
         "on",
         Reload,
         place!(Main: cache),
@@ -266,7 +268,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "max_connections",
-        Kind::Number(1, 100_000),
+        ValueKind::Number(1, 100_000),
         "100",
         Restart,
         place!(Main: max_connections),
@@ -274,7 +276,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "session_databases",
-        Kind::Number(1, 1_000),
+        ValueKind::Number(1, 1_000),
         "1",
         Reload,
         place!(Main: session_databases),
@@ -319,7 +321,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "tls",
-        Kind::Bool,
+        ValueKind::Bool,
         "off",
         Restart,
         place!(Main: tls),
@@ -327,7 +329,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "management_tls",
-        Kind::Word(&["allow", "require"], &[]),
+        ValueKind::Word(&["allow", "require"], &[]),
         "allow",
         Reload,
         place!(Main: management_tls),
@@ -335,7 +337,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "tls_cert_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Main: tls_files.cert),
@@ -343,7 +345,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "tls_key_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Main: tls_files.key),
@@ -351,7 +353,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "tls_ca_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Main: tls_files.ca),
@@ -359,7 +361,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "log_type",
-        Kind::Word(&["console", "file", "syslog"], &[]),
+        ValueKind::Word(&["console", "file", "syslog"], &[]),
         "console",
         Restart,
         place!(Main: log_type),
@@ -376,7 +378,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "log_path",
-        Kind::Path,
+        ValueKind::Path,
         "pgexporter.log",
         Restart,
         place!(Main: log_path),
@@ -392,7 +394,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "log_rotation_size",
-        Kind::Size,
+        ValueKind::Size,
         "0",
         Reload,
         place!(Main: log_rotation_size),
@@ -400,7 +402,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "log_line_prefix",
-        Kind::TimeFormat,
+        ValueKind::TimeFormat,
         "%Y-%m-%d %H:%M:%S",
         Reload,
         place!(Main: log_line_prefix),
@@ -408,7 +410,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "log_mode",
-        Kind::Word(&["append", "create"], &[("a", "append"), ("c", "create")]),
+        ValueKind::Word(&["append", "create"], &[("a", "append"), ("c", "create")]),
         "append",
         Restart,
         place!(Main: log_mode),
@@ -416,7 +418,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "log_format",
-        Kind::Word(&["text", "json"], &[]),
+        ValueKind::Word(&["text", "json"], &[]),
         "text",
         Reload,
         place!(Main: log_format),
@@ -424,7 +426,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "keep_alive",
-        Kind::Bool,
+        ValueKind::Bool,
         "on",
         Reload,
         place!(Main: keep_alive),
@@ -433,7 +435,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "nodelay",
-        Kind::Bool,
+        ValueKind::Bool,
         "on",
         Reload,
         place!(Main: nodelay),
@@ -442,7 +444,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "non_blocking",
-        Kind::Bool,
+        ValueKind::Bool,
         "on",
         Reload,
         place!(Main: non_blocking),
@@ -451,7 +453,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "backlog",
-        Kind::Number(1, 65_535),
+        ValueKind::Number(1, 65_535),
         "1024",
         Reload,
         place!(Main: backlog),
@@ -460,7 +462,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     .anywhere(),
     Key::new(
         "hugepage",
-        Kind::Word(&["off", "try", "on"], &[]),
+        ValueKind::Word(&["off", "try", "on"], &[]),
         "try",
         Restart,
         place!(Main: hugepage),
@@ -468,7 +470,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "core_dumps",
-        Kind::Bool,
+        ValueKind::Bool,
         "off",
         Restart,
         place!(Main: core_dumps),
@@ -476,7 +478,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "pidfile",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Restart,
         place!(Main: pidfile),
@@ -484,7 +486,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "update_process_title",
-        Kind::Word(
+        ValueKind::Word(
             &["never", "strict", "minimal", "verbose"],
             &[("off", "never")],
         ),
@@ -512,7 +514,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "reload_on_change",
-        Kind::Bool,
+        ValueKind::Bool,
         "off",
         Reload,
         place!(Main: reload_on_change),
@@ -520,7 +522,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes",
-        Kind::Word(&["auto", "on", "off"], &[]),
+        ValueKind::Word(&["auto", "on", "off"], &[]),
         "auto",
         Restart,
         place!(Main: kubernetes),
@@ -528,7 +530,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes_namespaces",
-        Kind::List,
+        ValueKind::List,
         "",
         Restart,
         place!(Main: kubernetes_namespaces),
@@ -536,7 +538,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes_selector",
-        Kind::Text,
+        ValueKind::Text,
         "",
         Restart,
         place!(Main: kubernetes_selector),
@@ -544,7 +546,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes_allow_local_hosts",
-        Kind::Bool,
+        ValueKind::Bool,
         "off",
         Reload,
         place!(Main: kubernetes_allow_local_hosts),
@@ -552,7 +554,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes_allowed_hosts",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         place!(Main: kubernetes_allowed_hosts),
@@ -560,7 +562,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes_allowed_ports",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         place!(Main: kubernetes_allowed_ports),
@@ -568,7 +570,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes_max_samples_per_target",
-        Kind::Number(1, 100_000_000),
+        ValueKind::Number(1, 100_000_000),
         "200000",
         Reload,
         place!(Main: kubernetes_max_samples_per_target),
@@ -576,7 +578,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes_max_targets_per_namespace",
-        Kind::Number(0, 1_000_000),
+        ValueKind::Number(0, 1_000_000),
         "500",
         Reload,
         place!(Main: kubernetes_max_targets_per_namespace),
@@ -584,7 +586,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes_shards",
-        Kind::Word(&["off", "lease"], &[]),
+        ValueKind::Word(&["off", "lease"], &[]),
         "off",
         Restart,
         place!(Main: kubernetes_shards),
@@ -592,7 +594,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
     ),
     Key::new(
         "kubernetes_discover",
-        Kind::Word(&["off", "services"], &[]),
+        ValueKind::Word(&["off", "services"], &[]),
         "off",
         Restart,
         place!(Main: kubernetes_discover),

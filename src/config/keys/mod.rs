@@ -1,12 +1,12 @@
 //! The keys of `pgexporter.conf` as data: the one source for reading, listing, comparing and
 //! documenting them.
 
-mod later;
 mod main;
+mod reserved;
 mod server;
 
 use super::configuration::{Main, Server};
-use super::value::{Kind, Value};
+use super::value::{Value, ValueKind};
 
 /// The name of the main section.
 pub const MAIN_SECTION: &str = "pgexporter";
@@ -48,7 +48,7 @@ pub struct Key<S> {
     /// The word before the `=`.
     pub name: &'static str,
     /// What it takes.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// The value without a line, as the file would have it; empty is none.
     pub default: &'static str,
     /// Whether it must be given.
@@ -58,14 +58,14 @@ pub struct Key<S> {
     /// Where an administrator must be to change it.
     pub changed_from: ChangedFrom,
     /// Where it stands; `None` when it is read and checked, and has no effect yet.
-    pub(super) place: Option<Place<S>>,
+    pub(super) place: Option<FieldAccess<S>>,
     /// What it means, in a sentence of Markdown.
     pub about: &'static str,
 }
 
 /// Reads and writes a key's field.
 #[derive(Debug)]
-pub(super) struct Place<S> {
+pub(super) struct FieldAccess<S> {
     pub(super) get: fn(&S) -> Value,
     /// False when the value does not fit the field, which a test of the tables rules out.
     pub(super) set: fn(&mut S, &Value) -> bool,
@@ -74,10 +74,10 @@ pub(super) struct Place<S> {
 impl<S> Key<S> {
     const fn new(
         name: &'static str,
-        kind: Kind,
+        kind: ValueKind,
         default: &'static str,
         effect: Effect,
-        place: Place<S>,
+        place: FieldAccess<S>,
         about: &'static str,
     ) -> Self {
         let required = Required::No;
@@ -94,9 +94,9 @@ impl<S> Key<S> {
     }
 
     /// A key that is read and checked, and has no effect yet.
-    const fn later(
+    const fn reserved(
         name: &'static str,
-        kind: Kind,
+        kind: ValueKind,
         default: &'static str,
         effect: Effect,
         about: &'static str,
@@ -129,7 +129,7 @@ impl<S> Key<S> {
     /// The default as a value.
     ///
     /// # Errors
-    /// As [`Kind::parse`]; a test of the tables rules it out.
+    /// As [`ValueKind::parse`]; a test of the tables rules it out.
     pub fn default_value(&self) -> Result<Value, String> {
         match self.default {
             "" => Ok(Value::Unset),
@@ -138,10 +138,10 @@ impl<S> Key<S> {
     }
 }
 
-/// A [`Place`] for a field of a section's type, by its name.
+/// A [`FieldAccess`] for a field of a section's type, by its name.
 macro_rules! place {
     ($section:ty: $($field:ident).+) => {
-        crate::config::keys::Place {
+        crate::config::keys::FieldAccess {
             get: |section: &$section| crate::config::field::Field::to_value(&section.$($field).+),
             set: |section, value| match crate::config::field::Field::from_value(value) {
                 Some(value) => {
@@ -157,7 +157,7 @@ use place;
 
 /// The keys of `[pgexporter]`: those that work, then those that have no effect yet.
 pub fn main_keys() -> impl Iterator<Item = &'static Key<Main>> + Clone {
-    main::KEYS.iter().chain(later::KEYS)
+    main::KEYS.iter().chain(reserved::KEYS)
 }
 
 /// The keys of a server's section.
@@ -198,7 +198,7 @@ mod tests {
             }
             let Some(place) = &key.place else { continue };
             let mut values = vec![default];
-            if let Kind::Word(words, others) = key.kind {
+            if let ValueKind::Word(words, others) = key.kind {
                 let words = words.iter().chain(others.iter().map(|(other, _)| other));
                 values = words.map(|word| key.kind.parse(word).unwrap()).collect();
             }

@@ -2,9 +2,9 @@
 
 use super::{Effect::Reload, Key, Required, place};
 use crate::config::configuration::Server;
-use crate::config::value::Kind;
+use crate::config::value::ValueKind;
 
-const SERVER_TLS: Kind = Kind::Word(
+const SERVER_TLS: ValueKind = ValueKind::Word(
     &["off", "try", "on", "verify-ca", "verify-full"],
     &[
         ("false", "off"),
@@ -19,7 +19,7 @@ const SERVER_TLS: Kind = Kind::Word(
 pub(super) const KEYS: &[Key<Server>] = &[
     Key::new(
         "host",
-        Kind::Host,
+        ValueKind::Host,
         "",
         Reload,
         place!(Server: host),
@@ -28,7 +28,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     .required(Required::Yes),
     Key::new(
         "port",
-        Kind::Port,
+        ValueKind::Port,
         "",
         Reload,
         place!(Server: port),
@@ -37,7 +37,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     .required(Required::Yes),
     Key::new(
         "user",
-        Kind::Text,
+        ValueKind::Text,
         "",
         Reload,
         place!(Server: user),
@@ -46,7 +46,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     .required(Required::ForPostgresql),
     Key::new(
         "password_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Server: password_file),
@@ -54,7 +54,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "require_auth",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         place!(Server: require_auth),
@@ -62,7 +62,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "database",
-        Kind::Text,
+        ValueKind::Text,
         "postgres",
         Reload,
         place!(Server: database),
@@ -70,7 +70,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "type",
-        Kind::Word(&["postgresql", "prometheus"], &[("postgres", "postgresql")]),
+        ValueKind::Word(&["postgresql", "prometheus"], &[("postgres", "postgresql")]),
         "postgresql",
         Reload,
         place!(Server: kind),
@@ -78,7 +78,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "data_dir",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Server: data_dir),
@@ -86,7 +86,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "wal_dir",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Server: wal_dir),
@@ -102,7 +102,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "tls_cert_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Server: tls_files.cert),
@@ -110,7 +110,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "tls_key_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Server: tls_files.key),
@@ -118,7 +118,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "tls_ca_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         place!(Server: tls_files.ca),
@@ -126,7 +126,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "extensions",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         place!(Server: extensions),
@@ -135,7 +135,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     .anywhere(),
     Key::new(
         "databases",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         place!(Server: databases),
@@ -143,7 +143,7 @@ pub(super) const KEYS: &[Key<Server>] = &[
     ),
     Key::new(
         "exclude_databases",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         place!(Server: exclude_databases),

@@ -72,7 +72,7 @@ pub fn parent(limit: Duration) -> Result<u32, DetachError> {
 ///
 /// # Errors
 /// The system refused.
-pub fn child() -> Result<Option<Child>, DetachError> {
+pub fn child() -> Result<Option<DetachedChild>, DetachError> {
     let parent = getppid().map(|pid| pid.as_raw_pid().to_string());
     if parent.is_none() || parent != std::env::var(MARK).ok() {
         return Ok(None);
@@ -83,10 +83,10 @@ pub fn child() -> Result<Option<Child>, DetachError> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(DetachError::Leave)?;
-    let child = Child {
+    let child = DetachedChild {
         report: File::from(report),
     };
-    match leave() {
+    match detach_from_terminal() {
         Ok(()) => Ok(Some(child)),
         Err(error) => {
             let error = DetachError::Leave(error);
@@ -96,7 +96,7 @@ pub fn child() -> Result<Option<Child>, DetachError> {
     }
 }
 
-fn leave() -> io::Result<()> {
+fn detach_from_terminal() -> io::Result<()> {
     let null = OpenOptions::new().write(true).open("/dev/null")?;
     dup2_stdout(null)?;
     setsid()?;
@@ -106,28 +106,28 @@ fn leave() -> io::Result<()> {
 /// The child's end of the report. Dropping it without a report tells the parent that the start
 /// failed.
 #[derive(Debug)]
-pub struct Child {
+pub struct DetachedChild {
     report: File,
 }
 
-impl Child {
+impl DetachedChild {
     /// The start is done: the parent may exit with 0.
     pub fn ready(self) {
-        self.say(&format!("\n{READY}\n"));
+        self.send_report(&format!("\n{READY}\n"));
     }
 
     /// The start failed: the parent prints `message` and exits with 1. The caller exits.
     pub fn failed(self, message: &str) {
-        self.say(&format!("\n{ERROR}\n{message}"));
+        self.send_report(&format!("\n{ERROR}\n{message}"));
     }
 
-    fn say(mut self, text: &str) {
+    fn send_report(mut self, text: &str) {
         // A parent that is gone, because somebody grew tired of it, needs no report.
         let _ = self.report.write_all(text.as_bytes());
     }
 }
 
-enum Report {
+enum ChildReport {
     Ready,
     Failed(String),
     Nothing,
@@ -150,14 +150,14 @@ fn start(mut command: Command, limit: Duration) -> Result<u32, DetachError> {
         });
     }
     match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        Ok(Report::Ready) => Ok(child.id()),
-        Ok(Report::Failed(message)) => {
+        Ok(ChildReport::Ready) => Ok(child.id()),
+        Ok(ChildReport::Failed(message)) => {
             // Gone before the error is shown: another try must not find its pidfile.
-            end(&mut child).map_err(DetachError::Start)?;
+            stop_child(&mut child).map_err(DetachError::Start)?;
             Err(DetachError::Failed(message))
         }
-        Ok(Report::Nothing) | Err(RecvTimeoutError::Disconnected) => {
-            let status = end(&mut child).map_err(DetachError::Start)?;
+        Ok(ChildReport::Nothing) | Err(RecvTimeoutError::Disconnected) => {
+            let status = stop_child(&mut child).map_err(DetachError::Start)?;
             Err(DetachError::Ended(status))
         }
         Err(RecvTimeoutError::Timeout) => {
@@ -168,28 +168,28 @@ fn start(mut command: Command, limit: Duration) -> Result<u32, DetachError> {
     }
 }
 
-fn read_report(mut pipe: impl BufRead) -> Report {
+fn read_report(mut pipe: impl BufRead) -> ChildReport {
     let mut line = Vec::new();
     loop {
         line.clear();
         match pipe.read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return Report::Nothing,
+            Ok(0) | Err(_) => return ChildReport::Nothing,
             Ok(_) => {}
         }
         let word = line.strip_suffix(b"\n").unwrap_or(&line);
         if word == READY.as_bytes() {
-            return Report::Ready;
+            return ChildReport::Ready;
         }
         if word == ERROR.as_bytes() {
             let mut message = Vec::new();
             let _ = pipe.read_to_end(&mut message);
-            return Report::Failed(String::from_utf8_lossy(&message).trim_end().to_owned());
+            return ChildReport::Failed(String::from_utf8_lossy(&message).trim_end().to_owned());
         }
     }
 }
 
 /// Waits for a child that is about to end, and ends it if it does not.
-fn end(child: &mut process::Child) -> io::Result<ExitStatus> {
+fn stop_child(child: &mut process::Child) -> io::Result<ExitStatus> {
     let until = Instant::now() + GRACE;
     while Instant::now() < until {
         if let Some(status) = child.try_wait()? {

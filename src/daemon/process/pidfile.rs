@@ -78,7 +78,7 @@ impl Pidfile {
             let made = match File::open(&path) {
                 Ok(old) => replace(&path, &old)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    put(&path, RenameFlags::NOREPLACE).map_err(failed)?
+                    create_at(&path, RenameFlags::NOREPLACE).map_err(failed)?
                 }
                 Err(error) => return Err(failed(error)),
             };
@@ -139,12 +139,12 @@ fn replace(path: &Path, old: &File) -> Result<Option<File>, PidfileError> {
     if let Some(pid) = pid.filter(|pid| is_other_instance(*pid)) {
         return Err(held(Some(pid)));
     }
-    put(path, RenameFlags::empty()).map_err(failed)
+    create_at(path, RenameFlags::empty()).map_err(failed)
 }
 
 /// Makes a file beside, complete and locked, and gives it the name. `None`: with `NOREPLACE`, the
 /// name was taken meanwhile.
-fn put(path: &Path, flags: RenameFlags) -> io::Result<Option<File>> {
+fn create_at(path: &Path, flags: RenameFlags) -> io::Result<Option<File>> {
     let pid = std::process::id();
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{pid}"));

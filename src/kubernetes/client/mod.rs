@@ -1,7 +1,7 @@
-//! The way to the API server. Every request goes past a [`Book`], which counts it and remembers
-//! which rights are missing.
+//! The client of the API server. A layer counts each request in [`ApiRequests`], and keeps which
+//! rights are missing.
 
-mod book;
+mod api_metrics;
 mod explain;
 mod request;
 
@@ -15,39 +15,42 @@ use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use tower::{Layer, Service};
 
-pub(super) use book::Book;
+pub(super) use api_metrics::ApiRequests;
 pub(super) use explain::explain_infer;
 pub use explain::{explain_api, explain_chain, explain_kubeconfig};
-pub(super) use request::{ApiResource, Kind, RIGHTS, Verb};
+pub(super) use request::{ApiKind, ApiResource, ApiVerb, RIGHTS};
 
-/// A client whose requests stand in the book.
+/// Builds a client whose requests are counted.
 ///
 /// # Errors
 /// The configuration cannot be used.
-pub(super) fn client(config: Config, book: &Arc<Book>) -> Result<Client, kube::Error> {
-    let layer = Counted(Arc::clone(book));
+pub(super) fn build_client(
+    config: Config,
+    api_requests: &Arc<ApiRequests>,
+) -> Result<Client, kube::Error> {
+    let layer = ApiRequestsLayer(Arc::clone(api_requests));
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
 }
 
-struct Counted(Arc<Book>);
+struct ApiRequestsLayer(Arc<ApiRequests>);
 
-impl<S> Layer<S> for Counted {
-    type Service = Counting<S>;
+impl<S> Layer<S> for ApiRequestsLayer {
+    type Service = ApiRequestsService<S>;
 
-    fn layer(&self, inner: S) -> Counting<S> {
-        Counting {
+    fn layer(&self, inner: S) -> ApiRequestsService<S> {
+        ApiRequestsService {
             inner,
-            book: Arc::clone(&self.0),
+            api_requests: Arc::clone(&self.0),
         }
     }
 }
 
-struct Counting<S> {
+struct ApiRequestsService<S> {
     inner: S,
-    book: Arc<Book>,
+    api_requests: Arc<ApiRequests>,
 }
 
-impl<S, B> Service<Request<Body>> for Counting<S>
+impl<S, B> Service<Request<Body>> for ApiRequestsService<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
     S::Future: Send + 'static,
@@ -63,13 +66,13 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let what = ApiResource::of(request.method(), request.uri());
-        let book = Arc::clone(&self.book);
+        let what = ApiResource::from_request(request.method(), request.uri());
+        let api_requests = Arc::clone(&self.api_requests);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
             let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-            book.enter(what, status);
+            api_requests.record_request(what, status);
             answer
         })
     }

@@ -4,7 +4,7 @@ use http::{Method, Uri};
 
 /// A verb of RBAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kubernetes) enum Verb {
+pub(in crate::kubernetes) enum ApiVerb {
     Get,
     List,
     Watch,
@@ -13,31 +13,31 @@ pub(in crate::kubernetes) enum Verb {
     Delete,
 }
 
-impl Verb {
-    pub(in crate::kubernetes) const ALL: [Verb; 6] = [
-        Verb::Get,
-        Verb::List,
-        Verb::Watch,
-        Verb::Create,
-        Verb::Patch,
-        Verb::Delete,
+impl ApiVerb {
+    pub(in crate::kubernetes) const ALL: [ApiVerb; 6] = [
+        ApiVerb::Get,
+        ApiVerb::List,
+        ApiVerb::Watch,
+        ApiVerb::Create,
+        ApiVerb::Patch,
+        ApiVerb::Delete,
     ];
 
     pub(in crate::kubernetes) fn as_str(self) -> &'static str {
         match self {
-            Verb::Get => "get",
-            Verb::List => "list",
-            Verb::Watch => "watch",
-            Verb::Create => "create",
-            Verb::Patch => "patch",
-            Verb::Delete => "delete",
+            ApiVerb::Get => "get",
+            ApiVerb::List => "list",
+            ApiVerb::Watch => "watch",
+            ApiVerb::Create => "create",
+            ApiVerb::Patch => "patch",
+            ApiVerb::Delete => "delete",
         }
     }
 }
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kubernetes) enum Kind {
+pub(in crate::kubernetes) enum ApiKind {
     Targets,
     TargetStatus,
     Secrets,
@@ -49,69 +49,69 @@ pub(in crate::kubernetes) enum Kind {
     Other,
 }
 
-impl Kind {
+impl ApiKind {
     /// As RBAC names it.
     pub(in crate::kubernetes) fn as_str(self) -> &'static str {
         match self {
-            Kind::Targets => "postgrestargets",
-            Kind::TargetStatus => "postgrestargets/status",
-            Kind::Secrets => "secrets",
-            Kind::ConfigMaps => "configmaps",
-            Kind::Services => "services",
-            Kind::Events => "events",
-            Kind::Leases => "leases",
-            Kind::Other => "other",
+            ApiKind::Targets => "postgrestargets",
+            ApiKind::TargetStatus => "postgrestargets/status",
+            ApiKind::Secrets => "secrets",
+            ApiKind::ConfigMaps => "configmaps",
+            ApiKind::Services => "services",
+            ApiKind::Events => "events",
+            ApiKind::Leases => "leases",
+            ApiKind::Other => "other",
         }
     }
 
-    fn of(plural: &str, subresource: Option<&str>) -> Self {
+    fn from_plural(plural: &str, subresource: Option<&str>) -> Self {
         match (plural, subresource) {
-            ("postgrestargets", Some("status")) => Kind::TargetStatus,
-            ("postgrestargets", None) => Kind::Targets,
-            ("secrets", None) => Kind::Secrets,
-            ("configmaps", None) => Kind::ConfigMaps,
-            ("services", None) => Kind::Services,
-            ("events", None) => Kind::Events,
-            ("leases", None) => Kind::Leases,
-            _ => Kind::Other,
+            ("postgrestargets", Some("status")) => ApiKind::TargetStatus,
+            ("postgrestargets", None) => ApiKind::Targets,
+            ("secrets", None) => ApiKind::Secrets,
+            ("configmaps", None) => ApiKind::ConfigMaps,
+            ("services", None) => ApiKind::Services,
+            ("events", None) => ApiKind::Events,
+            ("leases", None) => ApiKind::Leases,
+            _ => ApiKind::Other,
         }
     }
 }
 
 /// Every right that the controller may use.
-pub(in crate::kubernetes) const RIGHTS: [(Kind, Verb); 18] = [
-    (Kind::Targets, Verb::List),
-    (Kind::Targets, Verb::Watch),
-    (Kind::TargetStatus, Verb::Patch),
-    (Kind::Secrets, Verb::Get),
-    (Kind::Secrets, Verb::List),
-    (Kind::Secrets, Verb::Watch),
-    (Kind::ConfigMaps, Verb::Get),
-    (Kind::ConfigMaps, Verb::List),
-    (Kind::ConfigMaps, Verb::Watch),
-    (Kind::Services, Verb::List),
-    (Kind::Services, Verb::Watch),
-    (Kind::Events, Verb::Create),
-    (Kind::Events, Verb::Patch),
-    (Kind::Leases, Verb::List),
-    (Kind::Leases, Verb::Watch),
-    (Kind::Leases, Verb::Create),
-    (Kind::Leases, Verb::Patch),
-    (Kind::Leases, Verb::Delete),
+pub(in crate::kubernetes) const RIGHTS: [(ApiKind, ApiVerb); 18] = [
+    (ApiKind::Targets, ApiVerb::List),
+    (ApiKind::Targets, ApiVerb::Watch),
+    (ApiKind::TargetStatus, ApiVerb::Patch),
+    (ApiKind::Secrets, ApiVerb::Get),
+    (ApiKind::Secrets, ApiVerb::List),
+    (ApiKind::Secrets, ApiVerb::Watch),
+    (ApiKind::ConfigMaps, ApiVerb::Get),
+    (ApiKind::ConfigMaps, ApiVerb::List),
+    (ApiKind::ConfigMaps, ApiVerb::Watch),
+    (ApiKind::Services, ApiVerb::List),
+    (ApiKind::Services, ApiVerb::Watch),
+    (ApiKind::Events, ApiVerb::Create),
+    (ApiKind::Events, ApiVerb::Patch),
+    (ApiKind::Leases, ApiVerb::List),
+    (ApiKind::Leases, ApiVerb::Watch),
+    (ApiKind::Leases, ApiVerb::Create),
+    (ApiKind::Leases, ApiVerb::Patch),
+    (ApiKind::Leases, ApiVerb::Delete),
 ];
 
 /// What a request asks for, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::kubernetes) struct ApiResource {
-    pub kind: Kind,
-    pub verb: Verb,
+    pub kind: ApiKind,
+    pub verb: ApiVerb,
     /// `None` is all namespaces.
     pub namespace: Option<String>,
 }
 
 impl ApiResource {
     /// Reads it from the method and the path (Kubernetes API concepts, "Resource URIs").
-    pub(in crate::kubernetes) fn of(method: &Method, uri: &Uri) -> Self {
+    pub(in crate::kubernetes) fn from_request(method: &Method, uri: &Uri) -> Self {
         let mut parts = uri.path().split('/').filter(|part| !part.is_empty());
         // `/api/v1/…` of the core group, `/apis/GROUP/VERSION/…` of all others.
         let skipped = match parts.next() {
@@ -124,18 +124,18 @@ impl ApiResource {
             .and_then(|_| parts.next().map(str::to_owned));
         let plural = parts.next().unwrap_or_default();
         let named = parts.next().is_some();
-        let kind = Kind::of(plural, parts.next());
+        let kind = ApiKind::from_plural(plural, parts.next());
         let watches = |uri: &Uri| {
             let query = uri.query().unwrap_or_default();
             query.split('&').any(|pair| pair == "watch=true")
         };
         let verb = match *method {
-            Method::POST => Verb::Create,
-            Method::PATCH | Method::PUT => Verb::Patch,
-            Method::DELETE => Verb::Delete,
-            _ if named => Verb::Get,
-            _ if watches(uri) => Verb::Watch,
-            _ => Verb::List,
+            Method::POST => ApiVerb::Create,
+            Method::PATCH | Method::PUT => ApiVerb::Patch,
+            Method::DELETE => ApiVerb::Delete,
+            _ if named => ApiVerb::Get,
+            _ if watches(uri) => ApiVerb::Watch,
+            _ => ApiVerb::List,
         };
         Self {
             kind,
@@ -187,7 +187,7 @@ mod tests {
         ];
         for (method, uri, expected) in cases {
             let method: Method = method.parse().unwrap();
-            let found = ApiResource::of(&method, &uri.parse().unwrap());
+            let found = ApiResource::from_request(&method, &uri.parse().unwrap());
             let place = found.namespace.unwrap_or_else(|| "*".to_owned());
             let text = format!("{} {} {place}", found.verb.as_str(), found.kind.as_str());
             assert_eq!(text, expected);

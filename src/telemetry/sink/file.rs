@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use jiff::ZonedDateTime;
 
-use super::super::line::Line;
-use super::super::settings::Shape;
+use super::super::line::LogLine;
+use super::super::settings::LineFormat;
 use super::super::{LogMode, TelemetryError};
 
 /// After a rotation that failed, the next one is tried this much later.
@@ -17,12 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct LogFile {
     path: PathBuf,
-    open: Option<Open>,
+    open: Option<OpenFile>,
     /// No rotation before.
     not_before: Option<SystemTime>,
 }
 
-struct Open {
+struct OpenFile {
     file: File,
     /// Device and number of the file, to notice that another one has its name now.
     identity: (u64, u64),
@@ -36,7 +36,7 @@ impl LogFile {
     pub(super) fn open(path: &Path, mode: LogMode) -> Result<Self, TelemetryError> {
         // Absolute, so that a later change of the working folder does not move the log.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        match Open::at(&path, mode) {
+        match OpenFile::at(&path, mode) {
             Ok(open) => Ok(Self {
                 path,
                 open: Some(open),
@@ -56,9 +56,9 @@ impl LogFile {
     /// The file cannot be opened, or the disk is full; the line may have been written in part.
     pub(super) fn write(
         &mut self,
-        shape: &Shape,
+        shape: &LineFormat,
         now: &ZonedDateTime,
-        line: &Line,
+        line: &LogLine,
     ) -> io::Result<Option<String>> {
         let mut bytes = Vec::with_capacity(line.whole().len() + 1);
         bytes.extend_from_slice(line.whole().as_bytes());
@@ -73,7 +73,7 @@ impl LogFile {
             match rotate(&self.path, now) {
                 Ok(()) => {
                     self.not_before = None;
-                    open = Open::at(&self.path, LogMode::Append)?;
+                    open = OpenFile::at(&self.path, LogMode::Append)?;
                 }
                 Err(error) => {
                     self.not_before = clock.checked_add(PATIENCE);
@@ -93,18 +93,18 @@ impl LogFile {
 
     /// The file that has the name now: it is another one when somebody else rotates, and none when
     /// the folder was removed.
-    fn current(&mut self) -> io::Result<Open> {
+    fn current(&mut self) -> io::Result<OpenFile> {
         if let Some(open) = self.open.take() {
             match fs::metadata(&self.path) {
                 Ok(found) if identity(&found) == open.identity => return Ok(open),
                 _ => {}
             }
         }
-        Open::at(&self.path, LogMode::Append)
+        OpenFile::at(&self.path, LogMode::Append)
     }
 }
 
-impl Open {
+impl OpenFile {
     fn at(path: &Path, mode: LogMode) -> io::Result<Self> {
         let file = OpenOptions::new()
             .append(true)
@@ -133,7 +133,7 @@ impl Open {
         })
     }
 
-    fn is_due(&self, shape: &Shape, clock: SystemTime, more: u64) -> bool {
+    fn is_due(&self, shape: &LineFormat, clock: SystemTime, more: u64) -> bool {
         if self.size == 0 {
             return false;
         }

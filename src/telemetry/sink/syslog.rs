@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::ZonedDateTime;
 
 use super::super::LogLevel;
-use super::super::line::Line;
+use super::super::line::LogLine;
 
 /// Facility "daemon", RFC 3164 section 4.1.1.
 const FACILITY: u8 = 3;
@@ -37,7 +37,7 @@ impl Syslog {
         &mut self,
         now: &ZonedDateTime,
         level: LogLevel,
-        line: &Line,
+        line: &LogLine,
     ) -> io::Result<()> {
         let datagram = format!(
             "<{}>{} pgexporter[{}]: {}",

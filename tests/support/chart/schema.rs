@@ -2,7 +2,7 @@
 //! the program's table.
 
 use anyhow::{Context, Result};
-use pgexporter::config::Kind;
+use pgexporter::config::ValueKind;
 use pgexporter::config::keys::{Key, main_keys, server_keys};
 use serde_json::{Map, Value, json};
 
@@ -102,13 +102,15 @@ fn properties<S: 'static>(
 }
 
 /// What the chart takes for a kind of value; the program itself looks more closely.
-fn of(kind: &Kind) -> Value {
+fn of(kind: &ValueKind) -> Value {
     match kind {
-        Kind::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
-        Kind::PortOrOff => json!({ "type": "integer", "minimum": 0, "maximum": 65535 }),
-        Kind::Number(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
-        Kind::Bool => json!({ "type": "boolean" }),
-        Kind::Word(words, others) => {
+        ValueKind::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
+        ValueKind::PortOrOff => json!({ "type": "integer", "minimum": 0, "maximum": 65535 }),
+        ValueKind::Number(low, high) => {
+            json!({ "type": "integer", "minimum": low, "maximum": high })
+        }
+        ValueKind::Bool => json!({ "type": "boolean" }),
+        ValueKind::Word(words, others) => {
             let mut all: Vec<Value> = words.iter().map(|word| json!(word)).collect();
             all.extend(others.iter().map(|(other, _)| json!(other)));
             // YAML takes some words for truth.
@@ -117,11 +119,18 @@ fn of(kind: &Kind) -> Value {
             }
             json!({ "enum": all })
         }
-        Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
-        Kind::Duration(..) | Kind::AutoOrDuration | Kind::Size | Kind::SizeWithin(..) => {
+        ValueKind::List => json!({ "type": "array", "items": { "type": "string" } }),
+        ValueKind::Duration(..)
+        | ValueKind::AutoOrDuration
+        | ValueKind::Size
+        | ValueKind::SizeWithin(..) => {
             json!({ "type": ["string", "integer"] })
         }
-        Kind::Text | Kind::Listen | Kind::Host | Kind::Path | Kind::TimeFormat => {
+        ValueKind::Text
+        | ValueKind::Listen
+        | ValueKind::Host
+        | ValueKind::Path
+        | ValueKind::TimeFormat => {
             json!({ "type": "string", "pattern": "^[^\\n\\r]*$" })
         }
     }

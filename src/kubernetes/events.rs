@@ -1,5 +1,5 @@
-//! Events of Kubernetes: what a person who looks at a resource should know of its past. They come
-//! from changes of its conditions; the same one again within minutes is counted, not repeated.
+//! Records Events of Kubernetes. They come from changes of a resource's conditions. The API's
+//! recorder counts an event that repeats within minutes instead of writing it again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,8 +10,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::client::{Book, Kind, Verb, explain_api};
-use super::conditions::{is, of};
+use super::client::{ApiKind, ApiRequests, ApiVerb, explain_api};
+use super::conditions::{find_condition, has_condition};
 use super::resource::{PostgresTarget, PostgresTargetStatus};
 
 /// The longest note, in bytes (Kubernetes API, "Event v1 events.k8s.io").
@@ -21,20 +21,23 @@ const PROBE: Duration = Duration::from_secs(120);
 
 /// What is to be told.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Notice {
+pub(super) struct ResourceEvent {
     pub warning: bool,
     reason: String,
     note: String,
 }
 
 /// What a change of the status is worth telling.
-pub(super) fn notices(before: &PostgresTargetStatus, now: &PostgresTargetStatus) -> Vec<Notice> {
+pub(super) fn events_of_change(
+    before: &PostgresTargetStatus,
+    now: &PostgresTargetStatus,
+) -> Vec<ResourceEvent> {
     let changed = |kind: &str| {
-        let (old, new) = (of(before, kind), of(now, kind)?);
+        let (old, new) = (find_condition(before, kind), find_condition(now, kind)?);
         let same = old.is_some_and(|old| old.status == new.status && old.reason == new.reason);
         (!same).then_some(new)
     };
-    let notice = |warning: bool, reason: &str, note: &str| Notice {
+    let notice = |warning: bool, reason: &str, note: &str| ResourceEvent {
         warning,
         reason: reason.to_owned(),
         note: note.to_owned(),
@@ -64,7 +67,7 @@ pub(super) fn notices(before: &PostgresTargetStatus, now: &PostgresTargetStatus)
                 }
                 // That it is not accepted was told.
                 Some(lost) if lost.status == "False" && lost.reason != "NotAccepted" => {
-                    let was_ready = is(before, "Ready", "True");
+                    let was_ready = has_condition(before, "Ready", "True");
                     let words = match was_ready {
                         true => format!("lost: {}", lost.message),
                         false => lost.message.clone(),
@@ -78,30 +81,31 @@ pub(super) fn notices(before: &PostgresTargetStatus, now: &PostgresTargetStatus)
     notices
 }
 
-/// Writes events.
+/// Writes events to the API server.
 #[derive(Clone)]
-pub(super) struct Chronicle {
+pub(super) struct EventRecorder {
     recorder: Recorder,
-    book: Arc<Book>,
-    /// When it was last tried whether the right is there again.
+    api_requests: Arc<ApiRequests>,
+    /// When a write last found out whether the missing right was granted.
     probe: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Chronicle {
-    pub(super) fn new(client: Client, owner: &str, book: Arc<Book>) -> Self {
+impl EventRecorder {
+    pub(super) fn new(client: Client, owner: &str, api_requests: Arc<ApiRequests>) -> Self {
         let reporter = Reporter {
             controller: "pgexporter.io/exporter".to_owned(),
             instance: Some(owner.to_owned()),
         };
         Self {
             recorder: Recorder::new(client, reporter),
-            book,
+            api_requests,
             probe: Arc::default(),
         }
     }
 
-    /// Tells it of a resource. An event that cannot be written is lost: the status says the same.
-    pub(super) async fn tell(&self, of: &ObjectReference, notice: Notice) {
+    /// Records an event of a resource. An event that cannot be written is dropped, as the status says
+    /// the same.
+    pub(super) async fn record_event(&self, of: &ObjectReference, notice: ResourceEvent) {
         if !self.may_create(of.namespace.as_deref()) {
             return;
         }
@@ -111,7 +115,7 @@ impl Chronicle {
                 false => EventType::Normal,
             },
             reason: notice.reason,
-            note: Some(cut(notice.note)),
+            note: Some(truncate_note(notice.note)),
             action: "Scrape".to_owned(),
             secondary: None,
         };
@@ -122,10 +126,14 @@ impl Chronicle {
     }
 }
 
-impl Chronicle {
-    /// Whether the right to write events is there, as far as is known, or is looked for now.
+impl EventRecorder {
+    /// Whether an event may be written: the right is not known to be missing, or it is time to find
+    /// out whether it was granted.
     fn may_create(&self, namespace: Option<&str>) -> bool {
-        if !self.book.refuses(Kind::Events, Verb::Create, namespace) {
+        if !self
+            .api_requests
+            .is_refused(ApiKind::Events, ApiVerb::Create, namespace)
+        {
             return true;
         }
         let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +146,7 @@ impl Chronicle {
 }
 
 /// How events refer to a resource.
-pub(super) fn reference(resource: &PostgresTarget, service: bool) -> ObjectReference {
+pub(super) fn object_reference(resource: &PostgresTarget, service: bool) -> ObjectReference {
     let metadata = &resource.metadata;
     let (api_version, kind) = match service {
         true => ("v1", "Service"),
@@ -154,7 +162,7 @@ pub(super) fn reference(resource: &PostgresTarget, service: bool) -> ObjectRefer
     }
 }
 
-fn cut(mut note: String) -> String {
+fn truncate_note(mut note: String) -> String {
     let mut end = NOTE.min(note.len());
     while !note.is_char_boundary(end) {
         end -= 1;
@@ -208,7 +216,7 @@ mod tests {
             ),
         ];
         for (before, now, expected) in cases {
-            let told: Vec<String> = notices(before, now)
+            let told: Vec<String> = events_of_change(before, now)
                 .iter()
                 .map(|one| {
                     let mark = if one.warning { "! " } else { "" };
@@ -221,8 +229,8 @@ mod tests {
 
     #[test]
     fn a_note_is_as_long_as_the_api_takes_it() {
-        let note = cut("ü".repeat(NOTE));
+        let note = truncate_note("ü".repeat(NOTE));
         assert_eq!(note.len(), NOTE);
-        assert_eq!(cut("short".to_owned()), "short");
+        assert_eq!(truncate_note("short".to_owned()), "short");
     }
 }

@@ -1,5 +1,5 @@
-//! Who the members are, by what their Leases say. In go Leases as the API server shows them; out
-//! comes a set of names. It asks nobody, so that its rules are tested without a cluster.
+//! The members, by what their Leases say. In go Leases as the API server shows them; out comes a set
+//! of names. There is no I/O, so that the rules are tested without a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,78 +9,79 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// How long a Lease lives that does not say.
+/// The duration of a Lease that names none.
 pub(super) const LEASE: Duration = Duration::from_secs(15);
-/// Tells in a Lease whether its pod was asked for its metrics.
-pub(super) const ASKED: &str = "pgexporter.io/asked";
-/// How long a pod that is asked has been there when others wait for their shares.
-const SETTLED: SignedDuration = SignedDuration::from_secs(30);
-/// A Lease that is dead for so long is that of a pod that will not come back.
+/// The annotation of a Lease that says whether the pod's metrics were scraped.
+pub(super) const SCRAPED: &str = "pgexporter.io/asked";
+/// How old a pod that was scraped must be so that new pods wait until they are scraped.
+const ESTABLISHED: SignedDuration = SignedDuration::from_secs(30);
+/// A Lease that expired so long ago belongs to a pod that will not come back.
 const FORGET: Duration = Duration::from_secs(600);
-/// How far the clocks of pods may be apart.
+/// How far the clocks of two pods may be apart.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// What a Lease says of its pod beside that it lives.
+/// What a Lease says of its pod, beside that it has not expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
-    /// It was asked for its metrics, or waits for that no longer.
-    pub asked: bool,
-    /// It is asked and no beginner: those who come now wait until they are asked.
-    settled: bool,
+pub(super) struct MemberState {
+    /// Its metrics were scraped, or it waits for that no longer.
+    pub scraped: bool,
+    /// It was scraped and is not new: pods that join wait until they are scraped.
+    established: bool,
 }
 
-impl Standing {
-    /// As a Lease has it. Both its times are by the clock of who holds it.
-    pub(super) fn of(lease: &Lease) -> Self {
-        let told = lease.metadata.annotations.as_ref();
-        let asked = told
-            .and_then(|told| told.get(ASKED))
+impl MemberState {
+    /// Reads the state from a Lease. Its two times come from one clock, that of its holder, so their
+    /// difference is right whatever that clock shows.
+    pub(super) fn from_lease(lease: &Lease) -> Self {
+        let annotations = lease.metadata.annotations.as_ref();
+        let scraped = annotations
+            .and_then(|annotations| annotations.get(SCRAPED))
             .is_none_or(|one| one == "true");
         let times = lease
             .spec
             .as_ref()
             .and_then(|spec| spec.acquire_time.as_ref().zip(spec.renew_time.as_ref()));
         let settled =
-            |(began, now): (&MicroTime, &MicroTime)| now.0.duration_since(began.0) >= SETTLED;
+            |(began, now): (&MicroTime, &MicroTime)| now.0.duration_since(began.0) >= ESTABLISHED;
         Self {
-            asked,
-            settled: asked && times.is_some_and(settled),
+            scraped,
+            established: scraped && times.is_some_and(settled),
         }
     }
 }
 
-/// The other pods.
+/// The Leases of the other pods.
 #[derive(Debug)]
-pub(super) struct Others {
-    /// The Lease that is none of theirs.
+pub(super) struct Members {
+    /// The name of this pod's own Lease, which is skipped.
     own: String,
-    /// By the names of their Leases.
-    all: BTreeMap<String, Other>,
+    /// By the name of the Lease.
+    all: BTreeMap<String, OtherLease>,
 }
 
 #[derive(Debug)]
-struct Other {
+struct OtherLease {
     holder: String,
     renewed: Option<MicroTime>,
-    /// When that renewal was seen.
+    /// When this pod saw that renewal.
     seen: Instant,
     lives: Duration,
     alive: bool,
-    standing: Standing,
+    state: MemberState,
 }
 
-impl Others {
-    /// Nobody, until they are seen.
-    pub(super) fn beside(own: &str) -> Self {
+impl Members {
+    /// No other pod, until its Lease is seen.
+    pub(super) fn new(own: &str) -> Self {
         Self {
             own: own.to_owned(),
             all: BTreeMap::new(),
         }
     }
 
-    /// Takes what a Lease says now.
-    pub(super) fn note(&mut self, lease: Lease) {
-        let standing = Standing::of(&lease);
+    /// Stores the present state of a Lease.
+    pub(super) fn record_lease(&mut self, lease: Lease) {
+        let state = MemberState::from_lease(&lease);
         let (Some(name), Some(spec)) = (lease.metadata.name, lease.spec) else {
             return;
         };
@@ -95,33 +96,33 @@ impl Others {
             .lease_duration_seconds
             .and_then(|one| one.try_into().ok())
             .map_or(LEASE, Duration::from_secs);
-        // What was left behind long before we came is not waited for.
+        // A Lease that expired before this pod started is regarded as expired at once.
         let old = |renewed: &MicroTime| {
             let age = Timestamp::now().duration_since(renewed.0);
             age > SignedDuration::try_from(lives + SKEW).unwrap_or(SignedDuration::MAX)
         };
-        let other = Other {
+        let other = OtherLease {
             holder: spec.holder_identity.unwrap_or_else(|| name.clone()),
             alive: known.is_some() || !spec.renew_time.as_ref().is_some_and(old),
             renewed: spec.renew_time,
             seen: Instant::now(),
             lives,
-            standing,
+            state,
         };
         self.all.insert(name, other);
     }
 
-    /// One gave its Lease up.
+    /// Removes a Lease that was deleted.
     pub(super) fn remove(&mut self, name: &str) {
         self.all.remove(name);
     }
 
-    /// Takes a list of all Leases: those that were not renewed for as long as they live are dead.
-    pub(super) fn look(&mut self, list: impl IntoIterator<Item = Lease>) {
+    /// Stores a list of all Leases. Those without a renewal for their whole duration have expired.
+    pub(super) fn apply_list(&mut self, list: impl IntoIterator<Item = Lease>) {
         let mut names = BTreeSet::new();
         for lease in list {
             names.extend(lease.metadata.name.clone());
-            self.note(lease);
+            self.record_lease(lease);
         }
         self.all.retain(|name, _| names.contains(name));
         for other in self.all.values_mut() {
@@ -129,24 +130,24 @@ impl Others {
         }
     }
 
-    /// Leases of pods that are gone for good.
-    pub(super) fn gone(&self) -> Vec<String> {
-        let gone = |other: &Other| other.seen.elapsed() > other.lives + FORGET;
+    /// Leases that expired so long ago that they can be deleted.
+    pub(super) fn expired_leases(&self) -> Vec<String> {
+        let gone = |other: &OtherLease| other.seen.elapsed() > other.lives + FORGET;
         let all = self.all.iter().filter(|(_, other)| gone(other));
         all.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Who shares the targets: all that live, but for those who were not asked yet while somebody
-    /// who is settled serves in their stead.
-    pub(super) fn with(&self, own: &str, standing: Standing) -> BTreeSet<String> {
+    /// The pods that share the targets: all whose Leases have not expired; without those that were
+    /// not scraped yet, as long as an established pod can serve the targets in the meantime.
+    pub(super) fn active_members(&self, own: &str, state: MemberState) -> BTreeSet<String> {
         let all = || {
             let alive = self.all.values().filter(|other| other.alive);
-            let alive = alive.map(|other| (other.holder.as_str(), other.standing));
-            alive.chain([(own, standing)])
+            let alive = alive.map(|other| (other.holder.as_str(), other.state));
+            alive.chain([(own, state)])
         };
-        let wait = all().any(|(_, standing)| standing.settled);
+        let wait = all().any(|(_, state)| state.established);
         all()
-            .filter(|(_, standing)| standing.asked || !wait)
+            .filter(|(_, state)| state.scraped || !wait)
             .map(|(name, _)| name.to_owned())
             .collect()
     }
@@ -162,13 +163,13 @@ mod tests {
     use super::*;
 
     /// A Lease that was renewed now, `age` seconds after it was acquired.
-    fn lease(name: &str, age: i64, asked: Option<&str>) -> Lease {
+    fn lease(name: &str, age: i64, scraped: Option<&str>) -> Lease {
         let now = Timestamp::now();
-        let told = asked.map(|one| BTreeMap::from([(ASKED.to_owned(), one.to_owned())]));
+        let annotations = scraped.map(|one| BTreeMap::from([(SCRAPED.to_owned(), one.to_owned())]));
         Lease {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
-                annotations: told,
+                annotations,
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
@@ -180,9 +181,11 @@ mod tests {
     }
 
     fn members(others: &[Lease], own: &Lease) -> Vec<String> {
-        let mut all = Others::beside("own");
-        all.look(others.iter().cloned());
-        all.with("own", Standing::of(own)).into_iter().collect()
+        let mut all = Members::new("own");
+        all.apply_list(others.iter().cloned());
+        all.active_members("own", MemberState::from_lease(own))
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -211,21 +214,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_dead_or_gone_keeps_nobody_waiting() {
-        let mut all = Others::beside("own");
+        let mut all = Members::new("own");
         let list = [
             lease("dies", 31, Some("true")),
             lease("leaves", 31, Some("true")),
         ];
-        all.look(list.clone());
-        let own = Standing::of(&lease("x", 1, Some("false")));
-        assert_eq!(all.with("own", own).len(), 2);
+        all.apply_list(list.clone());
+        let own = MemberState::from_lease(&lease("x", 1, Some("false")));
+        assert_eq!(all.active_members("own", own).len(), 2);
         all.remove("leaves");
         tokio::time::advance(LEASE).await;
-        all.look(list[..1].to_vec());
-        assert_eq!(all.with("own", own), ["own".to_owned()].into());
-        assert!(all.gone().is_empty());
+        all.apply_list(list[..1].to_vec());
+        assert_eq!(all.active_members("own", own), ["own".to_owned()].into());
+        assert!(all.expired_leases().is_empty());
         tokio::time::advance(FORGET + Duration::from_secs(1)).await;
-        assert_eq!(all.gone(), ["dies"]);
+        assert_eq!(all.expired_leases(), ["dies"]);
     }
 
     #[test]

@@ -5,15 +5,15 @@
 
 use std::io::{self, Write};
 
-use super::arguments::{Check, Options};
-use super::error::Failure;
+use super::arguments::{Check, CliOptions};
+use super::error::CliError;
 use crate::targets::{LoadErrors, Loaded, Sources};
 
 /// Reads the files.
 ///
 /// # Errors
 /// Something is wrong with them.
-pub(super) fn offline(options: &Options, check: &Check) -> Result<(), Failure> {
+pub(super) fn check_files(options: &CliOptions, check: &Check) -> Result<(), CliError> {
     let sources = Sources {
         config: options.config.clone(),
         directory: check.directory.clone(),
@@ -22,7 +22,7 @@ pub(super) fn offline(options: &Options, check: &Check) -> Result<(), Failure> {
         metrics: check.metrics.clone(),
         collectors: Vec::new(),
     };
-    let loaded = look(&sources).map_err(|errors| Failure::Refused(errors.problems))?;
+    let loaded = load_files(&sources).map_err(|errors| CliError::Refused(errors.problems))?;
     // A reader that hung up is no reason to fail: the exit status says it all.
     for notice in &loaded.notices {
         let _ = writeln!(io::stderr(), "pgexporter-cli: {notice}");
@@ -31,7 +31,7 @@ pub(super) fn offline(options: &Options, check: &Check) -> Result<(), Failure> {
     Ok(())
 }
 
-fn look(sources: &Sources) -> Result<Loaded, LoadErrors> {
+fn load_files(sources: &Sources) -> Result<Loaded, LoadErrors> {
     sources.load(sources.configuration()?)
 }
 

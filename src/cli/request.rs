@@ -4,15 +4,15 @@ use std::io::{self, ErrorKind};
 
 use serde_json::{Value, json};
 
-use super::arguments::{Format, Options};
-use super::clock;
-use super::endpoint::{Endpoint, Stream};
-use super::error::Failure;
-use super::progress::Progress;
+use super::arguments::{CliOptions, OutputFormat};
+use super::error::CliError;
+use super::local_time;
+use super::progress::ProgressLine;
+use super::transport::{AdminTransport, SyncStream};
 use crate::management::codec::{pack, unpack_answer};
-use crate::management::document::{Object, VERSION, request_document};
+use crate::management::document::{JsonObject, VERSION, request_document};
 use crate::management::frame::{self, Framing, PLAIN};
-use crate::management::{Command, Compression, Encryption};
+use crate::management::{AdminCommand, Compression, Encryption};
 use crate::security::{Environment, Vault};
 use crate::text::escaped;
 
@@ -21,22 +21,22 @@ pub(super) const LONGEST: usize = 64 << 20;
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct AdminAnswer {
     /// As it came, unpacked.
     pub raw: Vec<u8>,
     /// As it is read, with our own header.
-    pub document: Object,
+    pub document: JsonObject,
 }
 
-impl Answer {
+impl AdminAnswer {
     /// Whether the exporter did it.
     pub(super) fn is_good(&self) -> bool {
         self.document["Outcome"]["Status"] == json!(true)
     }
 
     /// The object `Response`.
-    pub(super) fn response(&self) -> &Object {
-        static EMPTY: std::sync::LazyLock<Object> = std::sync::LazyLock::new(Object::new);
+    pub(super) fn response(&self) -> &JsonObject {
+        static EMPTY: std::sync::LazyLock<JsonObject> = std::sync::LazyLock::new(JsonObject::new);
         match self.document.get("Response") {
             Some(Value::Object(response)) => response,
             _ => &EMPTY,
@@ -59,11 +59,11 @@ impl Answer {
 ///
 /// # Errors
 /// Nobody answers, we are not let in, or what comes is no answer.
-pub(super) fn ask(
-    options: &Options,
-    endpoint: &Endpoint,
-    command: &Command,
-) -> Result<Answer, Failure> {
+pub(super) fn send_command(
+    options: &CliOptions,
+    endpoint: &AdminTransport,
+    command: &AdminCommand,
+) -> Result<AdminAnswer, CliError> {
     let (compression, encryption) = (options.compress.method(), options.encrypt.method());
     let header = header(options.format, command, compression, encryption);
     let vault = Vault::new(Environment::of_process().home.as_deref());
@@ -78,18 +78,18 @@ pub(super) fn ask(
     } else {
         let document = request_document(command, &header);
         let packed = pack(&document, compression, encryption, &vault)
-            .map_err(|error| Failure::NoAccess(error.to_string()))?;
+            .map_err(|error| CliError::NoAccess(error.to_string()))?;
         frame::frame(Framing::Json(compression, encryption), &packed)
     };
     let mut stream = endpoint.connect()?;
-    let waiting = Progress::begin(command.verb().name());
-    let answer = exchange(&mut *stream, &request);
+    let waiting = ProgressLine::begin(command.verb().name());
+    let answer = send_and_receive(&mut *stream, &request);
     drop(waiting);
-    let (framing, bytes) = answer.map_err(|error| no_answer(&error))?;
+    let (framing, bytes) = answer.map_err(|error| explain_io_error(&error))?;
     let raw = match framing {
         Framing::Json(compression, encryption) if framing != PLAIN => {
             unpack_answer(&bytes, compression, encryption, &vault, LONGEST)
-                .map_err(|error| Failure::NoAccess(format!("the answer: {error}")))?
+                .map_err(|error| CliError::NoAccess(format!("the answer: {error}")))?
         }
         _ => bytes,
     };
@@ -100,37 +100,39 @@ pub(super) fn ask(
 ///
 /// # Errors
 /// It is none.
-pub(super) fn answer_of(
-    format: Option<Format>,
-    command: &Command,
+pub(super) fn parse_answer(
+    format: Option<OutputFormat>,
+    command: &AdminCommand,
     raw: Vec<u8>,
-) -> Result<Answer, Failure> {
+) -> Result<AdminAnswer, CliError> {
     let header = header(format, command, Compression::None, Encryption::None);
     read(raw, header)
 }
 
-fn read(raw: Vec<u8>, header: Object) -> Result<Answer, Failure> {
+fn read(raw: Vec<u8>, header: JsonObject) -> Result<AdminAnswer, CliError> {
     match serde_json::from_slice(&raw) {
         Ok(Value::Object(mut document)) => {
             document.insert("Header".to_owned(), Value::Object(header));
-            Ok(Answer { raw, document })
+            Ok(AdminAnswer { raw, document })
         }
-        _ => Err(Failure::NoAccess(
+        _ => Err(CliError::NoAccess(
             "what came is no answer of a pgexporter; is another program there?".to_owned(),
         )),
     }
 }
 
 fn header(
-    format: Option<Format>,
-    command: &Command,
+    format: Option<OutputFormat>,
+    command: &AdminCommand,
     compression: Compression,
     encryption: Encryption,
-) -> Object {
-    let now = clock::now().strftime("%Y%m%d%H%M%S").to_string();
+) -> JsonObject {
+    let now = local_time::local_time()
+        .strftime("%Y%m%d%H%M%S")
+        .to_string();
     let output = match format {
-        Some(Format::Json) => 1,
-        Some(Format::Raw) => 2,
+        Some(OutputFormat::Json) => 1,
+        Some(OutputFormat::Raw) => 2,
         _ => 0,
     };
     let pairs = [
@@ -147,17 +149,17 @@ fn header(
         .collect()
 }
 
-fn exchange(stream: &mut dyn Stream, request: &[u8]) -> io::Result<(Framing, Vec<u8>)> {
+fn send_and_receive(stream: &mut dyn SyncStream, request: &[u8]) -> io::Result<(Framing, Vec<u8>)> {
     // A server that refuses may answer, and close, before it has read all.
     let written = stream.write_all(request).and_then(|()| stream.flush());
-    let read = answer(stream);
+    let read = read_answer(stream);
     match (written, read) {
         (Err(error), Err(_)) => Err(error),
         (_, read) => read,
     }
 }
 
-fn answer(stream: &mut dyn Stream) -> io::Result<(Framing, Vec<u8>)> {
+fn read_answer(stream: &mut dyn SyncStream) -> io::Result<(Framing, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut step = [0; 16 * 1024];
     loop {
@@ -179,8 +181,8 @@ fn answer(stream: &mut dyn Stream) -> io::Result<(Framing, Vec<u8>)> {
     }
 }
 
-fn no_answer(error: &io::Error) -> Failure {
-    Failure::NoAccess(match error.kind() {
+fn explain_io_error(error: &io::Error) -> CliError {
+    CliError::NoAccess(match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
             "the exporter closed the connection without an answer; its log says why".to_owned()
         }

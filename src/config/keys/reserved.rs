@@ -5,155 +5,155 @@ use std::time::Duration;
 
 use super::{Effect::Reload, Effect::Restart, Key};
 use crate::config::configuration::Main;
-use crate::config::value::{Kind, LONGEST};
+use crate::config::value::{LONGEST, ValueKind};
 
-const ANY_DURATION: Kind = Kind::Duration(Duration::ZERO, LONGEST);
+const ANY_DURATION: ValueKind = ValueKind::Duration(Duration::ZERO, LONGEST);
 
 pub(super) const KEYS: &[Key<Main>] = &[
-    Key::later(
+    Key::reserved(
         "history",
-        Kind::PortOrOff,
+        ValueKind::PortOrOff,
         "0",
         Restart,
         "Port of the history of metrics.",
     ),
-    Key::later(
+    Key::reserved(
         "history_interval",
         ANY_DURATION,
         "0",
         Reload,
         "How often metrics are kept in the history.",
     ),
-    Key::later(
+    Key::reserved(
         "history_retention",
         ANY_DURATION,
         "0",
         Reload,
         "How long metrics are kept in the history.",
     ),
-    Key::later(
+    Key::reserved(
         "history_backend",
-        Kind::Text,
+        ValueKind::Text,
         "sqlite",
         Restart,
         "What keeps the history of metrics.",
     ),
-    Key::later(
+    Key::reserved(
         "history_path",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         "Where the history of metrics is kept.",
     ),
-    Key::later(
+    Key::reserved(
         "history_cert_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         "Certificate of the history port, PEM.",
     ),
-    Key::later(
+    Key::reserved(
         "history_key_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         "Private key of the history port, PEM.",
     ),
-    Key::later(
+    Key::reserved(
         "history_ca_file",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         "Authorities of the history port, PEM.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge",
-        Kind::PortOrOff,
+        ValueKind::PortOrOff,
         "0",
         Restart,
         "Port of the metrics of other exporters.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_endpoints",
-        Kind::List,
+        ValueKind::List,
         "",
         Reload,
         "The other exporters, `host:port` each.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_cache_max_age",
         ANY_DURATION,
         "5m",
         Reload,
         "How long the metrics of other exporters are served again.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_cache_max_size",
-        Kind::Size,
+        ValueKind::Size,
         "10M",
         Restart,
         "Metrics of other exporters larger than this are not kept.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_json",
-        Kind::PortOrOff,
+        ValueKind::PortOrOff,
         "0",
         Restart,
         "Port of the metrics of other exporters as JSON.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_json_cache_max_size",
-        Kind::Size,
+        ValueKind::Size,
         "10M",
         Restart,
         "JSON of other exporters larger than this is not kept.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_history",
-        Kind::PortOrOff,
+        ValueKind::PortOrOff,
         "0",
         Restart,
         "Port of the history of metrics of other exporters.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_history_interval",
         ANY_DURATION,
         "0",
         Reload,
         "How often metrics of other exporters are kept in the history.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_history_retention",
         ANY_DURATION,
         "0",
         Reload,
         "How long metrics of other exporters are kept in the history.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_history_backend",
-        Kind::Text,
+        ValueKind::Text,
         "sqlite",
         Restart,
         "What keeps the history of metrics of other exporters.",
     ),
-    Key::later(
+    Key::reserved(
         "bridge_history_path",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         "Where the history of metrics of other exporters is kept.",
     ),
-    Key::later("alerts", Kind::Bool, "off", Reload, "Evaluate alerts."),
-    Key::later(
+    Key::reserved("alerts", ValueKind::Bool, "off", Reload, "Evaluate alerts."),
+    Key::reserved(
         "alerts_path",
-        Kind::Path,
+        ValueKind::Path,
         "",
         Reload,
         "File of your own alerts.",
     ),
-    Key::later(
+    Key::reserved(
         "console",
-        Kind::PortOrOff,
+        ValueKind::PortOrOff,
         "0",
         Restart,
         "Port of the web console.",

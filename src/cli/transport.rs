@@ -5,10 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::arguments::Options;
-use super::error::Failure;
+use super::arguments::CliOptions;
+use super::error::CliError;
 use super::password::ask_once;
-use super::remote::Remote;
+use super::remote::RemoteLogin;
 use crate::config;
 use crate::management::SOCKET_NAME;
 use crate::security::Secret;
@@ -17,72 +17,72 @@ use crate::security::Secret;
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection to an exporter, ready for a frame.
-pub(super) trait Stream: Read + Write {}
+pub(super) trait SyncStream: Read + Write {}
 
-impl<T: Read + Write> Stream for T {}
+impl<T: Read + Write> SyncStream for T {}
 
 /// Where the exporter is.
 #[derive(Clone, Debug)]
-pub(super) enum Endpoint {
+pub(super) enum AdminTransport {
     /// On this machine.
     Local(PathBuf),
     /// Elsewhere.
-    Remote(Remote),
+    Remote(RemoteLogin),
 }
 
-impl Endpoint {
+impl AdminTransport {
     /// As the options say.
     ///
     /// # Errors
     /// There is no configuration that names a socket, or what a login needs is missing.
-    pub(super) fn of(options: &Options) -> Result<Self, Failure> {
+    pub(super) fn from_options(options: &CliOptions) -> Result<Self, CliError> {
         if options.host.is_some() || options.port.is_some() {
-            return remote(options).map(Endpoint::Remote);
+            return remote(options).map(AdminTransport::Remote);
         }
         let environment = |name: &str| std::env::var_os(name);
         let folder = config::find(options.config.as_deref(), None, environment)
             .and_then(|path| config::socket_folder(&path))
             .map_err(|errors| {
-                Failure::NoAccess(format!(
+                CliError::NoAccess(format!(
                     "{errors}\nor name an exporter's management port with -h HOST -p PORT"
                 ))
             })?;
-        Ok(Endpoint::Local(folder.join(SOCKET_NAME)))
+        Ok(AdminTransport::Local(folder.join(SOCKET_NAME)))
     }
 
     /// Connects.
     ///
     /// # Errors
     /// Nobody answers, or we are not let in.
-    pub(super) fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
+    pub(super) fn connect(&self) -> Result<Box<dyn SyncStream>, CliError> {
         match self {
-            Endpoint::Local(path) => local(path),
-            Endpoint::Remote(remote) => remote.connect(),
+            AdminTransport::Local(path) => local(path),
+            AdminTransport::Remote(remote) => remote.connect(),
         }
     }
 }
 
-fn remote(options: &Options) -> Result<Remote, Failure> {
+fn remote(options: &CliOptions) -> Result<RemoteLogin, CliError> {
     let host = options
         .host
         .clone()
         .unwrap_or_else(|| "localhost".to_owned());
     let port = options.port.ok_or_else(|| {
-        Failure::Usage("-h needs the management port of the exporter too: -p PORT".to_owned())
+        CliError::Usage("-h needs the management port of the exporter too: -p PORT".to_owned())
     })?;
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = options.user.clone().or_else(|| variable("PGUSER"));
     let user = user.ok_or_else(|| {
-        Failure::Usage("who logs in? Give the admin's name with -U NAME".to_owned())
+        CliError::Usage("who logs in? Give the admin's name with -U NAME".to_owned())
     })?;
     let password = options.password.clone().or_else(|| variable("PGPASSWORD"));
     let password = match password {
         Some(password) => Secret::new(password),
         None => ask_once(&format!("Password for {user}: ")).map_err(|error| {
-            Failure::NoAccess(format!("no password: {error}; give it with PGPASSWORD"))
+            CliError::NoAccess(format!("no password: {error}; give it with PGPASSWORD"))
         })?,
     };
-    Ok(Remote {
+    Ok(RemoteLogin {
         host,
         port,
         user,
@@ -90,7 +90,7 @@ fn remote(options: &Options) -> Result<Remote, Failure> {
     })
 }
 
-fn local(path: &Path) -> Result<Box<dyn Stream>, Failure> {
+fn local(path: &Path) -> Result<Box<dyn SyncStream>, CliError> {
     let connected = UnixStream::connect(path).and_then(|stream| {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -98,7 +98,7 @@ fn local(path: &Path) -> Result<Box<dyn Stream>, Failure> {
     });
     match connected {
         Ok(stream) => Ok(Box::new(stream)),
-        Err(error) => Err(Failure::NoAccess(no_local(path, &error))),
+        Err(error) => Err(CliError::NoAccess(no_local(path, &error))),
     }
 }
 

@@ -1,22 +1,23 @@
-//! Which pod serves which target: rendezvous hashing (Thaler and Ravishankar, "A Name-Based Mapping
-//! Scheme for Rendezvous") of the resource's UID over the members. A member that joins takes only
-//! its share, and what one that leaves had is spread over the others.
+//! Assigns targets to pods by rendezvous hashing (Thaler and Ravishankar, "A Name-Based Mapping
+//! Scheme for Rendezvous") of the resource's UID over the members. When a member joins, only the
+//! targets that it takes over move; when one leaves, its targets are spread over the others.
 //!
-//! Chance alone would give one of three pods more than a tenth too much for every dozenth set of a
-//! thousand targets. The few that are too many, the newest, are handed to who has the fewest.
+//! Hashing alone gives one of three pods more than a tenth too many targets, for every dozenth set
+//! of a thousand targets. The newest of those are moved to the member with the fewest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-/// How far from the mean a member's share may be, in hundredths.
+/// How far the number of a member's targets may be from the mean, in hundredths.
 const SLACK: usize = 9;
-/// With fewer targets a member, chance is left alone: evening out would move more than it is worth.
+/// With fewer targets a member nothing is moved: moving a target costs a new session, and evens out
+/// little.
 const ENOUGH: usize = 100;
 
 /// The owner of each target, in the order of `targets`, which is their age: the oldest first.
 /// Everybody who sees the same targets and members comes to the same result.
-pub(super) fn owners<'a>(targets: &[&str], members: &'a BTreeSet<String>) -> Vec<&'a str> {
+pub(super) fn assign_targets<'a>(targets: &[&str], members: &'a BTreeSet<String>) -> Vec<&'a str> {
     let mut owners: Vec<&str> = targets
         .iter()
         .map(|uid| {
@@ -26,11 +27,11 @@ pub(super) fn owners<'a>(targets: &[&str], members: &'a BTreeSet<String>) -> Vec
             best.map_or("", String::as_str)
         })
         .collect();
-    even_out(&mut owners, members);
+    balance_loads(&mut owners, members);
     owners
 }
 
-fn even_out<'a>(owners: &mut [&'a str], members: &'a BTreeSet<String>) {
+fn balance_loads<'a>(owners: &mut [&'a str], members: &'a BTreeSet<String>) {
     if members.is_empty() || owners.len() / members.len() < ENOUGH {
         return;
     }
@@ -107,7 +108,7 @@ mod tests {
         for set in 0..200 {
             let targets = targets(set);
             let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-            for (pod, share) in shares(&owners(&targets, &three)) {
+            for (pod, share) in shares(&assign_targets(&targets, &three)) {
                 assert!((300..=366).contains(&share), "set {set}: {pod} has {share}");
             }
         }
@@ -121,7 +122,10 @@ mod tests {
         for set in 0..100 {
             let targets = targets(set);
             let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-            let (before, after) = (owners(&targets, &two), owners(&targets, &three));
+            let (before, after) = (
+                assign_targets(&targets, &two),
+                assign_targets(&targets, &three),
+            );
             let moved = before
                 .iter()
                 .zip(&after)
@@ -139,14 +143,14 @@ mod tests {
         let three = members(&["a", "b", "c"]);
         let targets = targets(0);
         let targets: Vec<&str> = targets.iter().map(String::as_str).take(200).collect();
-        let whole = owners(&targets, &three);
+        let whole = assign_targets(&targets, &three);
         for gone in 0..targets.len() {
             let mut rest = targets.clone();
             rest.remove(gone);
             let mut expected = whole.clone();
             expected.remove(gone);
-            assert_eq!(owners(&rest, &three), expected);
+            assert_eq!(assign_targets(&rest, &three), expected);
         }
-        assert_eq!(owners(&targets, &members(&[])), vec![""; 200]);
+        assert_eq!(assign_targets(&targets, &members(&[])), vec![""; 200]);
     }
 }

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::error::Failure;
+use super::error::CliError;
 use crate::security::tls::{ClientTls, TlsMode, explain_tls};
 use crate::text::peer_text;
 
@@ -36,12 +36,12 @@ const LONGEST: usize = 1 << 20;
 ///
 /// # Errors
 /// Nobody answers there, the answer is none of an exporter, or a server is down.
-pub(super) fn check(url: &str, ca: Option<&Path>) -> Result<(), Failure> {
-    let place = Place::read(url, ca)?;
+pub(super) fn check_url(url: &str, ca: Option<&Path>) -> Result<(), CliError> {
+    let place = MetricsUrl::read(url, ca)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Refused(vec![format!("no runtime: {error}")]))?;
+        .map_err(|error| CliError::Refused(vec![format!("no runtime: {error}")]))?;
     let begun = Instant::now();
     let found = runtime.block_on(async {
         match tokio::time::timeout(PATIENCE, place.scrape()).await {
@@ -72,7 +72,7 @@ pub(super) fn check(url: &str, ca: Option<&Path>) -> Result<(), Failure> {
 }
 
 /// Where it is, and how it is spoken with.
-struct Place {
+struct MetricsUrl {
     url: String,
     uri: Uri,
     host: String,
@@ -80,9 +80,9 @@ struct Place {
     tls: Option<ClientTls>,
 }
 
-impl Place {
-    fn read(url: &str, ca: Option<&Path>) -> Result<Self, Failure> {
-        let usage = |why: String| Failure::Usage(format!("--url {url}: {why}"));
+impl MetricsUrl {
+    fn read(url: &str, ca: Option<&Path>) -> Result<Self, CliError> {
+        let usage = |why: String| CliError::Usage(format!("--url {url}: {why}"));
         let wanted = "wanted is an address such as http://localhost:5002/metrics";
         let uri: Uri = url
             .parse()
@@ -95,7 +95,7 @@ impl Place {
             Some(scheme) if *scheme == Scheme::HTTP => None,
             Some(scheme) if *scheme == Scheme::HTTPS => Some(
                 ClientTls::from_files(TlsMode::VerifyFull, ca, None, None)
-                    .map_err(|error| Failure::Usage(error.to_string()))?,
+                    .map_err(|error| CliError::Usage(error.to_string()))?,
             ),
             _ => return Err(usage(wanted.to_owned())),
         };
@@ -110,20 +110,20 @@ impl Place {
         })
     }
 
-    fn refused(&self, why: &str) -> Failure {
-        Failure::Refused(vec![format!("{}: {why}", self.url)])
+    fn refused(&self, why: &str) -> CliError {
+        CliError::Refused(vec![format!("{}: {why}", self.url)])
     }
 
-    fn no_access(&self, why: String) -> Failure {
-        Failure::NoAccess(format!("{}: {why}", self.url))
+    fn no_access(&self, why: String) -> CliError {
+        CliError::NoAccess(format!("{}: {why}", self.url))
     }
 
-    async fn scrape(&self) -> Result<Found, Failure> {
+    async fn scrape(&self) -> Result<ExpositionSummary, CliError> {
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(|error| self.no_access(format!("{error}; does an exporter listen there?")))?;
         let Some(tls) = &self.tls else {
-            return self.ask(stream).await;
+            return self.get_metrics(stream).await;
         };
         let no = |why: String| self.no_access(why);
         let config = tls.config().map_err(|error| no(error.to_string()))?;
@@ -137,10 +137,10 @@ impl Place {
             .connect(name, stream)
             .await
             .map_err(|error| no(explain_tls(&error).unwrap_or_else(|| error.to_string())))?;
-        self.ask(stream).await
+        self.get_metrics(stream).await
     }
 
-    async fn ask<S>(&self, stream: S) -> Result<Found, Failure>
+    async fn get_metrics<S>(&self, stream: S) -> Result<ExpositionSummary, CliError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -179,24 +179,24 @@ impl Place {
         self.collect(response).await
     }
 
-    async fn collect(&self, response: Response<Incoming>) -> Result<Found, Failure> {
+    async fn collect(&self, response: Response<Incoming>) -> Result<ExpositionSummary, CliError> {
         let mut body = response.into_body();
-        let mut found = Found::default();
+        let mut found = ExpositionSummary::default();
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame =
                 frame.map_err(|error| self.refused(&format!("the answer broke off: {error}")))?;
             if let Ok(data) = frame.into_data() {
-                found.take(&data).map_err(|why| self.refused(&why))?;
+                found.add_bytes(&data).map_err(|why| self.refused(&why))?;
             }
         }
-        found.end().map_err(|why| self.refused(&why))
+        found.finish().map_err(|why| self.refused(&why))
     }
 }
 
 /// What stands in the text (Prometheus, "Exposition formats", 0.0.4). It is read as it comes: that
 /// of a thousand servers is larger than what a pod has.
 #[derive(Debug, Default)]
-struct Found {
+struct ExpositionSummary {
     samples: usize,
     families: usize,
     up: usize,
@@ -209,10 +209,10 @@ struct Found {
     begun: Vec<u8>,
 }
 
-impl Found {
+impl ExpositionSummary {
     /// # Errors
     /// It is no such text.
-    fn take(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+    fn add_bytes(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let mut line = std::mem::take(&mut self.begun);
             line.extend_from_slice(&bytes[..end]);
@@ -230,7 +230,7 @@ impl Found {
 
     /// # Errors
     /// It broke off, or is none of pgexporter.
-    fn end(self) -> Result<Self, String> {
+    fn finish(self) -> Result<Self, String> {
         if !self.begun.is_empty() {
             return Err("the last line has no end".to_owned());
         }
@@ -280,10 +280,11 @@ mod tests {
 
     use super::*;
 
-    fn read(body: &[u8], piece: usize) -> Result<Found, String> {
-        let mut found = Found::default();
-        body.chunks(piece).try_for_each(|bytes| found.take(bytes))?;
-        found.end()
+    fn read(body: &[u8], piece: usize) -> Result<ExpositionSummary, String> {
+        let mut found = ExpositionSummary::default();
+        body.chunks(piece)
+            .try_for_each(|bytes| found.add_bytes(bytes))?;
+        found.finish()
     }
 
     #[test]

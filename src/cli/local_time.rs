@@ -7,7 +7,7 @@ use jiff::{Timestamp, ZonedDateTime};
 ///
 /// Without `TZ` the zone's file is read as it is: to find its name, all the zones of the machine
 /// would be looked through, which takes longer than to ask an exporter.
-pub(super) fn now() -> ZonedDateTime {
+pub(super) fn local_time() -> ZonedDateTime {
     let named = std::env::var_os("TZ").is_some();
     let zone = std::fs::read("/etc/localtime").ok();
     match zone.and_then(|zone| TimeZone::tzif("", &zone).ok()) {
@@ -22,7 +22,7 @@ mod tests {
 
     #[test]
     fn it_is_the_time_of_this_machine() {
-        let (ours, theirs) = (now(), ZonedDateTime::now());
+        let (ours, theirs) = (local_time(), ZonedDateTime::now());
         assert_eq!(ours.offset(), theirs.offset());
         assert!(ours.duration_until(&theirs).as_secs() < 60);
     }

@@ -2,45 +2,49 @@
 
 use serde_json::Value;
 
-use super::exchange::Answer;
+use super::request::AdminAnswer;
 use super::style::Style;
 use super::{print, table};
-use crate::management::document::Object;
-use crate::management::{Command, Verb};
+use crate::management::document::JsonObject;
+use crate::management::{AdminCommand, AdminVerb};
 
 /// What goes to standard output, and lines for standard error.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct TextOutput {
     pub out: String,
     pub err: Vec<String>,
 }
 
 /// The answer in text.
-pub(super) fn text(answer: &Answer, command: &Command, style: Style) -> Said {
+pub(super) fn format_answer(
+    answer: &AdminAnswer,
+    command: &AdminCommand,
+    style: Style,
+) -> TextOutput {
     let response = answer.response();
     match command.verb() {
-        Verb::ConfSet | Verb::LogLevel => change(answer, command),
-        Verb::Reload if answer.is_good() => reloaded(response),
-        Verb::Reload => Said {
+        AdminVerb::ConfSet | AdminVerb::LogLevel => change(answer, command),
+        AdminVerb::Reload if answer.is_good() => reloaded(response),
+        AdminVerb::Reload => TextOutput {
             err: lines(response, "Problems")
                 .into_iter()
                 .chain([answer.message()])
                 .collect(),
-            ..Said::default()
+            ..TextOutput::default()
         },
-        Verb::ConfGet if answer.is_good() => setting(response, command),
-        Verb::Targets if answer.is_good() => Said {
+        AdminVerb::ConfGet if answer.is_good() => setting(response, command),
+        AdminVerb::Targets if answer.is_good() => TextOutput {
             out: table::servers(response, style),
-            ..Said::default()
+            ..TextOutput::default()
         },
-        Verb::Scrape if response.contains_key("Queries") => Said {
+        AdminVerb::Scrape if response.contains_key("Queries") => TextOutput {
             out: table::scrape(response, style),
             err: match answer.is_good() {
                 true => Vec::new(),
                 false => vec![answer.message()],
             },
         },
-        Verb::Check => Said {
+        AdminVerb::Check => TextOutput {
             out: table::check(response, style),
             err: match answer.is_good() {
                 true => Vec::new(),
@@ -48,26 +52,26 @@ pub(super) fn text(answer: &Answer, command: &Command, style: Style) -> Said {
                 false => vec![answer.message()],
             },
         },
-        _ if answer.is_good() => Said {
+        _ if answer.is_good() => TextOutput {
             out: print::as_text(answer, command),
-            ..Said::default()
+            ..TextOutput::default()
         },
-        _ => Said {
+        _ => TextOutput {
             err: vec![answer.message()],
-            ..Said::default()
+            ..TextOutput::default()
         },
     }
 }
 
-fn change(answer: &Answer, command: &Command) -> Said {
+fn change(answer: &AdminAnswer, command: &AdminCommand) -> TextOutput {
     let response = answer.response();
     let word = |name: &str| match response.get(name) {
         Some(Value::String(word)) => print::harmless(word),
         _ => String::new(),
     };
-    let mut said = Said {
+    let mut said = TextOutput {
         err: lines(response, "notices"),
-        ..Said::default()
+        ..TextOutput::default()
     };
     said.out = match word("status").as_str() {
         "success" => format!(
@@ -85,7 +89,7 @@ fn change(answer: &Answer, command: &Command) -> Said {
             let reason = word("reason");
             if !reason.is_empty() {
                 let key = match command {
-                    Command::ConfSet { key, .. } => key,
+                    AdminCommand::ConfSet { key, .. } => key,
                     _ => "log_level",
                 };
                 said.err.push(format!("{}: {reason}", print::harmless(key)));
@@ -96,7 +100,7 @@ fn change(answer: &Answer, command: &Command) -> Said {
     said
 }
 
-fn reloaded(response: &Object) -> Said {
+fn reloaded(response: &JsonObject) -> TextOutput {
     let keys = lines(response, "RestartKeys");
     let mut out = String::new();
     if keys.is_empty() {
@@ -109,20 +113,20 @@ fn reloaded(response: &Object) -> Said {
             out.push_str(&format!("   {key}\n"));
         }
     }
-    Said {
+    TextOutput {
         out,
-        ..Said::default()
+        ..TextOutput::default()
     }
 }
 
 /// The bare value of one key; of all, lines.
-fn setting(response: &Object, command: &Command) -> Said {
-    let Command::ConfGet(Some(key)) = command else {
+fn setting(response: &JsonObject, command: &AdminCommand) -> TextOutput {
+    let AdminCommand::ConfGet(Some(key)) = command else {
         let mut response = response.clone();
         response.remove("ServerVersion");
-        return Said {
+        return TextOutput {
             out: print::tree_of(&response),
-            ..Said::default()
+            ..TextOutput::default()
         };
     };
     let value = match response.get(key.as_str()) {
@@ -130,9 +134,9 @@ fn setting(response: &Object, command: &Command) -> Said {
         Some(value) => Some(print::scalar(value)),
         None => None,
     };
-    let mut said = Said {
+    let mut said = TextOutput {
         out: format!("{}\n", value.unwrap_or_default()),
-        ..Said::default()
+        ..TextOutput::default()
     };
     if let Some(file) = response.get("File") {
         said.err.push(format!(
@@ -147,7 +151,7 @@ fn setting(response: &Object, command: &Command) -> Said {
 }
 
 /// A list of texts.
-pub(super) fn lines(response: &Object, name: &str) -> Vec<String> {
+pub(super) fn lines(response: &JsonObject, name: &str) -> Vec<String> {
     match response.get(name) {
         Some(Value::Array(values)) => values.iter().map(print::scalar).collect(),
         _ => Vec::new(),

@@ -1,4 +1,4 @@
-//! How often something of one target may be written. Pure.
+//! Limits how often the status or the events of one target are written. Pure.
 //!
 //! A server that fails in another way each time must not write to etcd each time: writes are spaced,
 //! a few may follow each other, and from then on they come seldom. A request that failed is tried
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How writes are spaced.
+/// The limits of writes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct WriteLimits {
     /// Between two of them.
     pub spacing: Duration,
     /// How many may follow each other so.
@@ -20,14 +20,14 @@ pub(super) struct Limits {
 }
 
 /// Of the status of a target.
-pub(super) const STATUS: Limits = Limits {
+pub(super) const STATUS: WriteLimits = WriteLimits {
     spacing: Duration::from_secs(5),
     burst: 12,
     refill: Duration::from_secs(30),
 };
 
 /// Of the events of a target.
-pub(super) const EVENTS: Limits = Limits {
+pub(super) const EVENTS: WriteLimits = WriteLimits {
     spacing: Duration::ZERO,
     burst: 12,
     refill: Duration::from_secs(300),
@@ -41,8 +41,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
 /// The writes of one target.
 #[derive(Debug)]
-pub(super) struct Pace {
-    limits: Limits,
+pub(super) struct WriteLimiter {
+    limits: WriteLimits,
     last: Option<Instant>,
     /// How many may be made at `counted`.
     left: u32,
@@ -52,8 +52,8 @@ pub(super) struct Pace {
     retry: Option<Instant>,
 }
 
-impl Pace {
-    pub(super) fn new(limits: Limits) -> Self {
+impl WriteLimiter {
+    pub(super) fn new(limits: WriteLimits) -> Self {
         Self {
             limits,
             last: None,
@@ -116,7 +116,7 @@ impl Pace {
 }
 
 /// Anything from 0 to 1.
-pub(super) fn fraction() -> f64 {
+pub(super) fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
     // Without randomness all are only tried in step.
     match getrandom::fill(&mut bytes) {
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn what_changes_all_the_time_is_written_seldom() {
         let begin = Instant::now();
-        let mut pace = Pace::new(STATUS);
+        let mut pace = WriteLimiter::new(STATUS);
         let mut at = Vec::new();
         for second in 0..3_600 {
             let now = begin + Duration::from_secs(second);
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn what_fails_is_tried_later_each_time() {
         let mut now = Instant::now();
-        let mut pace = Pace::new(STATUS);
+        let mut pace = WriteLimiter::new(STATUS);
         let mut pauses = Vec::new();
         for _ in 0..9 {
             pace.begin(now);

@@ -10,39 +10,39 @@ use std::time::Duration;
 use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
-use super::arguments::{Format, Options};
+use super::arguments::{CliOptions, OutputFormat};
 use super::client::show;
-use super::clock;
-use super::endpoint::Endpoint;
-use super::error::Failure;
-use super::exchange::{self, Answer};
+use super::error::CliError;
+use super::local_time;
+use super::request::{self, AdminAnswer};
 use super::style::{Style, Tone};
+use super::transport::AdminTransport;
 use super::{print, table};
-use crate::management::Command;
+use crate::management::AdminCommand;
 use crate::text::escaped_json;
 
 /// Asks every so often, until it is interrupted, or nobody reads any more.
 ///
 /// # Errors
 /// The first answer does not come. Later ones are waited for.
-pub(super) fn servers(options: &Options, every: Duration) -> Result<(), Failure> {
-    let command = Command::Targets;
-    let endpoint = Endpoint::of(options)?;
-    let mut seen = Seen::default();
+pub(super) fn watch_servers(options: &CliOptions, every: Duration) -> Result<(), CliError> {
+    let command = AdminCommand::Targets;
+    let endpoint = AdminTransport::from_options(options)?;
+    let mut shown = ShownServers::default();
     let mut first = true;
     loop {
-        let answer = match exchange::ask(options, &endpoint, &command) {
-            Ok(answer) if !answer.is_good() => Err(Failure::Refused(vec![answer.message()])),
+        let answer = match request::send_command(options, &endpoint, &command) {
+            Ok(answer) if !answer.is_good() => Err(CliError::Refused(vec![answer.message()])),
             answer => answer,
         };
         match answer {
             Ok(answer) => {
-                if !show_one(options, &command, &answer, &mut seen)? {
+                if !show_answer(options, &command, &answer, &mut shown)? {
                     return Ok(());
                 }
             }
             Err(failure) if first => return Err(failure),
-            Err(failure) => seen.tell(&failure),
+            Err(failure) => shown.print_failure(&failure),
         }
         first = false;
         std::thread::sleep(every);
@@ -50,28 +50,28 @@ pub(super) fn servers(options: &Options, every: Duration) -> Result<(), Failure>
 }
 
 /// Shows an answer. Returns whether anybody still reads.
-fn show_one(
-    options: &Options,
-    command: &Command,
-    answer: &Answer,
-    seen: &mut Seen,
-) -> Result<bool, Failure> {
-    seen.told = None;
+fn show_answer(
+    options: &CliOptions,
+    command: &AdminCommand,
+    answer: &AdminAnswer,
+    shown: &mut ShownServers,
+) -> Result<bool, CliError> {
+    shown.told = None;
     let text = match options.format {
-        Some(Format::Json) => print::as_json(answer, command),
-        Some(Format::Raw) => {
+        Some(OutputFormat::Json) => print::as_json(answer, command),
+        Some(OutputFormat::Raw) => {
             escaped_json(&String::from_utf8_lossy(&answer.raw)).into_owned() + "\n"
         }
-        Some(Format::Text) | None if io::stdout().is_terminal() => drawn(answer),
-        Some(Format::Text) | None => seen.news(answer),
+        Some(OutputFormat::Text) | None if io::stdout().is_terminal() => draw_screen(answer),
+        Some(OutputFormat::Text) | None => shown.changed_rows(answer),
     };
     show(&text)
 }
 
 /// The table in place of what the terminal shows, no larger than it.
-fn drawn(answer: &Answer) -> String {
+fn draw_screen(answer: &AdminAnswer) -> String {
     let style = Style::of_output();
-    let now = clock::now().strftime("%H:%M:%S");
+    let now = local_time::local_time().strftime("%H:%M:%S");
     let table = table::servers(answer.response(), Style::default());
     let (rows, columns) = match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_row > 2 && size.ws_col > 0 => {
@@ -99,14 +99,14 @@ fn drawn(answer: &Answer) -> String {
 
 /// What a pipe has been told.
 #[derive(Debug, Default)]
-struct Seen {
+struct ShownServers {
     servers: BTreeMap<String, Value>,
     told: Option<Vec<String>>,
 }
 
-impl Seen {
+impl ShownServers {
     /// The lines of servers that are not as they were, the first time below a head.
-    fn news(&mut self, answer: &Answer) -> String {
+    fn changed_rows(&mut self, answer: &AdminAnswer) -> String {
         let mut fresh = answer.response().clone();
         let mut now = BTreeMap::new();
         let mut out = String::new();
@@ -131,7 +131,7 @@ impl Seen {
     }
 
     /// Why there is no news, once.
-    fn tell(&mut self, failure: &Failure) {
+    fn print_failure(&mut self, failure: &CliError) {
         let lines: Vec<String> = failure.lines();
         if self.told.as_ref() != Some(&lines) {
             for line in &lines {

@@ -4,13 +4,13 @@
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
-use super::document::Object;
+use super::document::JsonObject;
 use crate::model::{Role, ServerVersion};
 
 /// Carries commands out.
-pub trait Control: Send + Sync + 'static {
+pub trait AdminApi: Send + Sync + 'static {
     /// The servers, in the order they are shown.
-    fn servers(&self) -> Vec<Server>;
+    fn servers(&self) -> Vec<ServerReport>;
 
     /// What a person should know of all servers together, one sentence each.
     fn notices(&self) -> Vec<String> {
@@ -24,7 +24,7 @@ pub trait Control: Send + Sync + 'static {
     ///
     /// # Errors
     /// All that is wrong, one line each.
-    fn reload(&self) -> impl Future<Output = Result<Reloaded, Vec<String>>> + Send;
+    fn reload(&self) -> impl Future<Output = Result<ReloadReport, Vec<String>>> + Send;
 
     /// The files that the configuration came from: what each is, and its path.
     fn files(&self) -> Vec<(&'static str, String)>;
@@ -36,10 +36,10 @@ pub trait Control: Send + Sync + 'static {
     fn settings(
         &self,
         key: Option<&str>,
-    ) -> impl Future<Output = Result<Vec<Setting>, String>> + Send;
+    ) -> impl Future<Output = Result<Vec<SettingReport>, String>> + Send;
 
     /// Changes a value that may change at once.
-    fn set(&self, key: &str, value: &str) -> impl Future<Output = Change> + Send;
+    fn set(&self, key: &str, value: &str) -> impl Future<Output = SetOutcome> + Send;
 
     /// Forgets the metrics that are served again.
     fn clear(&self);
@@ -56,7 +56,7 @@ pub trait Control: Send + Sync + 'static {
 
 /// One server, as it is now.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Server {
+pub struct ServerReport {
     /// The value of the label `server`.
     pub name: String,
     /// Whether it answered last.
@@ -125,7 +125,7 @@ pub struct LastError {
 
 /// A reload that was taken over.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reloaded {
+pub struct ReloadReport {
     /// What is different, one line each.
     pub changes: Vec<String>,
     /// Keys whose new value waits for a restart.
@@ -134,7 +134,7 @@ pub struct Reloaded {
 
 /// A value of the configuration.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Setting {
+pub struct SettingReport {
     /// The key: `log_level`, `server.primary.port`.
     pub key: String,
     /// The value that is used.
@@ -147,7 +147,7 @@ pub struct Setting {
 
 /// What came of `conf set`.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum SetOutcome {
     /// It is used from now on.
     Applied {
         /// The value before.
@@ -240,6 +240,6 @@ pub struct CheckedServer {
 }
 
 /// A report as the object `Response`.
-pub(super) trait Report {
-    fn object(&self) -> Object;
+pub(super) trait ResponseBody {
+    fn to_object(&self) -> JsonObject;
 }

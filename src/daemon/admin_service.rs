@@ -11,22 +11,22 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::reload::{Listeners, State};
+use super::reload::{ConfigState, Listeners};
 use crate::blocking::BlockingPool;
 use crate::config::{self, SetError};
 use crate::management::{
-    Change, CheckReport, CheckedServer, Control, LastError, LeftOutCollector, Reloaded,
-    ScrapeReport, ScrapedQuery, Server, Setting,
+    AdminApi, CheckReport, CheckedServer, LastError, LeftOutCollector, ReloadReport, ScrapeReport,
+    ScrapedQuery, ServerReport, SetOutcome, SettingReport,
 };
 use crate::scrape::{Profile, ProfiledQuery, Scraper, ServerOverview};
 
 /// Handed to the signals and to the management listeners.
-pub(super) struct Steward {
+pub(super) struct AdminService {
     /// Held while files are read: only threads of `files` lock it. `None` once the shutdown has
     /// begun.
-    state: Mutex<Option<State>>,
+    state: Mutex<Option<ConfigState>>,
     /// What is asked without waiting for a disk.
-    summary: Mutex<Summary>,
+    summary: Mutex<ConfigSummary>,
     listeners: Listeners,
     /// Reads files, for one request after the other.
     files: BlockingPool,
@@ -52,7 +52,7 @@ const ENDING: &str = "the exporter is shutting down";
 
 /// What was read last, in short.
 #[derive(Clone, Debug, Default)]
-struct Summary {
+struct ConfigSummary {
     servers: usize,
     reloads_on_change: bool,
     /// All that a reload reads.
@@ -61,9 +61,9 @@ struct Summary {
     shown: Vec<(&'static str, String)>,
 }
 
-impl Summary {
+impl ConfigSummary {
     /// May look for files.
-    fn of(state: &State) -> Self {
+    fn from_state(state: &ConfigState) -> Self {
         let (sources, configuration) = (&state.sources, &state.loaded.configuration);
         let main = ("MainConfiguration", Some(configuration.path.clone()));
         let users = sources.users_file(&configuration.path);
@@ -87,16 +87,16 @@ impl Summary {
     }
 }
 
-impl Steward {
+impl AdminService {
     /// Takes the state over. The receiver hears when a shutdown is asked for.
     pub(super) fn new(
-        state: State,
+        state: ConfigState,
         scraper: Scraper,
         owner: String,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<()>) {
         let (shutdown, asked) = mpsc::unbounded_channel();
-        let steward = Self {
-            summary: Mutex::new(Summary::of(&state)),
+        let service = Self {
+            summary: Mutex::new(ConfigSummary::from_state(&state)),
             listeners: Arc::clone(&state.published.listeners),
             files: BlockingPool::new("configuration", 1, WAITING),
             reading: Mutex::default(),
@@ -106,7 +106,7 @@ impl Steward {
             owner,
             shutdown,
         };
-        (Arc::new(steward), asked)
+        (Arc::new(service), asked)
     }
 
     /// Lets go of all that is published: nothing changes any more. Waits for no disk.
@@ -135,8 +135,10 @@ impl Steward {
     }
 
     /// Reads everything again; beside the other tasks, for it waits for disks.
-    pub(super) async fn reload_now(self: &Arc<Self>) -> Result<Reloaded, Vec<String>> {
-        let reloaded = self.work(|state, wanted| state.reload(wanted)).await;
+    pub(super) async fn reload_now(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
+        let reloaded = self
+            .run_on_state(|state, wanted| state.reload(wanted))
+            .await;
         let reloaded = reloaded.unwrap_or_else(|problem| {
             error!("reload refused, nothing was changed: {problem}");
             Err(vec![problem])
@@ -153,16 +155,16 @@ impl Steward {
     ///
     /// # Errors
     /// It took too long, or the exporter ends.
-    async fn work<T: Send + 'static>(
+    async fn run_on_state<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&mut State, &AtomicBool) -> T + Send + 'static,
+        work: impl FnOnce(&mut ConfigState, &AtomicBool) -> T + Send + 'static,
     ) -> Result<T, String> {
         // Nobody queues behind a disk that does not answer.
         if self.reading().is_some_and(|since| since.elapsed() >= FILES) {
             return Err(too_long());
         }
         let wanted = Arc::new(AtomicBool::new(true));
-        let _until_dropped = Wanted(Arc::clone(&wanted));
+        let _until_dropped = CancelOnDrop(Arc::clone(&wanted));
         let this = Arc::clone(self);
         let done = self.files.run(move || {
             *this.reading() = Some(Instant::now());
@@ -170,7 +172,7 @@ impl Steward {
             let done = match state.as_mut() {
                 Some(state) if wanted.load(Ordering::Acquire) => {
                     let done = work(state, &wanted);
-                    let summary = Summary::of(state);
+                    let summary = ConfigSummary::from_state(state);
                     *this.summary() = summary;
                     Some(done)
                 }
@@ -189,7 +191,7 @@ impl Steward {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, Option<State>> {
+    fn state(&self) -> MutexGuard<'_, Option<ConfigState>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -197,14 +199,14 @@ impl Steward {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn summary(&self) -> MutexGuard<'_, Summary> {
+    fn summary(&self) -> MutexGuard<'_, ConfigSummary> {
         self.summary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show(&self, server: ServerOverview) -> Server {
+    fn report_server(&self, server: ServerOverview) -> ServerReport {
         let health = server.health;
         let words = |trouble: crate::targets::Trouble| (trouble.reason.as_str(), trouble.message);
-        Server {
+        ServerReport {
             name: server.name,
             active: health.active,
             origin: server.origin,
@@ -247,9 +249,9 @@ impl Steward {
 }
 
 /// Says, when it is dropped, that nobody waits any more.
-struct Wanted(Arc<AtomicBool>);
+struct CancelOnDrop(Arc<AtomicBool>);
 
-impl Drop for Wanted {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
@@ -262,10 +264,10 @@ fn too_long() -> String {
     )
 }
 
-impl Control for Arc<Steward> {
-    fn servers(&self) -> Vec<Server> {
+impl AdminApi for Arc<AdminService> {
+    fn servers(&self) -> Vec<ServerReport> {
         let servers = self.scraper.servers().into_iter();
-        servers.map(|server| self.show(server)).collect()
+        servers.map(|server| self.report_server(server)).collect()
     }
 
     fn notices(&self) -> Vec<String> {
@@ -277,7 +279,7 @@ impl Control for Arc<Steward> {
         let _ = self.shutdown.send(());
     }
 
-    async fn reload(&self) -> Result<Reloaded, Vec<String>> {
+    async fn reload(&self) -> Result<ReloadReport, Vec<String>> {
         self.reload_now().await
     }
 
@@ -285,17 +287,17 @@ impl Control for Arc<Steward> {
         self.summary().shown.clone()
     }
 
-    async fn settings(&self, key: Option<&str>) -> Result<Vec<Setting>, String> {
+    async fn settings(&self, key: Option<&str>) -> Result<Vec<SettingReport>, String> {
         let key = key.map(str::to_owned);
-        self.work(move |state, _| settings(state, key.as_deref()))
+        self.run_on_state(move |state, _| report_settings(state, key.as_deref()))
             .await?
     }
 
-    async fn set(&self, key: &str, value: &str) -> Change {
+    async fn set(&self, key: &str, value: &str) -> SetOutcome {
         let (key, value) = (key.to_owned(), value.to_owned());
-        self.work(move |state, wanted| set(state, &key, &value, wanted))
+        self.run_on_state(move |state, wanted| apply_setting(state, &key, &value, wanted))
             .await
-            .unwrap_or_else(|problem| Change::Failed(vec![problem]))
+            .unwrap_or_else(|problem| SetOutcome::Failed(vec![problem]))
     }
 
     fn clear(&self) {
@@ -305,7 +307,7 @@ impl Control for Arc<Steward> {
     async fn scrape(&self, server: &str) -> Result<ScrapeReport, String> {
         let profile = self.scraper.profile(server, Instant::now() + PROFILE).await;
         match profile {
-            Some(profile) => Ok(scraped(server, profile)),
+            Some(profile) => Ok(report_profile(server, profile)),
             None => Err(format!(
                 "Unknown server '{server}'; `targets` lists those of this exporter"
             )),
@@ -315,8 +317,10 @@ impl Control for Arc<Steward> {
     async fn check(&self) -> CheckReport {
         let mut report = CheckReport::default();
         // Read as a reload would, and not published.
-        let read = self.work(|state, _| match state.read() {
-            Ok((loaded, changes)) => Ok((state.report(&changes, &loaded), loaded.notices)),
+        let read = self.run_on_state(|state, _| match state.read_changes() {
+            Ok((loaded, changes)) => {
+                Ok((state.describe_changes(&changes, &loaded), loaded.notices))
+            }
             Err(problems) => Err(problems),
         });
         match read.await {
@@ -340,7 +344,7 @@ impl Control for Arc<Steward> {
     }
 }
 
-fn scraped(server: &str, profile: Profile) -> ScrapeReport {
+fn report_profile(server: &str, profile: Profile) -> ScrapeReport {
     let query = |one: ProfiledQuery| ScrapedQuery {
         collector: one.collector,
         tag: one.tag,
@@ -363,7 +367,7 @@ fn scraped(server: &str, profile: Profile) -> ScrapeReport {
     }
 }
 
-fn settings(state: &State, key: Option<&str>) -> Result<Vec<Setting>, String> {
+fn report_settings(state: &ConfigState, key: Option<&str>) -> Result<Vec<SettingReport>, String> {
     let running = &state.loaded.configuration;
     // A file that is wrong now is no reason to hide what runs.
     let file = state.sources.configuration().ok();
@@ -372,8 +376,8 @@ fn settings(state: &State, key: Option<&str>) -> Result<Vec<Setting>, String> {
             .as_ref()
             .and_then(|file| config::get(&file.configuration, &key))
             .filter(|other| *other != value);
-        Setting {
-            number: number(&key, &value),
+        SettingReport {
+            number: legacy_number(&key, &value),
             running: value,
             file,
             key,
@@ -394,7 +398,7 @@ fn settings(state: &State, key: Option<&str>) -> Result<Vec<Setting>, String> {
 }
 
 /// The numbers that the C program has for words.
-fn number(key: &str, value: &str) -> Option<u32> {
+fn legacy_number(key: &str, value: &str) -> Option<u32> {
     let words: &[&str] = match key.rsplit('.').next()? {
         "log_type" => &["console", "file", "syslog"],
         "log_level" => &["", "debug5", "debug", "info", "warn", "error", "fatal"],
@@ -407,22 +411,27 @@ fn number(key: &str, value: &str) -> Option<u32> {
     u32::try_from(at).ok()
 }
 
-fn set(state: &mut State, key: &str, value: &str, wanted: &AtomicBool) -> Change {
+fn apply_setting(
+    state: &mut ConfigState,
+    key: &str,
+    value: &str,
+    wanted: &AtomicBool,
+) -> SetOutcome {
     let old = &state.loaded.configuration;
     let read = match config::set(old, key, value) {
         Ok(read) => read,
-        Err(SetError::UnknownKey(message)) => return Change::UnknownKey(message),
-        Err(SetError::UnknownServer(server)) => return Change::UnknownServer(server),
-        Err(SetError::Invalid(message)) => return Change::Invalid(message),
+        Err(SetError::UnknownKey(message)) => return SetOutcome::UnknownKey(message),
+        Err(SetError::UnknownServer(server)) => return SetOutcome::UnknownServer(server),
+        Err(SetError::Invalid(message)) => return SetOutcome::Invalid(message),
     };
     let shown = |configuration| config::get(configuration, key).unwrap_or_default();
     let current = shown(old);
     let changes = config::compare(old, &read.configuration);
     if changes.is_empty() {
-        return Change::Same { current };
+        return SetOutcome::Same { current };
     }
     if !changes.restart.is_empty() {
-        return Change::Restart { current };
+        return SetOutcome::Restart { current };
     }
     let new = shown(&read.configuration);
     let mut notices = Vec::new();
@@ -436,17 +445,17 @@ fn set(state: &mut State, key: &str, value: &str, wanted: &AtomicBool) -> Change
             if !wanted.load(Ordering::Acquire) {
                 return Err(vec![too_long()]);
             }
-            state.take_over(loaded, &changes)
+            state.apply(loaded, &changes)
         });
     match done {
         Ok(reloaded) => {
             info!("changed: {}", reloaded.changes.join("; "));
-            Change::Applied {
+            SetOutcome::Applied {
                 old: current,
                 new,
                 notices,
             }
         }
-        Err(problems) => Change::Failed(problems),
+        Err(problems) => SetOutcome::Failed(problems),
     }
 }

@@ -19,11 +19,11 @@ const ADDRESSES: usize = 4096;
 /// Remembers failures by address. Neighbours in an IPv6 network count as one: whoever has one
 /// address has all of its /64.
 #[derive(Debug, Default)]
-pub(super) struct Doorman(Mutex<HashMap<IpAddr, (u32, Instant)>>);
+pub(super) struct LoginThrottle(Mutex<HashMap<IpAddr, (u32, Instant)>>);
 
-impl Doorman {
+impl LoginThrottle {
     /// How long a login from there has to wait.
-    pub(super) fn wait(&self, from: IpAddr) -> Duration {
+    pub(super) fn delay_for(&self, from: IpAddr) -> Duration {
         let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match failures.get(&network(from)) {
             Some((count, last)) if *count >= FREE && last.elapsed() < FORGET => {
@@ -35,7 +35,7 @@ impl Doorman {
     }
 
     /// A login failed. Returns how many did.
-    pub(super) fn failed(&self, from: IpAddr) -> u32 {
+    pub(super) fn record_failure(&self, from: IpAddr) -> u32 {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= ADDRESSES && !failures.contains_key(&network(from)) {
             failures.retain(|_, (_, last)| last.elapsed() < FORGET);
@@ -56,7 +56,7 @@ impl Doorman {
     }
 
     /// A login succeeded.
-    pub(super) fn welcomed(&self, from: IpAddr) {
+    pub(super) fn record_success(&self, from: IpAddr) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(&network(from));
     }
@@ -78,42 +78,45 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn five_failures_are_free_and_more_cost_more_until_they_are_forgotten() {
-        let doorman = Doorman::default();
+        let throttle = LoginThrottle::default();
         let [bad, good] = ["203.0.113.7", "203.0.113.8"].map(|one| one.parse().unwrap());
         for _ in 0..FREE - 1 {
-            doorman.failed(bad);
+            throttle.record_failure(bad);
         }
-        assert_eq!(doorman.wait(bad), Duration::ZERO);
+        assert_eq!(throttle.delay_for(bad), Duration::ZERO);
         let mut waits = Vec::new();
         for _ in 0..40 {
-            doorman.failed(bad);
-            waits.push(doorman.wait(bad).as_secs());
+            throttle.record_failure(bad);
+            waits.push(throttle.delay_for(bad).as_secs());
         }
         assert_eq!(waits[..5], [1, 2, 4, 8, 8]);
         assert_eq!(waits.last(), Some(&8));
-        assert_eq!(doorman.wait(good), Duration::ZERO);
-        doorman.welcomed(bad);
-        assert_eq!(doorman.wait(bad), Duration::ZERO);
+        assert_eq!(throttle.delay_for(good), Duration::ZERO);
+        throttle.record_success(bad);
+        assert_eq!(throttle.delay_for(bad), Duration::ZERO);
         for _ in 0..6 {
-            doorman.failed(bad);
+            throttle.record_failure(bad);
         }
-        assert_eq!(doorman.wait(bad), Duration::from_secs(2));
+        assert_eq!(throttle.delay_for(bad), Duration::from_secs(2));
         tokio::time::advance(FORGET).await;
-        assert_eq!(doorman.wait(bad), Duration::ZERO);
+        assert_eq!(throttle.delay_for(bad), Duration::ZERO);
     }
 
     #[test]
     fn a_network_is_one_and_many_of_them_are_bounded() {
-        let doorman = Doorman::default();
+        let throttle = LoginThrottle::default();
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         for last in 1..=6 {
-            doorman.failed(address(&format!("2001:db8::{last}")));
+            throttle.record_failure(address(&format!("2001:db8::{last}")));
         }
-        assert!(doorman.wait(address("2001:db8::ffff")) > Duration::ZERO);
-        assert_eq!(doorman.wait(address("2001:db8:0:1::1")), Duration::ZERO);
+        assert!(throttle.delay_for(address("2001:db8::ffff")) > Duration::ZERO);
+        assert_eq!(
+            throttle.delay_for(address("2001:db8:0:1::1")),
+            Duration::ZERO
+        );
         for number in 0..10_000_u32 {
-            doorman.failed(IpAddr::from(number.to_be_bytes()));
+            throttle.record_failure(IpAddr::from(number.to_be_bytes()));
         }
-        assert!(doorman.0.lock().unwrap().len() <= ADDRESSES);
+        assert!(throttle.0.lock().unwrap().len() <= ADDRESSES);
     }
 }

@@ -7,7 +7,10 @@ use tokio::sync::watch;
 
 use crate::config::{Discover, KubernetesMode, Main, Shards};
 use crate::http::Readiness;
-use crate::kubernetes::{self, Control, KubernetesError, Options, Progress, Started};
+use crate::kubernetes::{
+    self, ControllerContext, ControllerOptions, ControllerProgress, KubernetesError,
+    StartedController,
+};
 use crate::shutdown::Shutdown;
 
 /// Where the kubelet puts what a pod logs in with.
@@ -17,11 +20,11 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 ///
 /// # Errors
 /// A cluster is wanted and there is none.
-pub(super) async fn start(
+pub(super) async fn start_controller(
     main: &Main,
-    control: Control,
+    context: ControllerContext,
     shutdown: &Shutdown,
-) -> Result<Option<Started>, KubernetesError> {
+) -> Result<Option<StartedController>, KubernetesError> {
     let wanted = match main.kubernetes {
         KubernetesMode::On => true,
         KubernetesMode::Off => false,
@@ -30,10 +33,10 @@ pub(super) async fn start(
     if !wanted {
         return Ok(None);
     }
-    let options = Options {
+    let options = ControllerOptions {
         namespaces: main.kubernetes_namespaces.clone(),
         selector: main.kubernetes_selector.clone(),
-        owner: owner(),
+        owner: pod_or_host_name(),
         // The uid is that of the pod with that name.
         owner_uid: std::env::var("POD_NAME")
             .and_then(|_| std::env::var("POD_UID"))
@@ -41,13 +44,13 @@ pub(super) async fn start(
         shards: main.kubernetes_shards == Shards::Lease,
         discover: main.kubernetes_discover == Discover::Services,
     };
-    kubernetes::start(options, control, shutdown)
+    kubernetes::start(options, context, shutdown)
         .await
         .map(Some)
 }
 
 /// What `/readyz` says of it.
-pub(super) fn readiness(progress: &Progress) -> Readiness {
+pub(super) fn readiness(progress: &ControllerProgress) -> Readiness {
     let mut reasons = Vec::new();
     if !progress.synced {
         reasons.push("the first list of PostgresTargets is not resolved yet".to_owned());
@@ -64,7 +67,7 @@ fn in_a_pod() -> bool {
 
 /// The pod's name: as the downward API gives it, else the name of the host, which is the same
 /// unless somebody chose another.
-pub(super) fn owner() -> String {
+pub(super) fn pod_or_host_name() -> String {
     std::env::var("POD_NAME").unwrap_or_else(|_| {
         let name = rustix::system::uname();
         name.nodename().to_string_lossy().into_owned()
@@ -72,4 +75,4 @@ pub(super) fn owner() -> String {
 }
 
 /// Kept to tell the controller of a reload.
-pub(super) type SettingsSender = watch::Sender<Arc<kubernetes::Settings>>;
+pub(super) type SettingsSender = watch::Sender<Arc<kubernetes::KubernetesSettings>>;

@@ -1,25 +1,25 @@
-//! The families that targets bring themselves: two of them may share one, but not with another
-//! type, for a scrape that holds both would be unsound for everybody.
+//! The families that targets bring themselves. Two targets may bring the same family, but not with
+//! two types: Prometheus rejects a scrape that holds both.
 //!
-//! Who came first keeps it, whatever the order in which the targets are read: the registry is filled
-//! anew from the oldest to the youngest when what they bring has changed.
+//! The older target keeps the family, whatever the order in which targets are read: the registry is
+//! filled again from the oldest to the newest target when the families of one change.
 
 use std::collections::HashMap;
 
-use super::refusal::{Refusal, RefusalReason};
+use super::rejection::{Rejection, RejectionReason};
 use crate::catalog::{Family, OwnMetrics};
 
-/// What is taken, by the names of samples.
+/// The families of the targets that were added, by the names of their samples.
 #[derive(Debug, Default)]
-pub(super) struct Registry<'a>(HashMap<&'a str, &'a Family>);
+pub(super) struct FamilyRegistry<'a>(HashMap<&'a str, &'a Family>);
 
-impl<'a> Registry<'a> {
-    /// A target brings these, unless they contradict what an older one brings.
+impl<'a> FamilyRegistry<'a> {
+    /// Adds the families of a target, unless they contradict those of an older one.
     ///
     /// # Errors
-    /// An older one has a family that contradicts them. It is not named: it may be of another
-    /// namespace.
-    pub(super) fn add(&mut self, metrics: &'a OwnMetrics) -> Result<(), Refusal> {
+    /// An older target has a family that contradicts them. The message does not name that target: it
+    /// may be in another namespace, which this tenant must not learn about.
+    pub(super) fn add(&mut self, metrics: &'a OwnMetrics) -> Result<(), Rejection> {
         for (name, family) in metrics.claims() {
             let other = self.0.get(name);
             let Some(other) =
@@ -27,8 +27,8 @@ impl<'a> Registry<'a> {
             else {
                 continue;
             };
-            return Err(Refusal::new(
-                RefusalReason::InvalidMetrics,
+            return Err(Rejection::new(
+                RejectionReason::InvalidMetrics,
                 format!(
                     "{}: the family {} cannot stand beside the {} {} of another target, which is \
                      older; choose another tag",
@@ -64,7 +64,7 @@ mod tests {
     fn two_targets_share_a_family_of_one_type_alone() {
         let (first, same) = (own("counter", "n_total"), own("counter", "n_total"));
         let (gauge, short) = (own("gauge", "n_total"), own("gauge", "n"));
-        let mut registry = Registry::default();
+        let mut registry = FamilyRegistry::default();
         assert_eq!(registry.add(&first), Ok(()));
         assert_eq!(registry.add(&same), Ok(()));
         let refused = registry.add(&gauge).unwrap_err();

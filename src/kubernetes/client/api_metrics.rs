@@ -1,4 +1,4 @@
-//! The book of requests: how many were made, which of them failed, and which rights RBAC refuses.
+//! Counts the requests to the API server, how many of them failed, and which rights RBAC refuses.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,25 +6,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::request::{ApiResource, Kind, RIGHTS, Verb};
+use super::request::{ApiKind, ApiResource, ApiVerb, RIGHTS};
 
-/// Rights that are missing are remembered up to this number, whatever the number of namespaces.
+/// At most this many missing rights are kept, whatever the number of namespaces.
 const MOST: usize = 1_000;
 
-/// Counts requests. What is missing is a watch channel: `/readyz` follows it.
+/// Counters of requests, and the missing rights as a watch channel, which `/readyz` follows.
 #[derive(Debug, Default)]
-pub(in crate::kubernetes) struct Book {
-    requests: [AtomicU64; Verb::ALL.len()],
-    errors: [AtomicU64; Verb::ALL.len()],
+pub(in crate::kubernetes) struct ApiRequests {
+    requests: [AtomicU64; ApiVerb::ALL.len()],
+    errors: [AtomicU64; ApiVerb::ALL.len()],
     missing: watch::Sender<BTreeSet<ApiResource>>,
 }
 
-impl Book {
-    /// Enters a request with the status of its answer; `None` when there was none.
-    pub(super) fn enter(&self, what: ApiResource, status: Option<u16>) {
+impl ApiRequests {
+    /// Counts a request, with the status of its response; `None` when there was none.
+    pub(super) fn record_request(&self, what: ApiResource, status: Option<u16>) {
         let at = what.verb as usize;
         self.requests[at].fetch_add(1, Ordering::Relaxed);
-        // That there is none such, or that somebody else was faster, is an answer.
+        // 404 (no such object) and 409 (changed by another) are no failures of the API server.
         let failed = status.is_none_or(|status| status >= 400 && status != 404 && status != 409);
         if failed {
             self.errors[at].fetch_add(1, Ordering::Relaxed);
@@ -65,27 +65,27 @@ impl Book {
                     known
                 });
             }
-            // No word about the right.
+            // Other statuses say nothing about the right.
             _ => {}
         }
     }
 
     /// Requests so far, and how many of them failed.
-    pub(in crate::kubernetes) fn requests(&self, verb: Verb) -> (u64, u64) {
+    pub(in crate::kubernetes) fn requests(&self, verb: ApiVerb) -> (u64, u64) {
         let at = verb as usize;
         let load = |all: &[AtomicU64]| all[at].load(Ordering::Relaxed);
         (load(&self.requests), load(&self.errors))
     }
 
     /// In how many places a right is missing.
-    pub(in crate::kubernetes) fn missing(&self, right: (Kind, Verb)) -> usize {
+    pub(in crate::kubernetes) fn count_missing(&self, right: (ApiKind, ApiVerb)) -> usize {
         let missing = self.missing.borrow();
         let same = |one: &&ApiResource| (one.kind, one.verb) == right;
         missing.iter().filter(same).count()
     }
 
-    /// Forgets which rights are missing in places that are gone.
-    pub(in crate::kubernetes) fn forget(&self, gone: impl Fn(&ApiResource) -> bool) {
+    /// Drops missing rights of namespaces that are gone.
+    pub(in crate::kubernetes) fn forget_rights(&self, gone: impl Fn(&ApiResource) -> bool) {
         self.missing.send_if_modified(|missing| {
             let before = missing.len();
             missing.retain(|one| !gone(one));
@@ -94,10 +94,10 @@ impl Book {
     }
 
     /// Whether a right is refused there.
-    pub(in crate::kubernetes) fn refuses(
+    pub(in crate::kubernetes) fn is_refused(
         &self,
-        kind: Kind,
-        verb: Verb,
+        kind: ApiKind,
+        verb: ApiVerb,
         namespace: Option<&str>,
     ) -> bool {
         let missing = self.missing.borrow();
@@ -106,8 +106,8 @@ impl Book {
         })
     }
 
-    /// Follows what is missing.
-    pub(in crate::kubernetes) fn follow(&self) -> watch::Receiver<BTreeSet<ApiResource>> {
+    /// A receiver of the missing rights.
+    pub(in crate::kubernetes) fn subscribe(&self) -> watch::Receiver<BTreeSet<ApiResource>> {
         self.missing.subscribe()
     }
 }

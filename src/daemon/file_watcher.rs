@@ -13,25 +13,25 @@ use tracing::debug;
 use crate::blocking::BlockingPool;
 
 /// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Tells one version of a file from another; `None` for one that is not there.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
+type FileStamp = Option<(u64, u64, u64, i64, i64)>;
 
 /// How long a look may take before the files are read again without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The files of a running program, as they were.
 #[derive(Debug)]
-pub(super) struct Changes {
+pub(super) struct FileWatcher {
     files: Vec<PathBuf>,
     /// `None` until they were looked at.
-    seen: Option<Vec<Stamp>>,
+    seen: Option<Vec<FileStamp>>,
     /// A disk that does not answer keeps its thread, and nobody but the next look.
     disk: BlockingPool,
 }
 
-impl Default for Changes {
+impl Default for FileWatcher {
     fn default() -> Self {
         Self {
             files: Vec::new(),
@@ -43,30 +43,33 @@ impl Default for Changes {
 
 /// Files as they were at one moment.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct FileSnapshot {
     files: Vec<PathBuf>,
-    seen: Option<Vec<Stamp>>,
+    seen: Option<Vec<FileStamp>>,
 }
 
-impl Changes {
+impl FileWatcher {
     /// These files as they are now, for [`Self::follow`].
-    pub(super) fn look_at(&self, files: Vec<PathBuf>) -> impl Future<Output = Look> + use<> {
+    pub(super) fn snapshot(
+        &self,
+        files: Vec<PathBuf>,
+    ) -> impl Future<Output = FileSnapshot> + use<> {
         let disk = self.disk.clone();
         async move {
-            let looked = timeout(PATIENCE, look(&disk, files.clone())).await;
+            let looked = timeout(PATIENCE, read_stamps(&disk, files.clone())).await;
             let seen = looked.ok().flatten();
-            Look { files, seen }
+            FileSnapshot { files, seen }
         }
     }
 
     /// From now on these files count, as they were then.
-    pub(super) fn follow(&mut self, look: Look) {
+    pub(super) fn follow(&mut self, look: FileSnapshot) {
         self.files = look.files;
         self.seen = look.seen;
     }
 
     /// Other files count from now on, if they are others.
-    pub(super) fn rename(&mut self, files: Vec<PathBuf>) {
+    pub(super) fn set_files(&mut self, files: Vec<PathBuf>) {
         if files != self.files {
             self.files = files;
             self.seen = None;
@@ -76,20 +79,20 @@ impl Changes {
     /// Waits until a file has changed and nothing changed for a while after it, so that a file in
     /// the middle of being written is left in peace. Waits forever when there is nothing to follow.
     /// May be dropped without loss.
-    pub(super) async fn next(&mut self) {
+    pub(super) async fn next_change(&mut self) {
         let mut now = loop {
             match &self.seen {
                 Some(seen) => break seen.clone(),
-                None => self.seen = look(&self.disk, self.files.clone()).await,
+                None => self.seen = read_stamps(&self.disk, self.files.clone()).await,
             }
             if self.seen.is_none() {
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         };
         loop {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
             // The disk may be slow.
-            let Some(found) = look(&self.disk, self.files.clone()).await else {
+            let Some(found) = read_stamps(&self.disk, self.files.clone()).await else {
                 continue;
             };
             if found != now {
@@ -103,12 +106,12 @@ impl Changes {
     }
 }
 
-async fn look(disk: &BlockingPool, files: Vec<PathBuf>) -> Option<Vec<Stamp>> {
+async fn read_stamps(disk: &BlockingPool, files: Vec<PathBuf>) -> Option<Vec<FileStamp>> {
     disk.run(move || stamps(&files)).await.ok()
 }
 
 /// The files and, for folders, what lies in them.
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+fn stamps(files: &[PathBuf]) -> Vec<FileStamp> {
     let mut stamps = Vec::with_capacity(files.len());
     for path in files {
         stamps.push(stamp(path));
@@ -122,7 +125,7 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     stamps
 }
 
-fn stamp(path: &Path) -> Stamp {
+fn stamp(path: &Path) -> FileStamp {
     let about = fs::metadata(path).ok()?;
     Some((
         about.dev(),
@@ -150,12 +153,12 @@ mod tests {
         }
         symlink("..1", at("..data")).unwrap();
         symlink("..data/conf", at("conf")).unwrap();
-        let mut changes = Changes::default();
-        let look = changes.look_at(vec![at("conf"), at("metrics"), at("none")]);
+        let mut watcher = FileWatcher::default();
+        let look = watcher.snapshot(vec![at("conf"), at("metrics"), at("none")]);
         let look = look.await;
-        changes.follow(look);
-        let seen = async |changes: &mut Changes| {
-            tokio::time::timeout(Duration::from_secs(20), changes.next())
+        watcher.follow(look);
+        let seen = async |watcher: &mut FileWatcher| {
+            tokio::time::timeout(Duration::from_secs(20), watcher.next_change())
                 .await
                 .is_ok()
         };
@@ -163,15 +166,15 @@ mod tests {
         // As the kubelet does it.
         symlink("..2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
-        assert!(seen(&mut changes).await);
+        assert!(seen(&mut watcher).await);
         fs::write(at("metrics").join("a.yaml"), "a").unwrap();
-        assert!(seen(&mut changes).await);
+        assert!(seen(&mut watcher).await);
         fs::write(at("none"), "now").unwrap();
-        assert!(seen(&mut changes).await);
+        assert!(seen(&mut watcher).await);
         fs::remove_file(at("conf")).unwrap();
-        assert!(seen(&mut changes).await);
+        assert!(seen(&mut watcher).await);
         fs::write(at("beside"), "x").unwrap();
-        let quiet = tokio::time::timeout(3 * LOOK, changes.next()).await;
+        let quiet = tokio::time::timeout(3 * POLL_INTERVAL, watcher.next_change()).await;
         assert!(quiet.is_err(), "a file that nobody reads was seen");
     }
 }
