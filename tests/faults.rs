@@ -19,6 +19,8 @@ mod crowd;
 mod down;
 #[path = "faults/identity.rs"]
 mod identity;
+#[path = "faults/invented.rs"]
+mod invented;
 #[path = "faults/names.rs"]
 mod names;
 #[path = "faults/ports.rs"]

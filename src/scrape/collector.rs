@@ -333,6 +333,7 @@ impl Collector {
             };
             self.walker.walk(&mut plan, errand, &mut self.ledger).await;
         }
+        self.ledger.forget_gone(&plan);
         self.ledger.note_denied(&plan);
         self.ledger.note_closed(&plan);
         let collected = self.gather(&mut plan, found);

@@ -180,6 +180,7 @@ impl Walker {
     /// pass for new.
     pub(super) async fn walk(&mut self, plan: &mut Plan, errand: Errand<'_>, ledger: &mut Ledger) {
         self.turns.retain(|name| plan.others.contains_key(name));
+        self.proven.retain(|name| plan.others.contains_key(name));
         let due = plan
             .others
             .iter()
