@@ -31,5 +31,7 @@ mod queries;
 mod sessions;
 #[path = "faults/settings.rs"]
 mod settings;
+#[path = "faults/shares.rs"]
+mod shares;
 #[path = "faults/tries.rs"]
 mod tries;
