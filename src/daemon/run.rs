@@ -18,6 +18,7 @@ use super::reload::{Published, State};
 use super::steward::Steward;
 use super::{cluster, settings, tell};
 use crate::config::KubernetesMode;
+use crate::connection_limit::DisplacedConnections;
 use crate::http::{self, Readiness};
 use crate::kubernetes::{Control, Progress};
 use crate::management::{self, LocalSocket};
@@ -104,11 +105,13 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
 
     // Sessions outlive the ports: they end when nobody waits for a scrape any more.
     let (ports, sessions) = (Shutdown::new(), Shutdown::new());
+    let displaced = DisplacedConnections::default();
     let scraper = Scraper::new(
         catalog_reader.clone(),
         scrape_reader,
         shares.postgresql,
         telemetry.counters(),
+        displaced.clone(),
     );
     let list = published.targets.subscribe();
     scraper.begin(&list, &sessions);
@@ -135,20 +138,33 @@ pub(super) async fn run(running: Running) -> anyhow::Result<()> {
     if let Some(started) = started {
         scraper.serve_also(started.families);
     }
-    http::serve_metrics(metrics, scraper.clone(), http_reader.clone(), &ports)?;
+    http::serve_metrics(
+        metrics,
+        scraper.clone(),
+        http_reader.clone(),
+        displaced.clone(),
+        &ports,
+    )?;
     if !health.is_empty() {
-        http::serve_health(health, readiness_reader, http_reader, &ports)?;
+        http::serve_health(
+            health,
+            readiness_reader,
+            http_reader,
+            displaced.clone(),
+            &ports,
+        )?;
     }
     management::serve_local(
         local,
         Arc::clone(&steward),
         vault(),
         management_reader.clone(),
+        displaced.clone(),
         &ports,
     )?;
     if !remote.is_empty() {
         let (control, vault) = (Arc::clone(&steward), vault());
-        management::serve_remote(remote, control, vault, management_reader, &ports)?;
+        management::serve_remote(remote, control, vault, management_reader, displaced, &ports)?;
     }
     let mut changes = Changes::default();
     changes.rename(steward.files_to_follow());

@@ -21,7 +21,9 @@ use super::local::LocalSocket;
 use super::remote::{self, Guest, LoginError};
 use super::settings::Settings;
 use crate::blocking::BlockingPool;
-use crate::connection_limit::{ConnectionLimit, ConnectionPlace};
+use crate::connection_limit::{
+    ConnectionLimit, ConnectionPlace, DisplacedConnections, ListenerPort,
+};
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
 
@@ -69,6 +71,7 @@ pub fn serve_local<C: Control>(
     control: C,
     vault: Arc<Vault>,
     settings: watch::Receiver<Arc<Settings>>,
+    displaced: DisplacedConnections,
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {
     let watched = socket
@@ -91,7 +94,7 @@ pub fn serve_local<C: Control>(
     shutdown.spawn("management socket", async move {
         let mut accept =
             |cx: &mut Context<'_>| watched.poll_accept(cx).map_ok(|(stream, _)| stream);
-        let mut tasks = Tasks::new();
+        let mut tasks = Tasks::new(displaced);
         while let Some(stream) = tasks.next(&mut accept, &stop).await {
             let shared = Arc::clone(&shared);
             let limit = shared.settings.borrow().max_connections;
@@ -133,6 +136,7 @@ pub fn serve_remote<C: Control>(
     control: C,
     vault: Arc<Vault>,
     settings: watch::Receiver<Arc<Settings>>,
+    displaced: DisplacedConnections,
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {
     const NAME: &str = "management port";
@@ -167,7 +171,7 @@ pub fn serve_remote<C: Control>(
             }
             Poll::Pending
         };
-        let mut tasks = Tasks::new();
+        let mut tasks = Tasks::new(displaced);
         while let Some((stream, address)) = tasks.next(&mut accept, &stop).await {
             let (shared, doorman) = (Arc::clone(&shared), Arc::clone(&doorman));
             let limit = shared.settings.borrow().max_connections;
@@ -223,10 +227,10 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn new() -> Self {
+    fn new(displaced: DisplacedConnections) -> Self {
         Self {
             set: JoinSet::new(),
-            limit: ConnectionLimit::new(),
+            limit: ConnectionLimit::new(ListenerPort::Management, displaced),
         }
     }
 
