@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "operator/ambiguous.rs"]
+mod ambiguous;
 #[path = "operator/away.rs"]
 mod away;
 #[path = "operator/bed.rs"]
