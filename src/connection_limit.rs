@@ -22,12 +22,63 @@ const STALLED: Duration = Duration::from_secs(2);
 /// How often who waits for a place looks for another connection that could give way.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// A listener, as the metric of displaced connections names it. A closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerPort {
+    /// `/metrics` and the overview page.
+    Metrics,
+    /// Probes.
+    Health,
+    /// Management: its port and its Unix socket.
+    Management,
+}
+
+impl ListenerPort {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Metrics, Self::Health, Self::Management];
+
+    /// The value of the label `port`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Health => "health",
+            Self::Management => "management",
+        }
+    }
+}
+
+/// How many connections gave way to newer ones, by listener. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct DisplacedConnections(Arc<[AtomicU64; ListenerPort::ALL.len()]>);
+
+impl DisplacedConnections {
+    fn count(&self, port: ListenerPort) {
+        self.0[port as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many they were.
+    #[must_use]
+    pub fn number(&self, port: ListenerPort) -> u64 {
+        self.0[port as usize].load(Ordering::Relaxed)
+    }
+
+    /// Begins again at 0.
+    pub fn clear(&self) {
+        for number in &*self.0 {
+            number.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The limit of one port. The number may differ from call to call.
 #[derive(Debug)]
 pub struct ConnectionLimit {
     started: Instant,
     open: Mutex<OpenConnections>,
     freed: Notify,
+    port: ListenerPort,
+    displaced: DisplacedConnections,
 }
 
 #[derive(Debug, Default)]
@@ -92,13 +143,15 @@ enum Occupation {
 }
 
 impl ConnectionLimit {
-    /// With no connection.
+    /// With no connection. Those that give way are counted for that port.
     #[must_use]
-    pub fn new() -> Arc<Self> {
+    pub fn new(port: ListenerPort, displaced: DisplacedConnections) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
             open: Mutex::default(),
             freed: Notify::new(),
+            port,
+            displaced,
         })
     }
 
@@ -293,6 +346,9 @@ impl ConnectionPlace {
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
+        if self.leave.is_cancelled() {
+            self.limit.displaced.count(self.limit.port);
+        }
         self.limit.lock().all.retain(|member| member.id != self.id);
         self.limit.freed.notify_one();
     }
@@ -363,6 +419,10 @@ mod tests {
 
     fn from(address: &str) -> Option<IpAddr> {
         Some(address.parse().unwrap())
+    }
+
+    fn limit_of_test() -> Arc<ConnectionLimit> {
+        ConnectionLimit::new(ListenerPort::Metrics, DisplacedConnections::default())
     }
 
     const fn ms(number: u64) -> Duration {
@@ -436,7 +496,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_newcomer_has_the_place_of_one_that_asked_nothing() {
-        let limit = ConnectionLimit::new();
+        let limit = limit_of_test();
         let first = limit.admit(None, 2).unwrap();
         let second = limit.admit(None, 2).unwrap();
         first.activity().set_answering(true);
@@ -447,7 +507,11 @@ mod tests {
         let other = Arc::clone(&limit);
         let waits = tokio::spawn(async move { other.wait(None, 2, ms(1_000)).await });
         tokio::task::yield_now().await;
+        let displaced = |port| limit.displaced.number(port);
+        assert_eq!(displaced(ListenerPort::Metrics), 0);
         drop(second);
+        assert_eq!(displaced(ListenerPort::Metrics), 1);
+        assert_eq!(displaced(ListenerPort::Health), 0);
         let third = waits.await.unwrap().expect("its place");
         // Both are answered now: nobody leaves, and who waits is told in the end.
         third.activity().set_answering(true);
@@ -459,7 +523,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_begins_a_request_when_it_is_to_leave_is_answered_and_another_leaves() {
-        let limit = ConnectionLimit::new();
+        let limit = limit_of_test();
         let (first, second) = (limit.admit(None, 2).unwrap(), limit.admit(None, 2).unwrap());
         let other = Arc::clone(&limit);
         let waits = tokio::spawn(async move { other.wait(None, 2, ms(1_000)).await });
@@ -474,7 +538,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_network_never_has_all_places() {
-        let limit = ConnectionLimit::new();
+        let limit = limit_of_test();
         let (flood, other) = (from("192.0.2.1"), from("192.0.2.2"));
         let held: Vec<_> = (0..)
             .map_while(|_| limit.admit(flood, 32).ok())

@@ -11,6 +11,8 @@
 
 use test_support as support;
 
+#[path = "bytes/all.rs"]
+mod all;
 #[path = "bytes/back.rs"]
 mod back;
 #[path = "bytes/bed.rs"]

@@ -19,6 +19,8 @@ mod crowd;
 mod down;
 #[path = "faults/identity.rs"]
 mod identity;
+#[path = "faults/invented.rs"]
+mod invented;
 #[path = "faults/names.rs"]
 mod names;
 #[path = "faults/ports.rs"]
@@ -29,5 +31,7 @@ mod queries;
 mod sessions;
 #[path = "faults/settings.rs"]
 mod settings;
+#[path = "faults/shares.rs"]
+mod shares;
 #[path = "faults/tries.rs"]
 mod tries;

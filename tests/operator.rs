@@ -5,6 +5,8 @@
 
 use test_support as support;
 
+#[path = "operator/ambiguous.rs"]
+mod ambiguous;
 #[path = "operator/away.rs"]
 mod away;
 #[path = "operator/bed.rs"]

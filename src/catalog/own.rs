@@ -202,13 +202,14 @@ pub fn claims(name: &str, kind: Kind) -> Vec<String> {
 }
 
 /// Families of the exporter that stand in no catalogue.
-const RESERVED: [&str; 23] = [
+const RESERVED: [&str; 24] = [
     "pgexporter_state",
     "pgexporter_version",
     "pgexporter_logging_info",
     "pgexporter_logging_warn",
     "pgexporter_logging_error",
     "pgexporter_logging_fatal",
+    "pgexporter_connections_displaced_total",
     "pgexporter_query_executions_total",
     "pgexporter_query_errors_total",
     "pgexporter_query_timeouts_total",

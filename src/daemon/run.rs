@@ -18,6 +18,7 @@ use super::process::signals::{Signal, Signals};
 use super::reload::{ConfigState, Publishers};
 use super::{kubernetes, settings, warn_on_error};
 use crate::config::KubernetesMode;
+use crate::connection_limit::DisplacedConnections;
 use crate::http::{self, Readiness};
 use crate::kubernetes::{ControllerContext, ControllerProgress};
 use crate::management::{self, LocalSocket};
@@ -104,11 +105,13 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
 
     // Sessions outlive the ports: they end when nobody waits for a scrape any more.
     let (ports, sessions) = (Shutdown::new(), Shutdown::new());
+    let displaced = DisplacedConnections::default();
     let scraper = Scraper::new(
         catalog_reader.clone(),
         scrape_reader,
         shares.postgresql,
         telemetry.counters(),
+        displaced.clone(),
     );
     let list = published.targets.subscribe();
     scraper.begin(&list, &sessions);
@@ -135,20 +138,33 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
     if let Some(started) = started {
         scraper.serve_also(started.families);
     }
-    http::serve_metrics(metrics, scraper.clone(), http_reader.clone(), &ports)?;
+    http::serve_metrics(
+        metrics,
+        scraper.clone(),
+        http_reader.clone(),
+        displaced.clone(),
+        &ports,
+    )?;
     if !health.is_empty() {
-        http::serve_health(health, readiness_reader, http_reader, &ports)?;
+        http::serve_health(
+            health,
+            readiness_reader,
+            http_reader,
+            displaced.clone(),
+            &ports,
+        )?;
     }
     management::serve_local(
         local,
         Arc::clone(&admin),
         open_vault(),
         management_reader.clone(),
+        displaced.clone(),
         &ports,
     )?;
     if !remote.is_empty() {
         let (control, vault) = (Arc::clone(&admin), open_vault());
-        management::serve_remote(remote, control, vault, management_reader, &ports)?;
+        management::serve_remote(remote, control, vault, management_reader, displaced, &ports)?;
     }
     let mut watcher = FileWatcher::default();
     watcher.set_files(admin.files_to_follow());

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::reply;
 use super::serve::{Port, ServeError};
 use super::settings::Settings;
+use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::shutdown::Shutdown;
 
 /// Whether the program can do its work. It does not depend on any database.
@@ -37,9 +38,18 @@ pub fn serve_health(
     listeners: Vec<TcpListener>,
     readiness: watch::Receiver<Readiness>,
     settings: watch::Receiver<Arc<Settings>>,
+    displaced: DisplacedConnections,
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {
-    Port::new("health port", router(readiness), settings, false).spawn(listeners, shutdown)?;
+    let connections = ConnectionLimit::new(ListenerPort::Health, displaced);
+    Port::new(
+        "health port",
+        router(readiness),
+        settings,
+        false,
+        connections,
+    )
+    .spawn(listeners, shutdown)?;
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use super::sending::SentAnswers;
 use super::serve::{Port, ServeError};
 use super::settings::Settings;
 use super::{negotiate, overview, reply};
+use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::exposition::Format;
 use crate::scrape::{Exposition, Scraper};
 use crate::shutdown::Shutdown;
@@ -40,10 +41,12 @@ pub fn serve_metrics(
     listeners: Vec<TcpListener>,
     scraper: Scraper,
     settings: watch::Receiver<Arc<Settings>>,
+    displaced: DisplacedConnections,
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {
+    let connections = ConnectionLimit::new(ListenerPort::Metrics, displaced);
     let router = router(scraper, settings.clone());
-    Port::new("metrics port", router, settings, true).spawn(listeners, shutdown)?;
+    Port::new("metrics port", router, settings, true, connections).spawn(listeners, shutdown)?;
     Ok(())
 }
 

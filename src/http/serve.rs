@@ -69,13 +69,14 @@ impl Port {
         router: Router,
         settings: watch::Receiver<Arc<Settings>>,
         may_speak_tls: bool,
+        connections: Arc<ConnectionLimit>,
     ) -> Self {
         Self {
             name,
             router,
             settings,
             may_speak_tls,
-            connections: ConnectionLimit::new(),
+            connections,
             queue: Slots::default(),
             stop: CancellationToken::new(),
             full: Mutex::default(),

@@ -269,7 +269,7 @@ fn reason(reason: Reason) -> &'static str {
 /// What is ours to say: other numbers and another time of the last scrape are no news, only that
 /// there was one; and conditions of other types are others'.
 fn bare(status: &PostgresTargetStatus) -> PostgresTargetStatus {
-    let ours = ["Accepted", "Ready"]
+    let ours = ["Accepted", "Ready", AMBIGUOUS]
         .iter()
         .filter_map(|kind| find_condition(status, kind));
     PostgresTargetStatus {

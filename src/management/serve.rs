@@ -21,7 +21,9 @@ use super::login_throttle::LoginThrottle;
 use super::remote::{self, AdminLoginError, AuthenticatedClient};
 use super::settings::ManagementSettings;
 use crate::blocking::BlockingPool;
-use crate::connection_limit::{ConnectionLimit, ConnectionPlace};
+use crate::connection_limit::{
+    ConnectionLimit, ConnectionPlace, DisplacedConnections, ListenerPort,
+};
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
 
@@ -69,6 +71,7 @@ pub fn serve_local<C: AdminApi>(
     control: C,
     vault: Arc<Vault>,
     settings: watch::Receiver<Arc<ManagementSettings>>,
+    displaced: DisplacedConnections,
     shutdown: &Shutdown,
 ) -> Result<(), ManagementServeError> {
     let watched = socket
@@ -91,7 +94,7 @@ pub fn serve_local<C: AdminApi>(
     shutdown.spawn("management socket", async move {
         let mut accept =
             |cx: &mut Context<'_>| watched.poll_accept(cx).map_ok(|(stream, _)| stream);
-        let mut tasks = ConnectionTasks::new();
+        let mut tasks = ConnectionTasks::new(displaced);
         while let Some(stream) = tasks.accept_next(&mut accept, &stop).await {
             let shared = Arc::clone(&shared);
             let limit = shared.settings.borrow().max_connections;
@@ -133,6 +136,7 @@ pub fn serve_remote<C: AdminApi>(
     control: C,
     vault: Arc<Vault>,
     settings: watch::Receiver<Arc<ManagementSettings>>,
+    displaced: DisplacedConnections,
     shutdown: &Shutdown,
 ) -> Result<(), ManagementServeError> {
     const NAME: &str = "management port";
@@ -167,7 +171,7 @@ pub fn serve_remote<C: AdminApi>(
             }
             Poll::Pending
         };
-        let mut tasks = ConnectionTasks::new();
+        let mut tasks = ConnectionTasks::new(displaced);
         while let Some((stream, address)) = tasks.accept_next(&mut accept, &stop).await {
             let (shared, throttle) = (Arc::clone(&shared), Arc::clone(&throttle));
             let limit = shared.settings.borrow().max_connections;
@@ -226,10 +230,10 @@ struct ConnectionTasks {
 }
 
 impl ConnectionTasks {
-    fn new() -> Self {
+    fn new(displaced: DisplacedConnections) -> Self {
         Self {
             set: JoinSet::new(),
-            limit: ConnectionLimit::new(),
+            limit: ConnectionLimit::new(ListenerPort::Management, displaced),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::worker::DownCause;
 use crate::model::Reason;
 use crate::postgres::{Orphan, Session};
 use crate::targets::{Target, Trouble};
@@ -64,7 +65,7 @@ pub(super) async fn in_turn<T>(mut turn: Turn, work: impl Future<Output = T>) ->
 }
 
 /// What came of an attempt, and the turn that it was made in.
-pub(super) type Attempted = (Result<Session, Trouble>, Turn);
+pub(super) type Attempted = (Result<Session, DownCause>, Turn);
 
 /// An attempt to connect, which goes on beside the scrapes.
 pub(super) struct Attempt {

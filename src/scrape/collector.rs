@@ -14,7 +14,7 @@ use tracing::warn;
 use super::collected::Collected;
 use super::commons::Commons;
 use super::counters::TargetCounters;
-use super::databases::own_share;
+use super::databases::{ShareKind, own_share};
 use super::flight::Order;
 use super::ledger::Ledger;
 use super::plan::Plan;
@@ -317,6 +317,7 @@ impl Collector {
             }
             let catalog = Arc::clone(plan.catalog());
             let errand = Errand {
+                share: ShareKind::Fair,
                 mode: session.mode(),
                 server: facts.identity,
                 tries: self.walk_tries,
@@ -333,6 +334,7 @@ impl Collector {
             };
             self.walker.walk(&mut plan, errand, &mut self.ledger).await;
         }
+        self.ledger.forget_gone(&plan);
         self.ledger.note_denied(&plan);
         self.ledger.note_closed(&plan);
         let collected = self.gather(&mut plan, found);

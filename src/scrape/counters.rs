@@ -37,8 +37,11 @@ pub(super) struct TargetCounters {
     duplicates: Mutex<BTreeMap<String, u64>>,
 }
 
-/// For so many collectors duplicate samples are counted apart; the rest together.
+/// So many collectors are counted apart; the rest together, as [`OTHER_COLLECTORS`].
 const COLLECTORS: usize = 1_000;
+/// The name of a collector for which there was no room. Names come from files and from tenants, who
+/// may change them again and again.
+const OTHER_COLLECTORS: &str = "other";
 
 /// Why a query gave no samples. A closed set: it becomes a label value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +101,7 @@ impl TargetCounters {
     /// Counts a query of a collector that gave more than it may.
     pub(super) fn leave_out(&self, collector: &str, reason: LeftOutReason) {
         let mut counts = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((collector.to_owned(), reason)).or_default() += 1;
+        count_bounded(&mut counts, (collector.to_owned(), reason), 1);
     }
 
     /// How often that was so, by collector.
@@ -120,10 +123,7 @@ impl TargetCounters {
             .duplicates
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Names come from files, which may be read again and again.
-        let full = all.len() >= COLLECTORS && !all.contains_key(collector);
-        let name = if full { "other" } else { collector };
-        *all.entry(name.to_owned()).or_default() += samples as u64;
+        count_bounded(&mut all, collector.to_owned(), samples as u64);
     }
 
     /// How many there were, by collector.
@@ -148,7 +148,7 @@ impl TargetCounters {
     /// Counts a query that gave no samples.
     pub(super) fn fail_query(&self, collector: &str, failure: QueryFailure) {
         let key = (collector.to_owned(), failure);
-        *self.lock_queries().entry(key).or_default() += 1;
+        count_bounded(&mut self.lock_queries(), key, 1);
     }
 
     /// How often queries gave no samples: collector, reason, number; sorted, and no pair twice.
@@ -174,6 +174,30 @@ impl TargetCounters {
     }
 }
 
+/// A key with the name of a collector, which another name can take the place of.
+trait CollectorKey: Ord {
+    fn for_others(self) -> Self;
+}
+
+impl CollectorKey for String {
+    fn for_others(self) -> Self {
+        OTHER_COLLECTORS.to_owned()
+    }
+}
+
+impl<R: Ord> CollectorKey for (String, R) {
+    fn for_others(self) -> Self {
+        (OTHER_COLLECTORS.to_owned(), self.1)
+    }
+}
+
+/// Adds to the number of a collector, or to that of all others when there are too many.
+fn count_bounded<K: CollectorKey>(counts: &mut BTreeMap<K, u64>, key: K, number: u64) {
+    let is_full = counts.len() >= COLLECTORS && !counts.contains_key(&key);
+    let key = if is_full { key.for_others() } else { key };
+    *counts.entry(key).or_default() += number;
+}
+
 /// A number that only grows, or begins again.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
@@ -189,5 +213,27 @@ impl Count {
 
     fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collectors_that_are_renamed_again_and_again_are_counted_together_in_the_end() {
+        let counters = TargetCounters::default();
+        for number in 0..3 * COLLECTORS {
+            let name = format!("c{number}");
+            counters.fail_query(&name, QueryFailure::Error);
+            counters.leave_out(&name, LeftOutReason::TooLarge);
+            counters.add_duplicates(&name, 1);
+        }
+        let rest = 2 * COLLECTORS as u64;
+        let failures = counters.query_failures();
+        assert_eq!(failures.len(), COLLECTORS + 1);
+        assert!(failures.contains(&(OTHER_COLLECTORS.to_owned(), "error", rest)));
+        assert_eq!(counters.left_out().len(), COLLECTORS + 1);
+        assert_eq!(counters.duplicates()[OTHER_COLLECTORS], rest);
     }
 }

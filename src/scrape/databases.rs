@@ -17,6 +17,10 @@ const FIRST_SHORT_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Of the deadline a database has this much at least, if so much is left.
 const LEAST_SHARE: Duration = Duration::from_millis(250);
+/// A database that does not answer within so much is slow, whatever the scrape timeout is.
+const JUDGED_BY: Duration = Duration::from_secs(1);
+/// The same when it has had all that was left of the deadline so often in a row.
+const WHOLE_SHARES: u32 = 3;
 /// What is left of a deadline and too little to begin with.
 const TOO_LITTLE: Duration = Duration::from_millis(10);
 
@@ -26,6 +30,8 @@ pub(super) struct DatabaseTurns {
     failed: BTreeMap<String, FailedDatabase>,
     /// Those that used up their share last time: they wait for the others.
     slow: BTreeSet<String>,
+    /// How often in a row a database did not answer within all that was left of a short deadline.
+    late: BTreeMap<String, u32>,
     /// The one where the last walk ended.
     last: Option<String>,
 }
@@ -38,6 +44,28 @@ struct FailedDatabase {
     failures: u32,
     /// Not tried before.
     until: Instant,
+}
+
+/// What a database's share of the deadline says of one that does not answer within it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShareKind {
+    /// It is slow.
+    Fair,
+    /// Little, and all there was: it is slow if that happens again and again.
+    Whole,
+    /// Nothing: in the next scrape it comes last, and has what the others leave.
+    Short,
+}
+
+impl ShareKind {
+    /// Of a share from `now` to `until`, of all until `deadline`.
+    pub(super) fn of(now: Instant, until: Instant, deadline: Instant) -> Self {
+        match until.saturating_duration_since(now) {
+            length if length >= JUDGED_BY => Self::Fair,
+            _ if until >= deadline => Self::Whole,
+            _ => Self::Short,
+        }
+    }
 }
 
 impl DatabaseTurns {
@@ -71,6 +99,19 @@ impl DatabaseTurns {
         };
     }
 
+    /// It did not answer within its share. Returns whether it is to be left alone for a while.
+    pub(super) fn record_late(&mut self, name: &str, share: ShareKind) -> bool {
+        match share {
+            ShareKind::Fair => true,
+            ShareKind::Short => false,
+            ShareKind::Whole => {
+                let times = self.late.entry(name.to_owned()).or_default();
+                *times = times.saturating_add(1);
+                *times >= WHOLE_SHARES
+            }
+        }
+    }
+
     /// It could not be asked. Returns whether that is news: it could be before, or for another
     /// reason.
     pub(super) fn record_failure(
@@ -102,6 +143,7 @@ impl DatabaseTurns {
 
     /// It answered. Returns whether it had failed before.
     pub(super) fn record_success(&mut self, name: &str) -> bool {
+        self.late.remove(name);
         self.failed.remove(name).is_some()
     }
 
@@ -111,12 +153,14 @@ impl DatabaseTurns {
             failed.until = now;
             failed.failures = 0;
         }
+        self.late.clear();
     }
 
     /// Forgets those that are no longer there or not chosen.
     pub(super) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.failed.retain(|name, _| is_there(name));
         self.slow.retain(|name| is_there(name));
+        self.late.retain(|name, _| is_there(name));
     }
 
     /// Those that could not be asked when they were last tried.
@@ -256,5 +300,35 @@ mod tests {
         assert!(turns.may_try("m", now + Duration::from_secs(15)));
         turns.retain(|name| name != "m");
         assert_eq!(turns.failed().count(), 0);
+    }
+
+    #[test]
+    fn a_database_rests_when_it_had_a_share_that_it_can_be_judged_by() {
+        use ShareKind::{Fair, Short, Whole};
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        for (until, deadline, expected) in [
+            (250, 900, Short),
+            (999, 5_000, Short),
+            (1_000, 5_000, Fair),
+            (1_000, 1_000, Fair),
+            (900, 900, Whole),
+            (20, 20, Whole),
+        ] {
+            let found = ShareKind::of(now, at(until), at(deadline));
+            assert_eq!(found, expected, "{until} of {deadline}");
+        }
+        for (shares, rests) in [
+            (&[Fair][..], true),
+            (&[Short; 100], false),
+            (&[Whole, Whole], false),
+            (&[Whole, Short, Whole, Short, Whole], true),
+        ] {
+            let mut turns = DatabaseTurns::default();
+            let last = shares.iter().map(|share| turns.record_late("m", *share));
+            assert_eq!(last.last(), Some(rests), "{shares:?}");
+            turns.record_success("m");
+            assert!(!turns.record_late("m", Whole), "begins again");
+        }
     }
 }

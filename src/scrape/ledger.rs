@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::counters::{Counters, QueryFailure, TargetCounters};
 use super::duplicates::Overlap;
 use super::plan::Plan;
+use super::reported::{ReportAction, ReportedProblems};
 use crate::catalog::SETTINGS;
 use crate::postgres::{MOST_DATABASES, Outcome, QueryError, Slot};
 use crate::targets::{DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase, Target, Trouble};
@@ -19,11 +20,11 @@ pub(super) struct Ledger {
     counters: Arc<Counters>,
     target_counters: Arc<TargetCounters>,
     /// Databases and tags whose duplicate samples are in the log already.
-    told_duplicates: BTreeSet<(String, String)>,
+    told_duplicates: ReportedProblems,
     /// Pairs of queries with samples of the same labels, which are in the log already.
     told_overlaps: BTreeSet<(String, String)>,
     /// Databases and tags whose failure is in the log already.
-    told: BTreeSet<(String, String)>,
+    told: ReportedProblems,
     /// Collectors that the role has no right to, sorted.
     denied: Vec<String>,
     /// What the role may do beside reading.
@@ -46,9 +47,9 @@ impl Ledger {
             target: Arc::clone(target),
             counters: Arc::clone(counters),
             target_counters: Arc::clone(target_counters),
-            told_duplicates: BTreeSet::new(),
+            told_duplicates: ReportedProblems::default(),
             told_overlaps: BTreeSet::new(),
-            told: BTreeSet::new(),
+            told: ReportedProblems::default(),
             denied: Vec::new(),
             excess_rights: Vec::new(),
             left_out: Vec::new(),
@@ -112,7 +113,7 @@ impl Ledger {
                 // Nearly always nothing was told.
                 Outcome::Done if self.told.is_empty() => {}
                 Outcome::Done => {
-                    self.told.remove(&(database.to_owned(), tag.to_owned()));
+                    self.told.remove(database, tag);
                 }
                 // Told once for all of them, by `note_left_out`.
                 Outcome::Failed(QueryError::TooMany | QueryError::TooLarge(_)) => {
@@ -152,19 +153,36 @@ impl Ledger {
     }
 
     fn tell(&mut self, database: &str, tag: &str, message: &str) {
-        if self.told.insert((database.to_owned(), tag.to_owned())) {
-            let message = self.target.redact(message);
-            warn!(server = %self.target.name, database, tag, "no samples: {message}");
+        match self.told.add(database, tag) {
+            ReportAction::Log => {
+                let message = self.target.redact(message);
+                warn!(server = %self.target.name, database, tag, "no samples: {message}");
+            }
+            ReportAction::LogFull => warn!(
+                server = %self.target.name,
+                "too many queries fail to log each of them; \
+                 pgexporter_postgresql_query_failures_total counts all"
+            ),
+            ReportAction::Skip => {}
+        }
+    }
+
+    /// Forgets what was logged of databases and queries that are gone.
+    pub(super) fn forget_gone(&mut self, plan: &Plan) {
+        let is_there = |database: &str, tag: &str| tag == SETTINGS || plan.runs(database, tag);
+        for reported in [&mut self.told, &mut self.told_duplicates] {
+            if !reported.is_empty() {
+                reported.retain(is_there);
+            }
         }
     }
 
     /// Counts the samples of a query that had the labels of another row, and tells of them once.
     fn note_duplicates(&mut self, slot: &Slot) {
         let (metric, database, samples) = (&slot.chosen.metric, slot.database(), slot.duplicates());
-        let key = (database.to_owned(), metric.tag.clone());
         let server = &self.target.name;
         if samples == 0 {
-            if self.told_duplicates.remove(&key) {
+            if self.told_duplicates.remove(database, &metric.tag) {
                 info!(
                     server,
                     database,
@@ -176,7 +194,7 @@ impl Ledger {
         }
         self.target_counters
             .add_duplicates(&metric.collector, samples);
-        if self.told_duplicates.insert(key) {
+        if self.told_duplicates.add(database, &metric.tag) == ReportAction::Log {
             warn!(
                 server,
                 database,
@@ -223,13 +241,12 @@ impl Ledger {
 
     /// Counts settings whose names are the same as a metric's name, and tells of them once.
     pub(super) fn note_same_settings(&mut self, settings: usize) {
-        let key = (String::new(), SETTINGS.to_owned());
         if settings == 0 {
-            self.told_duplicates.remove(&key);
+            self.told_duplicates.remove("", SETTINGS);
             return;
         }
         self.target_counters.add_duplicates(SETTINGS, settings);
-        if self.told_duplicates.insert(key) {
+        if self.told_duplicates.add("", SETTINGS) == ReportAction::Log {
             warn!(
                 server = %self.target.name,
                 "{settings} settings left out: their names differ from that of another one only in \
@@ -287,7 +304,7 @@ impl Ledger {
     pub(super) fn enter_settings(&mut self, error: Option<&QueryError>) {
         let database = self.target.database.clone();
         let Some(error) = error else {
-            self.told.remove(&(database, SETTINGS.to_owned()));
+            self.told.remove(&database, SETTINGS);
             return;
         };
         match error {

@@ -20,6 +20,7 @@ mod own;
 mod places;
 mod plan;
 mod profile;
+mod reported;
 mod scraper;
 mod settings;
 mod walk;

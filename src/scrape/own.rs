@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 
 use super::collected::Collected;
 use super::counters::Counters;
+use crate::connection_limit::{DisplacedConnections, ListenerPort};
 use crate::exposition::{FamilyHead, Format, NotAccepted, SampleWriter, write_head};
 use crate::model::Kind;
 use crate::telemetry::LogCounters;
 
 /// Name, type, help of every own family, in the order they are sent.
-pub(super) const FAMILIES: [(&str, Kind, &str); 23] = [
+pub(super) const FAMILIES: [(&str, Kind, &str); 24] = [
     (
         "pgexporter_state",
         Kind::Gauge,
@@ -40,6 +41,11 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 23] = [
         "pgexporter_logging_fatal",
         Kind::Counter,
         "Number of FATAL log lines.",
+    ),
+    (
+        "pgexporter_connections_displaced_total",
+        Kind::Counter,
+        "Number of connections to a port of the exporter that were idle, or took nothing of their answer, and gave way to newer ones.",
     ),
     (
         "pgexporter_query_executions_total",
@@ -132,8 +138,7 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 23] = [
 pub(super) fn render(
     servers: &[Arc<Collected>],
     not_accepted: &[NotAccepted],
-    counters: &Counters,
-    logs: &LogCounters,
+    (counters, logs, displaced): (&Counters, &LogCounters, &DisplacedConnections),
     format: Format,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
@@ -152,6 +157,11 @@ pub(super) fn render(
             "pgexporter_logging_warn" => lines.add(&[], logs.warn.load(Ordering::Relaxed)),
             "pgexporter_logging_error" => lines.add(&[], logs.error.load(Ordering::Relaxed)),
             "pgexporter_logging_fatal" => lines.add(&[], logs.fatal.load(Ordering::Relaxed)),
+            "pgexporter_connections_displaced_total" => {
+                for port in ListenerPort::ALL {
+                    lines.add(&[("port", port.as_str())], displaced.number(port));
+                }
+            }
             "pgexporter_query_executions_total" => lines.add(&[], counters.executions.get()),
             "pgexporter_query_errors_total" => lines.add(&[], counters.errors.get()),
             "pgexporter_query_timeouts_total" => lines.add(&[], counters.timeouts.get()),
@@ -314,7 +324,12 @@ mod tests {
         };
         let all = [one("shop/a", false), one("shop/b", true)];
         let (counters, logs) = (Counters::default(), LogCounters::default());
-        let text = render(&[], &all, &counters, &logs, Format::Text);
+        let text = render(
+            &[],
+            &all,
+            (&counters, &logs, &DisplacedConnections::default()),
+            Format::Text,
+        );
         let text = String::from_utf8(text).unwrap();
         let active = "pgexporter_postgresql_active{server=\"shop/a\",namespace=\"shop\"} 0\n";
         assert!(text.contains(active), "{text}");

@@ -112,7 +112,14 @@ impl Plan {
         self.own.iter().chain(self.others.values().flatten())
     }
 
-    /// The same, to be changed.
+    /// Whether a query of that tag runs in a database.
+    pub(super) fn runs(&self, database: &str, tag: &str) -> bool {
+        let is_it = |slot: &Slot| slot.database() == database && slot.chosen.metric.tag == tag;
+        let others = self.others.get(database).into_iter().flatten();
+        self.own.iter().chain(others).any(is_it)
+    }
+
+    /// All slots, to be changed.
     pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.own
             .iter_mut()

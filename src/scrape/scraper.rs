@@ -23,6 +23,7 @@ use super::settings::ScrapeSettings;
 use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
+use crate::connection_limit::DisplacedConnections;
 use crate::exposition::OwnFamilies;
 use crate::model::Reason;
 use crate::postgres::ConnectContext;
@@ -38,6 +39,7 @@ pub struct Scraper(Arc<Inner>);
 struct Inner {
     commons: Commons,
     logs: Arc<LogCounters>,
+    displaced: DisplacedConnections,
     end: watch::Sender<Option<Instant>>,
     /// How often all sessions were to be renewed.
     renewals: watch::Sender<u64>,
@@ -76,7 +78,14 @@ impl Default for Scraper {
     fn default() -> Self {
         let (_, catalog) = watch::channel(Arc::default());
         let (_, settings) = watch::channel(ScrapeSettings::default());
-        Self::new(catalog, settings, Semaphore::MAX_PERMITS, Arc::default())
+        let displaced = DisplacedConnections::default();
+        Self::new(
+            catalog,
+            settings,
+            Semaphore::MAX_PERMITS,
+            Arc::default(),
+            displaced,
+        )
     }
 }
 
@@ -90,6 +99,7 @@ impl Scraper {
         settings: watch::Receiver<ScrapeSettings>,
         connections: usize,
         logs: Arc<LogCounters>,
+        displaced: DisplacedConnections,
     ) -> Self {
         let (end, known_end) = watch::channel(None);
         let (renewals, known_renewals) = watch::channel(0);
@@ -109,6 +119,7 @@ impl Scraper {
         Self(Arc::new(Inner {
             commons,
             logs,
+            displaced,
             end,
             renewals,
             workers: Mutex::default(),
@@ -342,6 +353,7 @@ impl Scraper {
         *self.0.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.0.commons.counters.clear();
         self.0.logs.clear();
+        self.0.displaced.clear();
         for handle in self.workers() {
             handle.worker.counters.clear();
         }

@@ -16,7 +16,7 @@ use self::visit::Visit;
 
 use super::commons::Commons;
 use super::counters::TargetCounters;
-use super::databases::{DatabaseTurns, share};
+use super::databases::{DatabaseTurns, ShareKind, share};
 use super::flight::Deadline;
 use super::ledger::Ledger;
 use super::plan::Plan;
@@ -39,6 +39,8 @@ pub(super) struct Walker {
     pub(super) turns: DatabaseTurns,
     /// Those that had no turn in the last walk, and why.
     skipped: Vec<MissingDatabase>,
+    /// Those that did not answer in the last walk within a share that was too short to judge them by.
+    late: Vec<MissingDatabase>,
     /// The server ended the session of the last visit, and may give another.
     ended_by_server: bool,
     /// That some had no turn was told, and so many walks came to their end since.
@@ -77,6 +79,8 @@ pub(super) struct Errand<'a> {
     pub interval: Option<Duration>,
     pub shared: Shared<'a>,
     pub deadline: &'a Deadline,
+    /// What it says of a database that does not answer by that deadline.
+    pub share: ShareKind,
 }
 
 /// What a visit took, query by query: they run one after the other then.
@@ -119,6 +123,7 @@ impl Walker {
             leftover: None,
             turns: DatabaseTurns::default(),
             skipped: Vec::new(),
+            late: Vec::new(),
             ended_by_server: false,
             told_skipped: None,
             hold: false,
@@ -180,6 +185,7 @@ impl Walker {
     /// pass for new.
     pub(super) async fn walk(&mut self, plan: &mut Plan, errand: Errand<'_>, ledger: &mut Ledger) {
         self.turns.retain(|name| plan.others.contains_key(name));
+        self.proven.retain(|name| plan.others.contains_key(name));
         let due = plan
             .others
             .iter()
@@ -196,6 +202,7 @@ impl Walker {
                 );
             }
         }
+        self.late.clear();
         let order = self.turns.order(due);
         let visited = self.visit_in_turn(&order, plan, errand, ledger).await;
         ledger.enter(plan.others.values_mut().flatten(), false);
@@ -227,7 +234,8 @@ impl Walker {
         let mut refusals = 0;
         for (at, name) in order.iter().enumerate() {
             let left = order.len() - at;
-            let Some(until) = share(Instant::now(), errand.deadline.at(), left) else {
+            let (now, end) = (Instant::now(), errand.deadline.at());
+            let Some(until) = share(now, end, left) else {
                 return at;
             };
             let Some(slots) = plan.others.get_mut(name) else {
@@ -236,6 +244,7 @@ impl Walker {
             let deadline = Deadline::fixed(until);
             let errand = Errand {
                 deadline: &deadline,
+                share: ShareKind::of(now, until, end),
                 ..errand
             };
             let mut visit = self.visit(name, slots, errand, ledger, None).await;
@@ -325,7 +334,8 @@ impl Walker {
 
     /// Databases whose metrics are missing, beside those that are closed.
     pub(super) fn missing(&self) -> impl Iterator<Item = MissingDatabase> {
-        self.turns.failed().chain(self.skipped.iter().cloned())
+        let in_last_walk = self.skipped.iter().chain(&self.late);
+        self.turns.failed().chain(in_last_walk.cloned())
     }
 
     /// Runs everything in one other database, query by query.

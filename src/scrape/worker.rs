@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::connecting::DownCause;
 use self::profile::over;
 use self::renewal::Unanswered;
 use super::backoff::{Backoff, Floods};
@@ -42,7 +43,7 @@ pub(super) struct Worker {
     session: Option<Session>,
     collector: Collector,
     /// `None` while all is well, or before the first attempt.
-    trouble: Option<Trouble>,
+    trouble: Option<DownCause>,
     backoff: Backoff,
     floods: Floods,
     /// A backend that was left behind, and the server that it may still run on.
@@ -229,9 +230,9 @@ impl Worker {
                         self.connected(result).await;
                         drop(turn);
                     }
-                    Some((Err(trouble), _)) => {
+                    Some((Err(cause), _)) => {
                         second = None;
-                        self.backoff.next(trouble.reason);
+                        self.backoff.next(cause.reason());
                     }
                     None => {}
                 },
@@ -279,7 +280,7 @@ impl Worker {
             if order.deadline().is_over() {
                 // Nobody waits any more, and whoever waited had nothing.
                 match self.trouble.clone() {
-                    Some(trouble) => self.refuse(order, trouble),
+                    Some(cause) => self.refuse(order, cause.to_trouble()),
                     None if order.claim_failure() => self.counters.fail(Reason::Timeout),
                     None => {}
                 }
@@ -390,7 +391,8 @@ impl Worker {
             });
         }
         let beside = self.keeps_session() || !self.backoff.is_over() || late;
-        self.trouble.clone().filter(|_| beside)
+        let cause = self.trouble.as_ref().filter(|_| beside);
+        cause.map(DownCause::to_trouble)
     }
 
     /// Collects, and answers the order. One whose session the server ended comes back if it is to
@@ -433,7 +435,7 @@ impl Worker {
             self.counters.fail(trouble.reason);
         }
         order.answer(collected);
-        self.tell(trouble);
+        self.tell(trouble.map(DownCause::Server));
 
         let lost = session.trouble().is_some();
         if lost {

@@ -82,6 +82,16 @@ fn silent_connections_on_the_ports_keep_neither_probes_nor_scrapes_away() {
     let log = exporter.log();
     let told = log.matches("too many connections at once").count();
     assert!((1..=6).contains(&told), "told {told} times:\n{log}");
+    let displaced = |samples: &Samples, port: &str| {
+        let name = "pgexporter_connections_displaced_total";
+        samples.value(name, &[("port", port)])
+    };
+    let after = exporter.metrics();
+    for (port, at_least) in [("metrics", 500.0), ("health", 500.0), ("management", 0.0)] {
+        assert_eq!(displaced(&before, port), Some(0.0), "{port}");
+        let number = displaced(&after, port).expect("every port has a sample");
+        assert!(number >= at_least, "{port}: {number}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use super::serve::Port;
 use super::{Settings, bind, health, metrics};
+use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::exposition::Format;
 use crate::scrape::Scraper;
 use crate::shutdown::Shutdown;
@@ -54,9 +55,15 @@ impl Served {
         let address = listeners[0].local_addr().unwrap();
         let (sender, receiver) = watch::channel(Arc::new(settings));
         let shutdown = Shutdown::new();
-        let port = Port::new("test port", router(receiver.clone()), receiver, true)
-            .spawn(listeners, &shutdown)
-            .unwrap();
+        let port = Port::new(
+            "test port",
+            router(receiver.clone()),
+            receiver,
+            true,
+            ConnectionLimit::new(ListenerPort::Metrics, DisplacedConnections::default()),
+        )
+        .spawn(listeners, &shutdown)
+        .unwrap();
         Self {
             address,
             port,

@@ -91,6 +91,7 @@ async fn who_does_not_shake_hands_or_read_is_dropped() {
 
 #[tokio::test]
 async fn the_metrics_port_speaks_tls_and_the_health_port_does_not() {
+    use crate::connection_limit::DisplacedConnections;
     use crate::http::{Readiness, serve_health, serve_metrics};
 
     let (server, client) = pair();
@@ -106,8 +107,22 @@ async fn the_metrics_port_speaks_tls_and_the_health_port_does_not() {
     );
     let metrics_at = metrics[0].local_addr().unwrap();
     let health_at = health[0].local_addr().unwrap();
-    serve_metrics(metrics, Scraper::default(), settings.clone(), &shutdown).unwrap();
-    serve_health(health, readiness, settings, &shutdown).unwrap();
+    serve_metrics(
+        metrics,
+        Scraper::default(),
+        settings.clone(),
+        DisplacedConnections::default(),
+        &shutdown,
+    )
+    .unwrap();
+    serve_health(
+        health,
+        readiness,
+        settings,
+        DisplacedConnections::default(),
+        &shutdown,
+    )
+    .unwrap();
 
     let name = ServerName::try_from("localhost").unwrap();
     let tcp = TcpStream::connect(metrics_at).await.unwrap();

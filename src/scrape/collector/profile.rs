@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Collector, basis};
 use crate::catalog::SETTINGS;
 use crate::postgres::{Ask, QueryError, Room, Session, Shared};
+use crate::scrape::databases::ShareKind;
 use crate::scrape::flight::Deadline;
 use crate::scrape::profile::{ProfiledQuery, Profiling, Step};
 use crate::scrape::walk::Errand;
@@ -216,6 +217,7 @@ impl Collector {
         let catalog = Arc::clone(plan.catalog());
         let deadline = Deadline::fixed(deadline);
         let errand = Errand {
+            share: ShareKind::Fair,
             mode: session.mode(),
             server: self.server(session),
             tries: self.walk_tries,

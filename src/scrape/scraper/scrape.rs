@@ -78,7 +78,12 @@ impl Scrape {
         let not_accepted = more.map(|more| more.not_accepted()).unwrap_or_default();
         let render = |format| {
             let counters = &scraper.commons.counters;
-            let mut out = own::render(&answers, &not_accepted, counters, &scraper.logs, format);
+            let mut out = own::render(
+                &answers,
+                &not_accepted,
+                (counters, &scraper.logs, &scraper.displaced),
+                format,
+            );
             if let Some(more) = more {
                 write_own(&**more, &mut out, format);
             }

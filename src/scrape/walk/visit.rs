@@ -5,13 +5,13 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Errand, GONE, GONE_FROM_POOLER, Leftover, Stopwatch, Walker, is_due};
 use crate::model::Reason;
 use crate::postgres::{Ask, Mode, Outcome, QueryError, Session, Slot};
 use crate::scrape::ledger::Ledger;
-use crate::targets::{DatabaseProblem, Trouble};
+use crate::targets::{DatabaseProblem, MissingDatabase, Trouble};
 
 /// How a visit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,13 +95,7 @@ impl Walker {
                 let took = begun.elapsed();
                 let message =
                     format!("the login did not end within its share of the deadline, {took:.1?}");
-                self.fail(
-                    database,
-                    slots,
-                    DatabaseProblem::TooSlow,
-                    &message,
-                    (errand, ledger),
-                );
+                self.fail_late(database, slots, &message, errand, ledger);
                 return Visit::Failed;
             }
             Err(NoSession::Refused(trouble)) => {
@@ -189,14 +183,38 @@ impl Walker {
             "it did not answer within its share of the deadline, {took:.1?}; it is slow, or one of \
              its catalogues is locked"
         );
-        self.fail(
-            database,
-            slots,
-            DatabaseProblem::TooSlow,
-            &message,
-            (errand, ledger),
-        );
+        self.fail_late(database, slots, &message, errand, ledger);
         Visit::Failed
+    }
+
+    /// It did not answer within its share. It is left alone for a while only if that was a share to
+    /// judge it by: with a short scrape timeout each of many databases has little.
+    fn fail_late(
+        &mut self,
+        database: &str,
+        slots: &mut [Slot],
+        message: &str,
+        errand: Errand<'_>,
+        ledger: &mut Ledger,
+    ) {
+        self.turns.record_speed(database, true);
+        let problem = DatabaseProblem::TooSlow;
+        if self.turns.record_late(database, errand.share) {
+            return self.fail(database, slots, problem, message, (errand, ledger));
+        }
+        ledger.enter_missed(slots.iter().filter(|slot| is_due(slot, errand)), problem);
+        for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+            slot.miss(QueryError::Deadline(message.to_owned()));
+        }
+        self.late.push(MissingDatabase {
+            name: database.to_owned(),
+            problem,
+            message: message.to_owned(),
+        });
+        debug!(
+            server = %self.connector.target.name, database,
+            "no samples of this database in this scrape; it comes last in the next: {message}"
+        );
     }
 
     /// The session broke while it was asked. If nothing was answered it is left alone for a while.

@@ -46,13 +46,14 @@ impl Worker {
                             permits = places.for_session() => permits,
                             () = until.passed() => None,
                         };
-                        permits.ok_or_else(no_connection_left)?
+                        permits.ok_or(DownCause::NoPlace)?
                     }
                 };
                 begun.send_replace(Some(Instant::now()));
                 counters.connections.add(1);
                 let database = &connector.target.database;
-                Session::open(&connector, database, id, Mode::Kept, permits).await
+                let opened = Session::open(&connector, database, id, Mode::Kept, permits).await;
+                opened.map_err(DownCause::Server)
             };
             in_turn(turn, open).await
         });
@@ -65,19 +66,19 @@ impl Worker {
     }
 
     /// Looks the new session over, so that the first scrape finds everything prepared.
-    pub(super) async fn connected(&mut self, result: Result<Session, Trouble>) {
+    pub(super) async fn connected(&mut self, result: Result<Session, DownCause>) {
         self.check_at = Instant::now() + CHECK;
         let beside = self.session.is_some() || self.settling.is_some();
         let mut session = match result {
             Ok(session) => session,
-            Err(trouble) if beside => return self.not_renewed(&trouble),
-            Err(trouble) => return self.down(trouble),
+            Err(cause) if beside => return self.not_renewed(&cause),
+            Err(cause) => return self.down(cause),
         };
         let deadline = Instant::now() + self.target.timeouts.connect;
         if let Err(trouble) = session.ask_facts(false, deadline).await.map(|_| ()) {
             if beside {
                 self.let_go(session);
-                return self.not_renewed(&trouble);
+                return self.not_renewed(&trouble.into());
             }
             self.settle(session, false);
             return self.down(trouble);
@@ -102,7 +103,7 @@ impl Worker {
             }
             Err(trouble) if self.session.is_some() => {
                 self.let_go(session);
-                self.not_renewed(&trouble);
+                self.not_renewed(&trouble.into());
             }
             Err(trouble) => {
                 self.settle(session, false);
@@ -112,13 +113,13 @@ impl Worker {
     }
 
     /// There is no session beside the one that was to be renewed, or that does not answer.
-    fn not_renewed(&mut self, trouble: &Trouble) {
-        debug!(server = %self.target.name, "the session was not renewed: {}", trouble.message);
+    fn not_renewed(&mut self, cause: &DownCause) {
+        debug!(server = %self.target.name, "the session was not renewed: {}", cause.message());
         if self.session.is_some() {
             self.stay_with_session();
             self.renew_later();
         } else {
-            self.backoff.next(trouble.reason);
+            self.backoff.next(cause.reason());
         }
     }
 
@@ -160,13 +161,45 @@ impl Worker {
     }
 }
 
-/// What a server is told of when it had no turn: nothing is wrong with it, and that connections are
-/// short is said for all servers together.
-pub(super) const NO_PLACE: &str = "max_connections of the exporter is used up; raise it";
+/// Why a target has no session.
+#[derive(Clone, Debug)]
+pub(in crate::scrape) enum DownCause {
+    /// All connections of the exporter are in use. Nothing is wrong with the server, and that
+    /// connections are short is logged for all servers together.
+    NoPlace,
+    /// The server, or the way to it.
+    Server(Trouble),
+}
 
-fn no_connection_left() -> Trouble {
-    Trouble {
-        reason: Reason::TooManyConnections,
-        message: NO_PLACE.to_owned(),
+impl DownCause {
+    pub(in crate::scrape) fn reason(&self) -> Reason {
+        match self {
+            DownCause::NoPlace => Reason::TooManyConnections,
+            DownCause::Server(trouble) => trouble.reason,
+        }
+    }
+
+    pub(in crate::scrape) fn message(&self) -> &str {
+        match self {
+            DownCause::NoPlace => "max_connections of the exporter is used up; raise it",
+            DownCause::Server(trouble) => &trouble.message,
+        }
+    }
+
+    pub(in crate::scrape) fn is_no_place(&self) -> bool {
+        matches!(self, DownCause::NoPlace)
+    }
+
+    pub(in crate::scrape) fn to_trouble(&self) -> Trouble {
+        Trouble {
+            reason: self.reason(),
+            message: self.message().to_owned(),
+        }
+    }
+}
+
+impl From<Trouble> for DownCause {
+    fn from(trouble: Trouble) -> Self {
+        DownCause::Server(trouble)
     }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use tracing::{debug, info, warn};
 
 use super::Worker;
-use super::connecting::NO_PLACE;
+use super::connecting::DownCause;
 use crate::model::Reason;
 use crate::postgres::{Mode, Session};
 use crate::scrape::collected::Collected;
@@ -41,16 +41,19 @@ impl Worker {
         });
     }
 
-    pub(super) fn down(&mut self, trouble: Trouble) {
-        let trouble = self.target.redact_trouble(trouble);
-        if trouble.message != NO_PLACE {
-            self.backoff.next(trouble.reason);
+    pub(super) fn down(&mut self, cause: impl Into<DownCause>) {
+        let cause = match cause.into() {
+            DownCause::NoPlace => DownCause::NoPlace,
+            DownCause::Server(trouble) => self.target.redact_trouble(trouble).into(),
+        };
+        if !cause.is_no_place() {
+            self.backoff.next(cause.reason());
         }
         self.health.update(|health| {
             health.active = false;
-            health.trouble = Some(trouble.clone());
+            health.trouble = Some(cause.to_trouble());
         });
-        self.tell(Some(trouble));
+        self.tell(Some(cause));
     }
 
     /// Tells once that the server ends sessions: each is replaced, and costs nobody a scrape.
@@ -66,35 +69,35 @@ impl Worker {
     }
 
     /// Remembers how the target is, and logs it when it is not as it was.
-    pub(super) fn tell(&mut self, trouble: Option<Trouble>) {
-        let reason = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.reason);
+    pub(super) fn tell(&mut self, trouble: Option<DownCause>) {
+        let reason = |cause: &Option<DownCause>| cause.as_ref().map(DownCause::reason);
         if trouble.is_none() && self.floods.calmed() {
             info!(server = %self.target.name, "no longer sends what was not asked for");
         }
         if reason(&self.trouble) != reason(&trouble) {
             match (&self.trouble, &trouble) {
-                (_, Some(new)) if new.message == NO_PLACE => {
-                    debug!(server = %self.target.name, "not scraped: {NO_PLACE}");
+                (_, Some(new)) if new.is_no_place() => {
+                    debug!(server = %self.target.name, "not scraped: {}", new.message());
                 }
-                (Some(old), None) if old.message == NO_PLACE => {}
+                (Some(old), None) if old.is_no_place() => {}
                 // Each time it is let in it begins anew; that was told.
                 (_, Some(new))
-                    if new.reason == Reason::UnrequestedData && self.floods.is_told() =>
+                    if new.reason() == Reason::UnrequestedData && self.floods.is_told() =>
                 {
-                    debug!(server = %self.target.name, "down again: {}", new.message);
+                    debug!(server = %self.target.name, "down again: {}", new.message());
                 }
                 (Some(old), None)
-                    if old.reason == Reason::UnrequestedData && self.floods.are_expected() =>
+                    if old.reason() == Reason::UnrequestedData && self.floods.are_expected() =>
                 {
-                    debug!(server = %self.target.name, "connected again after: {}", old.message);
+                    debug!(server = %self.target.name, "connected again after: {}", old.message());
                 }
                 (_, Some(new)) => warn!(
                     server = %self.target.name,
-                    reason = new.reason.as_str(),
-                    "down: {}", new.message
+                    reason = new.reason().as_str(),
+                    "down: {}", new.message()
                 ),
                 (Some(old), None) => {
-                    info!(server = %self.target.name, "up again after: {}", old.message);
+                    info!(server = %self.target.name, "up again after: {}", old.message());
                 }
                 (None, None) => {}
             }

@@ -9,13 +9,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+use super::connecting::DownCause;
 use super::{GOODBYE, Worker};
 use crate::model::Reason;
 use crate::postgres::{Mode, Orphan, ServerIdentity, Session};
 use crate::scrape::backoff::fraction;
 use crate::scrape::beside::{Attempt, MOMENT, Turns, in_turn};
 use crate::scrape::identity::{OldSession, SessionChoice, TRIES};
-use crate::targets::{Address, Trouble};
+use crate::targets::Address;
 
 /// A session that has no answer for so many scrapes is given up for another one.
 const UNANSWERED: u32 = 2;
@@ -143,10 +144,7 @@ impl Worker {
                 None => None,
             };
             let open = async move {
-                let permits = places.free().ok_or_else(|| Trouble {
-                    reason: Reason::TooManyConnections,
-                    message: "max_connections of the exporter is used up; raise it".to_owned(),
-                })?;
+                let permits = places.free().ok_or(DownCause::NoPlace)?;
                 begun.send_replace(Some(Instant::now()));
                 let before = connector.dials();
                 let database = &connector.target.database;
@@ -155,7 +153,7 @@ impl Worker {
                 if opened.is_ok() || connector.dials() != before {
                     counters.connections.add(1);
                 }
-                opened
+                opened.map_err(DownCause::Server)
             };
             in_turn(turn, open).await
         });
