@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "logins/binding.rs"]
+mod binding;
 #[path = "logins/hostile.rs"]
 mod hostile;
 

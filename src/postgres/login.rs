@@ -119,6 +119,7 @@ async fn attempt(
             Wire::Tcp(_) => false,
         },
         scram_before: connector.context.auth.used_scram(target),
+        binding_before: encrypted && connector.context.auth.used_binding(target),
     };
     connector.record_login(peer);
     let mut config = Config::new();
@@ -139,11 +140,14 @@ async fn attempt(
     let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, rules, limit))));
     let own = Arc::clone(&lent.0);
     let connected = config.connect_raw(lent, Established).await;
-    let method = own.lock().unwrap_or_else(PoisonError::into_inner).method();
+    let (method, bound) = {
+        let guarded = own.lock().unwrap_or_else(PoisonError::into_inner);
+        (guarded.method(), guarded.used_binding())
+    };
     connector.context.auth.warn_of_weak(target, method);
     let (client, connection) =
         connected.map_err(|error| LoginError::new(&error, target, encrypted))?;
-    connector.context.auth.record_login(target, method);
+    connector.context.auth.record_login(target, method, bound);
     let charset = Charset::of(connection.parameter("server_encoding"));
     let major = major(connection.parameter("server_version"));
     let key = CancelKey(client.cancel_token(), peer);
