@@ -21,6 +21,8 @@ mod down;
 mod identity;
 #[path = "faults/names.rs"]
 mod names;
+#[path = "faults/own_catalogue.rs"]
+mod own_catalogue;
 #[path = "faults/ports.rs"]
 mod ports;
 #[path = "faults/queries.rs"]

@@ -64,7 +64,8 @@ impl std::fmt::Debug for CancelKey {
 ///
 /// # Errors
 /// Why not. No socket within the target's `connect` timeout is a reason; a server that has
-/// taken the connection may take up to [`PATIENCE`] for the rest.
+/// taken the connection may take up to [`PATIENCE`] for the rest, and longer where logins before
+/// this one were given up.
 pub(super) async fn log_in(
     connector: &Connector,
     database: &str,
@@ -95,9 +96,12 @@ pub(super) async fn log_in(
             Err(_) => Err(failed),
         }
     };
-    match tokio::time::timeout(PATIENCE, login).await {
+    let patience = quirks.login_patience(PATIENCE);
+    let result = tokio::time::timeout(patience, login).await;
+    quirks.note_login(result.is_err());
+    match result {
         Ok(result) => result,
-        Err(_) => Err(timeout(&target.address, PATIENCE).into()),
+        Err(_) => Err(timeout(&target.address, patience).into()),
     }
 }
 

@@ -170,8 +170,10 @@ impl Session {
                 self.greeting.push((self.settings.optional(), false));
                 return Ok(());
             }
-            Mode::Kept => match self.persist("SHOW pgexporter.session").await {
-                Ok(()) => {
+            Mode::Kept => match self.persist(&self.settings.find_mark()).await {
+                // Its value is looked up before the type that it has, for which a catalogue is read
+                // that somebody may have locked.
+                Ok(()) | Err(QueryError::LockTimeout(_)) => {
                     let required = self.settings.required();
                     self.persist(&required).await?;
                 }
