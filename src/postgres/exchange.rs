@@ -44,8 +44,6 @@ pub(super) trait Job: Send {
     fn stop(&mut self, _error: &QueryError) {}
     /// It ended, so or so; called once.
     fn end(&mut self, result: Result<(), QueryError>);
-    /// The session ended while it was at work, or right behind it; called after [`Self::end`].
-    fn suspect(&mut self) {}
 }
 
 /// Jobs, by their places in a list, that share settings.
@@ -166,7 +164,7 @@ impl Session {
                 if let (Some(at), QueryError::Lost(_, Reason::NotReady)) =
                     (suspect.into_iter().next(), &error)
                 {
-                    jobs[at].suspect();
+                    states[at].ended_session = true;
                 }
                 self.end_with(error.clone().into_trouble());
                 Err(error)

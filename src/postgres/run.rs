@@ -254,8 +254,13 @@ impl Session {
         let (told, ..) = told.into_inner().unwrap_or_else(PoisonError::into_inner);
         let listed = told.listed();
         self.raw_facts |= states[..own].iter().any(|state| state.raw);
-        let slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
+        let mut slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
         let count = slots.len();
+        // The one that the server was at when it said that it ends the session is known.
+        let ended = states[own..].iter().position(|state| state.ended_session);
+        if let Some(slot) = ended.and_then(|at| slots.get_mut(at)) {
+            slot.broke_session();
+        }
         // The server works on them in the order in which they were sent; those that are sent again
         // come behind all others.
         let turns = company[own..].iter().zip(&states[own..]);
@@ -283,6 +288,7 @@ impl Session {
         let answers = ask_facts.is_none() || facts.is_some();
         if let Some((slot, company)) = first
             && answers
+            && ended.is_none()
             && alone(company)
         {
             match complete {
