@@ -27,9 +27,13 @@ mod own_catalogue;
 mod ports;
 #[path = "faults/queries.rs"]
 mod queries;
+#[path = "faults/resets.rs"]
+mod resets;
 #[path = "faults/sessions.rs"]
 mod sessions;
 #[path = "faults/settings.rs"]
 mod settings;
 #[path = "faults/tries.rs"]
 mod tries;
+#[path = "faults/unix_socket.rs"]
+mod unix_socket;
