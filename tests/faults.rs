@@ -23,10 +23,14 @@ mod identity;
 mod invented;
 #[path = "faults/names.rs"]
 mod names;
+#[path = "faults/own_catalogue.rs"]
+mod own_catalogue;
 #[path = "faults/ports.rs"]
 mod ports;
 #[path = "faults/queries.rs"]
 mod queries;
+#[path = "faults/resets.rs"]
+mod resets;
 #[path = "faults/sessions.rs"]
 mod sessions;
 #[path = "faults/settings.rs"]
@@ -35,3 +39,5 @@ mod settings;
 mod shares;
 #[path = "faults/tries.rs"]
 mod tries;
+#[path = "faults/unix_socket.rs"]
+mod unix_socket;

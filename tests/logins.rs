@@ -5,6 +5,8 @@
 
 use test_support as support;
 
+#[path = "logins/binding.rs"]
+mod binding;
 #[path = "logins/hostile.rs"]
 mod hostile;
 

@@ -21,6 +21,8 @@ struct Remembered {
     /// Keyed with chance, so that nobody can choose a name that stands for another.
     hasher: RandomState,
     scram: HashSet<u64>,
+    /// Those that used SCRAM with channel binding.
+    bound: HashSet<u64>,
     /// Those of which was said that md5 is weak.
     md5: HashSet<u64>,
 }
@@ -40,11 +42,20 @@ impl AuthHistory {
         remembered.scram.contains(&remembered.key(target))
     }
 
+    /// Whether it has done so with channel binding.
+    pub(super) fn used_binding(&self, target: &Target) -> bool {
+        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.bound.contains(&remembered.key(target))
+    }
+
     /// Remembers how a login went that was good on both sides: the driver has checked that the
-    /// server knows the password too.
-    pub(super) fn record_login(&self, target: &Target, method: AuthMethod) {
+    /// server knows the password too. `bound` is whether that was with channel binding.
+    pub(super) fn record_login(&self, target: &Target, method: AuthMethod, bound: bool) {
         if method == AuthMethod::ScramSha256 {
             self.insert(target, |remembered| &mut remembered.scram);
+            if bound {
+                self.insert(target, |remembered| &mut remembered.bound);
+            }
         }
     }
 

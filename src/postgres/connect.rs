@@ -141,10 +141,13 @@ impl Connector {
         self.login_port.store(port, Ordering::Relaxed);
     }
 
-    /// Our port of the login that was begun last, if that was over TCP: the server knows it by
-    /// this, until it tells us its process.
+    /// Our port of the login that was begun last: the server knows it by this, until it tells us its
+    /// process. 0 is a Unix socket, which has none.
     #[must_use]
     pub fn login_port(&self) -> Option<u16> {
+        if let Address::Unix { .. } = self.target.address {
+            return Some(0);
+        }
         Some(self.login_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 

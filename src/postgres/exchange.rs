@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use postgres_protocol::message::frontend;
 
 use super::charset::Charset;
 use super::error::{QueryError, ServerError};
@@ -20,6 +21,9 @@ use super::session::Session;
 use super::statement::{Mode, Prepared, columns};
 use super::value::Encoding;
 use crate::model::Reason;
+
+/// So many statements are prepared under one Sync: few round trips, and no long transaction.
+const PREPARED_TOGETHER: usize = 64;
 
 /// A statement, and what becomes of its answer.
 pub(super) trait Job: Send {
@@ -40,8 +44,6 @@ pub(super) trait Job: Send {
     fn stop(&mut self, _error: &QueryError) {}
     /// It ended, so or so; called once.
     fn end(&mut self, result: Result<(), QueryError>);
-    /// The session ended while it was at work, or right behind it; called after [`Self::end`].
-    fn suspect(&mut self) {}
 }
 
 /// Jobs, by their places in a list, that share settings.
@@ -61,6 +63,7 @@ pub(super) struct Group {
 /// each come.
 #[derive(Debug)]
 pub(super) struct Ahead {
+    pub(super) extensions: bool,
     pub(super) databases: bool,
     pub(super) jobs: Vec<Arc<[Encoding]>>,
 }
@@ -161,7 +164,7 @@ impl Session {
                 if let (Some(at), QueryError::Lost(_, Reason::NotReady)) =
                     (suspect.into_iter().next(), &error)
                 {
-                    jobs[at].suspect();
+                    states[at].ended_session = true;
                 }
                 self.end_with(error.clone().into_trouble());
                 Err(error)
@@ -417,7 +420,8 @@ impl Session {
     }
 
     /// Prepares all of them; `path` is set meanwhile, where there is one. The error of each is its
-    /// own.
+    /// own. Where one waits for a lock until its timeout those behind it are refused with the same
+    /// error, for most would wait as long: each is sent without a name when it is run.
     ///
     /// # Errors
     /// The session broke.
@@ -426,84 +430,107 @@ impl Session {
         statements: &mut [&mut Prepared],
         path: Option<&[String; 2]>,
     ) -> Result<Vec<Result<(), QueryError>>, QueryError> {
-        use postgres_protocol::message::frontend;
-        self.pipe.expect();
-        let out = self.pipe.outbox();
         // Nobody wants these any more.
+        let out = self.pipe.outbox();
         self.statements.retain(|(name, wanted)| {
             let keep = wanted.strong_count() > 0;
             keep || frontend::close(b'S', name, out).is_err()
         });
-        let mut settings = Vec::new();
-        if let Some([before, _]) = path {
-            self.set(before, true, &mut settings);
+        let mut results = vec![Ok(()); statements.len()];
+        match self
+            .prepare_in_batches(statements, &mut results, path)
+            .await
+        {
+            Ok(()) => Ok(results),
+            Err(error) => {
+                self.end_with(error.clone().into_trouble());
+                Err(error)
+            }
         }
-        let first = self.next_statement;
-        let mut results = Vec::with_capacity(statements.len());
-        for statement in statements.iter() {
-            let name = name(&self.statement_prefix, self.next_statement);
-            self.next_statement += 1;
-            let out: &mut BytesMut = self.pipe.outbox();
-            let put = without_zero(&statement.sql)
-                .and_then(|()| frontend::parse(&name, &statement.sql, [], out))
-                .and_then(|()| frontend::describe(b'S', &name, out));
-            results.push(put.map_err(|error| QueryError::Server(error.to_string())));
-            self.pipe.sync();
-        }
-        if let Some([_, after]) = path {
-            self.set(after, true, &mut settings);
-        }
-        let broke = self
-            .described(first, statements, &mut results, path.is_some())
-            .await;
-        if let Err(error) = broke {
-            self.end_with(error.clone().into_trouble());
-            return Err(error);
-        }
-        Ok(results)
     }
 
-    async fn described(
+    async fn prepare_in_batches(
         &mut self,
-        first: u64,
         statements: &mut [&mut Prepared],
         results: &mut [Result<(), QueryError>],
-        with_path: bool,
+        path: Option<&[String; 2]>,
     ) -> Result<(), QueryError> {
-        let mut found = None;
-        let (mut at, mut setting) = (0, with_path);
-        while at < statements.len() || setting {
+        if let Some([before, _]) = path {
+            self.set_for_prepare(before).await?;
+        }
+        let mut done = 0;
+        while done < statements.len() {
+            let until = statements.len().min(done + PREPARED_TOGETHER);
+            let failed = self.prepare_batch(&mut statements[done..until]).await?;
+            let Some((at, error)) = failed else {
+                done = until;
+                continue;
+            };
+            let at = done + at;
+            let waited = matches!(error, QueryError::LockTimeout(_) | QueryError::Timeout(_));
+            done = if waited { statements.len() } else { at + 1 };
+            for refused in at..done {
+                statements[refused].refuse(self.id);
+                results[refused] = Err(error.clone());
+            }
+        }
+        match path {
+            Some([_, after]) => self.set_for_prepare(after).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Prepares them under one Sync. The first that fails ends it: its place, and its error. Those
+    /// before it are held then, and the server has skipped those behind it.
+    async fn prepare_batch(
+        &mut self,
+        statements: &mut [&mut Prepared],
+    ) -> Result<Option<(usize, QueryError)>, QueryError> {
+        self.pipe.expect();
+        let first = self.next_statement;
+        let mut failed = None;
+        let mut sent = 0;
+        for statement in statements.iter() {
+            let name = name(&self.statement_prefix, first + sent as u64);
+            let put = without_zero(&statement.sql).and_then(|()| {
+                let out: &mut BytesMut = self.pipe.outbox();
+                frontend::parse(&name, &statement.sql, [], out)?;
+                frontend::describe(b'S', &name, out)
+            });
+            if let Err(error) = put {
+                failed = Some((sent, QueryError::Server(error.to_string())));
+                break;
+            }
+            sent += 1;
+        }
+        self.next_statement += sent as u64;
+        self.pipe.sync();
+        let mut at = 0;
+        loop {
             let message = self.pipe.next().await;
             let message = message.map_err(|error| QueryError::lost(&error))?;
             match message.kind {
-                b'T' if !setting => found = Some(columns(message.whole)),
-                b'n' if !setting => found = Some(Vec::new()),
+                b'T' | b'n' if at < sent => {
+                    let columns = match message.kind {
+                        b'T' => columns(message.whole),
+                        _ => Vec::new(),
+                    };
+                    let name = name(&self.statement_prefix, first + at as u64);
+                    let wanted = statements[at].hold(self.id, &name, &columns);
+                    self.statements.push((name, wanted));
+                    at += 1;
+                }
                 b'E' => {
                     let error = ServerError::read(message.whole).of_query();
-                    if setting || matches!(error, QueryError::Lost(..)) {
-                        return Err(match error {
-                            lost @ QueryError::Lost(..) => lost,
-                            other => QueryError::Lost(other.to_string(), Reason::ServerError),
-                        });
+                    if matches!(error, QueryError::Lost(..)) {
+                        return Err(error);
                     }
-                    results[at] = Err(error);
+                    failed = Some((at, error));
+                    // The server skips what is left of it.
+                    sent = at;
                 }
-                b'Z' if setting => setting = false,
-                b'Z' => {
-                    let statement = &mut *statements[at];
-                    match (&results[at], found.take()) {
-                        (Ok(()), Some(columns)) => {
-                            let name = name(&self.statement_prefix, first + at as u64);
-                            let wanted = statement.hold(self.id, &name, &columns);
-                            self.statements.push((name, wanted));
-                        }
-                        (Ok(()), None) => return Err(malformed()),
-                        (Err(_), _) => statement.refuse(self.id),
-                    }
-                    at += 1;
-                    // The way back from the path is answered after the last.
-                    setting = with_path && at == statements.len();
-                }
+                b'Z' if at < sent => return Err(malformed()),
+                b'Z' => return Ok(failed),
                 _ => {
                     let length = message.cut.unwrap_or(message.whole.len());
                     let wasted = self.pipe.waste(length);
@@ -511,10 +538,15 @@ impl Session {
                 }
             }
         }
-        Ok(())
+    }
+
+    async fn set_for_prepare(&mut self, settings: &str) -> Result<(), QueryError> {
+        self.execute(settings).await.map_err(|error| match error {
+            lost @ QueryError::Lost(..) => lost,
+            other => QueryError::Lost(other.to_string(), Reason::ServerError),
+        })
     }
 }
-
 fn name(prefix: &str, number: u64) -> String {
     format!("{prefix}{number}")
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use super::error::QueryError;
 use super::identity::{STARTED, ServerIdentity};
@@ -80,9 +81,16 @@ impl Default for Questions {
 
 impl Questions {
     /// Those for [`Facts`], in the order in which they are asked.
-    pub(super) fn of_facts(&self, databases: bool) -> impl Iterator<Item = &Prepared> {
+    pub(super) fn of_facts(
+        &self,
+        extensions: bool,
+        databases: bool,
+    ) -> impl Iterator<Item = &Prepared> {
+        let extensions = extensions.then_some(&self.extensions);
         let databases = databases.then_some(&self.databases);
-        [&self.probe, &self.extensions].into_iter().chain(databases)
+        std::iter::once(&self.probe)
+            .chain(extensions)
+            .chain(databases)
     }
 }
 
@@ -157,15 +165,53 @@ impl Session {
             settings,
             started: _,
         } = &mut questions;
-        let mut all = [probe, extensions, databases, settings];
+        // That of the extensions comes last: one that waits for a lock keeps those behind it from
+        // being prepared.
+        let mut all = vec![probe, databases, settings];
+        let due = self.extensions_are_due();
+        if due {
+            all.push(extensions);
+        }
         // One that cannot be prepared, as where a pooler's other client took its name, is sent
         // without one; what is wrong with it is told then.
-        timeout_at(deadline, self.prepare_all(&mut all, None))
+        let results = timeout_at(deadline, self.prepare_all(&mut all, None))
             .await
             .map_err(|_| no_answer())?
             .map_err(QueryError::into_trouble)?;
+        let waited = |result: &&Result<(), QueryError>| {
+            matches!(
+                result,
+                Err(QueryError::LockTimeout(_) | QueryError::Timeout(_))
+            )
+        };
+        if let Some(result) = results.last().filter(|_| due).filter(waited) {
+            self.note_extensions(result);
+        }
         self.questions = Arc::new(questions);
         Ok(())
+    }
+
+    /// Whether the extensions are asked for with the next facts.
+    pub(super) fn extensions_are_due(&self) -> bool {
+        self.connector.quirks.lists_extensions()
+    }
+
+    /// What came of the question for the extensions. Somebody may hold a lock on their catalogue:
+    /// who asks each time waits for it until the lock timeout, and what stands behind it as well.
+    pub(super) fn note_extensions(&self, listed: &Result<(), QueryError>) {
+        let failed = match listed {
+            Err(QueryError::Lost(..)) => return,
+            Err(error) => Some(error),
+            Ok(()) => None,
+        };
+        let first = self.connector.quirks.note_extensions(failed.is_none());
+        if let Some(error) = failed.filter(|_| first) {
+            warn!(
+                server = %self.connector.target.name,
+                "the extensions of the database cannot be listed, and what depends on one stays as \
+                 it was, or is left out: {error}"
+            );
+        }
     }
 
     /// Asks what the role may do beside reading: attributes in capitals, then roles that it is a
@@ -260,17 +306,28 @@ pub(super) struct Told {
     extensions: Vec<(String, String, String)>,
     databases: Vec<DatabaseEntry>,
     ends: [Option<Result<(), QueryError>>; 3],
+    listed: Option<Result<(), QueryError>>,
 }
 
 impl Told {
-    /// `databases` is whether that is asked.
-    pub(super) fn new(databases: bool) -> Self {
+    /// Each is whether that is asked.
+    pub(super) fn new(extensions: bool, databases: bool) -> Self {
         Self {
             probe: None,
             extensions: Vec::new(),
             databases: Vec::new(),
-            ends: [None, None, (!databases).then_some(Ok(()))],
+            ends: [
+                None,
+                (!extensions).then(|| Err(not_asked())),
+                (!databases).then_some(Ok(())),
+            ],
+            listed: None,
         }
+    }
+
+    /// What came of the question for the extensions; `None` when it was not asked or not answered.
+    pub(super) fn listed(self) -> Option<Result<(), QueryError>> {
+        self.listed
     }
 
     /// Takes what comes back of one. Returns the facts with the last.
@@ -298,6 +355,9 @@ impl Told {
                 }
             }
             (Word::End(result), about) => {
+                if let About::Extensions = about {
+                    self.listed = Some(result.clone());
+                }
                 self.ends[about as usize] = Some(result);
                 if self.ends.iter().all(Option::is_some) {
                     let ends = std::mem::take(&mut self.ends).map(|end| end.unwrap_or(Ok(())));
@@ -372,6 +432,10 @@ fn facts_of(fields: Fields<'_>) -> Facts {
         extensions: Vec::new(),
         databases: None,
     }
+}
+
+fn not_asked() -> QueryError {
+    QueryError::Deadline("not asked".to_owned())
 }
 
 /// The trouble of a session that was asked and did not answer.

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-use crate::security::{AuthMethod, AuthRefused, AuthRules, MOST_SCRAM_ROUNDS, has_too_many_rounds};
+use crate::security::{
+    AuthMethod, AuthRefused, AuthRules, MOST_SCRAM_ROUNDS, ScramBinding, has_too_many_rounds,
+};
 use crate::targets::ByteLimits;
 
 /// The largest body of a message of SCRAM that is read, in bytes; PostgreSQL's have some hundred.
@@ -68,10 +70,26 @@ impl<S> Guarded<S> {
         self.watch.asked.unwrap_or(AuthMethod::None)
     }
 
+    /// Whether the login was bound to its TLS connection.
+    pub(super) fn used_binding(&self) -> bool {
+        self.watch.bound
+    }
+
     /// The stream, when what has come ends with the end of a message.
     pub(super) fn between_messages(self) -> Option<S> {
         (self.watch.have == 0 && self.watch.left == 0).then_some(self.inner)
     }
+}
+
+/// The mechanism with channel binding, as the protocol names it.
+const SCRAM_PLUS: &[u8] = b"SCRAM-SHA-256-PLUS";
+
+/// A message of SCRAM that is not here whole yet.
+#[derive(Debug)]
+struct SaslMessage {
+    /// It is the list of mechanisms that the server offers, and not one of its answers.
+    lists_mechanisms: bool,
+    body: Vec<u8>,
 }
 
 /// Follows the framing (PostgreSQL, "Message Formats"): a type byte, a length that counts itself,
@@ -86,8 +104,12 @@ struct Watch {
     rules: AuthRules,
     /// What the server has asked for.
     asked: Option<AuthMethod>,
-    /// What has come of the server's first answer in SCRAM, which says how many rounds it wants.
-    server_first: Option<Vec<u8>>,
+    /// What has come of a message of SCRAM that is read whole.
+    sasl: Option<SaslMessage>,
+    /// The server offers SCRAM with channel binding.
+    offers_binding: bool,
+    /// The client has chosen it.
+    bound: bool,
     /// The longest message, in bytes, header included.
     message: usize,
     /// How many bytes may still come.
@@ -102,7 +124,9 @@ impl Watch {
             left: 0,
             rules,
             asked: None,
-            server_first: None,
+            sasl: None,
+            offers_binding: false,
+            bound: false,
             message,
             room: message * ByteLimits::LOGIN_MESSAGES,
         }
@@ -120,14 +144,9 @@ impl Watch {
                 let (part, rest) = bytes.split_at(bytes.len().min(self.left));
                 bytes = rest;
                 self.left -= part.len();
-                if let Some(server_first) = &mut self.server_first {
-                    server_first.extend_from_slice(part);
-                    if self.left == 0 {
-                        if has_too_many_rounds(server_first) {
-                            return Err(GuardError::TooManyRounds);
-                        }
-                        self.server_first = None;
-                    }
+                if let Some(sasl) = &mut self.sasl {
+                    sasl.body.extend_from_slice(part);
+                    self.check_sasl()?;
                 }
                 continue;
             }
@@ -178,13 +197,17 @@ impl Watch {
                 10 => Some(AuthMethod::ScramSha256),
                 _ => None,
             };
-            // AuthenticationSASLContinue.
-            if be(5) == 11 {
+            // AuthenticationSASL and AuthenticationSASLContinue.
+            self.sasl = None;
+            if let code @ (10 | 11) = be(5) {
                 if body > LARGEST_SASL {
                     let limit = LARGEST_SASL;
                     return Err(GuardError::TooLarge { length, limit });
                 }
-                self.server_first = Some(Vec::new());
+                self.sasl = Some(SaslMessage {
+                    lists_mechanisms: code == 10,
+                    body: Vec::new(),
+                });
             }
             if let Some(asked) = asked {
                 self.rules.check(asked)?;
@@ -193,6 +216,50 @@ impl Watch {
         }
         self.left = if authentication { body - 4 } else { body };
         self.have = 0;
+        self.check_sasl()
+    }
+
+    /// Judges a message of SCRAM once the whole of it has come.
+    fn check_sasl(&mut self) -> Result<(), GuardError> {
+        if self.left > 0 {
+            return Ok(());
+        }
+        let Some(SaslMessage {
+            lists_mechanisms,
+            body,
+        }) = self.sasl.take()
+        else {
+            return Ok(());
+        };
+        if !lists_mechanisms {
+            // The server's first answer says how many rounds it wants.
+            return match has_too_many_rounds(&body) {
+                true => Err(GuardError::TooManyRounds),
+                false => Ok(()),
+            };
+        }
+        self.offers_binding = body
+            .split(|byte| *byte == 0)
+            .any(|mechanism| mechanism == SCRAM_PLUS);
+        if !self.offers_binding {
+            self.rules.check_binding(ScramBinding::NotOffered)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what the driver is about to send. Which mechanism it takes depends on the server's
+    /// certificate too: SASLInitialResponse begins with its name.
+    fn check_sent(&mut self, bytes: &[u8]) -> Result<(), GuardError> {
+        if !self.offers_binding || self.bound || bytes.first() != Some(&b'p') {
+            return Ok(());
+        }
+        let name = bytes.get(5..).unwrap_or_default();
+        self.bound = name
+            .strip_prefix(SCRAM_PLUS)
+            .is_some_and(|rest| rest.first() == Some(&0));
+        if !self.bound {
+            self.rules.check_binding(ScramBinding::NoneForCertificate)?;
+        }
         Ok(())
     }
 }
@@ -220,7 +287,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
+        let this = self.get_mut();
+        if let Err(error) = this.watch.check_sent(buf) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        Pin::new(&mut this.inner).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

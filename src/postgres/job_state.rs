@@ -13,6 +13,8 @@ pub(super) struct JobState {
     /// How often it was put off until all others of its round have had their turn: it was skipped,
     /// or is run once more.
     pub put_off: u8,
+    /// The server said that it ends the session while it was at work, or right behind it.
+    pub ended_session: bool,
 }
 
 /// A replica that replays much may cancel the same query more than once; it has other tries than

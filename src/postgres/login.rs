@@ -64,7 +64,8 @@ impl std::fmt::Debug for CancelKey {
 ///
 /// # Errors
 /// Why not. No socket within the target's `connect` timeout is a reason; a server that has
-/// taken the connection may take up to [`PATIENCE`] for the rest.
+/// taken the connection may take up to [`PATIENCE`] for the rest, and longer where logins before
+/// this one were given up.
 pub(super) async fn log_in(
     connector: &Connector,
     database: &str,
@@ -95,9 +96,12 @@ pub(super) async fn log_in(
             Err(_) => Err(failed),
         }
     };
-    match tokio::time::timeout(PATIENCE, login).await {
+    let patience = quirks.login_patience(PATIENCE);
+    let result = tokio::time::timeout(patience, login).await;
+    quirks.note_login(result.is_err());
+    match result {
         Ok(result) => result,
-        Err(_) => Err(timeout(&target.address, PATIENCE).into()),
+        Err(_) => Err(timeout(&target.address, patience).into()),
     }
 }
 
@@ -119,6 +123,7 @@ async fn attempt(
             Wire::Tcp(_) => false,
         },
         scram_before: connector.context.auth.used_scram(target),
+        binding_before: encrypted && connector.context.auth.used_binding(target),
     };
     connector.record_login(peer);
     let mut config = Config::new();
@@ -139,11 +144,14 @@ async fn attempt(
     let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, rules, limit))));
     let own = Arc::clone(&lent.0);
     let connected = config.connect_raw(lent, Established).await;
-    let method = own.lock().unwrap_or_else(PoisonError::into_inner).method();
+    let (method, bound) = {
+        let guarded = own.lock().unwrap_or_else(PoisonError::into_inner);
+        (guarded.method(), guarded.used_binding())
+    };
     connector.context.auth.warn_of_weak(target, method);
     let (client, connection) =
         connected.map_err(|error| LoginError::new(&error, target, encrypted))?;
-    connector.context.auth.record_login(target, method);
+    connector.context.auth.record_login(target, method, bound);
     let charset = Charset::of(connection.parameter("server_encoding"));
     let major = major(connection.parameter("server_version"));
     let key = CancelKey(client.cancel_token(), peer);

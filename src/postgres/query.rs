@@ -15,7 +15,6 @@ use super::statement::Prepared;
 use super::value::{self, Encoding};
 use crate::catalog::{Catalog, Chosen, ColumnKind};
 use crate::exposition::{SampleWriter, render_label, split_labels};
-use crate::model::Reason;
 use crate::targets::LeftOutReason;
 
 /// How the last run of a slot ended.
@@ -44,15 +43,13 @@ pub struct Slot {
     pub(super) slow: bool,
     /// Its last run failed: what stands behind it under one Sync would be skipped.
     pub(super) failing: bool,
-    /// How often in a row the session ended while it ran, and when it last did.
-    ended_session: (u8, Option<Instant>),
     /// Its text holds what the server cannot turn into UTF-8: it comes as the database holds it.
     pub(super) raw: bool,
     /// How many samples of its last run had the labels of another one of it.
     duplicates: usize,
     /// It shows samples that were not compared with those of other slots yet.
     uncompared: bool,
-    /// The session was ended while the server worked on it.
+    /// The session ended while the server worked on it, and it has not given its samples since.
     broke: bool,
     buffer: Buffer,
     /// It ran and nobody entered it yet.
@@ -81,12 +78,6 @@ pub struct Shared<'a> {
     pub room: &'a Room,
 }
 
-/// A query with which sessions ended is not tried again for this long.
-const TOO_MUCH: Duration = Duration::from_secs(60);
-
-/// Sessions that a query may take with it before it has to wait.
-const ENOUGH: u8 = 2;
-
 impl Slot {
     /// A slot that has not run.
     #[must_use]
@@ -113,7 +104,6 @@ impl Slot {
             outcome: Outcome::Waiting,
             slow: false,
             failing: false,
-            ended_session: (0, None),
             raw: false,
             duplicates: 0,
             uncompared: false,
@@ -131,11 +121,6 @@ impl Slot {
     /// Whether it is time to run again. `interval` overrides the one of a metric that has one.
     #[must_use]
     pub fn is_due(&self, now: Instant, interval: Option<Duration>) -> bool {
-        if let (ENOUGH.., Some(at)) = self.ended_session
-            && now.saturating_duration_since(at) < TOO_MUCH
-        {
-            return false;
-        }
         let own = self.chosen.metric.interval;
         self.schedule
             .is_due(now, own.map(|own| interval.unwrap_or(own)))
@@ -215,17 +200,19 @@ impl Slot {
         ));
     }
 
-    /// The session broke while the server worked on this one: the query may be what broke it, and is
-    /// not to do so at each scrape. A server that is shut down, or a person who ends the session,
-    /// says so; it is the query if that happens twice in a row.
+    /// The session ended while the server worked on this one, or right behind it. A server that is
+    /// shut down, a person, or whatever stands between may have ended it; it is the query if that
+    /// happens twice in a row, and it is not to do so at each scrape.
     pub(super) fn broke_session(&mut self) {
-        let ended = matches!(
-            self.outcome,
-            Outcome::Failed(QueryError::Lost(_, Reason::NotReady))
-        );
         self.failing = true;
-        if !ended || std::mem::replace(&mut self.broke, true) {
-            self.schedule.record(Instant::now(), RunResult::Failure);
+        if std::mem::replace(&mut self.broke, true) {
+            self.schedule
+                .record(Instant::now(), RunResult::EndedSession);
+            self.show_nothing(QueryError::Server(
+                "the session ended while this ran, twice in a row; it is left out for a minute, \
+                 and longer each time"
+                    .to_owned(),
+            ));
         }
     }
 
@@ -418,18 +405,6 @@ impl Job for Run<'_> {
         }
     }
 
-    fn suspect(&mut self) {
-        let slot = &mut *self.slot;
-        let times = slot.ended_session.0.saturating_add(1);
-        slot.ended_session = (times, Some(Instant::now()));
-        if times >= ENOUGH {
-            slot.fail(QueryError::Server(format!(
-                "the session ended while this ran, {times} times in a row; it is left out for \
-                 {TOO_MUCH:?}"
-            )));
-        }
-    }
-
     fn restart(&mut self, raw: bool) {
         self.slot.raw |= raw;
         if let Some(samples) = &mut self.samples {
@@ -453,7 +428,6 @@ impl Job for Run<'_> {
                 slot.schedule.record(Instant::now(), RunResult::Success);
                 slot.prepared.accept();
                 slot.slow = false;
-                slot.ended_session = (0, None);
                 slot.broke = false;
                 slot.failing = false;
                 slot.outcome = Outcome::Done;

@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::schedule::{QuerySchedule, RunResult};
+
 /// After this it is tried again: what stands at the address may have changed.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+
+/// The time of a login is doubled so often at most.
+const MOST_DOUBLINGS: u32 = 5;
 
 /// Ways in which a server, or what stands before it, differs from a plain one.
 #[derive(Debug, Default)]
@@ -24,6 +29,11 @@ struct Known {
     no_transactions: Option<Instant>,
     refused_settings: BTreeSet<&'static str>,
     rights_asked: Option<Instant>,
+    /// When the extensions may be asked for again after they could not be listed.
+    extensions: QuerySchedule,
+    untold_extensions: bool,
+    /// Logins in a row that were given up without an answer.
+    given_up: u32,
 }
 
 impl ServerQuirks {
@@ -71,6 +81,39 @@ impl ServerQuirks {
         self.known().refused_settings.insert(name);
     }
 
+    /// Whether the extensions may be asked for.
+    pub(super) fn lists_extensions(&self) -> bool {
+        self.known().extensions.is_due(Instant::now(), None)
+    }
+
+    /// The extensions were listed, or could not be. Returns whether that is the first failure since
+    /// they were.
+    pub(super) fn note_extensions(&self, listed: bool) -> bool {
+        let mut known = self.known();
+        let first = !listed && !known.untold_extensions;
+        known.untold_extensions = !listed;
+        known.extensions.reset();
+        if !listed {
+            // They take no part in what is shown but by their names, which seldom change.
+            let now = Instant::now();
+            known.extensions.record(now, RunResult::TooMuch);
+        }
+        first
+    }
+
+    /// How long a login may take now. One that is given up leaves its backend behind, which does not
+    /// look at its socket while it waits for a lock; another would come on top. Each in a row gets
+    /// twice the time of the one before it.
+    pub(super) fn login_patience(&self, first: Duration) -> Duration {
+        first * (1 << self.known().given_up.min(MOST_DOUBLINGS))
+    }
+
+    /// A login was given up without an answer, or had one.
+    pub(super) fn note_login(&self, given_up: bool) {
+        let known = &mut self.known().given_up;
+        *known = if given_up { known.saturating_add(1) } else { 0 };
+    }
+
     /// Whether it is time to look what else the role may do; then not again for a while.
     pub(super) fn rights_are_due(&self) -> bool {
         let asked = &mut self.known().rights_asked;
@@ -89,6 +132,20 @@ fn is_fresh(at: Option<Instant>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_that_are_given_up_get_longer_each_time_until_one_is_answered() {
+        let quirks = ServerQuirks::default();
+        let first = Duration::from_secs(600);
+        let mut took = Vec::new();
+        for _ in 0..8 {
+            took.push(quirks.login_patience(first).as_secs() / 600);
+            quirks.note_login(true);
+        }
+        assert_eq!(took, [1, 2, 4, 8, 16, 32, 32, 32]);
+        quirks.note_login(false);
+        assert_eq!(quirks.login_patience(first), first);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_found_out_is_tried_again_after_an_hour() {

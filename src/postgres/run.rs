@@ -126,14 +126,19 @@ impl Session {
         }
         let questions = Arc::clone(&self.questions);
         let mut jobs = Vec::new();
-        for question in questions.of_facts(databases) {
+        let extensions = self.extensions_are_due();
+        for question in questions.of_facts(extensions, databases) {
             // One that cannot be put, and those after it, go with the others, which tells why.
             let Ok(encodings) = question.put(self.id, self.pipe.outbox()) else {
                 break;
             };
             jobs.push(encodings);
         }
-        self.ahead = Some(Ahead { databases, jobs });
+        self.ahead = Some(Ahead {
+            extensions,
+            databases,
+            jobs,
+        });
         self.pipe.sync();
         self.pipe.send_now();
     }
@@ -152,10 +157,18 @@ impl Session {
         let questions = Arc::clone(&self.questions);
         let ahead = self.ahead.take();
         let ask_facts = ahead.as_ref().map(|sent| sent.databases).or(ask.facts);
+        let ask_extensions = match &ahead {
+            Some(sent) => sent.extensions,
+            None => self.extensions_are_due(),
+        };
         let before = self.facts.clone();
         let mut settings = SettingsSamples::default();
         let (mut facts, mut set, mut started) = (None, None, None);
-        let told = Mutex::new((Told::new(ask_facts == Some(true)), &mut facts, known));
+        let told = Mutex::new((
+            Told::new(ask_extensions, ask_facts == Some(true)),
+            &mut facts,
+            known,
+        ));
         let hear = |about: About| {
             let (told, before) = (&told, before.as_ref());
             move |word: Word<'_>| {
@@ -197,7 +210,9 @@ impl Session {
         let mut jobs: Vec<&mut dyn Job> = Vec::with_capacity(slots.len() + 5);
         if let Some(databases) = ask_facts {
             jobs.push(&mut probe);
-            jobs.push(&mut listed);
+            if ask_extensions {
+                jobs.push(&mut listed);
+            }
             if databases {
                 jobs.push(&mut named);
             }
@@ -236,9 +251,16 @@ impl Session {
             () = late => false,
         };
         drop(jobs);
+        let (told, ..) = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let listed = told.listed();
         self.raw_facts |= states[..own].iter().any(|state| state.raw);
-        let slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
+        let mut slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
         let count = slots.len();
+        // The one that the server was at when it said that it ends the session is known.
+        let ended = states[own..].iter().position(|state| state.ended_session);
+        if let Some(slot) = ended.and_then(|at| slots.get_mut(at)) {
+            slot.broke_session();
+        }
         // The server works on them in the order in which they were sent; those that are sent again
         // come behind all others.
         let turns = company[own..].iter().zip(&states[own..]);
@@ -266,6 +288,7 @@ impl Session {
         let answers = ask_facts.is_none() || facts.is_some();
         if let Some((slot, company)) = first
             && answers
+            && ended.is_none()
             && alone(company)
         {
             match complete {
@@ -276,6 +299,9 @@ impl Session {
         // Under one Sync the answers come together at its end: until it is known that none is slow,
         // each has its own, so that the deadline takes nothing from those that are done.
         self.careful = !complete || (self.careful && count == 0);
+        if let Some(listed) = &listed {
+            self.note_extensions(listed);
+        }
         if let Some(Ok(facts)) = &mut facts {
             // Behind a pooler it may be another server than the one that was asked for these.
             let before = before.map(|before| before.identity.started);

@@ -16,6 +16,8 @@ pub enum RunResult {
     Denied,
     /// It gave more than there is room for.
     TooMuch,
+    /// Sessions ended while it ran.
+    EndedSession,
 }
 
 /// The last run of a query, and how often it has failed in a row.
@@ -30,6 +32,8 @@ pub struct QuerySchedule {
 const DENIED: Duration = Duration::from_secs(4 * 60);
 /// What was too much once is not tried again for this long at least.
 const TOO_MUCH: Duration = Duration::from_secs(60);
+/// What ends sessions is not tried again for this long, then for twice as long each time.
+const ENDED_SESSION: Duration = Duration::from_secs(60);
 /// A query without an interval that fails in a row waits this long before its third run, then twice
 /// as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -46,9 +50,10 @@ impl QuerySchedule {
     pub fn record(&mut self, at: Instant, result: RunResult) {
         self.failures = match result {
             RunResult::Success => 0,
-            RunResult::Failure | RunResult::Denied | RunResult::TooMuch => {
-                self.failures.saturating_add(1)
-            }
+            RunResult::Failure
+            | RunResult::Denied
+            | RunResult::TooMuch
+            | RunResult::EndedSession => self.failures.saturating_add(1),
         };
         self.last = Some((at, result));
     }
@@ -81,6 +86,10 @@ impl QuerySchedule {
             Some((_, RunResult::Success)) => interval,
             Some((_, RunResult::Denied)) => DENIED,
             Some((_, RunResult::TooMuch)) => interval.max(TOO_MUCH),
+            Some((_, RunResult::EndedSession)) => {
+                let longer = doubled(ENDED_SESSION, self.failures.saturating_sub(1));
+                longer.min(LONGEST_INTERVAL).max(interval)
+            }
             Some((_, RunResult::Failure)) if interval.is_zero() => match self.failures {
                 // One failure may be a coincidence.
                 0 | 1 => Duration::ZERO,
@@ -103,7 +112,7 @@ fn doubled(first: Duration, times: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::RunResult::{Denied, Failure, Success, TooMuch};
+    use super::RunResult::{Denied, EndedSession, Failure, Success, TooMuch};
     use super::*;
 
     /// Runs as soon as it is due, and says after how many seconds each run came, for results in
@@ -164,6 +173,25 @@ mod tests {
         schedule.record(now, Success);
         schedule.retry();
         assert!(!schedule.is_due(now, hour));
+    }
+
+    #[test]
+    fn what_ends_sessions_waits_a_minute_and_longer_each_time() {
+        let hour = Duration::from_secs(3600);
+        let mut schedule = QuerySchedule::default();
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            schedule.record(now, EndedSession);
+            let pause = schedule.pause(None);
+            assert!(!schedule.is_due(now + pause - Duration::from_millis(1), None));
+            pauses.push(pause.as_secs() / 60);
+            now += pause;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(schedule.pause(Some(hour * 2)), hour * 2);
+        schedule.record(now, Success);
+        assert!(schedule.is_due(now, None));
     }
 
     #[test]

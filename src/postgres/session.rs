@@ -170,8 +170,10 @@ impl Session {
                 self.greeting.push((self.settings.optional(), false));
                 return Ok(());
             }
-            Mode::Kept => match self.persist("SHOW pgexporter.session").await {
-                Ok(()) => {
+            Mode::Kept => match self.persist(&self.settings.find_mark()).await {
+                // Its value is looked up before the type that it has, for which a catalogue is read
+                // that somebody may have locked.
+                Ok(()) | Err(QueryError::LockTimeout(_)) => {
                     let required = self.settings.required();
                     self.persist(&required).await?;
                 }
@@ -248,12 +250,21 @@ impl Session {
     }
 
     /// Ends a login of ours that hangs in another database, as a trigger there may make it do. It is
-    /// known by our own port, so that nobody else's is ended. Returns whether this session answered;
+    /// known by our own port, so that nobody else's is ended. Over a Unix socket, where `port` is 0,
+    /// the server knows of none: there it is a login of our role, to another database, that has
+    /// come to no first query for a while. Returns whether this session answered;
     /// if not it must be [`Self::settled`].
     pub async fn end_login(&mut self, port: u16, deadline: Instant) -> bool {
+        let which = match port {
+            0 => "a.client_port = -1 AND a.state IS NULL \
+                  AND a.datname <> pg_catalog.current_database() \
+                  AND a.backend_start < pg_catalog.clock_timestamp() - interval '1 second'"
+                .to_owned(),
+            port => format!("a.client_port = {port}"),
+        };
         let sql = format!(
             "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \
-             WHERE a.client_port = {port} AND a.usename = CURRENT_USER \
+             WHERE {which} AND a.usename = CURRENT_USER \
              AND a.application_name = 'pgexporter' AND a.pid <> pg_catalog.pg_backend_pid()"
         );
         let query = Prepared::new(sql);

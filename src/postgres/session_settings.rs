@@ -111,6 +111,14 @@ impl SessionSettings {
         }
     }
 
+    /// Fails where the session lacks the mark that its login gave it. The limits hold for this
+    /// message alone: where the mark is lacking the session is not ours to set.
+    pub(super) fn find_mark(&self) -> String {
+        let mut text = String::new();
+        self.limits(&mut text, "SET LOCAL", self.timeouts.query);
+        text + "SHOW pgexporter.session"
+    }
+
     /// What has to hold: `SET` for each.
     pub(super) fn required(&self) -> String {
         let mut text = String::new();

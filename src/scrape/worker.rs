@@ -86,6 +86,9 @@ pub(super) struct Worker {
 /// How many sessions a collection may have in place of such as the server ended: one may have ended
 /// by a query, which is suspected the second time and then left out.
 const RENEWALS: u32 = 2;
+/// The same of sessions whose connection broke and nobody said why: what stands between forgot one
+/// that was idle, or the server crashed, and whatever made it do so is not run again and again.
+const RENEWALS_UNTOLD: u32 = 1;
 /// How long a collection may go on after the shutdown began.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
 /// A server that nobody scrapes is asked how it is this often.
@@ -286,7 +289,7 @@ impl Worker {
                 }
             } else if let Some(session) = self.session.take() {
                 tokio::select! {
-                    unanswered = self.collect(session, order, again < RENEWALS) => {
+                    unanswered = self.collect(session, order, again) => {
                         again += 1;
                         waiting = unanswered;
                     }
@@ -395,9 +398,9 @@ impl Worker {
         cause.map(DownCause::to_trouble)
     }
 
-    /// Collects, and answers the order. One whose session the server ended comes back if it is to
-    /// have another (`renew`) and there is time.
-    async fn collect(&mut self, session: Session, order: Order, renew: bool) -> Option<Order> {
+    /// Collects, and answers the order. One whose session ended comes back if it is to have another
+    /// after those that it had (`again`), and there is time.
+    async fn collect(&mut self, session: Session, order: Order, again: u32) -> Option<Order> {
         let started = Instant::now();
         let mut session = session;
         self.end_orphan(&mut session).await;
@@ -416,9 +419,13 @@ impl Worker {
         self.used += 1;
         // It lasted from one scrape to the next.
         self.on_demand &= self.used < 2;
-        if renew
+        let renewals = match session.trouble().map(|trouble| trouble.reason) {
+            Some(Reason::NotReady) => RENEWALS,
+            Some(Reason::ConnectionLost) => RENEWALS_UNTOLD,
+            _ => 0,
+        };
+        if again < renewals
             && let Some(trouble) = session.trouble()
-            && trouble.reason == Reason::NotReady
             && !order.deadline().is_over()
         {
             self.note_ended(trouble);

@@ -27,7 +27,7 @@ pub use passwords::PasswordSources;
 pub use pgpass::{Login, PasswordFile, PasswordFileError};
 pub use require_auth::{
     AuthMethod, AuthRefused, AuthRules, MOST_SCRAM_ROUNDS, RequireAuth, RequireAuthError,
-    has_too_many_rounds,
+    ScramBinding, has_too_many_rounds,
 };
 pub use roster::Roster;
 pub use scram::{KEY as SCRAM_KEY, ScramVerifier, hmac};

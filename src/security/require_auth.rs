@@ -150,6 +150,8 @@ pub struct AuthRules {
     pub private: bool,
     /// The server has used SCRAM for this role before.
     pub scram_before: bool,
+    /// TLS is spoken, and the server has used SCRAM with channel binding for this role before.
+    pub binding_before: bool,
 }
 
 /// Why a request for authentication is not answered.
@@ -179,6 +181,24 @@ pub enum AuthRefused {
          spec.requireAuth), or restart the exporter"
     )]
     LessThanBefore(AuthMethod),
+    /// SCRAM without the channel binding that was used before.
+    #[error(
+        "the server has used channel binding (SCRAM-SHA-256-PLUS) before, and this login would have \
+         none: somebody may stand between. If its certificate or what stands before it was changed, \
+         name scram-sha-256 in require_auth (of a target: spec.requireAuth), or restart the exporter"
+    )]
+    WithoutBinding,
+}
+
+/// How SCRAM is bound to the TLS connection that carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScramBinding {
+    /// The server offers SCRAM-SHA-256-PLUS, and the client uses it.
+    Bound,
+    /// The server offers it, and its certificate has a signature for which no binding is defined.
+    NoneForCertificate,
+    /// The server does not offer it.
+    NotOffered,
 }
 
 impl AuthRules {
@@ -201,6 +221,24 @@ impl AuthRules {
             return Err(AuthRefused::InTheClear);
         }
         Ok(())
+    }
+
+    /// Whether SCRAM goes on with this binding. Who relays a login has no certificate of the server,
+    /// and can only hide that the server offers binding, or show a certificate without one.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_binding(self, binding: ScramBinding) -> Result<(), AuthRefused> {
+        let is_taken = match binding {
+            ScramBinding::Bound => true,
+            // A verified certificate is the server's own, whatever it is signed with.
+            ScramBinding::NoneForCertificate => self.private,
+            ScramBinding::NotOffered => false,
+        };
+        if is_taken || !self.binding_before || self.require.names(AuthMethod::ScramSha256) {
+            return Ok(());
+        }
+        Err(AuthRefused::WithoutBinding)
     }
 }
 
@@ -319,10 +357,34 @@ mod tests {
                 require: list(require).unwrap(),
                 private,
                 scram_before,
+                binding_before: false,
             };
             let methods = [Nothing, Password, Md5, ScramSha256];
             let found = methods.map(|method| rules.check(method).is_ok());
             assert_eq!(found, answered, "{require} {private} {scram_before}");
+        }
+    }
+
+    #[test]
+    fn what_was_bound_to_its_channel_stays_bound() {
+        use ScramBinding::{Bound, NoneForCertificate, NotOffered};
+        // require_auth, verified, bound before; whether each of the three goes on.
+        for (require, private, binding_before, answered) in [
+            ("", false, false, [true, true, true]),
+            ("", false, true, [true, false, false]),
+            ("", true, true, [true, true, false]),
+            ("!md5", false, true, [true, false, false]),
+            ("scram-sha-256", false, true, [true, true, true]),
+        ] {
+            let rules = AuthRules {
+                require: list(require).unwrap(),
+                private,
+                scram_before: true,
+                binding_before,
+            };
+            let found = [Bound, NoneForCertificate, NotOffered]
+                .map(|binding| rules.check_binding(binding).is_ok());
+            assert_eq!(found, answered, "{require} {private} {binding_before}");
         }
     }
 }

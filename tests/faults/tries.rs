@@ -572,6 +572,15 @@ fn seen_in_all(exporter: &Exporter, scrapes: usize) -> (Vec<String>, usize) {
 
 #[test]
 fn a_login_that_hangs_in_one_database_hides_that_database_alone() {
+    hang_in_one_database(|_| "127.0.0.1".to_owned());
+}
+
+#[test]
+fn a_login_that_hangs_in_one_database_over_a_unix_socket_hides_that_database_alone() {
+    hang_in_one_database(|server| server.socket_dir().display().to_string());
+}
+
+fn hang_in_one_database(host: impl Fn(&Postgres) -> String) {
     let server = Postgres::start(18);
     furnish(&server);
     server.execute("CREATE DATABASE left_out");
@@ -588,8 +597,9 @@ fn a_login_that_hangs_in_one_database_hides_that_database_alone() {
     let exporter = Exporter::builder()
         .set(&metrics.line())
         .section(&format!(
-            "[sick]\nhost = 127.0.0.1\nport = {}\nuser = {ROLE}\n\
+            "[sick]\nhost = {}\nport = {}\nuser = {ROLE}\n\
              databases = d*, left*\nexclude_databases = left_*\n",
+            host(&server),
             server.port()
         ))
         .start();
