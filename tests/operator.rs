@@ -27,6 +27,8 @@ mod rotation;
 mod schema;
 #[path = "operator/shards.rs"]
 mod shards;
+#[path = "operator/sizes.rs"]
+mod sizes;
 #[path = "operator/targets.rs"]
 mod targets;
 #[path = "operator/tenants.rs"]

@@ -6,18 +6,21 @@
 //! anew, as does one in a watch, and one that the API server does not know yet. At the latest every
 //! ten minutes there is a list that asks for the present state.
 
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
 use kube::api::ListParams;
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, ListSemantic};
 use kube::{Api, Resource};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::client::exceeds_answer_limit;
 use super::resource::PostgresTarget;
 use super::watches::explain_watch_error;
 use super::write_limiter::random_fraction;
@@ -27,30 +30,41 @@ use crate::shutdown::Shutdown;
 const RELIST: Duration = Duration::from_secs(600);
 /// How often the present version is asked for.
 const PROBE: Duration = Duration::from_secs(30);
+/// So many objects are asked for at a time, as long as they fit into an answer.
+const PAGE_SIZE: u32 = 250;
+/// Where they do not, the next page has so many times fewer.
+const SMALLER: u32 = 8;
 /// How long an answer of the API server may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Counts how often the cluster's state was found to be older than before.
 pub(super) type RestoreCount = tokio::sync::watch::Receiver<u64>;
 
-/// Watches, and begins anew with a list when versions go backwards, and after [`RELIST`].
-pub(super) fn relisting<K>(
-    api: Api<K>,
+/// Watches, and begins anew with a list when versions go backwards, and after [`RELIST`]. `begin`
+/// starts a watch. A page of a list that is larger than an answer may be is asked for anew with fewer
+/// objects, and so are all pages after it.
+pub(super) fn relisting<K, S>(
+    begin: impl Fn(watcher::Config) -> S + Send,
     config: watcher::Config,
     restored: RestoreCount,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
 where
-    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K: Resource + Send,
+    S: Stream<Item = Result<Event<K>, watcher::Error>> + Send,
 {
     let mut first = true;
+    let page_size = Arc::new(AtomicU32::new(PAGE_SIZE));
     stream::repeat_with(move || {
+        let size = page_size.load(Ordering::Relaxed);
         // The first list is shared by all that start; a later one asks for what is true.
-        let config = match std::mem::take(&mut first) {
-            true => config.clone(),
-            false => watcher::Config {
-                list_semantic: ListSemantic::MostRecent,
-                ..config.clone()
-            },
+        let list_semantic = match std::mem::take(&mut first) {
+            true => config.list_semantic.clone(),
+            false => ListSemantic::MostRecent,
+        };
+        let config = watcher::Config {
+            list_semantic,
+            page_size: Some(size),
+            ..config.clone()
         };
         let (mut newest, over) = (NewestVersion::default(), CancellationToken::new());
         let (mut restored, ended) = (restored.clone(), over.clone());
@@ -62,20 +76,28 @@ where
                 Ok(()) = restored.changed() => {}
             }
         };
-        let watch = watcher::watcher(api.clone(), config).default_backoff();
-        let look = move |event: &Result<Event<K>, watcher::Error>| {
-            let back = match event {
+        let page_size = Arc::clone(&page_size);
+        let look = move |event: Result<Event<K>, watcher::Error>| {
+            let back = match &event {
                 Ok(Event::Apply(object) | Event::Delete(object)) => {
                     newest.is_older(object.meta().resource_version.as_deref())
                 }
                 Ok(_) => false,
+                Err(watcher::Error::InitialListFailed(error))
+                    if size > 1 && exceeds_answer_limit(error) =>
+                {
+                    page_size.store((size / SMALLER).max(1), Ordering::Relaxed);
+                    over.cancel();
+                    return ready(None);
+                }
                 Err(error) => is_too_new(error),
             };
             if back {
                 over.cancel();
             }
+            ready(Some(event))
         };
-        watch.inspect(look).take_until(Box::pin(end))
+        begin(config).filter_map(look).take_until(Box::pin(end))
     })
     .flatten()
 }

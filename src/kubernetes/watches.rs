@@ -164,7 +164,6 @@ pub(super) fn start_watches(
 pub(super) fn watch_config() -> watcher::Config {
     watcher::Config::default()
         .any_semantic()
-        .page_size(500)
         .timeout(u32::try_from(AGAIN.as_secs()).unwrap_or(60))
 }
 
@@ -188,23 +187,24 @@ fn watch_targets(
         "" => watch_config(),
         selector => watch_config().labels(selector),
     };
-    relisting(
-        api::<PostgresTarget>(client, watch.namespace.as_deref()),
-        config,
-        restored,
-    )
-    // They are of no use here, and may be longer than all the rest.
-    .modify(|target: &mut PostgresTarget| {
-        target.metadata.managed_fields = None;
-        target.metadata.annotations = None;
-    })
-    .map(move |event| {
-        let event = event.map_or_else(WatchEvent::Failed, |event| {
-            WatchEvent::Target(Box::new(event))
-        });
-        (watch.clone(), event)
-    })
-    .boxed()
+    let api = api::<PostgresTarget>(client, watch.namespace.as_deref());
+    let begin = move |config| watcher::watcher(api.clone(), config).default_backoff();
+    relisting(begin, config, restored)
+        // They are of no use here, and may be longer than all the rest.
+        .modify(|target: &mut PostgresTarget| {
+            target.metadata.managed_fields = None;
+            target.metadata.annotations = None;
+            target.metadata.labels = None;
+            target.metadata.owner_references = None;
+            target.metadata.finalizers = None;
+        })
+        .map(move |event| {
+            let event = event.map_or_else(WatchEvent::Failed, |event| {
+                WatchEvent::Target(Box::new(event))
+            });
+            (watch.clone(), event)
+        })
+        .boxed()
 }
 
 fn watch_metadata<K>(
@@ -222,8 +222,9 @@ where
         + 'static,
 {
     let api = api::<PartialObjectMeta<K>>(client, watch.namespace.as_deref());
-    relisting(api, watch_config(), restored)
-        .map(move |event| {
+    let begin = move |config| watcher::watcher(api.clone(), config).default_backoff();
+    relisting(begin, watch_config(), restored)
+        .map(move |event: Result<Event<PartialObjectMeta<K>>, _>| {
             let event = match event {
                 Ok(event) => see(map_event(event, |object| object.metadata)),
                 Err(error) => WatchEvent::Failed(error),
