@@ -1,6 +1,8 @@
 # What one does with this project, one command each. `make help` lists them.
 
 CARGO ?= cargo
+# Most tests wait for a server most of their time, so more of them run at once than there are cores.
+TEST_THREADS ?= 6
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-operator test e2e image sbom bench bench-operator bench-management soak fuzz install install-files fmt lint docs
@@ -18,7 +20,7 @@ demo-operator: ## See PostgresTargets of a real Kubernetes API server become met
 
 test: ## Run all tests, against real PostgreSQL 13 to 18 and a real Kubernetes API server
 	$(CARGO) run --locked --package xtask -- testbeds
-	$(CARGO) test --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --no-fail-fast
 
 e2e: ## Install it in a real cluster: one of one node made here (root on Linux), or that of KUBECONFIG
 	$(CARGO) run --locked --package xtask -- testbeds --cluster
