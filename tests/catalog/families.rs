@@ -20,13 +20,18 @@ pub(crate) const UNFILLED: [(&str, &str); 5] = [
 const LIBNUMA: &str = "the test servers are built without libnuma";
 
 /// The exporter's own families: name, type, labels.
-pub(crate) const OWN: [(&str, &str, &[&str]); 18] = [
+pub(crate) const OWN: [(&str, &str, &[&str]); 19] = [
     ("pgexporter_state", "gauge", &[]),
     ("pgexporter_version", "gauge", &["pgexporter_version"]),
     ("pgexporter_logging_info", "counter", &[]),
     ("pgexporter_logging_warn", "counter", &[]),
     ("pgexporter_logging_error", "counter", &[]),
     ("pgexporter_logging_fatal", "counter", &[]),
+    (
+        "pgexporter_connections_displaced_total",
+        "counter",
+        &["port"],
+    ),
     ("pgexporter_query_executions_total", "counter", &[]),
     ("pgexporter_query_errors_total", "counter", &[]),
     ("pgexporter_query_timeouts_total", "counter", &[]),
