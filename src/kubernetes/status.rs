@@ -1,6 +1,6 @@
 //! The last step of a reconcile: writes conditions and facts into the resource's status. In go
 //! reconcile outcomes and the health of targets; out come patches (server-side apply), only for what is not there yet
-//! and no more often than [`write_limiter`](super::write_limiter) allows, and an event for what a person should know.
+//! and no more often than `write_limiter` allows, and an event for what a person should know.
 //! While a right is known to be missing, one target of the namespace tries now and then.
 
 use std::collections::HashMap;

@@ -96,7 +96,7 @@ impl AdminLoginError {
 /// Lets somebody in, or tells why not.
 ///
 /// # Errors
-/// [`LoginError`], which was told already.
+/// [`AdminLoginError`], which the client was sent already.
 pub(super) async fn login(
     stream: TcpStream,
     address: SocketAddr,
