@@ -5,14 +5,14 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Shows itself from the second on; gone when dropped.
+/// The line. It appears after [`FIRST`], and is erased when this is dropped.
 #[derive(Debug)]
 pub(super) struct ProgressLine {
     end: Option<Sender<()>>,
     shown: Option<JoinHandle<()>>,
 }
 
-/// Who waits a shorter time needs no company.
+/// A shorter wait shows nothing.
 const FIRST: Duration = Duration::from_millis(500);
 const EACH: Duration = Duration::from_millis(200);
 

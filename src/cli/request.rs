@@ -1,4 +1,4 @@
-//! One question to an exporter and its answer.
+//! Sends one command to an exporter, and reads the answer.
 
 use std::io::{self, ErrorKind};
 
@@ -16,7 +16,7 @@ use crate::management::{AdminCommand, Compression, Encryption};
 use crate::security::{Environment, Vault};
 use crate::text::escaped;
 
-/// Whatever is longer is no answer of an exporter: 10,000 servers have some 10 MB.
+/// The longest answer that is read. That of an exporter with 10,000 servers has some 10 MB.
 pub(super) const LONGEST: usize = 64 << 20;
 
 /// An answer.
@@ -55,7 +55,7 @@ impl AdminAnswer {
     }
 }
 
-/// Asks.
+/// Sends a command and reads its answer.
 ///
 /// # Errors
 /// Nobody answers, we are not let in, or what comes is no answer.
@@ -150,7 +150,8 @@ fn header(
 }
 
 fn send_and_receive(stream: &mut dyn SyncStream, request: &[u8]) -> io::Result<(Framing, Vec<u8>)> {
-    // A server that refuses may answer, and close, before it has read all.
+    // A server that rejects a request may answer and close before it has read all of it; so the
+    // answer is read even when the write failed.
     let written = stream.write_all(request).and_then(|()| stream.flush());
     let read = read_answer(stream);
     match (written, read) {

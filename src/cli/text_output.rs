@@ -1,4 +1,4 @@
-//! What a person reads of an answer in text, where the C program has words of its own.
+//! Formats answers as text. Where the C program has its own texts, they are the same.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::{print, table};
 use crate::management::document::JsonObject;
 use crate::management::{AdminCommand, AdminVerb};
 
-/// What goes to standard output, and lines for standard error.
+/// Text for standard output, and lines for standard error.
 #[derive(Debug, Default)]
 pub(super) struct TextOutput {
     pub out: String,

@@ -13,7 +13,7 @@ use crate::config;
 use crate::management::SOCKET_NAME;
 use crate::security::Secret;
 
-/// How long an exporter may keep us waiting. Scrapes and checks take as long as their servers.
+/// How long to wait for an exporter. `scrape` and `check` take as long as their servers.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection to an exporter, ready for a frame.

@@ -97,7 +97,7 @@ fn draw_screen(answer: &AdminAnswer) -> String {
     out
 }
 
-/// What a pipe has been told.
+/// The state of the servers that was printed last.
 #[derive(Debug, Default)]
 struct ShownServers {
     servers: BTreeMap<String, Value>,
@@ -105,7 +105,7 @@ struct ShownServers {
 }
 
 impl ShownServers {
-    /// The lines of servers that are not as they were, the first time below a head.
+    /// The rows of servers whose state changed since the last call, with a head for the first time.
     fn changed_rows(&mut self, answer: &AdminAnswer) -> String {
         let mut fresh = answer.response().clone();
         let mut now = BTreeMap::new();
@@ -130,7 +130,7 @@ impl ShownServers {
         out
     }
 
-    /// Why there is no news, once.
+    /// Prints a failure, unless it was printed before.
     fn print_failure(&mut self, failure: &CliError) {
         let lines: Vec<String> = failure.lines();
         if self.told.as_ref() != Some(&lines) {

@@ -65,7 +65,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// Gathers problems and notices while a file is read.
+/// Collects problems and notices while a file is read.
 #[derive(Debug)]
 pub(super) struct ProblemList {
     path: PathBuf,
@@ -82,8 +82,8 @@ impl ProblemList {
         }
     }
 
-    /// A key that is none of ours is not repeated: in another file than was meant, such as a private
-    /// key, whatever stands before a `=` would pass for one.
+    /// Adds a problem. An unknown key is not quoted: if `-c` names the wrong file, such as a private
+    /// key, then text before a `=` would be logged.
     pub(super) fn problem(
         &mut self,
         line: Option<usize>,
@@ -93,7 +93,7 @@ impl ProblemList {
         self.repeating(line, key.filter(|key| is_key(key)), message);
     }
 
-    /// A problem that repeats what stands in the place of a key.
+    /// Adds a problem, and quotes the key even when it is unknown.
     pub(super) fn repeating(
         &mut self,
         line: Option<usize>,

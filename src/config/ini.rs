@@ -23,17 +23,18 @@ pub(super) struct IniEntry {
     pub(super) line: usize,
 }
 
-/// Where the reader stands.
+/// The position of the parser.
 enum ParsePosition {
     /// Above the first section.
     Outside,
     /// In the last of the sections.
     Section,
-    /// Behind brackets that were wrong: what follows would only give false alarms.
+    /// After a section head that is wrong. Keys up to the next head are skipped: it is not known which
+    /// section they belong to.
     Lost,
 }
 
-/// Takes the file apart, and reports every line that has no meaning.
+/// Parses the file into sections, and reports every line that is neither head nor key nor comment.
 pub(super) fn parse_sections(bytes: &[u8], report: &mut ProblemList) -> Vec<Section> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut sections: Vec<Section> = Vec::new();

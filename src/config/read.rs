@@ -28,7 +28,7 @@ pub struct LoadedConfiguration {
     pub notices: Vec<String>,
 }
 
-/// What a section gave, for the checks that look at more than one key.
+/// The keys that a section gives, for the checks of several keys together.
 pub(super) struct GivenKeys {
     /// The line of the section's brackets.
     pub(super) line: Option<usize>,
@@ -83,7 +83,7 @@ pub(super) fn read_sections(
             report.problem(Some(section.line), None, message);
         }
         if section.name == MAIN_SECTION {
-            // A second section is looked through for errors of its own, and otherwise left aside.
+            // A repeated section is checked for errors, and otherwise ignored.
             let mut other = blank_main();
             let target = if again { &mut other } else { &mut main };
             let elsewhere = |name: &str| server_keys().any(|key| key.name == name);
@@ -277,7 +277,7 @@ fn nearest<S: 'static>(
         .map(|(_, known)| known)
 }
 
-/// What to say of a name that is no key of a section.
+/// The message about a name that is no key of a section.
 pub(super) fn unknown_key<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>>,
     elsewhere: &dyn Fn(&str) -> bool,
@@ -301,7 +301,7 @@ pub(super) fn unknown_key<S: 'static>(
     }
 }
 
-/// Says of every key that is given and has no effect yet that it has none.
+/// Adds a notice for each key that is given and has no effect yet.
 fn report_reserved_keys(given: &GivenKeys, report: &mut ProblemList) {
     for key in main_keys().filter(|key| key.place.is_none()) {
         if given.value(key.name).is_some() {

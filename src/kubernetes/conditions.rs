@@ -1,4 +1,4 @@
-//! What a status says: conditions and facts out of a reconcile outcome and the health of its target. Pure.
+//! Builds a status: conditions and facts from a reconcile outcome and the health of its target. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -10,7 +10,8 @@ use super::validate::server_name;
 use crate::model::Reason;
 use crate::targets::{DatabaseProblem, HealthReport, LeftOutReason, MissingDatabase};
 
-/// Now, as the API server keeps it: what was written is compared with what is there.
+/// The present time in whole seconds, as the API server stores it. With fractions, a status that was
+/// written would never equal the one that is read.
 fn this_second() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
@@ -35,7 +36,7 @@ pub(super) fn is_pending(report: &HealthReport) -> bool {
     reason == Some(Reason::Pending)
 }
 
-/// How the target is, in a word.
+/// The state of the target for the metrics.
 pub(super) fn target_state(
     outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
@@ -51,7 +52,7 @@ pub(super) fn target_state(
     }
 }
 
-/// The status as it should be.
+/// Builds the status that the resource should have.
 pub(super) fn build_status(
     outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
@@ -199,7 +200,7 @@ fn ready(
     }
 }
 
-/// What has no room among the samples, in words.
+/// The collectors whose families are left out, in words.
 fn left_out(outcome: &ReconcileOutcome, report: &HealthReport) -> String {
     let of = |reason| {
         let all = report.left_out.iter().filter(|one| one.reason == reason);
@@ -266,8 +267,9 @@ fn reason(reason: Reason) -> &'static str {
     }
 }
 
-/// What is ours to say: other numbers and another time of the last scrape are no news, only that
-/// there was one; and conditions of other types are others'.
+/// The parts of a status that decide whether it is written again. Numbers and time of the last scrape
+/// are left out, beside whether there was one: they change with each scrape. Conditions of other
+/// types belong to other controllers.
 fn bare(status: &PostgresTargetStatus) -> PostgresTargetStatus {
     let ours = ["Accepted", "Ready"]
         .iter()

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 /// The limits of writes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WriteLimits {
-    /// Between two of them.
+    /// The time between two writes.
     pub spacing: Duration,
-    /// How many may follow each other so.
+    /// How many writes may follow each other with that spacing.
     pub burst: u32,
-    /// How long until another one may, after that.
+    /// After that, one write is allowed in each such period.
     pub refill: Duration,
 }
 
@@ -33,22 +33,22 @@ pub(super) const EVENTS: WriteLimits = WriteLimits {
     refill: Duration::from_secs(300),
 };
 
-/// A text that alone has changed is not written more often.
+/// The time between two writes when only a text has changed.
 const TEXT: Duration = Duration::from_secs(300);
 /// The first pause after a failure, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
-/// The writes of one target.
+/// Limits the writes of one target.
 #[derive(Debug)]
 pub(super) struct WriteLimiter {
     limits: WriteLimits,
     last: Option<Instant>,
-    /// How many may be made at `counted`.
+    /// How many writes were left at `counted`.
     left: u32,
     counted: Option<Instant>,
     failures: u32,
-    /// Not before then, after a failure.
+    /// The earliest next write, after a failure.
     retry: Option<Instant>,
 }
 
@@ -64,7 +64,7 @@ impl WriteLimiter {
         }
     }
 
-    /// How many may be made now, and since when.
+    /// How many writes are left now, and since when.
     fn left(&self, now: Instant) -> (u32, Instant) {
         let since = self.counted.unwrap_or(now);
         let more = now.duration_since(since).as_secs() / self.limits.refill.as_secs().max(1);
@@ -76,7 +76,7 @@ impl WriteLimiter {
         }
     }
 
-    /// Whether one may be made now.
+    /// Whether a write is allowed now.
     pub(super) fn is_open(&self, now: Instant) -> bool {
         let spaced = self
             .last
@@ -84,7 +84,7 @@ impl WriteLimiter {
         spaced && self.retry.is_none_or(|at| at <= now) && self.left(now).0 > 0
     }
 
-    /// Whether a text that alone has changed may be written now.
+    /// Whether a write is allowed now in which only a text has changed.
     pub(super) fn is_open_for_text(&self, now: Instant) -> bool {
         let spaced = self
             .last
@@ -92,7 +92,7 @@ impl WriteLimiter {
         spaced && self.is_open(now)
     }
 
-    /// One is made.
+    /// Records that a write begins.
     pub(super) fn begin(&mut self, now: Instant) {
         let (left, counted) = self.left(now);
         self.left = left.saturating_sub(1);
@@ -100,13 +100,13 @@ impl WriteLimiter {
         self.last = Some(now);
     }
 
-    /// It was made.
+    /// Records that a write succeeded.
     pub(super) fn succeed(&mut self) {
         self.failures = 0;
         self.retry = None;
     }
 
-    /// It could not be made. `jitter` from 0 to 1 spreads those that failed together.
+    /// Records that a write failed. `jitter` from 0 to 1 spreads those that failed together.
     pub(super) fn fail(&mut self, now: Instant, jitter: f64) {
         let pause = FIRST_RETRY * 2_u32.saturating_pow(self.failures);
         let half = pause.min(LONGEST_RETRY) / 2;
@@ -115,10 +115,10 @@ impl WriteLimiter {
     }
 }
 
-/// Anything from 0 to 1.
+/// A random number from 0 to 1.
 pub(super) fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
-    // Without randomness all are only tried in step.
+    // Without randomness retries only happen at the same time.
     match getrandom::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
         Err(_) => 0.5,

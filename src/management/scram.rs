@@ -14,7 +14,7 @@ pub const PLAIN: &str = "SCRAM-SHA-256";
 pub const PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// The one kind of channel binding that there is for all versions of TLS.
 const BINDING: &str = "tls-server-end-point";
-/// No message of an honest client is longer, in bytes.
+/// The longest message that is read, in bytes; those of clients are far shorter.
 const LONGEST: usize = 4096;
 
 /// Why an exchange ends.
@@ -63,7 +63,8 @@ impl ScramOffer {
         let (flag, rest) = split(message, "no channel binding flag")?;
         let bound = match flag {
             "n" => None,
-            // It could and thinks that we cannot: somebody between took our offer away.
+            // The client supports channel binding and believes that we do not: somebody between us
+            // removed the mechanism from our offer.
             "y" if self.binding.is_some() => {
                 return Err(ScramError::Malformed(
                     "channel binding was offered, and not taken",
@@ -160,7 +161,8 @@ impl ScramExchange {
         let spoken = format!("{}{rest}", self.spoken);
         let fits = self.verifier.accepts(&proof, spoken.as_bytes());
         let signature = self.verifier.server_signature(spoken.as_bytes());
-        // Told as a wrong password: who sits between learns no more.
+        // A wrong channel binding has the same message as a wrong password, so that somebody between
+        // client and server does not learn which of them failed.
         if !fits || binding != Some(&self.expected) {
             return Err(ScramError::Refused);
         }

@@ -22,10 +22,10 @@ pub(super) fn command_for_pods(
     }
 }
 
-/// A pod's name and what came of asking it.
+/// The name of a pod, and its answer.
 pub(super) type PodAnswer = (String, Result<AdminAnswer, CliError>);
 
-/// What is printed, and what is complained of, by pod.
+/// The output, and error lines by pod.
 #[derive(Debug, Default)]
 pub(super) struct MergedOutput {
     /// For standard output.

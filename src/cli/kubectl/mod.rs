@@ -77,7 +77,7 @@ fn carry_out(arguments: &KubectlArguments) -> Result<MergedOutput, CliError> {
         .build()
         .map_err(|error| CliError::Refused(vec![format!("no runtime: {error}")]))?;
     let merged = runtime.block_on(run_in_pods(&arguments.options, command))?;
-    // A name of nobody that has gone on may still be looked up; nobody waits for it.
+    // A thread may still wait for the resolver; the program does not wait for it.
     runtime.shutdown_background();
     Ok(merged)
 }

@@ -122,7 +122,7 @@ impl DetachedChild {
     }
 
     fn send_report(mut self, text: &str) {
-        // A parent that is gone, because somebody grew tired of it, needs no report.
+        // An error is ignored: the parent was ended.
         let _ = self.report.write_all(text.as_bytes());
     }
 }
@@ -152,7 +152,7 @@ fn start(mut command: Command, limit: Duration) -> Result<u32, DetachError> {
     match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
         Ok(ChildReport::Ready) => Ok(child.id()),
         Ok(ChildReport::Failed(message)) => {
-            // Gone before the error is shown: another try must not find its pidfile.
+            // The child ends before the error is shown, so that the next start does not find its pidfile.
             stop_child(&mut child).map_err(DetachError::Start)?;
             Err(DetachError::Failed(message))
         }
