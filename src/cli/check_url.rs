@@ -37,7 +37,7 @@ const LONGEST: usize = 1 << 20;
 /// # Errors
 /// Nobody answers there, the answer is none of an exporter, or a server is down.
 pub(super) fn check_url(url: &str, ca: Option<&Path>) -> Result<(), CliError> {
-    let place = MetricsUrl::read(url, ca)?;
+    let place = MetricsUrl::parse(url, ca)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -81,7 +81,7 @@ struct MetricsUrl {
 }
 
 impl MetricsUrl {
-    fn read(url: &str, ca: Option<&Path>) -> Result<Self, CliError> {
+    fn parse(url: &str, ca: Option<&Path>) -> Result<Self, CliError> {
         let usage = |why: String| CliError::Usage(format!("--url {url}: {why}"));
         let wanted = "wanted is an address such as http://localhost:5002/metrics";
         let uri: Uri = url
@@ -216,7 +216,7 @@ impl ExpositionSummary {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let mut line = std::mem::take(&mut self.begun);
             line.extend_from_slice(&bytes[..end]);
-            self.line(&line)?;
+            self.add_line(&line)?;
             line.clear();
             self.begun = line;
             bytes = &bytes[end + 1..];
@@ -240,7 +240,7 @@ impl ExpositionSummary {
         Ok(self)
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), String> {
+    fn add_line(&mut self, line: &[u8]) -> Result<(), String> {
         self.lines += 1;
         let number = self.lines;
         let wrong = || format!("line {number} is no sample");

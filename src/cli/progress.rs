@@ -18,7 +18,7 @@ const EACH: Duration = Duration::from_millis(200);
 
 impl ProgressLine {
     /// Begins to count. Shows nothing where the standard error is no terminal.
-    pub(super) fn begin(what: &str) -> Self {
+    pub(super) fn show(what: &str) -> Self {
         if !io::stderr().is_terminal() {
             return Self {
                 end: None,
@@ -34,10 +34,10 @@ impl ProgressLine {
             while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 (shown, wait) = (true, EACH);
                 let seconds = begun.elapsed().as_secs_f64();
-                line(&format!("\r\x1b[K{what}: {seconds:.1} s "));
+                write_line(&format!("\r\x1b[K{what}: {seconds:.1} s "));
             }
             if shown {
-                line("\r\x1b[K");
+                write_line("\r\x1b[K");
             }
         });
         Self {
@@ -56,7 +56,7 @@ impl Drop for ProgressLine {
     }
 }
 
-fn line(text: &str) {
+fn write_line(text: &str) {
     let mut err = io::stderr().lock();
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }

@@ -72,7 +72,7 @@ fn show_answer(
 fn draw_screen(answer: &AdminAnswer) -> String {
     let style = Style::of_output();
     let now = local_time::local_time().strftime("%H:%M:%S");
-    let table = table::servers(answer.response(), Style::default());
+    let table = table::servers_table(answer.response(), Style::default());
     let (rows, columns) = match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_row > 2 && size.ws_col > 0 => {
             (usize::from(size.ws_row), usize::from(size.ws_col))
@@ -114,7 +114,7 @@ impl ShownServers {
         if let Some(Value::Array(servers)) = fresh.get_mut("Servers") {
             servers.retain(|server| {
                 let name = print::scalar(&server["Server"]);
-                let state = table::state(server);
+                let state = table::comparable_state(server);
                 let same = self.servers.get(&name) == Some(&state);
                 now.insert(name, state);
                 !same
@@ -124,7 +124,7 @@ impl ShownServers {
             out.push_str(&format!("{gone}  removed\n"));
         }
         self.servers = now;
-        let table = table::servers(&fresh, Style::default());
+        let table = table::servers_table(&fresh, Style::default());
         let rows = table.split_once('\n').map_or("", |(_, rows)| rows);
         out.push_str(if head { &table } else { rows });
         out

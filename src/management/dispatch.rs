@@ -117,10 +117,14 @@ async fn run_command<C: AdminApi>(
             control.shutdown();
             Ok(JsonObject::new())
         }
-        AdminCommand::Status => Ok(report::status(&control.servers(), &control.notices())),
-        AdminCommand::StatusDetails | AdminCommand::Targets => {
-            Ok(report::details(&control.servers(), &control.notices()))
-        }
+        AdminCommand::Status => Ok(report::status_response(
+            &control.servers(),
+            &control.notices(),
+        )),
+        AdminCommand::StatusDetails | AdminCommand::Targets => Ok(report::details_response(
+            &control.servers(),
+            &control.notices(),
+        )),
         AdminCommand::Reload if matches!(peer, AdminPeer::Remote { .. }) => Err(CommandError {
             error: errors::NOT_HERE,
             message: "conf reload is not to be had over the remote port: the files that it reads \
@@ -143,7 +147,7 @@ async fn run_command<C: AdminApi>(
             .map(|(what, path)| (what.to_owned(), path.into()))
             .collect()),
         AdminCommand::ConfGet(key) => match control.settings(key.as_deref()).await {
-            Ok(settings) => Ok(report::settings(&settings, key.is_some())),
+            Ok(settings) => Ok(report::settings_response(&settings, key.is_some())),
             Err(message) => Err(CommandError {
                 error: errors::CONF_GET,
                 message,
@@ -160,11 +164,11 @@ async fn run_command<C: AdminApi>(
         }),
         AdminCommand::ConfSet { key, value } => {
             let change = control.set(&key, &value).await;
-            report::change(&key, &value, change)
+            report::set_response(&key, &value, change)
         }
         AdminCommand::LogLevel { level } => {
             let change = control.set("log_level", &level).await;
-            report::change("log_level", &level, change)
+            report::set_response("log_level", &level, change)
         }
         AdminCommand::ClearPrometheus => {
             control.clear();

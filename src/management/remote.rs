@@ -213,7 +213,7 @@ async fn authenticate(
     let body = read_message(stream).await?;
     let (mechanism, message) = startup::sasl_initial(&body)?;
     let (exchange, first) = offer
-        .begin(mechanism, message, verifier, &STANDARD.encode(nonce))
+        .begin_exchange(mechanism, message, verifier, &STANDARD.encode(nonce))
         .map_err(scram)?;
     send_message(stream, &startup::sasl_continue(&first)).await?;
     let body = read_message(stream).await?;
