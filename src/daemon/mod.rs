@@ -2,6 +2,7 @@
 //! shutdown.
 
 mod admin_service;
+mod admin_settings;
 mod arguments;
 mod file_watcher;
 mod kubernetes;

@@ -67,11 +67,11 @@ pub(super) async fn handle_request<C: AdminApi>(
             let verb = command.verb();
             let outcome = run_command(control, peer, command).await;
             match &outcome {
-                Err(refusal) => info!(
+                Err(failure) => info!(
                     %peer,
                     command = verb.name(),
-                    error = refusal.error,
-                    "refused: {}", refusal.message
+                    error = failure.error,
+                    "refused: {}", failure.message
                 ),
                 Ok(_) if verb.changes() => info!(%peer, command = verb.name(), "done"),
                 Ok(_) => debug!(%peer, command = verb.name(), "answered"),
@@ -87,7 +87,7 @@ pub(super) async fn handle_request<C: AdminApi>(
 
 /// A response that says no.
 pub(super) fn encode_refusal(error: u32, message: String, header: JsonObject) -> Vec<u8> {
-    let refusal = CommandError {
+    let failure = CommandError {
         error,
         message,
         response: JsonObject::new(),
@@ -95,7 +95,7 @@ pub(super) fn encode_refusal(error: u32, message: String, header: JsonObject) ->
     document::encode_response(
         header,
         JsonObject::new(),
-        Err(refusal),
+        Err(failure),
         std::time::Duration::ZERO,
     )
 }

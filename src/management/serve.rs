@@ -183,16 +183,16 @@ pub fn serve_remote<C: AdminApi>(
                 let settings = shared.settings.borrow().clone();
                 let _ = stream.set_nodelay(true);
                 let login = remote::login(stream, address, &settings, (&throttle, &shared.logins));
-                let guest = tokio::select! {
-                    guest = login => guest,
+                let client = tokio::select! {
+                    client = login => client,
                     () = shared.stop.begun() => return,
                     () = place.to_leave() => {
                         warn!(peer = %address, "dropped: it did not log in, and others wait");
                         return;
                     }
                 };
-                let AuthenticatedClient { stream, user } = match guest {
-                    Ok(guest) => guest,
+                let AuthenticatedClient { stream, user } = match client {
+                    Ok(client) => client,
                     Err(error @ AdminLoginError::Left) => {
                         debug!(peer = %address, "{error}");
                         return;
