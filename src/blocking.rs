@@ -83,7 +83,7 @@ impl BlockingPool {
     }
 }
 
-/// One of those who wait for a thread.
+/// The place of a caller that waits for a thread.
 struct WaitingPlace<'a>(&'a PoolState);
 
 impl<'a> WaitingPlace<'a> {

@@ -1,8 +1,7 @@
 //! How many connections a port has at once, and which of them gives way when another comes.
 //!
-//! A connection that has not asked anything holds a place and gives nobody anything: when all
-//! places are taken, the one that has waited longest leaves for the newcomer. A connection that is
-//! being answered stays. Connections of one network are counted together, and the network that
+//! When the limit is reached, the connection that has been without a request for longest is closed for
+//! the new one. A connection that is being answered stays. Connections of one network are counted together, and the network that
 //! holds most of the waiting ones loses one first, so that a flood from one machine displaces its
 //! own connections and not those of others.
 
@@ -92,7 +91,7 @@ struct OpenConnection {
     id: u64,
     network: Option<IpAddr>,
     activity: Activity,
-    /// Cancelled when it is to leave.
+    /// Cancelled to tell the task of the connection to close it.
     leave: CancellationToken,
 }
 
@@ -131,7 +130,7 @@ struct ActivityState {
 
 const NOT_STALLED: u64 = u64::MAX;
 
-/// What the choice of who gives way rests on.
+/// What a connection does; the choice of the one that is closed depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Occupation {
     /// No request has come, for so long.

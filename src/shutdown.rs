@@ -43,11 +43,11 @@ impl Shutdown {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.change(|running| running.push(name));
+        self.update_running(|running| running.push(name));
         let this = self.clone();
         self.tracker.spawn(async move {
             // Dropped also when the task panics, so that its name does not stay.
-            let _leave = Leave {
+            let _leave = RunningGuard {
                 shutdown: this,
                 name,
             };
@@ -65,13 +65,13 @@ impl Shutdown {
             Ok(()) => Ok(()),
             Err(_) => {
                 let mut names = Vec::new();
-                self.change(|running| names.clone_from(running));
+                self.update_running(|running| names.clone_from(running));
                 Err(names)
             }
         }
     }
 
-    fn change(&self, f: impl FnOnce(&mut Vec<&'static str>)) {
+    fn update_running(&self, f: impl FnOnce(&mut Vec<&'static str>)) {
         let mut running = self
             .running
             .lock()
@@ -80,14 +80,14 @@ impl Shutdown {
     }
 }
 
-struct Leave {
+struct RunningGuard {
     shutdown: Shutdown,
     name: &'static str,
 }
 
-impl Drop for Leave {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
-        self.shutdown.change(|running| {
+        self.shutdown.update_running(|running| {
             if let Some(at) = running.iter().position(|name| *name == self.name) {
                 running.swap_remove(at);
             }

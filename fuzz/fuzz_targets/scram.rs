@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         None => (mechanism, None),
     };
     let offer = ScramOffer { binding };
-    let begun = offer.begin(mechanism, first, VERIFIER.clone(), "the+servers+nonce");
+    let begun = offer.begin_exchange(mechanism, first, VERIFIER.clone(), "the+servers+nonce");
     let Ok((exchange, answer)) = begun else {
         return;
     };

@@ -23,7 +23,7 @@ pub(super) fn check_files(options: &CliOptions, check: &Check) -> Result<(), Cli
         collectors: Vec::new(),
     };
     let loaded = load_files(&sources).map_err(|errors| CliError::Refused(errors.problems))?;
-    // A reader that hung up is no reason to fail: the exit status says it all.
+    // A closed pipe is no failure: the exit status has the result.
     for notice in &loaded.notices {
         let _ = writeln!(io::stderr(), "pgexporter-cli: {notice}");
     }

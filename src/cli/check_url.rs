@@ -37,7 +37,7 @@ const LONGEST: usize = 1 << 20;
 /// # Errors
 /// Nobody answers there, the answer is none of an exporter, or a server is down.
 pub(super) fn check_url(url: &str, ca: Option<&Path>) -> Result<(), CliError> {
-    let place = MetricsUrl::read(url, ca)?;
+    let place = MetricsUrl::parse(url, ca)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -49,11 +49,11 @@ pub(super) fn check_url(url: &str, ca: Option<&Path>) -> Result<(), CliError> {
             Err(_) => Err(place.no_access(format!("no whole answer within {PATIENCE:?}"))),
         }
     });
-    // A name that nobody has may still be looked up; nobody waits for it.
+    // A thread may still wait for the resolver; the program does not wait for it.
     runtime.shutdown_background();
     let found = found?;
     let seconds = begun.elapsed().as_secs_f64();
-    // A reader that hung up is no reason to fail: the exit status says it all.
+    // A closed pipe is no failure: the exit status has the result.
     let _ = writeln!(
         io::stdout(),
         "{url}: {} samples of {} families in {seconds:.2} s; servers: {}, {} up",
@@ -71,7 +71,7 @@ pub(super) fn check_url(url: &str, ca: Option<&Path>) -> Result<(), CliError> {
     )))
 }
 
-/// Where it is, and how it is spoken with.
+/// The address, and TLS for it.
 struct MetricsUrl {
     url: String,
     uri: Uri,
@@ -81,7 +81,7 @@ struct MetricsUrl {
 }
 
 impl MetricsUrl {
-    fn read(url: &str, ca: Option<&Path>) -> Result<Self, CliError> {
+    fn parse(url: &str, ca: Option<&Path>) -> Result<Self, CliError> {
         let usage = |why: String| CliError::Usage(format!("--url {url}: {why}"));
         let wanted = "wanted is an address such as http://localhost:5002/metrics";
         let uri: Uri = url
@@ -193,8 +193,8 @@ impl MetricsUrl {
     }
 }
 
-/// What stands in the text (Prometheus, "Exposition formats", 0.0.4). It is read as it comes: that
-/// of a thousand servers is larger than what a pod has.
+/// Counts what a text in Prometheus' exposition format 0.0.4 holds. The text is read in pieces and not
+/// kept: that of a thousand servers may be larger than the memory of a pod.
 #[derive(Debug, Default)]
 struct ExpositionSummary {
     samples: usize,
@@ -205,7 +205,7 @@ struct ExpositionSummary {
     /// It is an exporter of ours.
     own: bool,
     lines: usize,
-    /// The line that has begun.
+    /// The incomplete line at the end of what was read.
     begun: Vec<u8>,
 }
 
@@ -216,7 +216,7 @@ impl ExpositionSummary {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let mut line = std::mem::take(&mut self.begun);
             line.extend_from_slice(&bytes[..end]);
-            self.line(&line)?;
+            self.add_line(&line)?;
             line.clear();
             self.begun = line;
             bytes = &bytes[end + 1..];
@@ -240,7 +240,7 @@ impl ExpositionSummary {
         Ok(self)
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), String> {
+    fn add_line(&mut self, line: &[u8]) -> Result<(), String> {
         self.lines += 1;
         let number = self.lines;
         let wrong = || format!("line {number} is no sample");

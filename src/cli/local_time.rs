@@ -1,4 +1,4 @@
-//! The time where a person is.
+//! The local time.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};

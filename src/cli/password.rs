@@ -39,7 +39,7 @@ pub(super) fn ask_once(prompt: &str) -> Result<Secret, PasswordError> {
 /// Asks on the terminal, without echo, until two answers are the same.
 pub(super) fn ask_twice(prompt: &str) -> Result<String, PasswordError> {
     let width = prompt.len().max("Verify".len());
-    // One silence for all questions: what is typed ahead of one is not shown either.
+    // Echo stays off between the prompts, so that characters typed before one are not shown either.
     let mut terminal = EchoOff::new().map_err(PasswordError::Terminal)?;
     for _ in 0..TRIES {
         let mut password = terminal.prompt(&format!("{prompt:width$}: "))?;
@@ -112,7 +112,7 @@ impl Drop for EchoOff {
     }
 }
 
-/// The keys of a terminal in which Ctrl-C is a key like others.
+/// The input of a terminal that sends no signal for Ctrl-C; that key becomes an error.
 struct TerminalInput(File);
 
 impl Read for TerminalInput {

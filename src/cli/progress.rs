@@ -5,20 +5,20 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Shows itself from the second on; gone when dropped.
+/// The line. It appears after [`FIRST`], and is erased when this is dropped.
 #[derive(Debug)]
 pub(super) struct ProgressLine {
     end: Option<Sender<()>>,
     shown: Option<JoinHandle<()>>,
 }
 
-/// Who waits a shorter time needs no company.
+/// A shorter wait shows nothing.
 const FIRST: Duration = Duration::from_millis(500);
 const EACH: Duration = Duration::from_millis(200);
 
 impl ProgressLine {
     /// Begins to count. Shows nothing where the standard error is no terminal.
-    pub(super) fn begin(what: &str) -> Self {
+    pub(super) fn show(what: &str) -> Self {
         if !io::stderr().is_terminal() {
             return Self {
                 end: None,
@@ -34,10 +34,10 @@ impl ProgressLine {
             while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 (shown, wait) = (true, EACH);
                 let seconds = begun.elapsed().as_secs_f64();
-                line(&format!("\r\x1b[K{what}: {seconds:.1} s "));
+                write_line(&format!("\r\x1b[K{what}: {seconds:.1} s "));
             }
             if shown {
-                line("\r\x1b[K");
+                write_line("\r\x1b[K");
             }
         });
         Self {
@@ -56,7 +56,7 @@ impl Drop for ProgressLine {
     }
 }
 
-fn line(text: &str) {
+fn write_line(text: &str) {
     let mut err = io::stderr().lock();
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }

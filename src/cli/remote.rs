@@ -46,13 +46,13 @@ impl RemoteLogin {
     pub(super) fn connect(&self) -> Result<Box<dyn SyncStream>, CliError> {
         let place = format!("{}:{}", self.host, self.port);
         let no = |why: String| CliError::NoAccess(format!("{place}: {why}"));
-        let stream = self.reach().map_err(|error| no(error.to_string()))?;
-        let (mut stream, binding) = self.secure(stream).map_err(no)?;
+        let stream = self.open_tcp().map_err(|error| no(error.to_string()))?;
+        let (mut stream, binding) = self.start_tls(stream).map_err(no)?;
         self.login(&mut *stream, binding).map_err(no)?;
         Ok(stream)
     }
 
-    fn reach(&self) -> io::Result<TcpStream> {
+    fn open_tcp(&self) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, CONNECT) {
@@ -69,8 +69,8 @@ impl RemoteLogin {
     }
 
     /// TLS when the exporter has it. With a `root.crt` it must, and its certificate must be right.
-    fn secure(&self, mut stream: TcpStream) -> Result<SecuredStream, String> {
-        let tls = files()?;
+    fn start_tls(&self, mut stream: TcpStream) -> Result<SecuredStream, String> {
+        let tls = load_tls_files()?;
         let strict = tls.mode == TlsMode::VerifyFull;
         let mut request = BytesMut::new();
         frontend::ssl_request(&mut request);
@@ -176,7 +176,7 @@ fn out_of_step() -> String {
 }
 
 /// The files of the C program: authority, certificate and key.
-fn files() -> Result<ClientTls, String> {
+fn load_tls_files() -> Result<ClientTls, String> {
     let folder = Environment::of_process().home.map(|home| home.join(FOLDER));
     let there = |name: &str| -> Option<PathBuf> {
         folder
@@ -219,16 +219,16 @@ impl MessageStream<'_> {
         loop {
             let message = Message::parse(&mut self.inbox).map_err(|_| out_of_step())?;
             match message {
-                Some(Message::ErrorResponse(body)) => return Err(words(&body)),
+                Some(Message::ErrorResponse(body)) => return Err(error_message(&body)),
                 Some(Message::NoticeResponse(_)) => {}
                 Some(message) => return Ok(message),
-                None => self.fill()?,
+                None => self.read_rest()?,
             }
         }
     }
 
     /// Reads the rest of the message that has begun, and no more.
-    fn fill(&mut self) -> Result<(), String> {
+    fn read_rest(&mut self) -> Result<(), String> {
         let wanted = match self.inbox.get(..5) {
             Some(head) => {
                 let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
@@ -253,7 +253,7 @@ impl MessageStream<'_> {
     }
 }
 
-fn words(body: &ErrorResponseBody) -> String {
+fn error_message(body: &ErrorResponseBody) -> String {
     let text = |kind: u8| {
         let fields = body.fields().filter(|field| Ok(field.type_() == kind));
         let found =

@@ -1,4 +1,4 @@
-//! One question to an exporter and its answer.
+//! Sends one command to an exporter, and reads the answer.
 
 use std::io::{self, ErrorKind};
 
@@ -16,7 +16,7 @@ use crate::management::{AdminCommand, Compression, Encryption};
 use crate::security::{Environment, Vault};
 use crate::text::escaped;
 
-/// Whatever is longer is no answer of an exporter: 10,000 servers have some 10 MB.
+/// The longest answer that is read. That of an exporter with 10,000 servers has some 10 MB.
 pub(super) const LONGEST: usize = 64 << 20;
 
 /// An answer.
@@ -55,7 +55,7 @@ impl AdminAnswer {
     }
 }
 
-/// Asks.
+/// Sends a command and reads its answer.
 ///
 /// # Errors
 /// Nobody answers, we are not let in, or what comes is no answer.
@@ -65,7 +65,7 @@ pub(super) fn send_command(
     command: &AdminCommand,
 ) -> Result<AdminAnswer, CliError> {
     let (compression, encryption) = (options.compress.method(), options.encrypt.method());
-    let header = header(options.format, command, compression, encryption);
+    let header = build_header(options.format, command, compression, encryption);
     let vault = Vault::new(Environment::of_process().home.as_deref());
     let plain = (compression, encryption) == (Compression::None, Encryption::None);
     let request = if plain {
@@ -82,7 +82,7 @@ pub(super) fn send_command(
         frame::frame(Framing::Json(compression, encryption), &packed)
     };
     let mut stream = endpoint.connect()?;
-    let waiting = ProgressLine::begin(command.verb().name());
+    let waiting = ProgressLine::show(command.verb().name());
     let answer = send_and_receive(&mut *stream, &request);
     drop(waiting);
     let (framing, bytes) = answer.map_err(|error| explain_io_error(&error))?;
@@ -93,7 +93,7 @@ pub(super) fn send_command(
         }
         _ => bytes,
     };
-    read(raw, header)
+    parse_document(raw, header)
 }
 
 /// The answer that another command line printed with `-F raw`, with a header of our own.
@@ -105,11 +105,11 @@ pub(super) fn parse_answer(
     command: &AdminCommand,
     raw: Vec<u8>,
 ) -> Result<AdminAnswer, CliError> {
-    let header = header(format, command, Compression::None, Encryption::None);
-    read(raw, header)
+    let header = build_header(format, command, Compression::None, Encryption::None);
+    parse_document(raw, header)
 }
 
-fn read(raw: Vec<u8>, header: JsonObject) -> Result<AdminAnswer, CliError> {
+fn parse_document(raw: Vec<u8>, header: JsonObject) -> Result<AdminAnswer, CliError> {
     match serde_json::from_slice(&raw) {
         Ok(Value::Object(mut document)) => {
             document.insert("Header".to_owned(), Value::Object(header));
@@ -121,7 +121,7 @@ fn read(raw: Vec<u8>, header: JsonObject) -> Result<AdminAnswer, CliError> {
     }
 }
 
-fn header(
+fn build_header(
     format: Option<OutputFormat>,
     command: &AdminCommand,
     compression: Compression,
@@ -150,7 +150,8 @@ fn header(
 }
 
 fn send_and_receive(stream: &mut dyn SyncStream, request: &[u8]) -> io::Result<(Framing, Vec<u8>)> {
-    // A server that refuses may answer, and close, before it has read all.
+    // A server that rejects a request may answer and close before it has read all of it; so the
+    // answer is read even when the write failed.
     let written = stream.write_all(request).and_then(|()| stream.flush());
     let read = read_answer(stream);
     match (written, read) {

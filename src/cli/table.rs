@@ -8,7 +8,7 @@ use crate::catalog::SETTINGS;
 use crate::management::document::JsonObject;
 
 /// The servers of a status with details.
-pub(super) fn servers(response: &JsonObject, style: Style) -> String {
+pub(super) fn servers_table(response: &JsonObject, style: Style) -> String {
     let none = Vec::new();
     let servers = match response.get("Servers") {
         Some(Value::Array(servers)) => servers,
@@ -53,7 +53,7 @@ pub(super) fn servers(response: &JsonObject, style: Style) -> String {
     ];
     let tones: Vec<_> = servers.iter().map(tone_of_server).collect();
     let tone = |row: usize, column: usize| tones[row].filter(|_| column == 1);
-    table(&head, rows.collect(), style, tone)
+    align_columns(&head, rows.collect(), style, tone)
 }
 
 /// What a server's state is to a person.
@@ -65,7 +65,7 @@ pub(super) fn tone_of_server(server: &Value) -> Option<Tone> {
 }
 
 /// What of a server is news when it changes: all but what each scrape counts anew.
-pub(super) fn state(server: &Value) -> Value {
+pub(super) fn comparable_state(server: &Value) -> Value {
     let names = [
         "Active", "Version", "Role", "Address", "Origin", "Owner", "Trouble",
     ];
@@ -73,7 +73,7 @@ pub(super) fn state(server: &Value) -> Value {
 }
 
 /// What a scrape took, the slowest query first.
-pub(super) fn scrape(response: &JsonObject, style: Style) -> String {
+pub(super) fn scrape_table(response: &JsonObject, style: Style) -> String {
     let none = Vec::new();
     let queries = match response.get("Queries") {
         Some(Value::Array(queries)) => queries,
@@ -129,7 +129,7 @@ pub(super) fn scrape(response: &JsonObject, style: Style) -> String {
         "RESULT",
     ];
     let tone = |row: usize, column: usize| tones[row].filter(|_| column == 6);
-    out.push_str(&table(&head, rows.collect(), style, tone));
+    out.push_str(&align_columns(&head, rows.collect(), style, tone));
     out
 }
 
@@ -142,7 +142,7 @@ fn tone_of_query(query: &Value) -> Option<Tone> {
 }
 
 /// What a check found, one line each.
-pub(super) fn check(response: &JsonObject, style: Style) -> String {
+pub(super) fn check_table(response: &JsonObject, style: Style) -> String {
     let mut out = String::new();
     let lines = |name: &str| match response.get(name) {
         Some(Value::Array(lines)) => lines.iter().map(print::scalar).collect(),
@@ -176,7 +176,7 @@ pub(super) fn check(response: &JsonObject, style: Style) -> String {
 
 /// Columns as wide as their widest cell, two spaces apart; the last as it is. `tone` is that of a
 /// cell, by row and column.
-fn table(
+fn align_columns(
     head: &[&str],
     rows: Vec<Vec<String>>,
     style: Style,
@@ -224,7 +224,7 @@ mod tests {
         let text = "SERVER  OK  WHY\norders  ja\nü       no  because\n";
         let plain = Style::default();
         assert_eq!(
-            table(&["SERVER", "OK", "WHY"], rows, plain, |_, _| None),
+            align_columns(&["SERVER", "OK", "WHY"], rows, plain, |_, _| None),
             text
         );
     }

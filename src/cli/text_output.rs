@@ -1,4 +1,4 @@
-//! What a person reads of an answer in text, where the C program has words of its own.
+//! Formats answers as text. Where the C program has its own texts, they are the same.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::{print, table};
 use crate::management::document::JsonObject;
 use crate::management::{AdminCommand, AdminVerb};
 
-/// What goes to standard output, and lines for standard error.
+/// Text for standard output, and lines for standard error.
 #[derive(Debug, Default)]
 pub(super) struct TextOutput {
     pub out: String,
@@ -23,8 +23,8 @@ pub(super) fn format_answer(
 ) -> TextOutput {
     let response = answer.response();
     match command.verb() {
-        AdminVerb::ConfSet | AdminVerb::LogLevel => change(answer, command),
-        AdminVerb::Reload if answer.is_good() => reloaded(response),
+        AdminVerb::ConfSet | AdminVerb::LogLevel => format_change(answer, command),
+        AdminVerb::Reload if answer.is_good() => format_reload(response),
         AdminVerb::Reload => TextOutput {
             err: lines(response, "Problems")
                 .into_iter()
@@ -32,20 +32,20 @@ pub(super) fn format_answer(
                 .collect(),
             ..TextOutput::default()
         },
-        AdminVerb::ConfGet if answer.is_good() => setting(response, command),
+        AdminVerb::ConfGet if answer.is_good() => format_setting(response, command),
         AdminVerb::Targets if answer.is_good() => TextOutput {
-            out: table::servers(response, style),
+            out: table::servers_table(response, style),
             ..TextOutput::default()
         },
         AdminVerb::Scrape if response.contains_key("Queries") => TextOutput {
-            out: table::scrape(response, style),
+            out: table::scrape_table(response, style),
             err: match answer.is_good() {
                 true => Vec::new(),
                 false => vec![answer.message()],
             },
         },
         AdminVerb::Check => TextOutput {
-            out: table::check(response, style),
+            out: table::check_table(response, style),
             err: match answer.is_good() {
                 true => Vec::new(),
                 false if response.contains_key("Problems") => lines(response, "Problems"),
@@ -63,7 +63,7 @@ pub(super) fn format_answer(
     }
 }
 
-fn change(answer: &AdminAnswer, command: &AdminCommand) -> TextOutput {
+fn format_change(answer: &AdminAnswer, command: &AdminCommand) -> TextOutput {
     let response = answer.response();
     let word = |name: &str| match response.get(name) {
         Some(Value::String(word)) => print::harmless(word),
@@ -100,7 +100,7 @@ fn change(answer: &AdminAnswer, command: &AdminCommand) -> TextOutput {
     said
 }
 
-fn reloaded(response: &JsonObject) -> TextOutput {
+fn format_reload(response: &JsonObject) -> TextOutput {
     let keys = lines(response, "RestartKeys");
     let mut out = String::new();
     if keys.is_empty() {
@@ -120,7 +120,7 @@ fn reloaded(response: &JsonObject) -> TextOutput {
 }
 
 /// The bare value of one key; of all, lines.
-fn setting(response: &JsonObject, command: &AdminCommand) -> TextOutput {
+fn format_setting(response: &JsonObject, command: &AdminCommand) -> TextOutput {
     let AdminCommand::ConfGet(Some(key)) = command else {
         let mut response = response.clone();
         response.remove("ServerVersion");

@@ -13,7 +13,7 @@ use crate::config;
 use crate::management::SOCKET_NAME;
 use crate::security::Secret;
 
-/// How long an exporter may keep us waiting. Scrapes and checks take as long as their servers.
+/// How long to wait for an exporter. `scrape` and `check` take as long as their servers.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection to an exporter, ready for a frame.
@@ -37,7 +37,7 @@ impl AdminTransport {
     /// There is no configuration that names a socket, or what a login needs is missing.
     pub(super) fn from_options(options: &CliOptions) -> Result<Self, CliError> {
         if options.host.is_some() || options.port.is_some() {
-            return remote(options).map(AdminTransport::Remote);
+            return read_login(options).map(AdminTransport::Remote);
         }
         let environment = |name: &str| std::env::var_os(name);
         let folder = config::find(options.config.as_deref(), None, environment)
@@ -56,13 +56,13 @@ impl AdminTransport {
     /// Nobody answers, or we are not let in.
     pub(super) fn connect(&self) -> Result<Box<dyn SyncStream>, CliError> {
         match self {
-            AdminTransport::Local(path) => local(path),
+            AdminTransport::Local(path) => connect_local(path),
             AdminTransport::Remote(remote) => remote.connect(),
         }
     }
 }
 
-fn remote(options: &CliOptions) -> Result<RemoteLogin, CliError> {
+fn read_login(options: &CliOptions) -> Result<RemoteLogin, CliError> {
     let host = options
         .host
         .clone()
@@ -90,7 +90,7 @@ fn remote(options: &CliOptions) -> Result<RemoteLogin, CliError> {
     })
 }
 
-fn local(path: &Path) -> Result<Box<dyn SyncStream>, CliError> {
+fn connect_local(path: &Path) -> Result<Box<dyn SyncStream>, CliError> {
     let connected = UnixStream::connect(path).and_then(|stream| {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

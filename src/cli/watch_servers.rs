@@ -72,7 +72,7 @@ fn show_answer(
 fn draw_screen(answer: &AdminAnswer) -> String {
     let style = Style::of_output();
     let now = local_time::local_time().strftime("%H:%M:%S");
-    let table = table::servers(answer.response(), Style::default());
+    let table = table::servers_table(answer.response(), Style::default());
     let (rows, columns) = match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_row > 2 && size.ws_col > 0 => {
             (usize::from(size.ws_row), usize::from(size.ws_col))
@@ -97,7 +97,7 @@ fn draw_screen(answer: &AdminAnswer) -> String {
     out
 }
 
-/// What a pipe has been told.
+/// The state of the servers that was printed last.
 #[derive(Debug, Default)]
 struct ShownServers {
     servers: BTreeMap<String, Value>,
@@ -105,7 +105,7 @@ struct ShownServers {
 }
 
 impl ShownServers {
-    /// The lines of servers that are not as they were, the first time below a head.
+    /// The rows of servers whose state changed since the last call, with a head for the first time.
     fn changed_rows(&mut self, answer: &AdminAnswer) -> String {
         let mut fresh = answer.response().clone();
         let mut now = BTreeMap::new();
@@ -114,7 +114,7 @@ impl ShownServers {
         if let Some(Value::Array(servers)) = fresh.get_mut("Servers") {
             servers.retain(|server| {
                 let name = print::scalar(&server["Server"]);
-                let state = table::state(server);
+                let state = table::comparable_state(server);
                 let same = self.servers.get(&name) == Some(&state);
                 now.insert(name, state);
                 !same
@@ -124,13 +124,13 @@ impl ShownServers {
             out.push_str(&format!("{gone}  removed\n"));
         }
         self.servers = now;
-        let table = table::servers(&fresh, Style::default());
+        let table = table::servers_table(&fresh, Style::default());
         let rows = table.split_once('\n').map_or("", |(_, rows)| rows);
         out.push_str(if head { &table } else { rows });
         out
     }
 
-    /// Why there is no news, once.
+    /// Prints a failure, unless it was printed before.
     fn print_failure(&mut self, failure: &CliError) {
         let lines: Vec<String> = failure.lines();
         if self.told.as_ref() != Some(&lines) {

@@ -13,61 +13,61 @@ use super::value::Value;
 use crate::security::RequireAuth;
 
 /// Checks the main section. Timeouts of zero, which would be no timeout at all, take their default.
-pub(super) fn main(main: &mut Main, given: &GivenKeys, report: &mut ProblemList) {
+pub(super) fn check_main(main: &mut Main, given: &GivenKeys, problems: &mut ProblemList) {
     raise_to_minimum(
         "blocking_timeout",
         &mut main.blocking_timeout,
         given,
-        report,
+        problems,
     );
     raise_to_minimum(
         "authentication_timeout",
         &mut main.authentication_timeout,
         given,
-        report,
+        problems,
     );
-    ports(main, given, report);
+    check_ports(main, given, problems);
     if let Err(message) = port_ranges(&main.kubernetes_allowed_ports) {
         let key = "kubernetes_allowed_ports";
-        report.problem(given.line(key), Some(key), message);
+        problems.add_problem(given.line(key), Some(key), message);
     }
     if let Some(path) = &main.metrics_path
         && let Err(error) = path.metadata()
     {
         let message = format!("{}: {}", path.display(), explain_io_error(&error));
-        report.problem(given.line("metrics_path"), Some("metrics_path"), message);
+        problems.add_problem(given.line("metrics_path"), Some("metrics_path"), message);
     }
     if !main.non_blocking {
         let message = "off has no effect: connections never block";
-        report.notice(given.line("non_blocking"), "non_blocking", message);
+        problems.add_notice(given.line("non_blocking"), "non_blocking", message);
     }
 
     for (key, value) in [("ev_backend", main.ev_backend), ("libev", main.libev)] {
         if !["auto", "epoll"].contains(&value) {
             let message =
                 format!("{value} has no effect: the event loop is the operating system's own");
-            report.notice(given.line(key), key, message);
+            problems.add_notice(given.line(key), key, message);
         }
     }
 
-    tls_files("metrics_", &main.metrics_tls_files, true, given, report);
+    check_tls_files("metrics_", &main.metrics_tls_files, true, given, problems);
     if main.metrics_tls_files.ca.is_some() && main.metrics_tls_files.cert.is_none() {
         let message = "needs metrics_cert_file and metrics_key_file beside it";
-        report.problem(
+        problems.add_problem(
             given.line("metrics_ca_file"),
             Some("metrics_ca_file"),
             message,
         );
     }
     let in_use = main.tls && main.management.is_some();
-    tls_files("tls_", &main.tls_files, in_use, given, report);
+    check_tls_files("tls_", &main.tls_files, in_use, given, problems);
     if main.tls && main.management.is_none() {
         let message = "on has no effect: it is about the management port, which is off";
-        report.notice(given.line("tls"), "tls", message);
+        problems.add_notice(given.line("tls"), "tls", message);
     }
     if main.management_tls == ManagementTls::Require && main.management.is_some() && !main.tls {
         let message = "require lets nobody in while tls is off; set tls = on";
-        report.problem(
+        problems.add_problem(
             given.line("management_tls"),
             Some("management_tls"),
             message,
@@ -75,48 +75,48 @@ pub(super) fn main(main: &mut Main, given: &GivenKeys, report: &mut ProblemList)
     }
     if in_use && main.tls_files.cert.is_none() && main.tls_files.key.is_none() {
         let message = "on needs tls_cert_file and tls_key_file";
-        report.problem(given.line("tls"), Some("tls"), message);
+        problems.add_problem(given.line("tls"), Some("tls"), message);
     }
 }
 
 /// Checks a server's section.
-pub(super) fn server(server: &Server, given: &GivenKeys, report: &mut ProblemList) {
-    tls_files(
+pub(super) fn check_server(server: &Server, given: &GivenKeys, problems: &mut ProblemList) {
+    check_tls_files(
         "tls_",
         &server.tls_files,
         server.tls != ServerTls::Off,
         given,
-        report,
+        problems,
     );
     let methods = server.require_auth.iter().map(String::as_str);
     if let Err(error) = RequireAuth::parse(methods) {
         let line = given.line("require_auth");
-        report.problem(line, Some("require_auth"), error.to_string());
+        problems.add_problem(line, Some("require_auth"), error.to_string());
     }
     for key in ["data_dir", "wal_dir"] {
         if given.value(key).is_some() {
-            report.notice(given.line(key), key, "has no effect yet");
+            problems.add_notice(given.line(key), key, "has no effect yet");
         }
     }
     let explicit = given.value("tls").is_some();
     if server.host.starts_with('/') && explicit && server.tls > ServerTls::Try {
         let message = "has no effect: a Unix socket speaks no TLS";
-        report.notice(given.line("tls"), "tls", message);
+        problems.add_notice(given.line("tls"), "tls", message);
     }
 }
 
 /// Without a server there is nothing to do, unless Kubernetes may bring some.
-pub(super) fn some_server(servers: &[Server], given: &GivenKeys, report: &mut ProblemList) {
+pub(super) fn check_any_server(servers: &[Server], given: &GivenKeys, problems: &mut ProblemList) {
     if !servers.is_empty() {
         return;
     }
     if given.value("kubernetes") == Some(&Value::Word("off")) {
         let message = "has no section of a server; add one, such as [primary] with host, port \
                        and user";
-        report.problem(None, None, message);
+        problems.add_problem(None, None, message);
     } else {
         let message = "there is none, so there is nothing to scrape until one is added";
-        report.notice(None, "section of a server", message);
+        problems.add_notice(None, "section of a server", message);
     }
 }
 
@@ -124,7 +124,7 @@ fn raise_to_minimum(
     key: &str,
     timeout: &mut Duration,
     given: &GivenKeys,
-    report: &mut ProblemList,
+    problems: &mut ProblemList,
 ) {
     if !timeout.is_zero() || given.value(key).is_none() {
         return;
@@ -136,7 +136,7 @@ fn raise_to_minimum(
         *timeout = default;
         let default = Value::Duration(default);
         let message = format!("0 would be to wait forever; {default} is used");
-        report.notice(given.line(key), key, message);
+        problems.add_notice(given.line(key), key, message);
     }
 }
 
@@ -156,7 +156,7 @@ pub fn port_ranges(texts: &[String]) -> Result<Vec<(u16, u16)>, String> {
     texts.iter().map(range).collect()
 }
 
-fn ports(main: &Main, given: &GivenKeys, report: &mut ProblemList) {
+fn check_ports(main: &Main, given: &GivenKeys, problems: &mut ProblemList) {
     let metrics = (main.metrics != 0).then_some(main.metrics);
     let ports = [
         ("metrics", metrics),
@@ -167,19 +167,19 @@ fn ports(main: &Main, given: &GivenKeys, report: &mut ProblemList) {
         let Some(number) = port else { continue };
         if let Some((other, _)) = ports[..index].iter().find(|(_, other)| other == port) {
             let message = format!("{number} is the port of `{other}` too; give it one of its own");
-            report.problem(given.line(key), Some(key), message);
+            problems.add_problem(given.line(key), Some(key), message);
         }
     }
 }
 
 /// A certificate and its key come together, and files that are used are there. Files that are not
 /// used only earn a notice: the C program does not look at them either.
-fn tls_files(
+fn check_tls_files(
     prefix: &str,
     files: &TlsFiles,
     in_use: bool,
     given: &GivenKeys,
-    report: &mut ProblemList,
+    problems: &mut ProblemList,
 ) {
     let (cert, key) = (format!("{prefix}cert_file"), format!("{prefix}key_file"));
     for (alone, this, other) in [
@@ -187,7 +187,7 @@ fn tls_files(
         (files.key.is_some() && files.cert.is_none(), &key, &cert),
     ] {
         if alone {
-            report.problem(
+            problems.add_problem(
                 given.line(this),
                 Some(this),
                 format!("needs {other} beside it"),
@@ -197,16 +197,18 @@ fn tls_files(
     let ca = format!("{prefix}ca_file");
     for (name, path) in [(&cert, &files.cert), (&key, &files.key), (&ca, &files.ca)] {
         let Some(path) = path else { continue };
-        let Err(error) = readable(path) else { continue };
+        let Err(error) = check_readable(path) else {
+            continue;
+        };
         let message = format!("{}: {error}", path.display());
         match in_use {
-            true => report.problem(given.line(name), Some(name), message),
-            false => report.notice(given.line(name), name, message),
+            true => problems.add_problem(given.line(name), Some(name), message),
+            false => problems.add_notice(given.line(name), name, message),
         }
     }
 }
 
-fn readable(path: &Path) -> Result<(), String> {
+fn check_readable(path: &Path) -> Result<(), String> {
     // A pipe would wait for its writer, so a file is only opened when it is one.
     let metadata = path.metadata().map_err(|error| explain_io_error(&error))?;
     if metadata.is_dir() {

@@ -93,7 +93,7 @@ fn or_none(value: &str) -> &str {
 pub fn compare(old: &Configuration, new: &Configuration) -> ConfigChanges {
     let mut changes = ConfigChanges::default();
     for key in main_keys() {
-        let Some(change) = change(key, &old.main, &new.main) else {
+        let Some(change) = compare_key(key, &old.main, &new.main) else {
             continue;
         };
         match needs_restart(key, &old.main, &new.main) {
@@ -104,7 +104,7 @@ pub fn compare(old: &Configuration, new: &Configuration) -> ConfigChanges {
     for server in &new.servers {
         match old.servers.iter().find(|known| known.name == server.name) {
             None => changes.added.push(server.name.clone()),
-            Some(known) => changes.changed.extend(server_change(known, server)),
+            Some(known) => changes.changed.extend(compare_server(known, server)),
         }
     }
     let gone = |server: &&Server| !new.servers.iter().any(|known| known.name == server.name);
@@ -138,9 +138,9 @@ fn needs_restart(key: &Key<Main>, old: &Main, new: &Main) -> bool {
     key.effect == Effect::Restart || with_tls
 }
 
-fn server_change(old: &Server, new: &Server) -> Option<ServerChange> {
+fn compare_server(old: &Server, new: &Server) -> Option<ServerChange> {
     let changes: Vec<_> = server_keys()
-        .filter_map(|key| change(key, old, new))
+        .filter_map(|key| compare_key(key, old, new))
         .collect();
     (!changes.is_empty()).then(|| ServerChange {
         name: new.name.clone(),
@@ -148,7 +148,7 @@ fn server_change(old: &Server, new: &Server) -> Option<ServerChange> {
     })
 }
 
-fn change<S>(key: &Key<S>, old: &S, new: &S) -> Option<KeyChange> {
+fn compare_key<S>(key: &Key<S>, old: &S, new: &S) -> Option<KeyChange> {
     let place = key.place.as_ref()?;
     let (old, new) = ((place.get)(old), (place.get)(new));
     (old != new).then(|| KeyChange {

@@ -65,7 +65,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// Gathers problems and notices while a file is read.
+/// Collects problems and notices while a file is read.
 #[derive(Debug)]
 pub(super) struct ProblemList {
     path: PathBuf,
@@ -82,19 +82,19 @@ impl ProblemList {
         }
     }
 
-    /// A key that is none of ours is not repeated: in another file than was meant, such as a private
-    /// key, whatever stands before a `=` would pass for one.
-    pub(super) fn problem(
+    /// Adds a problem. An unknown key is not quoted: if `-c` names the wrong file, such as a private
+    /// key, then text before a `=` would be logged.
+    pub(super) fn add_problem(
         &mut self,
         line: Option<usize>,
         key: Option<&str>,
         message: impl Into<String>,
     ) {
-        self.repeating(line, key.filter(|key| is_key(key)), message);
+        self.add_quoted_problem(line, key.filter(|key| is_key(key)), message);
     }
 
-    /// A problem that repeats what stands in the place of a key.
-    pub(super) fn repeating(
+    /// Adds a problem, and quotes the key even when it is unknown.
+    pub(super) fn add_quoted_problem(
         &mut self,
         line: Option<usize>,
         key: Option<&str>,
@@ -110,7 +110,12 @@ impl ProblemList {
     }
 
     /// Something the user should know, that keeps nothing from running.
-    pub(super) fn notice(&mut self, line: Option<usize>, key: &str, message: impl Into<String>) {
+    pub(super) fn add_notice(
+        &mut self,
+        line: Option<usize>,
+        key: &str,
+        message: impl Into<String>,
+    ) {
         let (path, key) = (self.path.clone(), Some(key.to_owned()));
         let notice = Problem {
             path,

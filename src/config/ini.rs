@@ -23,25 +23,26 @@ pub(super) struct IniEntry {
     pub(super) line: usize,
 }
 
-/// Where the reader stands.
+/// The position of the parser.
 enum ParsePosition {
     /// Above the first section.
     Outside,
     /// In the last of the sections.
     Section,
-    /// Behind brackets that were wrong: what follows would only give false alarms.
+    /// After a section head that is wrong. Keys up to the next head are skipped: it is not known which
+    /// section they belong to.
     Lost,
 }
 
-/// Takes the file apart, and reports every line that has no meaning.
-pub(super) fn parse_sections(bytes: &[u8], report: &mut ProblemList) -> Vec<Section> {
+/// Parses the file into sections, and reports every line that is neither head nor key nor comment.
+pub(super) fn parse_sections(bytes: &[u8], problems: &mut ProblemList) -> Vec<Section> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut sections: Vec<Section> = Vec::new();
     let mut place = ParsePosition::Outside;
     for (index, bytes) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = index + 1;
         let Ok(text) = std::str::from_utf8(bytes) else {
-            report.problem(Some(line), None, "is not UTF-8; save the file as UTF-8");
+            problems.add_problem(Some(line), None, "is not UTF-8; save the file as UTF-8");
             continue;
         };
         let text = text.trim();
@@ -49,7 +50,7 @@ pub(super) fn parse_sections(bytes: &[u8], report: &mut ProblemList) -> Vec<Sect
             continue;
         }
         if text.contains(|c: char| c.is_control() && c != '\t') {
-            report.problem(Some(line), None, "holds a control character; take it out");
+            problems.add_problem(Some(line), None, "holds a control character; take it out");
         } else if let Some(rest) = text.strip_prefix('[') {
             match section_name(rest) {
                 Ok(name) => {
@@ -61,13 +62,15 @@ pub(super) fn parse_sections(bytes: &[u8], report: &mut ProblemList) -> Vec<Sect
                     place = ParsePosition::Section;
                 }
                 Err(message) => {
-                    report.problem(Some(line), None, message);
+                    problems.add_problem(Some(line), None, message);
                     place = ParsePosition::Lost;
                 }
             }
         } else {
             match (key_and_value(text), &place, sections.last_mut()) {
-                (Err(LineError { key, message }), ..) => report.problem(Some(line), key, message),
+                (Err(LineError { key, message }), ..) => {
+                    problems.add_problem(Some(line), key, message)
+                }
                 (Ok(_), ParsePosition::Lost, _) => {}
                 (Ok((key, value)), ParsePosition::Section, Some(section)) => {
                     section.entries.push(IniEntry {
@@ -79,7 +82,7 @@ pub(super) fn parse_sections(bytes: &[u8], report: &mut ProblemList) -> Vec<Sect
                 (Ok((key, _)), ..) => {
                     let message = "stands above the first section; put it below `[pgexporter]` \
                                    or below the brackets of a server";
-                    report.problem(Some(line), Some(key), message);
+                    problems.add_problem(Some(line), Some(key), message);
                 }
             }
         }
@@ -160,9 +163,9 @@ mod tests {
     use super::*;
 
     fn sections(bytes: &[u8]) -> Result<Vec<Section>, String> {
-        let mut report = ProblemList::new(Path::new("f"));
-        let sections = parse_sections(bytes, &mut report);
-        report.finish().map_err(|errors| errors.to_string())?;
+        let mut problems = ProblemList::new(Path::new("f"));
+        let sections = parse_sections(bytes, &mut problems);
+        problems.finish().map_err(|errors| errors.to_string())?;
         Ok(sections)
     }
 

@@ -28,7 +28,7 @@ pub struct LoadedConfiguration {
     pub notices: Vec<String>,
 }
 
-/// What a section gave, for the checks that look at more than one key.
+/// The keys that a section gives, for the checks of several keys together.
 pub(super) struct GivenKeys {
     /// The line of the section's brackets.
     pub(super) line: Option<usize>,
@@ -54,16 +54,16 @@ impl GivenKeys {
 
 /// Reads the bytes of the file at `path`.
 pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<LoadedConfiguration, ConfigErrors> {
-    let mut report = ProblemList::new(path);
-    let sections = ini::parse_sections(bytes, &mut report);
-    read_sections(path, &sections, report)
+    let mut problems = ProblemList::new(path);
+    let sections = ini::parse_sections(bytes, &mut problems);
+    read_sections(path, &sections, problems)
 }
 
 /// Reads the sections of the file at `path`, each of which begins at a line of its own.
 pub(super) fn read_sections(
     path: &Path,
     sections: &[Section],
-    mut report: ProblemList,
+    mut problems: ProblemList,
 ) -> Result<LoadedConfiguration, ConfigErrors> {
     let mut main = blank_main();
     let mut servers = Vec::new();
@@ -80,31 +80,38 @@ pub(super) fn read_sections(
         if again {
             let message =
                 format!("this section stands already at line {first}; put its keys there");
-            report.problem(Some(section.line), None, message);
+            problems.add_problem(Some(section.line), None, message);
         }
         if section.name == MAIN_SECTION {
-            // A second section is looked through for errors of its own, and otherwise left aside.
+            // A repeated section is checked for errors, and otherwise ignored.
             let mut other = blank_main();
             let target = if again { &mut other } else { &mut main };
             let elsewhere = |name: &str| server_keys().any(|key| key.name == name);
-            let given = fill(main_keys(), &elsewhere, section, target, again, &mut report);
-            report_reserved_keys(&given, &mut report);
+            let given = read_fields(
+                main_keys(),
+                &elsewhere,
+                section,
+                target,
+                again,
+                &mut problems,
+            );
+            report_reserved_keys(&given, &mut problems);
             if !again {
                 given_main = given;
             }
-        } else if let Some(server) = read_server(section, again, &mut report) {
+        } else if let Some(server) = read_server(section, again, &mut problems) {
             servers.push(server);
         }
     }
     if given_main.line.is_none() {
         let message = format!("has no section [{MAIN_SECTION}]");
-        report.problem(None, None, message);
+        problems.add_problem(None, None, message);
     } else {
-        check::main(&mut main, &given_main, &mut report);
+        check::check_main(&mut main, &given_main, &mut problems);
     }
-    check::some_server(&servers, &given_main, &mut report);
+    check::check_any_server(&servers, &given_main, &mut problems);
 
-    let notices = report.finish()?;
+    let notices = problems.finish()?;
     let configuration = Configuration {
         path: path.to_owned(),
         main,
@@ -117,51 +124,51 @@ pub(super) fn read_sections(
 }
 
 /// Reads a server's section; `None` when it is one that is left out.
-fn read_server(section: &Section, again: bool, report: &mut ProblemList) -> Option<Server> {
+fn read_server(section: &Section, again: bool, problems: &mut ProblemList) -> Option<Server> {
     let length = section.name.chars().count();
     if length > LONGEST_NAME {
         let message =
             format!("the name of a server has {length} characters; allowed: {LONGEST_NAME}");
-        report.problem(Some(section.line), None, message);
+        problems.add_problem(Some(section.line), None, message);
     }
     let mut server = blank_server(&section.name);
     let elsewhere = |name: &str| main_keys().any(|key| key.name == name);
-    let given = fill(
+    let given = read_fields(
         server_keys(),
         &elsewhere,
         section,
         &mut server,
         again,
-        report,
+        problems,
     );
     if server.kind == ServerKind::Prometheus {
         let message = format!(
             "the server [{}] of type prometheus has no effect yet, and is left out",
             section.name
         );
-        report.notice(given.line("type"), "type", message);
+        problems.add_notice(given.line("type"), "type", message);
         return None;
     }
     if !again {
-        missing(
+        report_missing(
             server_keys(),
             |required| required == Required::ForPostgresql,
             &given,
-            report,
+            problems,
         );
     }
-    check::server(&server, &given, report);
+    check::check_server(&server, &given, problems);
     Some(server)
 }
 
 /// Puts the defaults and then the values of a section into `target`.
-fn fill<S: 'static>(
+fn read_fields<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>> + Clone,
     elsewhere: &dyn Fn(&str) -> bool,
     section: &Section,
     target: &mut S,
     again: bool,
-    report: &mut ProblemList,
+    problems: &mut ProblemList,
 ) -> GivenKeys {
     let mut given = GivenKeys {
         line: Some(section.line),
@@ -179,19 +186,19 @@ fn fill<S: 'static>(
     }
     for entry in &section.entries {
         let Some(key) = keys.clone().find(|key| key.name == entry.key) else {
-            unknown(keys.clone(), elsewhere, section, entry, report);
+            report_unknown(keys.clone(), elsewhere, section, entry, problems);
             continue;
         };
         if let Some((line, _)) = given.keys.get(key.name) {
             let message = format!("stands already at line {line}; keep one of them");
-            report.problem(Some(entry.line), Some(key.name), message);
+            problems.add_problem(Some(entry.line), Some(key.name), message);
             continue;
         }
-        let value = read_value(key, entry, target, report);
+        let value = read_value(key, entry, target, problems);
         given.keys.insert(key.name, (entry.line, value));
     }
     if !again {
-        missing(keys, |required| required == Required::Yes, &given, report);
+        report_missing(keys, |required| required == Required::Yes, &given, problems);
     }
     given
 }
@@ -201,12 +208,12 @@ fn read_value<S>(
     key: &Key<S>,
     entry: &IniEntry,
     target: &mut S,
-    report: &mut ProblemList,
+    problems: &mut ProblemList,
 ) -> Option<Value> {
     if entry.value.is_empty() {
         if key.required != Required::No || !key.kind.may_be_empty() {
             let message = format!("has no value; allowed: {}", key.kind.allowed());
-            report.problem(Some(entry.line), Some(key.name), message);
+            problems.add_problem(Some(entry.line), Some(key.name), message);
         }
         return None;
     }
@@ -218,44 +225,44 @@ fn read_value<S>(
             Some(value)
         }
         Err(message) => {
-            report.problem(Some(entry.line), Some(key.name), message);
+            problems.add_problem(Some(entry.line), Some(key.name), message);
             None
         }
     }
 }
 
-fn missing<S: 'static>(
+fn report_missing<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>>,
     wanted: fn(Required) -> bool,
     given: &GivenKeys,
-    report: &mut ProblemList,
+    problems: &mut ProblemList,
 ) {
     for key in keys.filter(|key| wanted(key.required) && !given.tried(key.name)) {
         let message = format!("is required in this section: {}", key.about);
-        report.problem(given.line, Some(key.name), message);
+        problems.add_problem(given.line, Some(key.name), message);
     }
 }
 
 /// Says what is to be said about a key that is not in the table of its section. It is repeated only
 /// where it is a slip of the hand away from a known one.
-fn unknown<S: 'static>(
+fn report_unknown<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>> + Clone,
     elsewhere: &dyn Fn(&str) -> bool,
     section: &Section,
     entry: &IniEntry,
-    report: &mut ProblemList,
+    problems: &mut ProblemList,
 ) {
     let (line, key) = (Some(entry.line), entry.key.as_str());
     let in_main = section.name == MAIN_SECTION;
     let message = unknown_key(keys.clone(), elsewhere, in_main, key);
-    if nearest(keys, key).is_some() || elsewhere(key) || key == "password" {
-        report.repeating(line, Some(key), message);
+    if find_similar_key(keys, key).is_some() || elsewhere(key) || key == "password" {
+        problems.add_quoted_problem(line, Some(key), message);
     } else {
         let message = match message.strip_prefix(UNKNOWN) {
             Some(rest) => format!("unknown key{rest}"),
             None => message,
         };
-        report.problem(line, None, message);
+        problems.add_problem(line, None, message);
     }
 }
 
@@ -263,7 +270,7 @@ fn unknown<S: 'static>(
 const UNKNOWN: &str = "is not a known key";
 
 /// The known key that is a slip of the hand away.
-fn nearest<S: 'static>(
+fn find_similar_key<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>>,
     name: &str,
 ) -> Option<&'static str> {
@@ -277,7 +284,7 @@ fn nearest<S: 'static>(
         .map(|(_, known)| known)
 }
 
-/// What to say of a name that is no key of a section.
+/// The message about a name that is no key of a section.
 pub(super) fn unknown_key<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>>,
     elsewhere: &dyn Fn(&str) -> bool,
@@ -295,17 +302,17 @@ pub(super) fn unknown_key<S: 'static>(
                 in a file named by PGPASSFILE, or in PGPASSWORD"
             .to_owned();
     }
-    match nearest(keys, name) {
+    match find_similar_key(keys, name) {
         Some(known) => format!("{UNKNOWN}; did you mean `{known}`?"),
         None => format!("{UNKNOWN}; docs/configuration.md lists the keys"),
     }
 }
 
-/// Says of every key that is given and has no effect yet that it has none.
-fn report_reserved_keys(given: &GivenKeys, report: &mut ProblemList) {
+/// Adds a notice for each key that is given and has no effect yet.
+fn report_reserved_keys(given: &GivenKeys, problems: &mut ProblemList) {
     for key in main_keys().filter(|key| key.place.is_none()) {
         if given.value(key.name).is_some() {
-            report.notice(given.line(key.name), key.name, "has no effect yet");
+            problems.add_notice(given.line(key.name), key.name, "has no effect yet");
         }
     }
 }

@@ -32,7 +32,7 @@ pub fn set(
     key: &str,
     text: &str,
 ) -> Result<LoadedConfiguration, SetError> {
-    let (server, name) = split(key);
+    let (server, name) = split_key(key);
     let at = match server {
         None => {
             let other = |name: &str| server_keys().any(|key| key.name == name);
@@ -92,7 +92,7 @@ pub fn set(
 /// no such key.
 #[must_use]
 pub fn changed_from(key: &str) -> Option<ChangedFrom> {
-    match split(key) {
+    match split_key(key) {
         (Some(_), name) => server_keys()
             .find(|key| key.name == name)
             .map(|key| key.changed_from),
@@ -103,7 +103,7 @@ pub fn changed_from(key: &str) -> Option<ChangedFrom> {
 }
 
 /// A key's server, if it is one's, and its name.
-pub(super) fn split(key: &str) -> (Option<&str>, &str) {
+pub(super) fn split_key(key: &str) -> (Option<&str>, &str) {
     let of_server = key.strip_prefix("server.");
     if let Some((server, name)) = of_server.and_then(|rest| rest.rsplit_once('.')) {
         return (Some(server), name);
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_is_different() {
         let old = configuration();
-        for (key, text, report) in [
+        for (key, text, problems) in [
             ("log_level", "debug", "log_level: was info, is debug"),
             (
                 "pgexporter.lock_timeout",
@@ -183,7 +183,7 @@ mod tests {
             ("log_level", "info", "nothing is different"),
         ] {
             let new = set(&old, key, text).unwrap().configuration;
-            assert_eq!(compare(&old, &new).to_string(), report, "{key}");
+            assert_eq!(compare(&old, &new).to_string(), problems, "{key}");
         }
     }
 

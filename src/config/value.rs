@@ -162,25 +162,25 @@ impl ValueKind {
             ValueKind::Host => {
                 (text.starts_with('/') || is_host(text)).then(|| Value::Text(text.to_owned()))
             }
-            ValueKind::Port => number(text, 1, 65_535),
-            ValueKind::PortOrOff => number(text, 0, 65_535),
-            ValueKind::Number(low, high) => number(text, *low, *high),
-            ValueKind::Duration(low, high) => duration(text)
+            ValueKind::Port => parse_number(text, 1, 65_535),
+            ValueKind::PortOrOff => parse_number(text, 0, 65_535),
+            ValueKind::Number(low, high) => parse_number(text, *low, *high),
+            ValueKind::Duration(low, high) => parse_duration(text)
                 .filter(|duration| (low..=high).contains(&duration))
                 .map(Value::Duration),
             ValueKind::AutoOrDuration if text.eq_ignore_ascii_case("auto") => {
                 Some(Value::Word("auto"))
             }
-            ValueKind::AutoOrDuration => duration(text)
+            ValueKind::AutoOrDuration => parse_duration(text)
                 .filter(|duration| *duration <= LONGEST)
                 .map(Value::Duration),
-            ValueKind::Size => scaled(text, &SIZE_UNITS).map(Value::Size),
-            ValueKind::SizeWithin(low, high) => scaled(text, &SIZE_UNITS)
+            ValueKind::Size => parse_scaled(text, &SIZE_UNITS).map(Value::Size),
+            ValueKind::SizeWithin(low, high) => parse_scaled(text, &SIZE_UNITS)
                 .filter(|bytes| (low..=high).contains(&bytes))
                 .map(Value::Size),
-            ValueKind::Bool => boolean(text).map(Value::Bool),
-            ValueKind::Word(words, others) => word(text, words, others).map(Value::Word),
-            ValueKind::List => Some(Value::List(list(text))),
+            ValueKind::Bool => parse_boolean(text).map(Value::Bool),
+            ValueKind::Word(words, others) => parse_word(text, words, others).map(Value::Word),
+            ValueKind::List => Some(Value::List(parse_list(text))),
             ValueKind::TimeFormat => is_time_format(text).then(|| Value::Text(text.to_owned())),
         };
         value.ok_or_else(|| format!("this value is not allowed; allowed: {}", self.allowed()))
@@ -244,7 +244,7 @@ fn write_scaled(f: &mut fmt::Formatter<'_>, amount: u64, units: &[(&str, u64)]) 
     write!(f, "{}{unit}", amount / scale)
 }
 
-fn number(text: &str, low: u64, high: u64) -> Option<Value> {
+fn parse_number(text: &str, low: u64, high: u64) -> Option<Value> {
     // `u64::from_str` takes a leading `+`, which a port has not.
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.then(|| text.parse::<u64>().ok())??;
@@ -253,7 +253,7 @@ fn number(text: &str, low: u64, high: u64) -> Option<Value> {
         .then_some(Value::Number(number))
 }
 
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+fn parse_scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let split = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -263,11 +263,11 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(*scale)
 }
 
-fn duration(text: &str) -> Option<Duration> {
-    scaled(text, &DURATION_UNITS).map(Duration::from_millis)
+fn parse_duration(text: &str) -> Option<Duration> {
+    parse_scaled(text, &DURATION_UNITS).map(Duration::from_millis)
 }
 
-fn boolean(text: &str) -> Option<bool> {
+fn parse_boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "on" | "true" | "yes" | "1" => Some(true),
         "off" | "false" | "no" | "0" => Some(false),
@@ -275,7 +275,7 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn word(
+fn parse_word(
     text: &str,
     words: &[&'static str],
     others: &[(&'static str, &'static str)],
@@ -292,7 +292,7 @@ fn word(
     })
 }
 
-fn list(text: &str) -> Vec<String> {
+fn parse_list(text: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for name in text
         .split(',')

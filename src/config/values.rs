@@ -2,7 +2,7 @@
 
 use super::configuration::Configuration;
 use super::keys::{main_keys, server_keys};
-use super::set::split;
+use super::set::split_key;
 
 /// Every key that works with its value: `log_level` for the main section, `server.primary.port`
 /// for a server's. A value is written as the file would hold it, without quotes; none is empty.
@@ -30,7 +30,7 @@ pub fn values(configuration: &Configuration) -> Vec<(String, String)> {
 /// `None` when there is no such key or server.
 #[must_use]
 pub fn get(configuration: &Configuration, key: &str) -> Option<String> {
-    let (server, name) = split(key);
+    let (server, name) = split_key(key);
     if let Some(server) = server {
         let server = configuration
             .servers

@@ -1,5 +1,5 @@
-//! The one who carries out what administrators ask: holds the running configuration, and changes
-//! it whole or not at all.
+//! Runs the commands of administrators. Owns the running configuration, which is replaced as a whole
+//! or not at all.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,28 +9,28 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::error;
 
+use super::admin_settings::{apply_setting, report_settings};
 use super::reload::{ConfigState, Listeners};
 use crate::blocking::BlockingPool;
-use crate::config::{self, SetError};
 use crate::management::{
     AdminApi, CheckReport, CheckedServer, LastError, LeftOutCollector, ReloadReport, ScrapeReport,
     ScrapedQuery, ServerReport, SetOutcome, SettingReport,
 };
 use crate::scrape::{Profile, ProfiledQuery, Scraper, ServerOverview};
 
-/// Handed to the signals and to the management listeners.
+/// The service that signals and the management listeners call.
 pub(super) struct AdminService {
-    /// Held while files are read: only threads of `files` lock it. `None` once the shutdown has
-    /// begun.
+    /// Locked while files are read, which may take long; so only threads of `files` wait for the lock.
+    /// `None` once the shutdown has begun.
     state: Mutex<Option<ConfigState>>,
-    /// What is asked without waiting for a disk.
+    /// A copy of what commands need that must not wait for a disk.
     summary: Mutex<ConfigSummary>,
     listeners: Listeners,
-    /// Reads files, for one request after the other.
+    /// One thread that reads files, for one request after the other.
     files: BlockingPool,
-    /// Since when the thread of `files` works on a request.
+    /// When the thread of `files` began its present request; `None` while it has none.
     reading: Mutex<Option<Instant>>,
     ending: CancellationToken,
     scraper: Scraper,
@@ -47,17 +47,17 @@ const FILES: Duration = Duration::from_secs(30);
 /// Requests that read files and wait for each other.
 const WAITING: usize = 32;
 
-/// What is said to whoever comes while the exporter ends.
+/// The answer to commands that come during the shutdown.
 const ENDING: &str = "the exporter is shutting down";
 
-/// What was read last, in short.
+/// A summary of the files that were read last.
 #[derive(Clone, Debug, Default)]
 struct ConfigSummary {
     servers: usize,
     reloads_on_change: bool,
     /// All that a reload reads.
     files: Vec<PathBuf>,
-    /// Those that are shown, by what they are.
+    /// The files that `conf ls` shows: what each is, and its path.
     shown: Vec<(&'static str, String)>,
 }
 
@@ -88,7 +88,7 @@ impl ConfigSummary {
 }
 
 impl AdminService {
-    /// Takes the state over. The receiver hears when a shutdown is asked for.
+    /// A service that owns the state. The receiver gets a message when a shutdown is requested.
     pub(super) fn new(
         state: ConfigState,
         scraper: Scraper,
@@ -109,7 +109,8 @@ impl AdminService {
         (Arc::new(service), asked)
     }
 
-    /// Lets go of all that is published: nothing changes any more. Waits for no disk.
+    /// Closes the listening sockets and drops the state, so that nothing is published any more. Does
+    /// not wait for a reload that hangs on a disk: that one drops the state itself.
     pub(super) fn close(&self) {
         self.ending.cancel();
         let listeners = self.listeners.lock();
@@ -129,12 +130,12 @@ impl AdminService {
         self.summary().files.clone()
     }
 
-    /// Whether a changed file is taken over without being told.
+    /// Whether a changed file starts a reload.
     pub(super) fn reloads_on_change(&self) -> bool {
         self.summary().reloads_on_change
     }
 
-    /// Reads everything again; beside the other tasks, for it waits for disks.
+    /// Reloads the configuration on the thread of `files`, as disks may be slow.
     pub(super) async fn reload_now(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
         let reloaded = self
             .run_on_state(|state, wanted| state.reload(wanted))
@@ -144,14 +145,15 @@ impl AdminService {
             Err(vec![problem])
         });
         if reloaded.is_ok() {
-            // The names of the servers may lead elsewhere by now.
+            // The names of servers may resolve to other addresses by now.
             self.scraper.renew_sessions();
         }
         reloaded
     }
 
-    /// Runs work that may block, and hears whether it is still wanted: what comes too late must not
-    /// change what was refused in the meantime.
+    /// Runs blocking work on the state. The flag that the work gets becomes false when the caller has
+    /// given up: work that ends later must not change a configuration after its caller was told that
+    /// the change failed.
     ///
     /// # Errors
     /// It took too long, or the exporter ends.
@@ -159,7 +161,7 @@ impl AdminService {
         self: &Arc<Self>,
         work: impl FnOnce(&mut ConfigState, &AtomicBool) -> T + Send + 'static,
     ) -> Result<T, String> {
-        // Nobody queues behind a disk that does not answer.
+        // Requests do not queue behind one that waits for a disk which does not answer.
         if self.reading().is_some_and(|since| since.elapsed() >= FILES) {
             return Err(too_long());
         }
@@ -248,7 +250,7 @@ impl AdminService {
     }
 }
 
-/// Says, when it is dropped, that nobody waits any more.
+/// Sets the flag to false when it is dropped, which happens when the caller stops waiting.
 struct CancelOnDrop(Arc<AtomicBool>);
 
 impl Drop for CancelOnDrop {
@@ -257,7 +259,8 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn too_long() -> String {
+/// The error of a request whose files were not read in time.
+pub(super) fn too_long() -> String {
     format!(
         "pgexporter.conf, or a file that it names, was not read within {FILES:?}; see that its disk \
          answers and that none of them is a pipe, then try again"
@@ -275,7 +278,7 @@ impl AdminApi for Arc<AdminService> {
     }
 
     fn shutdown(&self) {
-        // Nobody hears it when the shutdown has begun already.
+        // The receiver is gone when the shutdown has begun already.
         let _ = self.shutdown.send(());
     }
 
@@ -316,7 +319,7 @@ impl AdminApi for Arc<AdminService> {
 
     async fn check(&self) -> CheckReport {
         let mut report = CheckReport::default();
-        // Read as a reload would, and not published.
+        // Reads all files as a reload would, and publishes nothing.
         let read = self.run_on_state(|state, _| match state.read_changes() {
             Ok((loaded, changes)) => {
                 Ok((state.describe_changes(&changes, &loaded), loaded.notices))
@@ -364,98 +367,5 @@ fn report_profile(server: &str, profile: Profile) -> ScrapeReport {
         trouble: profile
             .trouble
             .map(|trouble| (trouble.reason.as_str(), trouble.message)),
-    }
-}
-
-fn report_settings(state: &ConfigState, key: Option<&str>) -> Result<Vec<SettingReport>, String> {
-    let running = &state.loaded.configuration;
-    // A file that is wrong now is no reason to hide what runs.
-    let file = state.sources.configuration().ok();
-    let setting = |key: String, value: String| {
-        let file = file
-            .as_ref()
-            .and_then(|file| config::get(&file.configuration, &key))
-            .filter(|other| *other != value);
-        SettingReport {
-            number: legacy_number(&key, &value),
-            running: value,
-            file,
-            key,
-        }
-    };
-    match key {
-        None => Ok(config::values(running)
-            .into_iter()
-            .map(|(key, value)| setting(key, value))
-            .collect()),
-        Some(key) => match config::get(running, key) {
-            Some(value) => Ok(vec![setting(key.to_owned(), value)]),
-            None => Err(format!(
-                "Unknown configuration key '{key}'; `conf get` without a key lists them"
-            )),
-        },
-    }
-}
-
-/// The numbers that the C program has for words.
-fn legacy_number(key: &str, value: &str) -> Option<u32> {
-    let words: &[&str] = match key.rsplit('.').next()? {
-        "log_type" => &["console", "file", "syslog"],
-        "log_level" => &["", "debug5", "debug", "info", "warn", "error", "fatal"],
-        "log_mode" => &["create", "append"],
-        "hugepage" => &["off", "try", "on"],
-        "update_process_title" => &["never", "strict", "minimal", "verbose"],
-        _ => return None,
-    };
-    let at = words.iter().position(|word| *word == value)?;
-    u32::try_from(at).ok()
-}
-
-fn apply_setting(
-    state: &mut ConfigState,
-    key: &str,
-    value: &str,
-    wanted: &AtomicBool,
-) -> SetOutcome {
-    let old = &state.loaded.configuration;
-    let read = match config::set(old, key, value) {
-        Ok(read) => read,
-        Err(SetError::UnknownKey(message)) => return SetOutcome::UnknownKey(message),
-        Err(SetError::UnknownServer(server)) => return SetOutcome::UnknownServer(server),
-        Err(SetError::Invalid(message)) => return SetOutcome::Invalid(message),
-    };
-    let shown = |configuration| config::get(configuration, key).unwrap_or_default();
-    let current = shown(old);
-    let changes = config::compare(old, &read.configuration);
-    if changes.is_empty() {
-        return SetOutcome::Same { current };
-    }
-    if !changes.restart.is_empty() {
-        return SetOutcome::Restart { current };
-    }
-    let new = shown(&read.configuration);
-    let mut notices = Vec::new();
-    let done = state
-        .sources
-        .adapt(read, &state.loaded)
-        .map_err(|errors| errors.problems)
-        .and_then(|loaded| {
-            let of_key = |notice: &&String| notice.starts_with(&format!("{key}: "));
-            notices = loaded.notices.iter().filter(of_key).cloned().collect();
-            if !wanted.load(Ordering::Acquire) {
-                return Err(vec![too_long()]);
-            }
-            state.apply(loaded, &changes)
-        });
-    match done {
-        Ok(reloaded) => {
-            info!("changed: {}", reloaded.changes.join("; "));
-            SetOutcome::Applied {
-                old: current,
-                new,
-                notices,
-            }
-        }
-        Err(problems) => SetOutcome::Failed(problems),
     }
 }

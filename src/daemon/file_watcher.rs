@@ -1,6 +1,6 @@
-//! Changed files: in goes the list of files that a reload reads, out comes that one of them is no
-//! longer the same. They are looked at, not watched: a mounted ConfigMap is replaced by a link, and
-//! what is on a network share tells nobody.
+//! Notices changed files among those that a reload reads. They are polled, as inotify does not work
+//! for all: a mounted ConfigMap changes by a link that is replaced, and a network share reports no
+//! changes that other machines make.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,22 +12,23 @@ use tracing::debug;
 
 use crate::blocking::BlockingPool;
 
-/// How often the files are looked at.
+/// How often the files are polled.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Tells one version of a file from another; `None` for one that is not there.
+/// Identifies a version of a file: device, inode, size and time of change. `None` for a file that is
+/// not there.
 type FileStamp = Option<(u64, u64, u64, i64, i64)>;
 
-/// How long a look may take before the files are read again without it.
+/// How long a snapshot may take; after that the files are read without one.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The files of a running program, as they were.
+/// The files of the running program, as they were when they were read.
 #[derive(Debug)]
 pub(super) struct FileWatcher {
     files: Vec<PathBuf>,
-    /// `None` until they were looked at.
+    /// `None` until they were polled for the first time.
     seen: Option<Vec<FileStamp>>,
-    /// A disk that does not answer keeps its thread, and nobody but the next look.
+    /// One thread. A disk that does not answer blocks it, and with it only the next poll.
     disk: BlockingPool,
 }
 
@@ -41,7 +42,7 @@ impl Default for FileWatcher {
     }
 }
 
-/// Files as they were at one moment.
+/// The files as they were at one moment.
 #[derive(Debug)]
 pub(super) struct FileSnapshot {
     files: Vec<PathBuf>,
@@ -49,7 +50,7 @@ pub(super) struct FileSnapshot {
 }
 
 impl FileWatcher {
-    /// These files as they are now, for [`Self::follow`].
+    /// Takes a snapshot of the files, for [`Self::follow`].
     pub(super) fn snapshot(
         &self,
         files: Vec<PathBuf>,
@@ -62,13 +63,13 @@ impl FileWatcher {
         }
     }
 
-    /// From now on these files count, as they were then.
+    /// Compares with this snapshot from now on.
     pub(super) fn follow(&mut self, look: FileSnapshot) {
         self.files = look.files;
         self.seen = look.seen;
     }
 
-    /// Other files count from now on, if they are others.
+    /// Sets the list of files. A list that differs is polled anew before changes are noticed.
     pub(super) fn set_files(&mut self, files: Vec<PathBuf>) {
         if files != self.files {
             self.files = files;
@@ -77,8 +78,7 @@ impl FileWatcher {
     }
 
     /// Waits until a file has changed and nothing changed for a while after it, so that a file in
-    /// the middle of being written is left in peace. Waits forever when there is nothing to follow.
-    /// May be dropped without loss.
+    /// the middle of being written is not read. Waits forever when there are no files. Cancel safe.
     pub(super) async fn next_change(&mut self) {
         let mut now = loop {
             match &self.seen {

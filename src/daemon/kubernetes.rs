@@ -1,4 +1,4 @@
-//! Whether there is a cluster to read servers from, and the start of reading.
+//! Starts the controller where the configuration wants it or a cluster is found.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::kubernetes::{
 };
 use crate::shutdown::Shutdown;
 
-/// Where the kubelet puts what a pod logs in with.
+/// Where the kubelet puts the token of the service account.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// Starts the controller where the configuration wants it; `None` where it wants none.
@@ -37,7 +37,7 @@ pub(super) async fn start_controller(
         namespaces: main.kubernetes_namespaces.clone(),
         selector: main.kubernetes_selector.clone(),
         owner: pod_or_host_name(),
-        // The uid is that of the pod with that name.
+        // POD_UID belongs to the pod of POD_NAME, so it is used only together with that.
         owner_uid: std::env::var("POD_NAME")
             .and_then(|_| std::env::var("POD_UID"))
             .ok(),
@@ -49,7 +49,7 @@ pub(super) async fn start_controller(
         .map(Some)
 }
 
-/// What `/readyz` says of it.
+/// The readiness that follows from the controller's progress.
 pub(super) fn readiness(progress: &ControllerProgress) -> Readiness {
     let mut reasons = Vec::new();
     if !progress.synced {
@@ -74,5 +74,5 @@ pub(super) fn pod_or_host_name() -> String {
     })
 }
 
-/// Kept to tell the controller of a reload.
+/// Sends the settings of a reload to the controller.
 pub(super) type SettingsSender = watch::Sender<Arc<kubernetes::KubernetesSettings>>;

@@ -1,7 +1,8 @@
-//! The one place that wires: arguments and configuration go in; a running exporter, its reloads and
-//! its end come out.
+//! Connects all rooms: from arguments and configuration to a running exporter, its reloads and its
+//! shutdown.
 
 mod admin_service;
+mod admin_settings;
 mod arguments;
 mod file_watcher;
 mod kubernetes;
@@ -24,7 +25,7 @@ pub fn command_lines() -> [clap::Command; 3] {
     ]
 }
 
-/// Systemd may not listen any more; the program goes on without it.
+/// Logs an error of something that the program can do without, such as a message to systemd.
 fn warn_on_error(result: std::io::Result<()>) {
     if let Err(error) = result {
         tracing::warn!("telling systemd or the system failed: {error}");

@@ -18,10 +18,12 @@ use crate::scrape::ScrapeSettings;
 use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
 
-/// Sockets that are let go of without waiting for a reload that hangs.
+/// The listening sockets, behind a lock of their own: the shutdown closes them without waiting for a
+/// reload that hangs.
 pub(super) type Listeners = Arc<Mutex<Vec<TcpListener>>>;
 
-/// Where what was read is published. One writer, and readers of snapshots.
+/// The senders through which a configuration reaches the other rooms. This room alone writes; the
+/// others read snapshots.
 pub(super) struct Publishers {
     pub catalog: watch::Sender<Arc<Catalog>>,
     pub scrape: watch::Sender<ScrapeSettings>,
@@ -29,16 +31,16 @@ pub(super) struct Publishers {
     pub targets: Publisher,
     pub cluster: SettingsSender,
     pub management: watch::Sender<Arc<management::ManagementSettings>>,
-    /// The listening sockets once more, for `backlog`. None once the shutdown has begun.
+    /// Clones of the listening sockets, for a change of `backlog`. Empty once the shutdown has begun.
     pub listeners: Listeners,
     /// Connections that each port may have; the system's limits decide it at start.
     pub port_connections: usize,
 }
 
-/// What is said of a reload that was given up, once its files were read after all.
+/// The error of a reload whose caller gave up before the files were read.
 const GIVEN_UP: &str = "the files of a reload that was given up were read at last; reload again";
 
-/// What is running, and where it came from: the one owner of the configuration.
+/// The running configuration and its files. There is one owner of it.
 pub(super) struct ConfigState {
     pub sources: Sources,
     /// What was read last and is used.
@@ -48,8 +50,7 @@ pub(super) struct ConfigState {
 }
 
 impl ConfigState {
-    /// Reads everything again, and takes it over whole or not at all. Not at all, too, when it is no
-    /// longer `wanted` once everything was read.
+    /// Reads all files again, and publishes them if all are right and the caller still waits (`wanted`).
     ///
     /// # Errors
     /// All that is wrong, one line each; it is in the log too.
@@ -85,7 +86,7 @@ impl ConfigState {
         done
     }
 
-    /// What a reload would take over, and what is different in `pgexporter.conf`.
+    /// Reads what a reload would publish, and what differs in `pgexporter.conf`.
     pub(super) fn read_changes(&self) -> Result<(Loaded, ConfigChanges), Vec<String>> {
         let mut read = self.sources.configuration().map_err(|e| e.problems)?;
         let old = &self.loaded.configuration;
@@ -147,7 +148,7 @@ impl ConfigState {
 fn publish(loaded: &Loaded, old: &Configuration, published: &Publishers) {
     let main = &loaded.configuration.main;
     published.catalog.send_if_modified(|catalog| {
-        // A catalogue that reads the same keeps what sessions hold prepared for it.
+        // An equal catalogue is not replaced, so that sessions keep their prepared statements.
         let changed = catalog_differs(catalog, &loaded.catalog);
         if changed {
             catalog.clone_from(&loaded.catalog);
@@ -164,13 +165,14 @@ fn publish(loaded: &Loaded, old: &Configuration, published: &Publishers) {
         .management
         .send_replace(settings::management(loaded, connections));
     published.targets.set_file(Arc::clone(&loaded.targets));
-    // After the list: a server of the file may have taken the name of one of the cluster.
+    // After the targets: the controller then sees a server of the file that has the name of a
+    // resource.
     published.cluster.send_replace(settings::kubernetes(main));
     warn_on_error(title::apply(main.update_process_title, main.metrics));
     if main.backlog != old.main.backlog {
         let listeners = published.listeners.lock();
         for listener in listeners.unwrap_or_else(PoisonError::into_inner).iter() {
-            // Asked again, listen(2) takes the new length over.
+            // listen(2) on a listening socket changes the length of its queue.
             let length = i32::try_from(main.backlog).unwrap_or(i32::MAX);
             warn_on_error(rustix::net::listen(listener, length).map_err(Into::into));
         }

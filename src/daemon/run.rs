@@ -28,7 +28,7 @@ use crate::shutdown::Shutdown;
 use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
 
-/// Everything that `run` takes over.
+/// Everything that `run` needs.
 pub(super) struct RunContext {
     pub sources: Sources,
     pub loaded: Loaded,
@@ -46,7 +46,7 @@ pub(super) struct RunContext {
 const SCRAPES: Duration = Duration::from_secs(4);
 /// The ports give their answers 5 s, and need a moment to close.
 const PORTS: Duration = Duration::from_secs(6);
-/// For servers to give up what they work on, and for sessions to say goodbye.
+/// How long sessions may take to cancel their queries and to close.
 const SESSIONS: Duration = Duration::from_secs(7);
 
 pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
@@ -103,7 +103,7 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
     };
     let (readiness, readiness_reader) = watch::channel(Readiness::default());
 
-    // Sessions outlive the ports: they end when nobody waits for a scrape any more.
+    // Sessions end after the ports, when no scrape waits for them any more.
     let (ports, sessions) = (Shutdown::new(), Shutdown::new());
     let displaced = DisplacedConnections::default();
     let scraper = Scraper::new(
@@ -210,7 +210,7 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
                 info!("{name}: shutting down");
                 break;
             }
-            // It reads what has changed since that one began.
+            // A reload that runs may have read the files before they changed, so another one follows.
             Signal::Reload if reload.is_some() => again = true,
             Signal::Reload => {
                 warn_on_error(notify::reloading());
@@ -233,7 +233,8 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
         ready: false,
         reasons: vec!["shutting down".to_owned()],
     });
-    // Held open here, the sockets would take connections that nobody answers.
+    // While this clone of the sockets is open, the kernel would accept connections that no task
+    // answers.
     admin.close();
     scraper.end_by(Instant::now() + SCRAPES);
     stop_tasks(&ports, PORTS).await;
@@ -264,7 +265,7 @@ fn current_readiness(progress: &mut Option<watch::Receiver<ControllerProgress>>)
     }
 }
 
-/// Completes when more is known of the cluster.
+/// Completes when the controller's progress changes.
 async fn wait_for_progress(progress: &mut Option<watch::Receiver<ControllerProgress>>) {
     if let Some(progress) = progress
         && progress.changed().await.is_ok()

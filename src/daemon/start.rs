@@ -108,7 +108,7 @@ fn start(
         .max_blocking_threads(16)
         .enable_all()
         .build()?;
-    // Before the pidfile, which a signal must not leave behind.
+    // Handlers come before the pidfile, so that a signal does not end the process without removing it.
     let signals = {
         let _inside = runtime.enter();
         Signals::listen()?
@@ -130,7 +130,8 @@ fn serve(
 ) -> anyhow::Result<()> {
     let main = &loaded.configuration.main;
     make_folder(&main.unix_socket_dir)?;
-    // Before the ports: where they take connections, it is the one exporter of its folder.
+    // The management socket is bound first: it fails when another exporter uses the folder, and then
+    // no port was opened.
     let local = LocalSocket::bind(&main.unix_socket_dir, main.unix_socket_group.as_deref())?;
     let metrics = http::bind(&main.host, main.metrics, main.backlog)?;
     let health = main

@@ -1,4 +1,4 @@
-//! What a status says: conditions and facts out of a reconcile outcome and the health of its target. Pure.
+//! Builds a status: conditions and facts from a reconcile outcome and the health of its target. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -10,8 +10,9 @@ use super::validate::server_name;
 use crate::model::Reason;
 use crate::targets::{DatabaseProblem, HealthReport, LeftOutReason, MissingDatabase};
 
-/// Now, as the API server keeps it: what was written is compared with what is there.
-fn this_second() -> Timestamp {
+/// The present time in whole seconds, as the API server stores it. With fractions, a status that was
+/// written would never equal the one that is read.
+fn current_second() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
@@ -35,7 +36,7 @@ pub(super) fn is_pending(report: &HealthReport) -> bool {
     reason == Some(Reason::Pending)
 }
 
-/// How the target is, in a word.
+/// The state of the target for the metrics.
 pub(super) fn target_state(
     outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
@@ -51,7 +52,7 @@ pub(super) fn target_state(
     }
 }
 
-/// The status as it should be.
+/// Builds the status that the resource should have.
 pub(super) fn build_status(
     outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
@@ -66,10 +67,10 @@ pub(super) fn build_status(
             type_: kind.to_owned(),
             status: status.to_owned(),
             reason: reason.to_owned(),
-            message: explained(status, reason, message),
+            message: append_link(status, reason, message),
             observed_generation: generation,
             last_transition_time: since.map_or_else(
-                || Time(this_second()),
+                || Time(current_second()),
                 |old| old.last_transition_time.clone(),
             ),
         }
@@ -104,8 +105,8 @@ pub(super) fn build_status(
             .or_else(|| before.last_scrape_time.clone()),
         conditions: [
             Some(condition("Accepted", accepted)),
-            Some(condition("Ready", ready(outcome, health))),
-            ambiguous(health).map(|told| condition(AMBIGUOUS, told)),
+            Some(condition("Ready", build_ready(outcome, health))),
+            build_ambiguous(health).map(|told| condition(AMBIGUOUS, told)),
         ]
         .into_iter()
         .flatten()
@@ -117,7 +118,7 @@ pub(super) fn build_status(
 /// targets do not have it.
 const AMBIGUOUS: &str = "Ambiguous";
 
-fn ambiguous(health: Option<&HealthReport>) -> Option<(&'static str, &'static str, String)> {
+fn build_ambiguous(health: Option<&HealthReport>) -> Option<(&'static str, &'static str, String)> {
     let message = health?.ambiguous.as_ref()?;
     let message = format!("{message}; see {PAGE}#{}", AMBIGUOUS.to_lowercase());
     Some(("True", AMBIGUOUS, message))
@@ -131,7 +132,7 @@ const MESSAGE: usize = 1_024;
 
 /// With the way to what is written of the reason, where a person has to do something. What a server
 /// says is bounded, and no terminal obeys it.
-fn explained(status: &str, reason: &str, message: String) -> String {
+fn append_link(status: &str, reason: &str, message: String) -> String {
     let link = match (status, reason) {
         ("False", reason) if reason != "Paused" => {
             format!("; see {PAGE}#{}", reason.to_lowercase())
@@ -158,7 +159,7 @@ fn explained(status: &str, reason: &str, message: String) -> String {
 const CUT: &str = "…";
 
 /// Status, reason and message of the condition Ready.
-fn ready(
+fn build_ready(
     outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
 ) -> (&'static str, &'static str, String) {
@@ -187,20 +188,24 @@ fn ready(
         None => ("Unknown", "Pending", "not asked yet".to_owned()),
         Some(report) => match &report.trouble {
             _ if report.active => {
-                let left_out = left_out(outcome, report) + &missing(report);
+                let left_out = describe_left_out(outcome, report) + &describe_missing(report);
                 ("True", "Scraped", format!("the server answers{left_out}"))
             }
             Some(trouble) if trouble.reason == Reason::Pending => {
                 ("Unknown", "Pending", trouble.message.clone())
             }
-            Some(trouble) => ("False", reason(trouble.reason), trouble.message.clone()),
+            Some(trouble) => (
+                "False",
+                condition_reason(trouble.reason),
+                trouble.message.clone(),
+            ),
             None => ("False", "ServerError", "no samples came".to_owned()),
         },
     }
 }
 
-/// What has no room among the samples, in words.
-fn left_out(outcome: &ReconcileOutcome, report: &HealthReport) -> String {
+/// The collectors whose families are left out, in words.
+fn describe_left_out(outcome: &ReconcileOutcome, report: &HealthReport) -> String {
     let of = |reason| {
         let all = report.left_out.iter().filter(|one| one.reason == reason);
         let families: usize = all.clone().map(|one| one.families).sum();
@@ -228,7 +233,7 @@ fn left_out(outcome: &ReconcileOutcome, report: &HealthReport) -> String {
 /// Databases that are not seen, in words: so many are named, and why by the reason alone, so that
 /// the message changes only when something has changed. Those that had no turn in the last scrape
 /// have it in the next one.
-fn missing(report: &HealthReport) -> String {
+fn describe_missing(report: &HealthReport) -> String {
     const NAMED: usize = 5;
     let lasting = |one: &&MissingDatabase| one.problem != DatabaseProblem::NoTurn;
     let all: Vec<&MissingDatabase> = report.missing.iter().filter(lasting).collect();
@@ -248,7 +253,7 @@ fn missing(report: &HealthReport) -> String {
     )
 }
 
-fn reason(reason: Reason) -> &'static str {
+fn condition_reason(reason: Reason) -> &'static str {
     match reason {
         Reason::ConnectionRefused => "ConnectionRefused",
         Reason::NameNotResolved => "NameNotResolved",
@@ -266,9 +271,10 @@ fn reason(reason: Reason) -> &'static str {
     }
 }
 
-/// What is ours to say: other numbers and another time of the last scrape are no news, only that
-/// there was one; and conditions of other types are others'.
-fn bare(status: &PostgresTargetStatus) -> PostgresTargetStatus {
+/// The parts of a status that decide whether it is written again. Numbers and time of the last scrape
+/// are left out, beside whether there was one: they change with each scrape. Conditions of other
+/// types belong to other controllers.
+fn comparable_part(status: &PostgresTargetStatus) -> PostgresTargetStatus {
     let ours = ["Accepted", "Ready", AMBIGUOUS]
         .iter()
         .filter_map(|kind| find_condition(status, kind));
@@ -283,7 +289,7 @@ fn bare(status: &PostgresTargetStatus) -> PostgresTargetStatus {
 
 /// Whether there is nothing to write.
 pub(super) fn is_same_status(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
-    bare(one) == bare(other)
+    comparable_part(one) == comparable_part(other)
 }
 
 /// Whether they differ in the texts of conditions alone.
@@ -292,7 +298,7 @@ pub(super) fn is_same_except_texts(
     other: &PostgresTargetStatus,
 ) -> bool {
     let silent = |status: &PostgresTargetStatus| {
-        let mut status = bare(status);
+        let mut status = comparable_part(status);
         for condition in &mut status.conditions {
             condition.message.clear();
         }
@@ -321,18 +327,18 @@ mod tests {
             ..HealthReport::default()
         };
         use DatabaseProblem::{Invalid, NoTurn, NotAllowed};
-        assert_eq!(missing(&report(&[])), "");
+        assert_eq!(describe_missing(&report(&[])), "");
         assert_eq!(
-            missing(&report(&[NoTurn; 3])),
+            describe_missing(&report(&[NoTurn; 3])),
             "",
             "they have it in the next scrape"
         );
         assert_eq!(
-            missing(&report(&[NotAllowed, NoTurn, Invalid])),
+            describe_missing(&report(&[NotAllowed, NoTurn, Invalid])),
             "; no samples of the databases d0 (not_allowed), d2 (invalid): see status details, or \
              exclude them in spec.databases"
         );
-        let many = missing(&report(&[Invalid; 50]));
+        let many = describe_missing(&report(&[Invalid; 50]));
         assert!(
             many.contains("d4 (invalid) and 45 more: ") && !many.contains("d5"),
             "{many}"
@@ -347,7 +353,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix("### "))
             .collect();
         let refusals = RejectionReason::ALL.iter().map(|one| one.as_str());
-        let states = Reason::ALL.iter().map(|one| reason(*one));
+        let states = Reason::ALL.iter().map(|one| condition_reason(*one));
         for wanted in refusals
             .chain(states)
             .chain(["Paused", "NotAccepted", AMBIGUOUS])
@@ -357,14 +363,14 @@ mod tests {
                 "docs/troubleshooting.md: ### {wanted}"
             );
         }
-        let told = explained("False", "SecretNotFound", "gone".to_owned());
+        let told = append_link("False", "SecretNotFound", "gone".to_owned());
         assert_eq!(told, format!("gone; see {PAGE}#secretnotfound"));
-        assert_eq!(explained("True", "Scraped", "good".to_owned()), "good");
+        assert_eq!(append_link("True", "Scraped", "good".to_owned()), "good");
     }
 
     #[test]
     fn what_a_server_says_is_bounded_and_no_terminal_obeys_it() {
-        let told = explained("False", "ServerError", "é\u{1b}[2J".repeat(10_000));
+        let told = append_link("False", "ServerError", "é\u{1b}[2J".repeat(10_000));
         assert!(
             told.len() <= MESSAGE && told.len() > MESSAGE - 20,
             "{}",

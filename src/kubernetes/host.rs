@@ -1,5 +1,5 @@
-//! Where a target may be. Pure; a name is judged again by the addresses that it leads to, each time
-//! somebody connects.
+//! Which hosts and ports a target may have. Pure. A name is checked here by its text; each connect
+//! checks the addresses that it resolves to.
 
 use std::net::IpAddr;
 

@@ -49,7 +49,7 @@ pub(super) fn is_of_prometheus(name: &str) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-/// The names that columns of a catalogue give to labels.
+/// The names of labels that the columns of a catalogue define.
 pub(super) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
     let queries = catalog.metrics.iter().flat_map(|metric| &metric.queries);
     queries

@@ -9,10 +9,11 @@
 //!   long as its duration says. The time counts from when this pod saw the last renewal, by its own
 //!   clock, so the clocks of pods need not agree; and a pod that cannot reach the API server
 //!   regards no Lease as expired.
-//! * A pod that joins others takes its share once it is asked for its metrics: until Prometheus has
-//!   found it, nobody would have what it scrapes. Its Lease says so ([`ASKED`]). One that nobody
-//!   asks takes its share after [`UNASKED`]; and where none has been asked and is there for
-//!   half a minute, as when all begin at once, nobody waits (`members`).
+//! * A pod that joins others takes over targets once its metrics were scraped: until Prometheus
+//!   has discovered the pod, the samples of its targets would be missing. An annotation of its
+//!   Lease says whether it was scraped ([`SCRAPED`]). A pod that is not scraped takes over targets
+//!   after [`UNSCRAPED`]. Without a member that was scraped and is there for half a minute, as when
+//!   all pods start at once, no pod waits (`membership`).
 //! * A watch shows at once that a pod joins or leaves. As a watch may hang, there is a list with
 //!   each renewal as well.
 

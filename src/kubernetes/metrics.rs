@@ -126,7 +126,7 @@ impl ReconcileResult {
         }
     }
 
-    fn word(self) -> usize {
+    fn label_index(self) -> usize {
         match self {
             ReconcileResult::Accepted => 0,
             ReconcileResult::Paused => 1,
@@ -186,7 +186,7 @@ impl ControllerMetrics {
 
     /// A resource was resolved and checked.
     pub(super) fn record_reconcile(&self, outcome: ReconcileResult, took: Duration) {
-        add(&self.outcomes[outcome.word()]);
+        add(&self.outcomes[outcome.label_index()]);
         if let ReconcileResult::Rejected(reason) = outcome
             && let Some(at) = RejectionReason::ALL.iter().position(|one| *one == reason)
         {

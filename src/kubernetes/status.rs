@@ -1,6 +1,6 @@
 //! The last step of a reconcile: writes conditions and facts into the resource's status. In go
 //! reconcile outcomes and the health of targets; out come patches (server-side apply), only for what is not there yet
-//! and no more often than [`write_limiter`](super::write_limiter) allows, and an event for what a person should know.
+//! and no more often than `write_limiter` allows, and an event for what a person should know.
 //! While a right is known to be missing, one target of the namespace tries now and then.
 
 use std::collections::HashMap;
@@ -59,7 +59,7 @@ struct WrittenStatus {
     /// The version of the resource that was there when it was written: as long as that is the newest
     /// one that was seen, what was written is newer.
     seen: Option<String>,
-    pace: WriteLimiter,
+    limiter: WriteLimiter,
     events: WriteLimiter,
     /// Since when its target has no result.
     waiting: Option<Instant>,
@@ -125,9 +125,11 @@ impl StatusWriter {
                 if done {
                     known.status = write.status;
                     known.seen = write.seen;
-                    known.pace.succeed();
+                    known.limiter.record_success();
                 } else {
-                    known.pace.fail(Instant::now(), random_fraction());
+                    known
+                        .limiter
+                        .record_failure(Instant::now(), random_fraction());
                 }
             }
         }
@@ -171,7 +173,7 @@ impl StatusWriter {
             let mut known = written.remove(uid).unwrap_or_else(|| WrittenStatus {
                 status: present.clone(),
                 seen: None,
-                pace: WriteLimiter::new(write_limiter::STATUS),
+                limiter: WriteLimiter::new(write_limiter::STATUS),
                 events: WriteLimiter::new(write_limiter::EVENTS),
                 waiting: None,
             });
@@ -185,22 +187,22 @@ impl StatusWriter {
             }
             let patience = pending && outcome.rejection.is_none() && since.elapsed() < FIRST_RESULT;
             let now = Instant::now();
-            if !patience && known.pace.is_open(now) {
+            if !patience && known.limiter.may_write(now) {
                 let status = build_status(outcome, health.as_ref(), &known.status, &self.owner);
                 // Somebody else may have written over what we wrote.
                 let ours = outcome.service || known.seen == *version;
                 let there = if ours { &known.status } else { &present };
                 let text = is_same_except_texts(&status, there);
-                if !is_same_status(&status, there) && (!text || known.pace.is_open_for_text(now)) {
+                if !is_same_status(&status, there) && (!text || known.limiter.may_write_text(now)) {
                     let mut notices = events_to_record(outcome, &known.status, &status);
                     notices.retain(|_| {
-                        let open = known.events.is_open(now);
+                        let open = known.events.may_write(now);
                         if open {
-                            known.events.begin(now);
+                            known.events.record_start(now);
                         }
                         open
                     });
-                    known.pace.begin(now);
+                    known.limiter.record_start(now);
                     writes.push(StatusWrite {
                         uid: uid.clone(),
                         namespace: namespace.clone(),

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 /// The limits of writes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WriteLimits {
-    /// Between two of them.
+    /// The time between two writes.
     pub spacing: Duration,
-    /// How many may follow each other so.
+    /// How many writes may follow each other with that spacing.
     pub burst: u32,
-    /// How long until another one may, after that.
+    /// After that, one write is allowed in each such period.
     pub refill: Duration,
 }
 
@@ -33,22 +33,22 @@ pub(super) const EVENTS: WriteLimits = WriteLimits {
     refill: Duration::from_secs(300),
 };
 
-/// A text that alone has changed is not written more often.
+/// The time between two writes when only a text has changed.
 const TEXT: Duration = Duration::from_secs(300);
 /// The first pause after a failure, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
-/// The writes of one target.
+/// Limits the writes of one target.
 #[derive(Debug)]
 pub(super) struct WriteLimiter {
     limits: WriteLimits,
     last: Option<Instant>,
-    /// How many may be made at `counted`.
+    /// How many writes were left at `counted`.
     left: u32,
     counted: Option<Instant>,
     failures: u32,
-    /// Not before then, after a failure.
+    /// The earliest next write, after a failure.
     retry: Option<Instant>,
 }
 
@@ -64,8 +64,8 @@ impl WriteLimiter {
         }
     }
 
-    /// How many may be made now, and since when.
-    fn left(&self, now: Instant) -> (u32, Instant) {
+    /// How many writes are left now, and since when.
+    fn writes_left(&self, now: Instant) -> (u32, Instant) {
         let since = self.counted.unwrap_or(now);
         let more = now.duration_since(since).as_secs() / self.limits.refill.as_secs().max(1);
         let more = u32::try_from(more).unwrap_or(u32::MAX);
@@ -76,38 +76,38 @@ impl WriteLimiter {
         }
     }
 
-    /// Whether one may be made now.
-    pub(super) fn is_open(&self, now: Instant) -> bool {
+    /// Whether a write is allowed now.
+    pub(super) fn may_write(&self, now: Instant) -> bool {
         let spaced = self
             .last
             .is_none_or(|last| now.duration_since(last) >= self.limits.spacing);
-        spaced && self.retry.is_none_or(|at| at <= now) && self.left(now).0 > 0
+        spaced && self.retry.is_none_or(|at| at <= now) && self.writes_left(now).0 > 0
     }
 
-    /// Whether a text that alone has changed may be written now.
-    pub(super) fn is_open_for_text(&self, now: Instant) -> bool {
+    /// Whether a write is allowed now in which only a text has changed.
+    pub(super) fn may_write_text(&self, now: Instant) -> bool {
         let spaced = self
             .last
             .is_none_or(|last| now.duration_since(last) >= TEXT);
-        spaced && self.is_open(now)
+        spaced && self.may_write(now)
     }
 
-    /// One is made.
-    pub(super) fn begin(&mut self, now: Instant) {
-        let (left, counted) = self.left(now);
+    /// Records that a write begins.
+    pub(super) fn record_start(&mut self, now: Instant) {
+        let (left, counted) = self.writes_left(now);
         self.left = left.saturating_sub(1);
         self.counted = Some(counted);
         self.last = Some(now);
     }
 
-    /// It was made.
-    pub(super) fn succeed(&mut self) {
+    /// Records that a write succeeded.
+    pub(super) fn record_success(&mut self) {
         self.failures = 0;
         self.retry = None;
     }
 
-    /// It could not be made. `jitter` from 0 to 1 spreads those that failed together.
-    pub(super) fn fail(&mut self, now: Instant, jitter: f64) {
+    /// Records that a write failed. `jitter` from 0 to 1 spreads those that failed together.
+    pub(super) fn record_failure(&mut self, now: Instant, jitter: f64) {
         let pause = FIRST_RETRY * 2_u32.saturating_pow(self.failures);
         let half = pause.min(LONGEST_RETRY) / 2;
         self.failures = (self.failures + 1).min(16);
@@ -115,10 +115,10 @@ impl WriteLimiter {
     }
 }
 
-/// Anything from 0 to 1.
+/// A random number from 0 to 1.
 pub(super) fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
-    // Without randomness all are only tried in step.
+    // Without randomness retries only happen at the same time.
     match getrandom::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
         Err(_) => 0.5,
@@ -132,13 +132,13 @@ mod tests {
     #[test]
     fn what_changes_all_the_time_is_written_seldom() {
         let begin = Instant::now();
-        let mut pace = WriteLimiter::new(STATUS);
+        let mut limiter = WriteLimiter::new(STATUS);
         let mut at = Vec::new();
         for second in 0..3_600 {
             let now = begin + Duration::from_secs(second);
-            if pace.is_open(now) {
-                pace.begin(now);
-                pace.succeed();
+            if limiter.may_write(now) {
+                limiter.record_start(now);
+                limiter.record_success();
                 at.push(second);
             }
         }
@@ -147,27 +147,27 @@ mod tests {
         assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= 5));
         // After a quiet while it is as at first.
         let later = begin + Duration::from_secs(9_000);
-        assert_eq!(pace.left(later).0, 12);
+        assert_eq!(limiter.writes_left(later).0, 12);
         // A text alone waits for five minutes.
-        assert!(!pace.is_open_for_text(begin + Duration::from_secs(at[at.len() - 1] + 299)));
-        assert!(pace.is_open_for_text(later));
+        assert!(!limiter.may_write_text(begin + Duration::from_secs(at[at.len() - 1] + 299)));
+        assert!(limiter.may_write_text(later));
     }
 
     #[test]
     fn what_fails_is_tried_later_each_time() {
         let mut now = Instant::now();
-        let mut pace = WriteLimiter::new(STATUS);
+        let mut limiter = WriteLimiter::new(STATUS);
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            pace.begin(now);
-            pace.fail(now, 1.0);
-            let retry = pace.retry.unwrap();
-            assert!(!pace.is_open(now + Duration::from_secs(1)));
+            limiter.record_start(now);
+            limiter.record_failure(now, 1.0);
+            let retry = limiter.retry.unwrap();
+            assert!(!limiter.may_write(now + Duration::from_secs(1)));
             pauses.push((retry - now).as_secs());
             now = retry;
         }
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
-        pace.succeed();
-        assert!(pace.is_open(now));
+        limiter.record_success();
+        assert!(limiter.may_write(now));
     }
 }

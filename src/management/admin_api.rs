@@ -1,5 +1,5 @@
-//! What the exporter does when it is asked: the daemon implements it, so that this room need not
-//! know what it consists of.
+//! The API of administration. The daemon implements it, so that this room depends on no other part of
+//! the exporter.
 
 use std::future::Future;
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::document::JsonObject;
 use crate::model::{Role, ServerVersion};
 
-/// Carries commands out.
+/// Runs the commands of administrators.
 pub trait AdminApi: Send + Sync + 'static {
     /// The servers, in the order they are shown.
     fn servers(&self) -> Vec<ServerReport>;
@@ -20,7 +20,7 @@ pub trait AdminApi: Send + Sync + 'static {
     /// Begins the shutdown; returns at once.
     fn shutdown(&self);
 
-    /// Reads everything again, and takes it over whole or not at all.
+    /// Reads all files again, and uses them only if all of them are right.
     ///
     /// # Errors
     /// All that is wrong, one line each.
@@ -41,7 +41,7 @@ pub trait AdminApi: Send + Sync + 'static {
     /// Changes a value that may change at once.
     fn set(&self, key: &str, value: &str) -> impl Future<Output = SetOutcome> + Send;
 
-    /// Forgets the metrics that are served again.
+    /// Drops cached metrics and sets counters to 0.
     fn clear(&self);
 
     /// Asks a server everything once, one query after the other, and times each.
@@ -145,7 +145,7 @@ pub struct SettingReport {
     pub number: Option<u32>,
 }
 
-/// What came of `conf set`.
+/// The outcome of `conf set`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SetOutcome {
     /// It is used from now on.

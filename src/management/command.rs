@@ -203,7 +203,7 @@ impl AdminCommand {
         })
     }
 
-    /// The object `Request`, as [`Command::new`] reads it.
+    /// The object `Request`, as [`AdminCommand::new`] reads it.
     #[must_use]
     pub fn request(&self) -> Map<String, Value> {
         let pairs: Vec<(&str, &String)> = match self {

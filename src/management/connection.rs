@@ -1,4 +1,4 @@
-//! One connection from its first byte to its last: a request, its answer, and goodbye.
+//! One connection: reads a request, sends its answer, and closes.
 
 use std::future::Future;
 use std::io;
@@ -20,23 +20,24 @@ use crate::connection_limit::ConnectionPlace;
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
 
-/// How much is made room for at a time, whatever length was announced.
+/// The buffer grows by at most this much at a time, so that a client that announces a long frame
+/// does not make us allocate it.
 const STEP: usize = 16 * 1024;
-/// How long, and over how many bytes, a peer is listened to after its answer, so that what it
-/// still sends does not make the system throw that answer away.
+/// How long, and for how many bytes, the socket is read after the answer was sent. Closing a socket
+/// with unread bytes sends a reset, and the client would lose the answer.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// Why there is no request.
+/// Why a request could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestReadError {
-    /// It ended before it began.
+    /// The peer closed the connection without a byte.
     #[error("the peer said nothing and left")]
     Nothing,
-    /// It ended too early.
+    /// The peer closed the connection inside a frame.
     #[error("the frame ends after {0} bytes")]
     Torn(usize),
-    /// It did not come in time.
+    /// The frame was not complete in time.
     #[error("no whole frame came within {0:?}")]
     Late(Duration),
     /// The connection broke.
@@ -87,7 +88,7 @@ where
 /// Packs or unpacks.
 type CodecFn = fn(&[u8], Compression, Encryption, &Vault) -> Result<Vec<u8>, CodecError>;
 
-/// What a connection needs.
+/// A connection of a client that may send a request, with what answering it needs.
 pub(super) struct AdminConnection<'a, C> {
     pub control: &'a C,
     pub vault: &'a Arc<Vault>,
@@ -98,14 +99,15 @@ pub(super) struct AdminConnection<'a, C> {
 }
 
 impl<C: AdminApi> AdminConnection<'_, C> {
-    /// Answers the one request. `place` is given up for another connection until it has come.
+    /// Answers one request. Until the request has come, the connection may be closed to make room for
+    /// another one, which `place` tells.
     pub(super) async fn run<S>(self, mut stream: S, place: ConnectionPlace)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let read = tokio::select! {
             read = read_frame(&mut stream, self.settings.authentication_timeout) => read,
-            // Who has not asked by now is not waited for.
+            // A shutdown does not wait for connections without a request.
             () = self.stop.begun() => return,
             () = place.to_leave() => {
                 warn!(peer = %self.peer, "dropped: it sent no request, and others wait");
@@ -146,7 +148,7 @@ impl<C: AdminApi> AdminConnection<'_, C> {
             Ok(document) => document,
             Err(error) => {
                 warn!(peer = %self.peer, "bad request: {error}");
-                // Who packs wrongly cannot be relied on to unpack.
+                // A client that packs wrongly may not be able to unpack, so the error is sent plain.
                 return encode_refusal(PLAIN, error.to_string());
             }
         };
@@ -163,7 +165,7 @@ impl<C: AdminApi> AdminConnection<'_, C> {
         }
     }
 
-    /// Packs or unpacks, where that takes long beside the others.
+    /// Packs or unpacks. Compression and encryption run in a pool, as they keep a processor busy.
     async fn run_codec(
         &self,
         compression: Compression,
@@ -187,7 +189,7 @@ fn encode_refusal(framing: Framing, message: String) -> Vec<u8> {
     frame::frame(framing, &response)
 }
 
-/// Sends all of it, as long as the peer takes some within `patience`, and says goodbye.
+/// Sends all bytes and closes the connection. Fails when the peer reads nothing for `patience`.
 async fn send_answer<S>(stream: &mut S, bytes: &[u8], patience: Duration) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -202,7 +204,7 @@ where
     }
     write_within(stream.flush(), patience).await?;
     write_within(stream.shutdown(), patience).await?;
-    // A peer that has left by now has its answer.
+    // Errors are ignored: the answer was sent.
     let mut scratch = [0; 4096];
     let mut left = LINGER_BYTES;
     let _ = timeout(LINGER, async {

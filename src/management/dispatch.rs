@@ -67,11 +67,11 @@ pub(super) async fn handle_request<C: AdminApi>(
             let verb = command.verb();
             let outcome = run_command(control, peer, command).await;
             match &outcome {
-                Err(refusal) => info!(
+                Err(failure) => info!(
                     %peer,
                     command = verb.name(),
-                    error = refusal.error,
-                    "refused: {}", refusal.message
+                    error = failure.error,
+                    "refused: {}", failure.message
                 ),
                 Ok(_) if verb.changes() => info!(%peer, command = verb.name(), "done"),
                 Ok(_) => debug!(%peer, command = verb.name(), "answered"),
@@ -87,7 +87,7 @@ pub(super) async fn handle_request<C: AdminApi>(
 
 /// A response that says no.
 pub(super) fn encode_refusal(error: u32, message: String, header: JsonObject) -> Vec<u8> {
-    let refusal = CommandError {
+    let failure = CommandError {
         error,
         message,
         response: JsonObject::new(),
@@ -95,7 +95,7 @@ pub(super) fn encode_refusal(error: u32, message: String, header: JsonObject) ->
     document::encode_response(
         header,
         JsonObject::new(),
-        Err(refusal),
+        Err(failure),
         std::time::Duration::ZERO,
     )
 }
@@ -117,10 +117,14 @@ async fn run_command<C: AdminApi>(
             control.shutdown();
             Ok(JsonObject::new())
         }
-        AdminCommand::Status => Ok(report::status(&control.servers(), &control.notices())),
-        AdminCommand::StatusDetails | AdminCommand::Targets => {
-            Ok(report::details(&control.servers(), &control.notices()))
-        }
+        AdminCommand::Status => Ok(report::status_response(
+            &control.servers(),
+            &control.notices(),
+        )),
+        AdminCommand::StatusDetails | AdminCommand::Targets => Ok(report::details_response(
+            &control.servers(),
+            &control.notices(),
+        )),
         AdminCommand::Reload if matches!(peer, AdminPeer::Remote { .. }) => Err(CommandError {
             error: errors::NOT_HERE,
             message: "conf reload is not to be had over the remote port: the files that it reads \
@@ -143,7 +147,7 @@ async fn run_command<C: AdminApi>(
             .map(|(what, path)| (what.to_owned(), path.into()))
             .collect()),
         AdminCommand::ConfGet(key) => match control.settings(key.as_deref()).await {
-            Ok(settings) => Ok(report::settings(&settings, key.is_some())),
+            Ok(settings) => Ok(report::settings_response(&settings, key.is_some())),
             Err(message) => Err(CommandError {
                 error: errors::CONF_GET,
                 message,
@@ -160,11 +164,11 @@ async fn run_command<C: AdminApi>(
         }),
         AdminCommand::ConfSet { key, value } => {
             let change = control.set(&key, &value).await;
-            report::change(&key, &value, change)
+            report::set_response(&key, &value, change)
         }
         AdminCommand::LogLevel { level } => {
             let change = control.set("log_level", &level).await;
-            report::change("log_level", &level, change)
+            report::set_response("log_level", &level, change)
         }
         AdminCommand::ClearPrometheus => {
             control.clear();

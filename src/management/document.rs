@@ -180,7 +180,7 @@ fn object(document: &[u8]) -> Result<JsonObject, String> {
     }
 }
 
-/// A refusal: the number for programs, the words for people, and what else the response holds.
+/// Why a command failed: the number for programs, the words for people, and what else the response holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CommandError {
     /// One of [`errors`].
@@ -204,11 +204,11 @@ pub fn encode_response(
             response,
             json!({ "Status": true, "Time": format_elapsed(took) }),
         ),
-        Err(refusal) => {
-            let mut response = refusal.response;
+        Err(failure) => {
+            let mut response = failure.response;
             // Ours: the C program has the number alone.
-            response.insert("Message".to_owned(), json!(refusal.message));
-            (response, json!({ "Status": false, "Error": refusal.error }))
+            response.insert("Message".to_owned(), json!(failure.message));
+            (response, json!({ "Status": false, "Error": failure.error }))
         }
     };
     response.insert("ServerVersion".to_owned(), json!(VERSION));
@@ -325,12 +325,12 @@ mod tests {
             json!({"Status": true, "Time": "00:01:1.0012"})
         );
         assert_eq!(good["Response"]["ServerVersion"], VERSION);
-        let refusal = CommandError {
+        let failure = CommandError {
             error: 1104,
             message: "why".to_owned(),
             response: JsonObject::new(),
         };
-        let bytes = encode_response(header, JsonObject::new(), Err(refusal), Duration::ZERO);
+        let bytes = encode_response(header, JsonObject::new(), Err(failure), Duration::ZERO);
         let bad: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(bad["Outcome"], json!({"Status": false, "Error": 1104}));
         assert_eq!(bad["Response"]["Message"], "why");

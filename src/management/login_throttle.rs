@@ -1,4 +1,5 @@
-//! Failed logins: who fails often from one address waits longer each time.
+//! Delays logins from an address where many logins failed. The delay doubles with each failure, so
+//! that passwords cannot be guessed at the speed of the network.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,22 +8,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many failures cost nothing: people mistype.
+/// Failures without a delay: people mistype.
 const FREE: u32 = 5;
-/// The longest wait.
+/// The longest delay.
 const LONGEST: Duration = Duration::from_secs(8);
-/// After so long without a failure an address is as good as new.
+/// The failures of an address are dropped after this time without another one.
 const FORGET: Duration = Duration::from_secs(300);
-/// Addresses that are remembered; of more, those with the oldest failure are forgotten.
+/// At most this many addresses are kept; then the one with the oldest failure is dropped.
 const ADDRESSES: usize = 4096;
 
-/// Remembers failures by address. Neighbours in an IPv6 network count as one: whoever has one
-/// address has all of its /64.
+/// Counts failures by address. IPv6 addresses of one /64 are counted together, as a client that has
+/// one of them can usually use all.
 #[derive(Debug, Default)]
 pub(super) struct LoginThrottle(Mutex<HashMap<IpAddr, (u32, Instant)>>);
 
 impl LoginThrottle {
-    /// How long a login from there has to wait.
+    /// The delay of a login from this address.
     pub(super) fn delay_for(&self, from: IpAddr) -> Duration {
         let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match failures.get(&network(from)) {
@@ -34,7 +35,7 @@ impl LoginThrottle {
         }
     }
 
-    /// A login failed. Returns how many did.
+    /// Records a failed login. Returns how many have failed.
     pub(super) fn record_failure(&self, from: IpAddr) -> u32 {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= ADDRESSES && !failures.contains_key(&network(from)) {
@@ -55,7 +56,7 @@ impl LoginThrottle {
         *count
     }
 
-    /// A login succeeded.
+    /// Records a successful login, which drops the failures of its address.
     pub(super) fn record_success(&self, from: IpAddr) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(&network(from));

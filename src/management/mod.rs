@@ -1,13 +1,13 @@
 //! Management: what an administrator asks a running exporter, over a Unix socket on its machine or
 //! over TCP from afar.
 //!
-//! In go listening sockets, [`Settings`] that may change while it runs, and a [`Control`] that
-//! carries commands out; out come answers. One request and one answer a connection.
+//! In go listening sockets, [`ManagementSettings`] that may change while it runs, and an [`AdminApi`]
+//! that runs commands; out come answers. One request and one answer a connection.
 //!
 //! ```text
 //! Unix socket ──────────────────────────────┐
-//! TCP ─► startup ─► TLS? ─► SCRAM exchange ─┴► frame ─► codec ─► document ─► Command ─► Control
-//!                                              frame ◄─ codec ◄─ document ◄───── report ◄──┘
+//! TCP ─► startup ─► TLS? ─► SCRAM exchange ─┴► frame ─► codec ─► document ─► AdminCommand ─► AdminApi
+//!                                              frame ◄─ codec ◄─ document ◄─────── report ◄───────┘
 //! ```
 //!
 //! The frames, documents and exchanges are pure and touch no socket; the command line uses them

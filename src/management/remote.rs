@@ -1,4 +1,4 @@
-//! A connection from afar before its first frame: TLS where it is wanted, and the login.
+//! A TCP connection before its first frame: the TLS handshake and the login.
 
 use std::future::Future;
 use std::io;
@@ -21,7 +21,7 @@ use crate::blocking::BlockingPool;
 use crate::security::ScramVerifier;
 use crate::text::peer_text;
 
-/// Packets before the login: a request for GSSAPI, one for TLS, and one more for luck.
+/// Most packets before the login. libpq sends one for GSSAPI, one for TLS, and the login.
 const PACKETS: usize = 3;
 /// Random bytes of a nonce, as PostgreSQL has it.
 const NONCE: usize = 18;
@@ -32,22 +32,22 @@ const PROTOCOL: &str = "08P01";
 const NOT_ALLOWED: &str = "28000";
 const WRONG_PASSWORD: &str = "28P01";
 
-/// What a connection is read from and written to, with TLS or without.
+/// The stream of a connection, with TLS or without.
 pub(super) trait AsyncStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> AsyncStream for T {}
 
-/// Somebody who is in.
+/// A client that has logged in.
 pub(super) struct AuthenticatedClient {
     pub stream: Box<dyn AsyncStream>,
     /// The admin's name.
     pub user: String,
 }
 
-/// Why somebody is not.
+/// Why a login failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminLoginError {
-    /// Nothing was asked: a port check, a request to cancel.
+    /// The peer left without a login, as a port check or a cancel request does.
     #[error("it left without a login")]
     Left,
     #[error("the connection broke: {0}")]
@@ -69,7 +69,7 @@ pub(super) enum AdminLoginError {
 }
 
 impl AdminLoginError {
-    /// SQLSTATE and words for the client; `None` when it is not to be reached.
+    /// SQLSTATE and message for the client; `None` when it cannot be sent one.
     fn client_message(&self) -> Option<(&'static str, String)> {
         let text = self.to_string();
         Some(match self {
@@ -93,10 +93,10 @@ impl AdminLoginError {
     }
 }
 
-/// Lets somebody in, or tells why not.
+/// Logs a client in, or sends it the reason why not.
 ///
 /// # Errors
-/// [`LoginError`], which was told already.
+/// [`AdminLoginError`], which the client was sent already.
 pub(super) async fn login(
     stream: TcpStream,
     address: SocketAddr,
@@ -112,7 +112,7 @@ pub(super) async fn login(
         Ok(arrived) => arrived,
         Err(error) => return Err(send_refusal(stream, error).await),
     };
-    // Beside the time that the login has; who only guesses is not worth more of ours.
+    // The delay does not count towards the timeout of the login.
     tokio::time::sleep(throttle.delay_for(address.ip())).await;
     let binding = secured.flatten();
     let proven = run_within(
@@ -139,7 +139,7 @@ async fn run_within<T>(limit: Duration, work: impl Future<Output = T>) -> Option
 
 async fn send_refusal(mut stream: Box<dyn AsyncStream>, error: AdminLoginError) -> AdminLoginError {
     if let Some((code, text)) = error.client_message() {
-        // Who does not listen has its own log.
+        // An error is ignored: the reason is logged here too.
         let _ = timeout(Duration::from_secs(1), async {
             stream.write_all(&startup::fatal(code, &text)).await?;
             stream.shutdown().await
@@ -149,8 +149,8 @@ async fn send_refusal(mut stream: Box<dyn AsyncStream>, error: AdminLoginError) 
     error
 }
 
-/// Up to the startup message: whose login it is, and what is to be negotiated. `secured` is the
-/// channel binding once there is TLS.
+/// Reads up to the startup message, with the TLS handshake if the client asks for one. Returns the
+/// user, and the options to negotiate. `secured` becomes the channel binding once there is TLS.
 async fn read_startup(
     stream: &mut Box<dyn AsyncStream>,
     secured: &mut Option<Option<Arc<[u8]>>>,
@@ -190,7 +190,7 @@ async fn read_startup(
     Err(AdminLoginError::Endless)
 }
 
-/// The exchange that proves who it is.
+/// Authenticates the user with SCRAM.
 async fn authenticate(
     stream: &mut Box<dyn AsyncStream>,
     user: &str,
@@ -213,7 +213,7 @@ async fn authenticate(
     let body = read_message(stream).await?;
     let (mechanism, message) = startup::sasl_initial(&body)?;
     let (exchange, first) = offer
-        .begin(mechanism, message, verifier, &STANDARD.encode(nonce))
+        .begin_exchange(mechanism, message, verifier, &STANDARD.encode(nonce))
         .map_err(scram)?;
     send_message(stream, &startup::sasl_continue(&first)).await?;
     let body = read_message(stream).await?;
@@ -222,8 +222,8 @@ async fn authenticate(
     Ok(())
 }
 
-/// What proves the user's password. It may have to read changed files; when that takes long, what
-/// was read last counts.
+/// The verifier of the user's password. It may read a changed admins file; when that takes longer than
+/// [`LOOK`], the file as it was read last is used.
 async fn find_verifier(
     settings: &ManagementSettings,
     logins: &BlockingPool,

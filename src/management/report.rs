@@ -11,8 +11,8 @@ use super::admin_api::{
 use super::document::{CommandError, JsonObject, errors};
 
 /// Of a status: names, and whether each answers. The C program's `status`.
-pub(super) fn status(servers: &[ServerReport], notices: &[String]) -> JsonObject {
-    listed(
+pub(super) fn status_response(servers: &[ServerReport], notices: &[String]) -> JsonObject {
+    list_servers(
         servers,
         notices,
         |server| json!({ "Server": server.name, "Active": server.active }),
@@ -20,11 +20,11 @@ pub(super) fn status(servers: &[ServerReport], notices: &[String]) -> JsonObject
 }
 
 /// All that is known of each. The C program's `status details`, and more.
-pub(super) fn details(servers: &[ServerReport], notices: &[String]) -> JsonObject {
-    listed(servers, notices, |server| Value::Object(server.to_object()))
+pub(super) fn details_response(servers: &[ServerReport], notices: &[String]) -> JsonObject {
+    list_servers(servers, notices, |server| Value::Object(server.to_object()))
 }
 
-fn listed(
+fn list_servers(
     servers: &[ServerReport],
     notices: &[String],
     one: impl Fn(&ServerReport) -> Value,
@@ -50,9 +50,9 @@ impl ResponseBody for ServerReport {
             "Pooled": self.pooled,
             "Denied": self.denied,
             "Ambiguous": self.ambiguous,
-            "MissingDatabases": self.missing.iter().map(missing).collect::<Vec<_>>(),
+            "MissingDatabases": self.missing.iter().map(missing_value).collect::<Vec<_>>(),
             "ExcessRights": self.excess_rights,
-            "LeftOut": self.left_out.iter().map(left_out).collect::<Vec<_>>(),
+            "LeftOut": self.left_out.iter().map(left_out_value).collect::<Vec<_>>(),
         }));
         let mut put = |name: &str, value: Option<Value>| {
             all.insert(name.to_owned(), value.unwrap_or(Value::Null));
@@ -72,7 +72,7 @@ impl ResponseBody for ServerReport {
         put("Role", self.role.map(|role| json!(role.as_str())));
         put("LastScrape", self.last_scrape.map(timestamp));
         put("Duration", self.last_scrape.map(|_| seconds(self.duration)));
-        put("Trouble", self.trouble.as_ref().map(trouble));
+        put("Trouble", self.trouble.as_ref().map(trouble_value));
         put(
             "LastError",
             self.last_error.as_ref().map(|error| {
@@ -99,9 +99,9 @@ impl ResponseBody for ReloadReport {
 }
 
 /// Of all settings: the C program's flat object, with those of servers below their names.
-pub(super) fn settings(settings: &[SettingReport], one: bool) -> JsonObject {
+pub(super) fn settings_response(settings: &[SettingReport], one: bool) -> JsonObject {
     if let (true, [setting]) = (one, settings) {
-        let mut all = object(json!({ setting.key.as_str(): shown(setting) }));
+        let mut all = object(json!({ setting.key.as_str(): setting_value(setting) }));
         if let Some(file) = &setting.file {
             all.insert("File".to_owned(), json!(file));
         }
@@ -120,12 +120,12 @@ pub(super) fn settings(settings: &[SettingReport], one: bool) -> JsonObject {
         let server = setting.key.strip_prefix("server.");
         match server.and_then(|rest| rest.rsplit_once('.')) {
             None => {
-                all.insert(setting.key.clone(), shown(setting));
+                all.insert(setting.key.clone(), setting_value(setting));
             }
             Some((server, key)) => {
                 let keys = servers.entry(server).or_insert_with(|| json!({}));
                 if let Value::Object(keys) = keys {
-                    keys.insert(key.to_owned(), shown(setting));
+                    keys.insert(key.to_owned(), setting_value(setting));
                 }
             }
         }
@@ -138,7 +138,7 @@ pub(super) fn settings(settings: &[SettingReport], one: bool) -> JsonObject {
 }
 
 /// A word that has a number shows both.
-fn shown(setting: &SettingReport) -> Value {
+fn setting_value(setting: &SettingReport) -> Value {
     match setting.number {
         Some(number) => json!({ "string_value": setting.running, "value": number }),
         None => json!(setting.running),
@@ -146,7 +146,7 @@ fn shown(setting: &SettingReport) -> Value {
 }
 
 /// Of `conf set` and `log level`, in the C program's words.
-pub(super) fn change(
+pub(super) fn set_response(
     key: &str,
     value: &str,
     change: SetOutcome,
@@ -246,7 +246,7 @@ impl ResponseBody for ScrapeReport {
             "RoundTrip": self.round_trip.map(seconds),
             "Samples": samples,
             "Queries": queries,
-            "Trouble": self.trouble.as_ref().map(trouble),
+            "Trouble": self.trouble.as_ref().map(trouble_value),
         }))
     }
 }
@@ -259,7 +259,7 @@ impl ResponseBody for CheckReport {
             .map(|one| {
                 json!({
                     "Server": one.name,
-                    "Trouble": one.trouble.as_ref().map(trouble),
+                    "Trouble": one.trouble.as_ref().map(trouble_value),
                     "Denied": one.denied,
                 })
             })
@@ -273,11 +273,11 @@ impl ResponseBody for CheckReport {
     }
 }
 
-fn missing((name, reason, message): &(String, &'static str, String)) -> Value {
+fn missing_value((name, reason, message): &(String, &'static str, String)) -> Value {
     json!({ "Database": name, "Reason": reason, "Message": message })
 }
 
-fn left_out(one: &LeftOutCollector) -> Value {
+fn left_out_value(one: &LeftOutCollector) -> Value {
     json!({
         "Collector": one.collector,
         "Families": one.families,
@@ -286,7 +286,7 @@ fn left_out(one: &LeftOutCollector) -> Value {
     })
 }
 
-fn trouble((reason, message): &(&'static str, String)) -> Value {
+fn trouble_value((reason, message): &(&'static str, String)) -> Value {
     json!({ "Reason": reason, "Message": message })
 }
 

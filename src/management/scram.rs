@@ -14,7 +14,7 @@ pub const PLAIN: &str = "SCRAM-SHA-256";
 pub const PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// The one kind of channel binding that there is for all versions of TLS.
 const BINDING: &str = "tls-server-end-point";
-/// No message of an honest client is longer, in bytes.
+/// The longest message that is read, in bytes; those of clients are far shorter.
 const LONGEST: usize = 4096;
 
 /// Why an exchange ends.
@@ -49,7 +49,7 @@ impl ScramOffer {
     ///
     /// # Errors
     /// [`ScramError::Malformed`].
-    pub fn begin(
+    pub fn begin_exchange(
         &self,
         mechanism: &str,
         message: &[u8],
@@ -59,11 +59,12 @@ impl ScramOffer {
         if !self.mechanisms().contains(&mechanism) {
             return Err(ScramError::Malformed("a mechanism that was not offered"));
         }
-        let message = text(message)?;
-        let (flag, rest) = split(message, "no channel binding flag")?;
+        let message = decode_text(message)?;
+        let (flag, rest) = split_field(message, "no channel binding flag")?;
         let bound = match flag {
             "n" => None,
-            // It could and thinks that we cannot: somebody between took our offer away.
+            // The client supports channel binding and believes that we do not: somebody between us
+            // removed the mechanism from our offer.
             "y" if self.binding.is_some() => {
                 return Err(ScramError::Malformed(
                     "channel binding was offered, and not taken",
@@ -84,12 +85,12 @@ impl ScramOffer {
                 "the flag does not go with the mechanism",
             ));
         }
-        let (authzid, bare) = split(rest, "no user's name")?;
+        let (authzid, bare) = split_field(rest, "no user's name")?;
         if !authzid.is_empty() {
             return Err(ScramError::Malformed("nobody may act for another"));
         }
         let header = &message[..message.len() - bare.len()];
-        let (user, rest) = split(bare, "no nonce")?;
+        let (user, rest) = split_field(bare, "no nonce")?;
         if user.starts_with("m=") {
             return Err(ScramError::Malformed("an extension that is not supported"));
         }
@@ -141,11 +142,11 @@ impl ScramExchange {
     /// # Errors
     /// [`ScramError`].
     pub fn finish(self, message: &[u8]) -> Result<String, ScramError> {
-        let message = text(message)?;
+        let message = decode_text(message)?;
         let (rest, proof) = message
             .rsplit_once(",p=")
             .ok_or(ScramError::Malformed("no proof"))?;
-        let (binding, rest_of_it) = split(rest, "no nonce")?;
+        let (binding, rest_of_it) = split_field(rest, "no nonce")?;
         let binding = binding.strip_prefix("c=");
         let nonce = rest_of_it
             .split(',')
@@ -160,7 +161,8 @@ impl ScramExchange {
         let spoken = format!("{}{rest}", self.spoken);
         let fits = self.verifier.accepts(&proof, spoken.as_bytes());
         let signature = self.verifier.server_signature(spoken.as_bytes());
-        // Told as a wrong password: who sits between learns no more.
+        // A wrong channel binding has the same message as a wrong password, so that somebody between
+        // client and server does not learn which of them failed.
         if !fits || binding != Some(&self.expected) {
             return Err(ScramError::Refused);
         }
@@ -168,14 +170,14 @@ impl ScramExchange {
     }
 }
 
-fn text(message: &[u8]) -> Result<&str, ScramError> {
+fn decode_text(message: &[u8]) -> Result<&str, ScramError> {
     if message.len() > LONGEST || message.contains(&0) {
         return Err(ScramError::Malformed("too long, or a zero byte"));
     }
     std::str::from_utf8(message).map_err(|_| ScramError::Malformed("not UTF-8"))
 }
 
-fn split<'a>(text: &'a str, problem: &'static str) -> Result<(&'a str, &'a str), ScramError> {
+fn split_field<'a>(text: &'a str, problem: &'static str) -> Result<(&'a str, &'a str), ScramError> {
     text.split_once(',').ok_or(ScramError::Malformed(problem))
 }
 
@@ -206,7 +208,7 @@ mod tests {
     #[test]
     fn the_standards_conversation_is_held_word_for_word() {
         let (exchange, first) = offer(None)
-            .begin(PLAIN, FIRST.as_bytes(), pencil(), SERVER_NONCE)
+            .begin_exchange(PLAIN, FIRST.as_bytes(), pencil(), SERVER_NONCE)
             .unwrap();
         assert_eq!(
             first,
@@ -219,7 +221,7 @@ mod tests {
     #[test]
     fn messages_that_are_torn_or_bent_are_refused() {
         let begin = |mechanism: &str, message: &str, binding: Option<&[u8]>| {
-            let begun = offer(binding).begin(mechanism, message.as_bytes(), pencil(), "n");
+            let begun = offer(binding).begin_exchange(mechanism, message.as_bytes(), pencil(), "n");
             begun.map(|_| ()).unwrap_err()
         };
         for end in 0..FIRST.len() - 20 {
@@ -245,7 +247,7 @@ mod tests {
         }
         let end = |message: &str| {
             let (exchange, _) = offer(None)
-                .begin(PLAIN, FIRST.as_bytes(), pencil(), SERVER_NONCE)
+                .begin_exchange(PLAIN, FIRST.as_bytes(), pencil(), SERVER_NONCE)
                 .unwrap();
             exchange.finish(message.as_bytes()).unwrap_err()
         };
@@ -262,8 +264,12 @@ mod tests {
     fn a_client_of_the_library_gets_in_with_and_without_binding_and_a_changed_one_does_not() {
         let hold = |mechanism, client: ChannelBinding, binding: Option<&[u8]>, password: &[u8]| {
             let mut client = ScramSha256::new(password, client);
-            let (exchange, first) =
-                offer(binding).begin(mechanism, client.message(), pencil(), "MTIzNDU2Nzg5MDEy")?;
+            let (exchange, first) = offer(binding).begin_exchange(
+                mechanism,
+                client.message(),
+                pencil(),
+                "MTIzNDU2Nzg5MDEy",
+            )?;
             client.update(first.as_bytes()).unwrap();
             let last = exchange.finish(client.message())?;
             client.finish(last.as_bytes()).unwrap();

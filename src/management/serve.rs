@@ -1,4 +1,4 @@
-//! The listeners: they take connections, and few of them at once.
+//! The listeners: accept connections, and bound how many there are at once.
 
 use std::future::poll_fn;
 use std::io;
@@ -27,19 +27,19 @@ use crate::connection_limit::{
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
 
-/// Logins of a listener that read files at once.
+/// Threads of a listener that read the admins file for logins.
 const LOGIN_THREADS: usize = 4;
-/// Requests of a listener that are packed or encrypted at once: a key of 600,000 rounds takes a
-/// core for some tenths of a second.
+/// Threads of a listener that pack and encrypt: deriving a key takes 600,000 rounds, some tenths of a
+/// second of a core.
 const CODEC_THREADS: usize = 2;
-/// Connections of a listener, however many the process could have: each may hold a frame that has
-/// not come whole.
+/// Most connections of a listener, whatever the settings allow: each may hold an incomplete frame in
+/// memory.
 const CONNECTIONS: usize = 128;
-/// How long a connection waits for a place while all others are being answered.
+/// How long a new connection waits to be admitted while all others are being answered.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long answers that are under way may take once the program is asked to stop.
+/// How long requests that run may take once the shutdown has begun.
 const GRACE: Duration = Duration::from_secs(5);
-/// Pause after the process or the system has run out of something.
+/// Pause after accept(2) failed, as when descriptors have run out.
 const BACKOFF: Duration = Duration::from_millis(200);
 
 /// Why a listener cannot be served.
@@ -57,7 +57,7 @@ struct ListenerContext<C> {
     settings: watch::Receiver<Arc<ManagementSettings>>,
     /// Reads the files of admins, for logins.
     logins: BlockingPool,
-    /// Packs and encrypts, for those who are in.
+    /// Packs and encrypts documents.
     codec: BlockingPool,
     stop: Shutdown,
 }
@@ -119,7 +119,8 @@ pub fn serve_local<C: AdminApi>(
                 exchange.run(stream, place).await;
             });
         }
-        // Gone before the answers are, so that nobody comes in vain.
+        // The socket is removed before the running requests end, so that no client connects to an
+        // exporter that will not answer.
         drop(watched);
         drop(socket);
         tasks.drain("management socket").await;
@@ -161,7 +162,8 @@ pub fn serve_remote<C: AdminApi>(
     shutdown.spawn(NAME, async move {
         let mut first = 0;
         let mut accept = |cx: &mut Context<'_>| {
-            // In turn, so that one family does not starve the other.
+            // The listener that is polled first changes each time, so that connections over IPv4 do
+            // not starve those over IPv6, or the reverse.
             first = (first + 1) % watched.len();
             let turn = (0..watched.len()).map(|at| &watched[(first + at) % watched.len()]);
             for listener in turn {
@@ -185,16 +187,16 @@ pub fn serve_remote<C: AdminApi>(
                 let settings = shared.settings.borrow().clone();
                 let _ = stream.set_nodelay(true);
                 let login = remote::login(stream, address, &settings, (&throttle, &shared.logins));
-                let guest = tokio::select! {
-                    guest = login => guest,
+                let client = tokio::select! {
+                    client = login => client,
                     () = shared.stop.begun() => return,
                     () = place.to_leave() => {
                         warn!(peer = %address, "dropped: it did not log in, and others wait");
                         return;
                     }
                 };
-                let AuthenticatedClient { stream, user } = match guest {
-                    Ok(guest) => guest,
+                let AuthenticatedClient { stream, user } = match client {
+                    Ok(client) => client,
                     Err(error @ AdminLoginError::Left) => {
                         debug!(peer = %address, "{error}");
                         return;
@@ -250,7 +252,7 @@ impl ConnectionTasks {
                 Some(_) = self.set.join_next() => {}
                 accepted = poll_fn(&mut *accept) => match accepted {
                     Ok(stream) => return Some(stream),
-                    // A peer that went away before it was taken is nobody's trouble.
+                    // The peer closed the connection before it was accepted.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) => {
                         warn!("management: cannot accept a connection: {error}");
@@ -261,8 +263,8 @@ impl ConnectionTasks {
         }
     }
 
-    /// A place for a connection, if need be that of one that has asked nothing. `None`: all are
-    /// being answered, or the shutdown begins.
+    /// Admits a connection; at the limit, one without a request is closed for it. `None`: all others
+    /// are being answered, or the shutdown begins.
     async fn admit_connection(
         &self,
         peer: Option<IpAddr>,
@@ -280,7 +282,7 @@ impl ConnectionTasks {
         }
     }
 
-    /// Lets answers that are under way be sent.
+    /// Waits until the running requests are answered, and closes the rest after [`GRACE`].
     async fn drain(mut self, listener: &'static str) {
         let all = async { while self.set.join_next().await.is_some() {} };
         if timeout(GRACE, all).await.is_err() {

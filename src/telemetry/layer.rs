@@ -17,7 +17,7 @@ use super::queue::LogQueue;
 use super::settings::LogState;
 use super::{LogCounters, LogLevel};
 
-/// Crates that tell more than an operator wants to know.
+/// Crates whose lines below WARN are left out.
 const CHATTY: [&str; 13] = [
     "axum",
     "h2",
@@ -70,7 +70,7 @@ where
         if *metadata.level() > ceiling(wanted) {
             return false;
         }
-        // It puts whole answers that it cannot read into its warnings, Secrets among them.
+        // This module logs whole responses that it cannot parse, which may hold Secrets.
         if metadata.target() == "kube_client::client" && *metadata.level() > Level::ERROR {
             return false;
         }

@@ -80,7 +80,7 @@ fn text_line(prefix: &str, now: &ZonedDateTime, content: &Content<'_>) -> LogLin
     whole.push(' ');
     push_escaped(&mut whole, content.target);
     whole.push(':');
-    let message = cut(content.message);
+    let message = truncate(content.message);
     if !message.is_empty() {
         whole.push(' ');
         push_escaped(&mut whole, message);
@@ -125,7 +125,7 @@ fn json_line(now: &ZonedDateTime, content: &Content<'_>) -> LogLine {
     LogLine { whole, at: 0 }
 }
 
-fn cut(text: &str) -> &str {
+fn truncate(text: &str) -> &str {
     text.get(..text.floor_char_boundary(LONGEST_TEXT))
         .unwrap_or(text)
 }
@@ -173,7 +173,7 @@ mod tests {
             .unwrap()
     }
 
-    fn say(shape: &LineFormat, message: &str, fields: &[(&'static str, Value)]) -> String {
+    fn formatted(shape: &LineFormat, message: &str, fields: &[(&'static str, Value)]) -> String {
         let content = Content {
             level: LogLevel::Warn,
             target: "pgexporter::scrape",
@@ -188,7 +188,7 @@ mod tests {
         let shape = shape("%Y-%m-%d %H:%M:%S", LogFormat::Text);
         let fields = [("server", Value::from("primary")), ("rows", Value::from(3))];
         assert_eq!(
-            say(&shape, "slow query", &fields),
+            formatted(&shape, "slow query", &fields),
             "2026-03-04 05:06:07 WARN pgexporter::scrape: slow query server=primary rows=3"
         );
     }
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_line_without_a_prefix_begins_with_its_level() {
         let shape = shape("", LogFormat::Text);
-        assert_eq!(say(&shape, "x", &[]), "WARN pgexporter::scrape: x");
+        assert_eq!(formatted(&shape, "x", &[]), "WARN pgexporter::scrape: x");
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         let shape = shape("", LogFormat::Text);
         let fields = [("error", Value::from("a\r\nFATAL x: \"b\" \\"))];
         assert_eq!(
-            say(&shape, "one\ntwo\u{1b}[2J\u{85}\u{2028}\u{202e}é", &fields),
+            formatted(&shape, "one\ntwo\u{1b}[2J\u{85}\u{2028}\u{202e}é", &fields),
             "WARN pgexporter::scrape: one\\ntwo\\u{1b}[2J\\u{85}\\u{2028}\\u{202e}é \
              error=\"a\\r\\nFATAL x: \\\"b\\\" \\\\\""
         );
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_json_line_is_one_object_that_gives_back_what_went_in() {
         let shape = shape("ignored", LogFormat::Json);
-        let line = say(
+        let line = formatted(
             &shape,
             "one\n\"two\"\u{9b}\u{202e}",
             &[("rows", Value::from(3))],
@@ -250,7 +250,7 @@ mod tests {
     fn a_message_that_is_too_long_is_cut_at_a_character() {
         let long = "é".repeat(LONGEST_TEXT);
         for format in [LogFormat::Text, LogFormat::Json] {
-            let line = say(&shape("", format), &long, &[]);
+            let line = formatted(&shape("", format), &long, &[]);
             assert!(line.len() < LONGEST_TEXT + 200, "{} bytes", line.len());
             assert!(line.contains("é…"));
         }

@@ -8,12 +8,12 @@
 //! * Fields of the spans around an event are appended, the nearest first.
 //! * The console is standard error, for every level: standard output stays free for answers.
 //! * A line never holds a line-break or another control character: they are escaped.
-//! * Whoever logs only puts the line into a bounded queue. A thread of its own writes. When the
+//! * A caller puts its line into a bounded queue and never waits. A thread of its own writes. When the
 //!   queue is full, because nobody reads the other end of a pipe, lines are dropped and counted,
 //!   and the next line that gets through is followed by one that says how many.
 //! * A file or a syslog that fails is tried again with each line; meanwhile lines go to standard
 //!   error, and are counted.
-//! * Chatty dependencies are heard from `WARN` up, unless the level is `Trace`.
+//! * Of some dependencies only `WARN` and above is logged, unless the level is `Trace`.
 //!
 //! Nothing here hides secrets: who logs must not hand one in.
 

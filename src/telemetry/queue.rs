@@ -1,4 +1,4 @@
-//! The bounded queue between those who log and the thread that writes.
+//! The bounded queue between the callers that log and the thread that writes.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,7 +32,8 @@ struct QueueState {
     /// Entries ever put in, and entries ever done with.
     pushed: u64,
     done: u64,
-    /// Lines refused because the queue was full, of which no entry tells yet.
+    /// Lines dropped because the queue was full and not reported yet. The next line that fits is
+    /// preceded by an entry with their number.
     refused: u64,
     closed: bool,
 }

@@ -1,4 +1,4 @@
-//! Where lines end: standard error, a file, or syslog. Used by the writing thread alone.
+//! Writes lines to standard error, a file, or syslog. Used by the writing thread alone.
 
 mod file;
 mod syslog;
@@ -58,7 +58,7 @@ enum SinkTarget {
     Syslog(Syslog),
 }
 
-/// What became of a line.
+/// The outcome of writing a line.
 #[derive(Debug, Default)]
 pub(super) struct WriteOutcome {
     /// It went to the console instead.
@@ -135,7 +135,8 @@ impl SinkTarget {
     }
 }
 
-/// Blocks as long as nobody reads: this thread may.
+/// Writes to the console. May block this thread as long as nobody reads; callers that log only fill
+/// the queue meanwhile.
 fn to_console(console: Option<&mut File>, line: &LogLine) -> bool {
     let Some(console) = console else { return false };
     let mut bytes = Vec::with_capacity(line.whole().len() + 1);

@@ -34,17 +34,17 @@ pub(super) async fn run_in_pod(
         Ok(container) => container,
         Err(why) => return Err(CliError::NoAccess(why.clone())),
     };
-    let run = run(cluster, &pod.name, container, words(command));
+    let run = run(cluster, &pod.name, container, program_arguments(command));
     let ended = tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
         Err(CliError::NoAccess(format!(
             "no answer within {limit:?}; --request-timeout gives it more time"
         )))
     });
-    ended.and_then(|ended| ended.read(container, command))
+    ended.and_then(|ended| ended.into_answer(container, command))
 }
 
 /// What is run for a command.
-pub(super) fn words(command: &AdminCommand) -> Vec<String> {
+pub(super) fn program_arguments(command: &AdminCommand) -> Vec<String> {
     let verb = command.verb().name().split(' ');
     let mut words: Vec<String> = [PROGRAM, "-F", "raw"]
         .into_iter()
@@ -86,8 +86,8 @@ async fn run(
         .stderr(true)
         .max_stdout_buf_size(64 << 10);
     let mut process = api.exec(pod, words, &parameters).await.map_err(|error| {
-        CliError::NoAccess(match no_program(&error.to_string()) {
-            true => without_program(container),
+        CliError::NoAccess(match is_program_missing(&error.to_string()) {
+            true => explain_missing_program(container),
             false => explain_refusal(&error, cluster),
         })
     })?;
@@ -99,7 +99,11 @@ async fn run(
             None => None,
         }
     };
-    let (out, err, status) = tokio::join!(all(out, LONGEST), all(err, LONGEST_COMPLAINT), status);
+    let (out, err, status) = tokio::join!(
+        read_all(out, LONGEST),
+        read_all(err, LONGEST_COMPLAINT),
+        status
+    );
     let Some(status) = status else {
         let why = match process.join().await {
             Err(error) => explain_chain(&error),
@@ -117,7 +121,7 @@ async fn run(
 }
 
 /// Everything up to the end of the stream or the limit.
-async fn all(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> Vec<u8> {
+async fn read_all(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
         // What came before the stream broke is read; the missing status tells of the break.
@@ -128,8 +132,8 @@ async fn all(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> Vec<u8> {
 
 impl FinishedProcess {
     /// What the exit status and the output mean.
-    fn read(self, container: &str, command: &AdminCommand) -> Result<AdminAnswer, CliError> {
-        let lines: Vec<String> = self.err.lines().map(unnamed).collect();
+    fn into_answer(self, container: &str, command: &AdminCommand) -> Result<AdminAnswer, CliError> {
+        let lines: Vec<String> = self.err.lines().map(strip_program_name).collect();
         let said = |otherwise: &str| match lines.is_empty() {
             true => otherwise.to_owned(),
             false => lines.join("\n"),
@@ -150,18 +154,18 @@ impl FinishedProcess {
                 command.verb().name()
             )])),
             Some(3) => Err(CliError::NoAccess(said("the exporter does not answer"))),
-            Some(126 | 127) => Err(CliError::NoAccess(without_program(container))),
-            Some(status) if no_program(&self.err) => {
+            Some(126 | 127) => Err(CliError::NoAccess(explain_missing_program(container))),
+            Some(status) if is_program_missing(&self.err) => {
                 let _ = status;
-                Err(CliError::NoAccess(without_program(container)))
+                Err(CliError::NoAccess(explain_missing_program(container)))
             }
             Some(status) => Err(CliError::NoAccess(said(&format!(
                 "{PROGRAM} ended with status {status}"
             )))),
             None => {
                 let message = self.status.message.unwrap_or_default();
-                Err(CliError::NoAccess(match no_program(&message) {
-                    true => without_program(container),
+                Err(CliError::NoAccess(match is_program_missing(&message) {
+                    true => explain_missing_program(container),
                     false => format!("{PROGRAM} cannot be run: {message}"),
                 }))
             }
@@ -170,7 +174,7 @@ impl FinishedProcess {
 }
 
 /// A line of the program in the pod, without the name that it begins with.
-fn unnamed(line: &str) -> String {
+fn strip_program_name(line: &str) -> String {
     let named = line.strip_prefix(PROGRAM);
     let line = named
         .and_then(|rest| rest.strip_prefix(": "))
@@ -192,7 +196,7 @@ fn exit_status(status: &Status) -> Option<i32> {
 
 /// Whether a container runtime says that there is no such program. containerd and CRI-O pass on
 /// what runc and crun say.
-fn no_program(said: &str) -> bool {
+fn is_program_missing(said: &str) -> bool {
     [
         "executable file not found",
         "executable file `pgexporter-cli` not found",
@@ -202,7 +206,7 @@ fn no_program(said: &str) -> bool {
         || (said.contains("no such file or directory") && said.contains(PROGRAM))
 }
 
-fn without_program(container: &str) -> String {
+fn explain_missing_program(container: &str) -> String {
     format!(
         "the container {container} has no {PROGRAM}: name the exporter's container with --container"
     )
@@ -230,7 +234,7 @@ mod tests {
             },
         ];
         for command in all {
-            let there = CliArguments::try_parse_from(words(&command)).unwrap();
+            let there = CliArguments::try_parse_from(program_arguments(&command)).unwrap();
             assert_eq!(there.verb.command(), Some(command));
         }
     }
@@ -244,9 +248,9 @@ mod tests {
             "executable file `pgexporter-cli` not found in $PATH: No such file or directory",
             "exec: \"pgexporter-cli\": stat pgexporter-cli: no such file or directory",
         ] {
-            assert!(no_program(said), "{said}");
+            assert!(is_program_missing(said), "{said}");
         }
-        assert!(!no_program(
+        assert!(!is_program_missing(
             "/etc/pgexporter/pgexporter.conf: no such file or directory"
         ));
     }

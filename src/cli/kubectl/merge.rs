@@ -22,10 +22,10 @@ pub(super) fn command_for_pods(
     }
 }
 
-/// A pod's name and what came of asking it.
+/// The name of a pod, and its answer.
 pub(super) type PodAnswer = (String, Result<AdminAnswer, CliError>);
 
-/// What is printed, and what is complained of, by pod.
+/// The output, and error lines by pod.
 #[derive(Debug, Default)]
 pub(super) struct MergedOutput {
     /// For standard output.
@@ -49,7 +49,7 @@ pub(super) fn merge_answers(
     let mut merged = MergedOutput::default();
     let pods: Vec<Value> = told
         .iter()
-        .map(|(pod, told)| part(pod, told, command))
+        .map(|(pod, told)| pod_document(pod, told, command))
         .collect();
     let mut answers = Vec::new();
     for (pod, told) in told {
@@ -80,12 +80,12 @@ pub(super) fn merge_answers(
         }
         Some(OutputFormat::Json) => {
             let whole = match lists_servers(command) {
-                true => Value::Object(list(&answers, pods, command)),
+                true => Value::Object(merge_servers(&answers, pods, command)),
                 false => json!({ "Pods": pods }),
             };
             merged.out = format!("{whole:#}\n");
         }
-        Some(OutputFormat::Text) | None => text(&mut merged, &answers, pods, command),
+        Some(OutputFormat::Text) | None => merge_text(&mut merged, &answers, pods, command),
     }
     // Where the output is no text, the reasons of a refusal are told beside it.
     if matches!(format, Some(OutputFormat::Json | OutputFormat::Raw)) {
@@ -98,7 +98,7 @@ pub(super) fn merge_answers(
     merged
 }
 
-fn text(
+fn merge_text(
     merged: &mut MergedOutput,
     answers: &[(String, AdminAnswer)],
     pods: Vec<Value>,
@@ -113,14 +113,14 @@ fn text(
         if answers.is_empty() {
             return;
         }
-        let all = list(answers, pods, command);
+        let all = merge_servers(answers, pods, command);
         let response = match all.get("Response") {
             Some(Value::Object(response)) => response.clone(),
             _ => JsonObject::new(),
         };
         merged.out = match command {
             AdminCommand::StatusDetails => print::tree_of(&all),
-            _ => table::servers(&response, Style::of_output()),
+            _ => table::servers_table(&response, Style::of_output()),
         };
         return;
     }
@@ -155,7 +155,11 @@ fn lists_servers(command: &AdminCommand) -> bool {
 }
 
 /// The lists of all pods in the shape of one exporter's answer; each server has its `Pod`.
-fn list(answers: &[(String, AdminAnswer)], pods: Vec<Value>, command: &AdminCommand) -> JsonObject {
+fn merge_servers(
+    answers: &[(String, AdminAnswer)],
+    pods: Vec<Value>,
+    command: &AdminCommand,
+) -> JsonObject {
     let mut servers: Vec<Value> = Vec::new();
     for (pod, answer) in answers {
         let Some(Value::Array(own)) = answer.response().get("Servers") else {
@@ -211,7 +215,7 @@ fn without_answer(mut pod: JsonObject) -> JsonObject {
 }
 
 /// The answer of a pod with the pod's name, or why there is none.
-fn part(pod: &str, told: &Result<AdminAnswer, CliError>, command: &AdminCommand) -> Value {
+fn pod_document(pod: &str, told: &Result<AdminAnswer, CliError>, command: &AdminCommand) -> Value {
     let mut part = match told {
         Ok(answer) => print::named(answer, command),
         Err(failure) => {

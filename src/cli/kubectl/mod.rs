@@ -51,17 +51,17 @@ pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let carried = carry_out(&arguments).and_then(|merged| {
+    let carried = run_command(&arguments).and_then(|merged| {
         show(&merged.out)?;
         Ok(merged.status)
     });
     ExitCode::from(carried.unwrap_or_else(|failure| {
-        complain(&failure.lines());
+        print_errors(&failure.lines());
         failure.status()
     }))
 }
 
-fn carry_out(arguments: &KubectlArguments) -> Result<MergedOutput, CliError> {
+fn run_command(arguments: &KubectlArguments) -> Result<MergedOutput, CliError> {
     let command = arguments.verb.command().ok_or_else(|| {
         CliError::Usage("this reads files of this machine: use pgexporter-cli".to_owned())
     })?;
@@ -77,7 +77,7 @@ fn carry_out(arguments: &KubectlArguments) -> Result<MergedOutput, CliError> {
         .build()
         .map_err(|error| CliError::Refused(vec![format!("no runtime: {error}")]))?;
     let merged = runtime.block_on(run_in_pods(&arguments.options, command))?;
-    // A name of nobody that has gone on may still be looked up; nobody waits for it.
+    // A thread may still wait for the resolver; the program does not wait for it.
     runtime.shutdown_background();
     Ok(merged)
 }
@@ -86,11 +86,15 @@ async fn run_in_pods(
     options: &KubectlOptions,
     command: AdminCommand,
 ) -> Result<MergedOutput, CliError> {
-    let waiting = ProgressLine::begin(command.verb().name());
+    let waiting = ProgressLine::show(command.verb().name());
     let cluster = ClusterClient::from_options(options).await?;
     let pods = pods::find_pods(&cluster, options).await?;
     if command.verb().changes() && pods.len() > 1 {
-        return Err(CliError::Usage(choose(&pods, &command, &cluster.namespace)));
+        return Err(CliError::Usage(explain_choice(
+            &pods,
+            &command,
+            &cluster.namespace,
+        )));
     }
     let asked = merge::command_for_pods(command.clone(), options.format);
     let (cluster, asked) = (&cluster, &asked);
@@ -110,17 +114,17 @@ async fn run_in_pods(
                 Ok(_) => "it answers, and is not ready",
                 Err(_) => "it is not ready",
             };
-            complain(&[format!("pod {}: {what}: {why}", pod.name)]);
+            print_errors(&[format!("pod {}: {what}: {why}", pod.name)]);
         }
     }
     let merged = merge::merge_answers(told, &command, options.format);
     for (pod, line) in &merged.err {
-        complain(&[format!("pod {pod}: {line}")]);
+        print_errors(&[format!("pod {pod}: {line}")]);
     }
     Ok(merged)
 }
 
-fn choose(pods: &[PodTarget], command: &AdminCommand, namespace: &str) -> String {
+fn explain_choice(pods: &[PodTarget], command: &AdminCommand, namespace: &str) -> String {
     let name = command.verb().name();
     let mut text = format!(
         "`{name}` is for one exporter, and the namespace {namespace} has {}: choose with --pod",
@@ -132,7 +136,7 @@ fn choose(pods: &[PodTarget], command: &AdminCommand, namespace: &str) -> String
     text
 }
 
-fn complain(lines: &[String]) {
+fn print_errors(lines: &[String]) {
     let name = Style::of_errors().paint(Some(Tone::Bad), &format!("{NAME}:"));
     for line in lines {
         let _ = writeln!(io::stderr(), "{name} {line}");

@@ -96,7 +96,7 @@ pub(super) fn explain_refusal(error: &kube::Error, cluster: &ClusterClient) -> S
     }
 }
 
-/// Whether it runs no more, or is told to end.
+/// Whether it has ended, or is being deleted.
 fn is_over(pod: &Pod) -> bool {
     let phase = pod
         .status

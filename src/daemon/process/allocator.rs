@@ -22,7 +22,7 @@ const TUNABLES: &str = "glibc.malloc.mmap_threshold=65536:glibc.malloc.trim_thre
 /// Makes sure that the process runs with them. Where it cannot, it goes on without.
 pub fn tune() {
     let present = std::env::var_os(VARIABLE);
-    let Some(wanted) = wanted(present.as_deref()) else {
+    let Some(wanted) = wanted_value(present.as_deref()) else {
         return;
     };
     if !cfg!(target_env = "gnu") {
@@ -43,7 +43,7 @@ pub fn tune() {
 
 /// The variable as it should be; `None` when it is so, or whoever started the program has chosen
 /// otherwise.
-fn wanted(present: Option<&OsStr>) -> Option<OsString> {
+fn wanted_value(present: Option<&OsStr>) -> Option<OsString> {
     let present = match present {
         None => return Some(TUNABLES.into()),
         Some(present) if present.is_empty() => return Some(TUNABLES.into()),
@@ -66,8 +66,8 @@ mod tests {
 
     #[test]
     fn what_was_chosen_by_hand_stays_and_all_else_is_kept() {
-        let of = |text: &str| wanted(Some(text.as_ref()));
-        assert_eq!(wanted(None), Some(TUNABLES.into()));
+        let of = |text: &str| wanted_value(Some(text.as_ref()));
+        assert_eq!(wanted_value(None), Some(TUNABLES.into()));
         assert_eq!(of(""), Some(TUNABLES.into()));
         assert_eq!(of(TUNABLES), None);
         assert_eq!(of("glibc.malloc.arena_max=1"), None);

@@ -64,7 +64,7 @@ pub fn parent(limit: Duration) -> Result<u32, DetachError> {
         command.arg0(name);
     }
     command.args(arguments);
-    start(command, limit)
+    spawn_child(command, limit)
 }
 
 /// Whether this process is the child that [`parent`] started; if so, it has left the terminal when
@@ -122,7 +122,7 @@ impl DetachedChild {
     }
 
     fn send_report(mut self, text: &str) {
-        // A parent that is gone, because somebody grew tired of it, needs no report.
+        // An error is ignored: the parent was ended.
         let _ = self.report.write_all(text.as_bytes());
     }
 }
@@ -133,7 +133,7 @@ enum ChildReport {
     Nothing,
 }
 
-fn start(mut command: Command, limit: Duration) -> Result<u32, DetachError> {
+fn spawn_child(mut command: Command, limit: Duration) -> Result<u32, DetachError> {
     let until = Instant::now() + limit;
     let mut child = command
         .env(MARK, process::id().to_string())
@@ -152,7 +152,7 @@ fn start(mut command: Command, limit: Duration) -> Result<u32, DetachError> {
     match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
         Ok(ChildReport::Ready) => Ok(child.id()),
         Ok(ChildReport::Failed(message)) => {
-            // Gone before the error is shown: another try must not find its pidfile.
+            // The child ends before the error is shown, so that the next start does not find its pidfile.
             stop_child(&mut child).map_err(DetachError::Start)?;
             Err(DetachError::Failed(message))
         }
@@ -239,7 +239,7 @@ mod tests {
         if let Some(mark) = again::mark() {
             return be_the_child(&mark);
         }
-        let number = start(again::command(BODY, "ready"), LIMIT).unwrap();
+        let number = spawn_child(again::command(BODY, "ready"), LIMIT).unwrap();
         let pid = Pid::from_raw(i32::try_from(number).unwrap()).unwrap();
         let session = getsid(Some(pid)).unwrap();
         let streams: Vec<_> = (0..3)
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_child_whose_start_fails_says_why() {
-        let error = start(again::command(BODY, "fails"), LIMIT).unwrap_err();
+        let error = spawn_child(again::command(BODY, "fails"), LIMIT).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot listen on port 5002:\nAddress already in use"
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_child_that_dies_at_start_is_told_with_its_status() {
-        let error = start(again::command(BODY, "dies"), LIMIT).unwrap_err();
+        let error = spawn_child(again::command(BODY, "dies"), LIMIT).unwrap_err();
         assert!(error.to_string().contains("exit status: 7"), "{error}");
     }
 
@@ -271,7 +271,7 @@ mod tests {
     fn a_child_that_is_never_ready_is_stopped() {
         let limit = Duration::from_millis(300);
         let begun = Instant::now();
-        let error = start(again::command(BODY, "hangs"), limit).unwrap_err();
+        let error = spawn_child(again::command(BODY, "hangs"), limit).unwrap_err();
         assert!(matches!(error, DetachError::Timeout(_)), "{error}");
         assert!(begun.elapsed() < LIMIT);
     }

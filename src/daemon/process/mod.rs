@@ -5,8 +5,8 @@
 //! | the very start | [`allocator::tune`], [`detach::child`]: is this the background process of `-d`? |
 //! | arguments say `-d`, and it is not | [`detach::parent`], then exit |
 //! | configuration is read | [`limits::raise`], [`limits::huge_pages`], [`title::apply`], [`pidfile::Pidfile::create`], [`signals::Signals::listen`] |
-//! | all ports listen | [`notify::ready`], [`detach::Child::ready`] |
-//! | start failed | [`detach::Child::failed`] |
+//! | all ports listen | [`notify::ready`], [`detach::DetachedChild::ready`] |
+//! | start failed | [`detach::DetachedChild::failed`] |
 //! | SIGHUP | [`notify::reloading`], reload, [`notify::ready`] |
 //! | shutdown | [`notify::stopping`], …, drop the [`pidfile::Pidfile`] |
 //!

@@ -22,14 +22,14 @@ const LONGEST: usize = 15;
 /// # Errors
 /// `/proc` is not there or read only; the process can run on with the name it has.
 pub fn apply(title: ProcessTitle, metrics_port: u16) -> io::Result<()> {
-    match name(title, metrics_port) {
+    match title_of(title, metrics_port) {
         // Not by prctl: that names the calling thread, and the process has the main thread's name.
         Some(name) => fs::write("/proc/self/comm", name),
         None => Ok(()),
     }
 }
 
-fn name(title: ProcessTitle, metrics_port: u16) -> Option<String> {
+fn title_of(title: ProcessTitle, metrics_port: u16) -> Option<String> {
     let short = "pgexporter".to_owned();
     match title {
         ProcessTitle::Never => None,
@@ -47,14 +47,17 @@ mod tests {
 
     #[test]
     fn a_name_fits_into_what_the_kernel_keeps() {
-        assert_eq!(name(ProcessTitle::Never, 5002), None);
-        assert_eq!(name(ProcessTitle::Strict, 5002).unwrap(), "pgexporter");
-        assert_eq!(name(ProcessTitle::Minimal, 5002).unwrap(), "pgexporter");
+        assert_eq!(title_of(ProcessTitle::Never, 5002), None);
+        assert_eq!(title_of(ProcessTitle::Strict, 5002).unwrap(), "pgexporter");
+        assert_eq!(title_of(ProcessTitle::Minimal, 5002).unwrap(), "pgexporter");
         assert_eq!(
-            name(ProcessTitle::Verbose, 5002).unwrap(),
+            title_of(ProcessTitle::Verbose, 5002).unwrap(),
             "pgexporter:5002"
         );
-        assert_eq!(name(ProcessTitle::Verbose, 50_002).unwrap(), "pgexporter");
+        assert_eq!(
+            title_of(ProcessTitle::Verbose, 50_002).unwrap(),
+            "pgexporter"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a request asks of the API server, in words of RBAC. Closed sets: they become labels.
+//! The verb and the resource of a request, as RBAC names them. Both are closed sets, as they become
+//! labels of metrics.
 
 use http::{Method, Uri};
 
