@@ -65,7 +65,7 @@ pub(super) fn management(
     Arc::new(management::ManagementSettings {
         authentication_timeout: main.authentication_timeout,
         blocking_timeout: main.blocking_timeout,
-        roster: Arc::clone(&loaded.roster),
+        admin_verifiers: Arc::clone(&loaded.admin_verifiers),
         tls: loaded.management_tls.clone(),
         require_tls: main.management_tls == ManagementTls::Require,
         max_connections: connections,

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::config::{Configuration, Main, Server, ServerTls};
 use crate::security::tls::TlsError;
-use crate::security::{Login, PasswordSources, RequireAuth, SecretFileError, read_secret};
+use crate::security::{
+    PasswordRequest, PasswordSources, RequireAuth, SecretFileError, read_secret,
+};
 
 /// A file that a server's section names cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +73,7 @@ fn target(
             port: server.port,
         }
     };
-    let login = Login {
+    let login = PasswordRequest {
         user: &server.user,
         host: &server.host,
         port: server.port,
