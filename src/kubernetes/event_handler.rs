@@ -340,7 +340,7 @@ impl Controller {
                 continue;
             };
             let health = entry.target.as_ref();
-            let health = health.and_then(|target| self.context.health.of(target));
+            let health = health.and_then(|target| self.context.health.find_report(target));
             let reason = health.and_then(|one| one.trouble).map(|one| one.reason);
             if reason != Some(Reason::AuthenticationFailed) {
                 entry.secret_reread = None;

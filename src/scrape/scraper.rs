@@ -24,7 +24,7 @@ use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
 use crate::connection_limit::DisplacedConnections;
-use crate::exposition::OwnFamilies;
+use crate::exposition::SelfMetrics;
 use crate::model::Reason;
 use crate::postgres::ConnectContext;
 use crate::shutdown::Shutdown;
@@ -51,7 +51,7 @@ struct Inner {
     /// Somebody has asked for the metrics.
     asked: watch::Sender<bool>,
     /// Families of a room that scraping knows nothing of.
-    more: OnceLock<Arc<dyn OwnFamilies>>,
+    more: OnceLock<Arc<dyn SelfMetrics>>,
 }
 
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Scraper {
     }
 
     /// Serves these families beside the exporter's own. Only the first call counts.
-    pub fn serve_also(&self, families: Arc<dyn OwnFamilies>) {
+    pub fn serve_also(&self, families: Arc<dyn SelfMetrics>) {
         let _ = self.0.more.set(families);
     }
 
@@ -293,7 +293,7 @@ impl Scraper {
                 (handle, ticket)
             };
             let mut handles = self.workers();
-            handles.retain(|one| one.target.tenure.holds());
+            handles.retain(|one| one.target.ownership_term.holds());
             handles.into_iter().map(join).collect()
         };
         Scrape {
@@ -313,7 +313,7 @@ impl Scraper {
         let address = {
             let workers = self.workers();
             let named = |one: &&Arc<Handle>| one.target.name == server;
-            let ours = |one: &&Arc<Handle>| one.target.tenure.holds();
+            let ours = |one: &&Arc<Handle>| one.target.ownership_term.holds();
             let handle = workers.iter().filter(ours).find(named)?;
             // A worker that ends answers nobody.
             let _ = handle
@@ -338,7 +338,12 @@ impl Scraper {
     }
 
     fn cached(&self, age: Duration) -> Option<Exposition> {
-        if age.is_zero() || !self.workers().iter().all(|one| one.target.tenure.holds()) {
+        if age.is_zero()
+            || !self
+                .workers()
+                .iter()
+                .all(|one| one.target.ownership_term.holds())
+        {
             return None;
         }
         let cached = self.0.cached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -379,7 +384,7 @@ impl Scraper {
                 health,
             }
         };
-        let ours = |handle: &&Arc<Handle>| handle.target.tenure.holds();
+        let ours = |handle: &&Arc<Handle>| handle.target.ownership_term.holds();
         self.workers().iter().filter(ours).map(show).collect()
     }
 

@@ -141,9 +141,9 @@ impl Health {
 /// The reports of all targets by name: scraping hands them in, conditions read them. Cloning
 /// shares it.
 #[derive(Clone, Debug, Default)]
-pub struct HealthBoard(Arc<Mutex<Board>>);
+pub struct HealthBoard(Arc<Mutex<HealthByName>>);
 
-type Board = HashMap<String, (Arc<Target>, Health)>;
+type HealthByName = HashMap<String, (Arc<Target>, Health)>;
 
 impl HealthBoard {
     /// Replaces all.
@@ -155,9 +155,9 @@ impl HealthBoard {
     /// The present report of exactly this target; `None` when one of that name is asked that is
     /// not as this one is, or none.
     #[must_use]
-    pub fn of(&self, target: &Target) -> Option<HealthReport> {
-        let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (asked, health) = board.get(&target.name)?;
+    pub fn find_report(&self, target: &Target) -> Option<HealthReport> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (asked, health) = entries.get(&target.name)?;
         (**asked == *target).then(|| health.report())
     }
 }

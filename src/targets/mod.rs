@@ -11,11 +11,11 @@ mod health;
 mod limits;
 mod load;
 mod memory;
+mod ownership_term;
 mod ports;
 mod publisher;
 mod redact;
 mod target;
-mod tenure;
 
 pub use databases::{DatabaseProblem, MissingDatabase};
 pub use file::{byte_limits, timeouts};
@@ -23,9 +23,9 @@ pub use health::{Health, HealthBoard, HealthReport, LeftOut, LeftOutReason, Trou
 pub use limits::ByteLimits;
 pub use load::{LoadErrors, Loaded, Sources};
 pub use memory::{MemoryExhausted, MemoryLease, SampleMemory, TargetMemory};
+pub use ownership_term::OwnershipTerm;
 pub use publisher::Publisher;
 pub use target::{
     Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, TargetList,
     Timeouts, TlsMode,
 };
-pub use tenure::Tenure;

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Handle, Scraper};
-use crate::exposition::{Format, write_own};
+use crate::exposition::{Format, write_self_metrics};
 use crate::model::Reason;
 use crate::scrape::collected::Collected;
 use crate::scrape::exposition::{Own, Sent};
@@ -72,7 +72,7 @@ impl Scrape {
             });
         let mut answers = join_all(answers).await;
         // The process may have been frozen meanwhile.
-        answers.retain(|one| one.target.tenure.holds());
+        answers.retain(|one| one.target.ownership_term.holds());
         let catalog = scraper.commons.catalog.borrow().clone();
         let more = scraper.more.get();
         let not_accepted = more.map(|more| more.not_accepted()).unwrap_or_default();
@@ -85,7 +85,7 @@ impl Scrape {
                 format,
             );
             if let Some(more) = more {
-                write_own(&**more, &mut out, format);
+                write_self_metrics(&**more, &mut out, format);
             }
             out
         };
