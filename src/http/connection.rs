@@ -30,14 +30,14 @@ const READ_BUFFER: usize = 64 * 1024;
 
 /// What a connection needs.
 #[derive(Debug)]
-pub(super) struct Connection<'a> {
+pub(super) struct HttpConnection<'a> {
     pub(super) port: &'a Port,
     pub(super) router: Router,
     pub(super) settings: &'a HttpSettings,
     pub(super) place: ConnectionPlace,
 }
 
-impl Connection<'_> {
+impl HttpConnection<'_> {
     /// Answers requests until the connection ends.
     pub(super) async fn run(self, stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) {
         let socket = SockRef::from(&stream);

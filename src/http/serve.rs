@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Acceptor, LogThrottle};
-use super::connection::Connection;
+use super::connection::HttpConnection;
 use super::reply::BUSY;
 use super::semaphore::{ResizablePermit, ResizableSemaphore};
 use super::settings::HttpSettings;
@@ -192,7 +192,7 @@ impl Port {
             }
             return;
         };
-        Connection {
+        HttpConnection {
             port: &self,
             router: self.router.clone(),
             settings: &settings,

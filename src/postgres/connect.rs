@@ -17,7 +17,7 @@ use super::auth_history::AuthHistory;
 use super::error::of_io;
 use super::quirks::ServerQuirks;
 use super::resolver::NameResolver;
-use super::wire::{Peer, TlsOverTcp, Wire};
+use super::transport::{Peer, TlsOverTcp, Transport};
 use crate::blocking::BlockingPool;
 use crate::model::{Reason, is_local};
 use crate::security::tls::explain_tls;
@@ -189,18 +189,18 @@ impl AddressPreference {
 
 /// The socket, with TLS on it where the target wants it and the server can. Who prefers TLS goes
 /// without where the role is let in without it alone.
-pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
+pub(super) async fn open(connector: &Connector) -> Result<Transport, Trouble> {
     open_with(connector, !connector.quirks.refuses_tls()).await
 }
 
 /// The same. Without `tls`, who only prefers it does not ask for it.
-pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Wire, Trouble> {
+pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Transport, Trouble> {
     let target = &connector.target;
     let (host, port) = match &target.address {
         Address::Unix { directory, port } => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
             return match UnixStream::connect(&path).await {
-                Ok(stream) => Ok(Wire::Unix(stream)),
+                Ok(stream) => Ok(Transport::Unix(stream)),
                 Err(error) => Err(unreachable(&target.address, &error)),
             };
         }
@@ -209,17 +209,17 @@ pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Wire, 
     let mut stream = dial(connector, host, port).await?;
     let prefers = target.tls.mode == TlsMode::Prefer;
     if target.tls.mode == TlsMode::Disable || (prefers && !tls) {
-        return Ok(Wire::Tcp(stream));
+        return Ok(Transport::Tcp(stream));
     }
     let offered = match offers_tls(&mut stream).await {
         Ok(offered) => offered,
         // Something old or simple, which does not know the question.
-        Err(_) if prefers => return Ok(Wire::Tcp(dial(connector, host, port).await?)),
+        Err(_) if prefers => return Ok(Transport::Tcp(dial(connector, host, port).await?)),
         Err(error) => return Err(lost(&target.address, &error)),
     };
     if !offered {
         if prefers {
-            return Ok(Wire::Tcp(stream));
+            return Ok(Transport::Tcp(stream));
         }
         return Err(Trouble {
             reason: Reason::TlsFailed,
@@ -229,18 +229,18 @@ pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Wire, 
             ),
         });
     }
-    let peer = Peer::of(&stream, true);
+    let peer = Peer::from_stream(&stream, true);
     match handshake(connector, host, stream).await {
-        Ok(stream) => Ok(Wire::Tls(Box::new(stream), peer)),
+        Ok(stream) => Ok(Transport::Tls(Box::new(stream), peer)),
         // As libpq: who only prefers TLS goes on without it.
-        Err(_) if prefers => Ok(Wire::Tcp(dial(connector, host, port).await?)),
+        Err(_) if prefers => Ok(Transport::Tcp(dial(connector, host, port).await?)),
         Err(trouble) => Err(trouble),
     }
 }
 
 /// A second stream to where a session's leads, in the same way: the name is not looked at again, for
 /// it may lead to another server by now. `None` when it is not to be had.
-pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Wire> {
+pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Transport> {
     let target = &connector.target;
     let (host, address) = match (&target.address, peer.address) {
         (Address::Unix { .. }, _) => return open(connector).await.ok(),
@@ -250,14 +250,14 @@ pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Wir
     let mut stream = TcpStream::connect(address).await.ok()?;
     prepare(&stream, target.socket).ok()?;
     if !peer.tls {
-        return Some(Wire::Tcp(stream));
+        return Some(Transport::Tcp(stream));
     }
     if !offers_tls(&mut stream).await.ok()? {
         return None;
     }
-    let peer = Peer::of(&stream, true);
+    let peer = Peer::from_stream(&stream, true);
     let stream = handshake(connector, host, stream).await.ok()?;
-    Some(Wire::Tls(Box::new(stream), peer))
+    Some(Transport::Tls(Box::new(stream), peer))
 }
 
 async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream, Trouble> {

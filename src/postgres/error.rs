@@ -8,7 +8,7 @@ use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend;
 use tokio_postgres::error::SqlState;
 
-use super::guard::GuardError;
+use super::login_guard::GuardError;
 use crate::model::Reason;
 use crate::security::tls::explain_tls;
 use crate::targets::{Target, Trouble};

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::worker::DownCause;
 use crate::model::Reason;
-use crate::postgres::{Orphan, Session};
+use crate::postgres::{LeakedBackend, Session};
 use crate::targets::{Target, Trouble};
 
 /// How long an order waits for a session that a scrape before it left at work.
@@ -85,7 +85,7 @@ impl Attempt {
     }
 }
 
-pub(super) type Settled = Result<Session, (Option<Orphan>, Trouble)>;
+pub(super) type Settled = Result<Session, (Option<LeakedBackend>, Trouble)>;
 pub(super) type Settling = Pin<Box<dyn Future<Output = Settled> + Send>>;
 
 /// The trouble of an attempt that takes too long.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::Catalog;
-use crate::postgres::{Facts, QuerySamples, SettingsSamples};
+use crate::postgres::{QuerySamples, ServerInfo, SettingsSamples};
 use crate::targets::{LeftOut, MissingDatabase, Target, Trouble};
 
 use super::counters::TargetCounters;
@@ -17,7 +17,7 @@ pub(super) struct Collected {
     pub catalog: Arc<Catalog>,
     pub queries: Vec<Arc<QuerySamples>>,
     pub settings: Option<Arc<SettingsSamples>>,
-    pub facts: Option<Facts>,
+    pub facts: Option<ServerInfo>,
     /// `None`: it answered.
     pub trouble: Option<Trouble>,
     /// Collectors that the role has no right to, sorted.

@@ -24,8 +24,8 @@ use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Reason, Role};
 use crate::postgres::{
-    Answer, Ask, Connector, Facts, QuerySchedule, Room, ServerIdentity, Session, SettingsSamples,
-    Shared, Slot,
+    Connector, PipelineRequest, PipelineResponse, QueryContext, QuerySchedule, SampleBudget,
+    ScheduledQuery, ServerIdentity, ServerInfo, Session, SettingsSamples,
 };
 use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetMemory, Trouble};
 
@@ -187,7 +187,7 @@ impl Collector {
         deadline: Instant,
     ) -> Result<(), Trouble> {
         self.unsettled = false;
-        let facts = session.ask_facts(false, deadline).await?.clone();
+        let facts = session.ask_server_info(false, deadline).await?.clone();
         if let Some(rights) = session.ask_rights(deadline).await? {
             self.ledger.note_excess_rights(rights);
         }
@@ -199,7 +199,7 @@ impl Collector {
 
     /// The plan that fits such a server and the present catalogue: the old one, or a new one that
     /// takes over what did not change.
-    fn plan_for(&mut self, facts: &Facts) -> Plan {
+    fn plan_for(&mut self, facts: &ServerInfo) -> Plan {
         let catalog = self.catalog();
         let old = self.plan.take();
         match old {
@@ -252,12 +252,12 @@ impl Collector {
                 found.trouble = Some(trouble);
                 break;
             }
-            let ask = Ask {
+            let ask = PipelineRequest {
                 facts: Some(walk),
                 settings: !self.has_settings(session),
                 started: false,
             };
-            let mut begin = |facts: &Facts| {
+            let mut begin = |facts: &ServerInfo| {
                 answers.store(true, Ordering::Relaxed);
                 // What a server shows that is not what it was may not stay.
                 let same = Plan::is_same(facts, &known) && facts.configured == known.configured;
@@ -323,12 +323,12 @@ impl Collector {
                 tries: self.walk_tries,
                 now,
                 interval: settings.interval,
-                shared: Shared {
+                shared: QueryContext {
                     catalog: &catalog,
                     labels: &self.labels,
                     query_text: settings.query_text,
                     label_value: settings.label_value,
-                    room: &room,
+                    budget: &room,
                 },
                 deadline,
             };
@@ -346,20 +346,20 @@ impl Collector {
         &self,
         session: &mut Session,
         plan: &mut Plan,
-        ask: Ask,
-        (now, settings, room): (Instant, &ScrapeSettings, &Room),
-        begin: &mut (dyn FnMut(&Facts) + Send),
+        ask: PipelineRequest,
+        (now, settings, room): (Instant, &ScrapeSettings, &SampleBudget),
+        begin: &mut (dyn FnMut(&ServerInfo) + Send),
         late: impl Future<Output = ()>,
-    ) -> Answer {
+    ) -> PipelineResponse {
         let catalog = Arc::clone(plan.catalog());
-        let shared = Shared {
+        let shared = QueryContext {
             catalog: &catalog,
             labels: &self.labels,
             query_text: settings.query_text,
             label_value: settings.label_value,
-            room,
+            budget: room,
         };
-        let mut due: Vec<&mut Slot> = plan
+        let mut due: Vec<&mut ScheduledQuery> = plan
             .own
             .iter_mut()
             .filter(|slot| !slot.is_fresh() && slot.is_due(now, settings.interval))
@@ -452,14 +452,14 @@ impl Collector {
 /// What the turns of a collection found out about the target as a whole.
 #[derive(Default)]
 struct Found {
-    facts: Option<Facts>,
+    facts: Option<ServerInfo>,
     trouble: Option<Trouble>,
 }
 
 impl Found {
     fn facts(
         &mut self,
-        answer: Option<Result<Facts, crate::postgres::QueryError>>,
+        answer: Option<Result<ServerInfo, crate::postgres::QueryError>>,
         target: &Target,
     ) {
         match answer {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::postgres::{Outcome, QueryError, Slot};
+use crate::postgres::{QueryError, QueryOutcome, ScheduledQuery};
 use crate::targets::Trouble;
 
 /// What a profile found.
@@ -108,13 +108,13 @@ impl Profiling {
 
 impl ProfiledQuery {
     /// A query that ran for that long.
-    pub(super) fn of(slot: &Slot, duration: Duration) -> Self {
+    pub(super) fn of(slot: &ScheduledQuery, duration: Duration) -> Self {
         let metric = &slot.chosen.metric;
         let (outcome, message) = match &slot.outcome {
-            Outcome::Done => ("done", None),
-            Outcome::Waiting => ("not run", None),
-            Outcome::Running => ("late", None),
-            Outcome::Failed(error) => (
+            QueryOutcome::Done => ("done", None),
+            QueryOutcome::Waiting => ("not run", None),
+            QueryOutcome::Running => ("late", None),
+            QueryOutcome::Failed(error) => (
                 match error {
                     QueryError::Denied(_) => "denied",
                     QueryError::Timeout(_)

@@ -27,7 +27,7 @@ use super::flight::{Deadline, Order};
 use super::identity::ServerIdentities;
 use super::profile::{ProfileRequest, Profiling};
 use crate::model::Reason;
-use crate::postgres::{Connector, Orphan, ServerIdentity, Session};
+use crate::postgres::{Connector, LeakedBackend, ServerIdentity, Session};
 use crate::targets::{Health, Target, Trouble};
 
 /// The task of one target.
@@ -47,7 +47,7 @@ pub(super) struct Worker {
     backoff: Backoff,
     floods: Floods,
     /// A backend that was left behind, and the server that it may still run on.
-    orphan: Option<(Orphan, ServerIdentity)>,
+    orphan: Option<(LeakedBackend, ServerIdentity)>,
     /// A session that has to answer first, and whether it is kept then.
     settling: Option<(bool, Settling)>,
     settling_since: Option<Instant>,
@@ -349,7 +349,7 @@ impl Worker {
             return;
         };
         let deadline = Instant::now() + CHECKED.min(self.target.timeouts.connect);
-        match session.ask_facts(false, deadline).await.map(|_| ()) {
+        match session.ask_server_info(false, deadline).await.map(|_| ()) {
             Ok(()) => {
                 self.check_at = Instant::now() + CHECK;
                 self.well(&session);
@@ -403,7 +403,7 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order, again: u32) -> Option<Order> {
         let started = Instant::now();
         let mut session = session;
-        self.end_orphan(&mut session).await;
+        self.end_leaked_backend(&mut session).await;
         let collected = tokio::select! {
             collected = self.collector.collect(&mut session, &order) => Some(collected),
             () = self.commons.end.clone().reached() => None,

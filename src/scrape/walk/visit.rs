@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::{Errand, GONE, GONE_FROM_POOLER, Leftover, Stopwatch, Walker, is_due};
 use crate::model::Reason;
-use crate::postgres::{Ask, Mode, Outcome, QueryError, Session, Slot};
+use crate::postgres::{Mode, PipelineRequest, QueryError, QueryOutcome, ScheduledQuery, Session};
 use crate::scrape::ledger::Ledger;
 use crate::targets::{DatabaseProblem, MissingDatabase, Trouble};
 
@@ -43,7 +43,7 @@ impl Walker {
     pub(super) async fn visit(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         errand: Errand<'_>,
         ledger: &mut Ledger,
         mut watch: Option<&mut Stopwatch>,
@@ -80,7 +80,7 @@ impl Walker {
     async fn visit_once(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         errand: Errand<'_>,
         ledger: &mut Ledger,
         watch: Option<&mut Stopwatch>,
@@ -163,17 +163,19 @@ impl Walker {
     fn cut_off(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         begun: Instant,
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> Visit {
         self.turns.record_speed(database, true);
-        let ended = |slot: &&Slot| slot.is_fresh() && !matches!(slot.outcome, Outcome::Running);
-        let (done, failed): (Vec<&Slot>, Vec<&Slot>) = slots
+        let ended = |slot: &&ScheduledQuery| {
+            slot.is_fresh() && !matches!(slot.outcome, QueryOutcome::Running)
+        };
+        let (done, failed): (Vec<&ScheduledQuery>, Vec<&ScheduledQuery>) = slots
             .iter()
             .filter(ended)
-            .partition(|slot| matches!(slot.outcome, Outcome::Done));
+            .partition(|slot| matches!(slot.outcome, QueryOutcome::Done));
         if done.len() > failed.len() {
             self.answered(database);
             return Visit::Answered;
@@ -192,7 +194,7 @@ impl Walker {
     fn fail_late(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         message: &str,
         errand: Errand<'_>,
         ledger: &mut Ledger,
@@ -221,12 +223,13 @@ impl Walker {
     fn broke(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         trouble: &Trouble,
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> Visit {
-        let done = |slot: &Slot| slot.is_fresh() && matches!(slot.outcome, Outcome::Done);
+        let done =
+            |slot: &ScheduledQuery| slot.is_fresh() && matches!(slot.outcome, QueryOutcome::Done);
         if !slots.iter().any(done) {
             let problem = DatabaseProblem::ConnectionFailed;
             self.fail(database, slots, problem, &trouble.message, (errand, ledger));
@@ -241,7 +244,7 @@ impl Walker {
     fn fail(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         problem: DatabaseProblem,
         message: &str,
         (errand, ledger): (Errand<'_>, &mut Ledger),
@@ -402,8 +405,12 @@ impl Drop for Opening {
 
 /// Runs all that is due at once. Returns whether everything answered, and when the server was
 /// started.
-async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> (bool, Option<i64>) {
-    let mut due: Vec<&mut Slot> = slots
+async fn run(
+    session: &mut Session,
+    slots: &mut [ScheduledQuery],
+    errand: Errand<'_>,
+) -> (bool, Option<i64>) {
+    let mut due: Vec<&mut ScheduledQuery> = slots
         .iter_mut()
         .filter(|slot| is_due(slot, errand))
         .collect();
@@ -413,7 +420,7 @@ async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> (
 /// The same one after the other, timed.
 async fn run_apart(
     session: &mut Session,
-    slots: &mut [Slot],
+    slots: &mut [ScheduledQuery],
     errand: Errand<'_>,
     watch: &mut Stopwatch,
 ) -> (bool, Option<i64>) {
@@ -435,13 +442,13 @@ async fn run_apart(
 
 async fn ask(
     session: &mut Session,
-    slots: &mut [&mut Slot],
+    slots: &mut [&mut ScheduledQuery],
     errand: Errand<'_>,
 ) -> (bool, Option<i64>) {
     let late = errand.deadline.passed();
-    let ask = Ask {
+    let ask = PipelineRequest {
         started: true,
-        ..Ask::default()
+        ..PipelineRequest::default()
     };
     let answer = session
         .run(slots, ask, errand.shared, &mut |_| {}, late)

@@ -75,7 +75,7 @@ impl Worker {
             Err(cause) => return self.down(cause),
         };
         let deadline = Instant::now() + self.target.timeouts.connect;
-        if let Err(trouble) = session.ask_facts(false, deadline).await.map(|_| ()) {
+        if let Err(trouble) = session.ask_server_info(false, deadline).await.map(|_| ()) {
             if beside {
                 self.let_go(session);
                 return self.not_renewed(&trouble.into());
@@ -92,7 +92,7 @@ impl Worker {
             }
             return;
         }
-        self.end_orphan(&mut session).await;
+        self.end_leaked_backend(&mut session).await;
         match self.collector.ready(&mut session, deadline).await {
             Ok(()) => {
                 self.take_place(&session).await;
