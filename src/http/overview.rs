@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::html::{Escaped, Grouped, ago, took};
 use super::reply;
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::scrape::{FamilyOverview, Overview, ServerOverview};
 
 const STYLE: &str = include_str!("overview.css");
@@ -97,7 +97,7 @@ impl ServerState {
     fn from_health(server: &ServerOverview) -> Self {
         match &server.health.trouble {
             _ if server.health.active => Self::Up,
-            Some(trouble) if trouble.reason == Reason::Pending => Self::Waiting,
+            Some(trouble) if trouble.kind == TargetErrorKind::Pending => Self::Waiting,
             _ => Self::Down,
         }
     }
@@ -218,7 +218,7 @@ fn write_server(
     )?;
     match (state, &health.trouble) {
         (ServerState::Down, Some(trouble)) => {
-            let reason = trouble.reason.as_str().replace('_', " ");
+            let reason = trouble.kind.as_str().replace('_', " ");
             write!(out, "<span class=\"sub\">{}</span>", Escaped(&reason))?;
         }
         (ServerState::Waiting, Some(trouble)) => {
@@ -400,7 +400,7 @@ mod tests {
     use super::*;
     use crate::model::{Kind, Role, ServerVersion};
     use crate::targets::{
-        DatabaseProblem, HealthReport, LeftOut, LeftOutReason, MissingDatabase, Trouble,
+        DatabaseProblem, HealthReport, LeftOut, LeftOutReason, MissingDatabase, TargetError,
     };
 
     fn server(name: &str, health: HealthReport) -> ServerOverview {
@@ -455,8 +455,8 @@ mod tests {
                 server(
                     "billing",
                     HealthReport {
-                        trouble: Some(Trouble {
-                            reason: Reason::ConnectionRefused,
+                        trouble: Some(TargetError {
+                            kind: TargetErrorKind::ConnectionRefused,
                             message: "nothing listens at billing.example:5432".to_owned(),
                         }),
                         ..HealthReport::default()
@@ -551,8 +551,8 @@ mod tests {
                 connections: 0,
                 failures: 0,
                 health: HealthReport {
-                    trouble: Some(Trouble {
-                        reason: Reason::ServerError,
+                    trouble: Some(TargetError {
+                        kind: TargetErrorKind::ServerError,
                         message: evil.to_owned(),
                     }),
                     last_error: None,

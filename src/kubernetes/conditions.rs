@@ -7,7 +7,7 @@ use super::metrics::TargetState;
 use super::outcome::ReconcileOutcome;
 use super::resource::PostgresTargetStatus;
 use super::validate::server_name;
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::targets::{DatabaseProblem, HealthReport, LeftOutReason, MissingDatabase};
 
 /// Now, as the API server keeps it: what was written is compared with what is there.
@@ -31,8 +31,8 @@ pub(super) fn has_condition(status: &PostgresTargetStatus, kind: &str, wanted: &
 
 /// Whether the server was not asked yet.
 pub(super) fn is_pending(report: &HealthReport) -> bool {
-    let reason = report.trouble.as_ref().map(|trouble| trouble.reason);
-    reason == Some(Reason::Pending)
+    let reason = report.trouble.as_ref().map(|trouble| trouble.kind);
+    reason == Some(TargetErrorKind::Pending)
 }
 
 /// How the target is, in a word.
@@ -190,10 +190,10 @@ fn ready(
                 let left_out = left_out(outcome, report) + &missing(report);
                 ("True", "Scraped", format!("the server answers{left_out}"))
             }
-            Some(trouble) if trouble.reason == Reason::Pending => {
+            Some(trouble) if trouble.kind == TargetErrorKind::Pending => {
                 ("Unknown", "Pending", trouble.message.clone())
             }
-            Some(trouble) => ("False", reason(trouble.reason), trouble.message.clone()),
+            Some(trouble) => ("False", reason(trouble.kind), trouble.message.clone()),
             None => ("False", "ServerError", "no samples came".to_owned()),
         },
     }
@@ -248,21 +248,21 @@ fn missing(report: &HealthReport) -> String {
     )
 }
 
-fn reason(reason: Reason) -> &'static str {
+fn reason(reason: TargetErrorKind) -> &'static str {
     match reason {
-        Reason::ConnectionRefused => "ConnectionRefused",
-        Reason::NameNotResolved => "NameNotResolved",
-        Reason::AuthenticationFailed => "AuthenticationFailed",
-        Reason::TlsFailed => "TlsFailed",
-        Reason::Timeout => "Timeout",
-        Reason::UnsupportedVersion => "UnsupportedVersion",
-        Reason::TooManyConnections => "TooManyConnections",
-        Reason::NotReady => "NotReady",
-        Reason::ConnectionLost => "ConnectionLost",
-        Reason::MessageTooLarge => "MessageTooLarge",
-        Reason::UnrequestedData => "UnrequestedData",
-        Reason::ServerError => "ServerError",
-        Reason::Pending => "Pending",
+        TargetErrorKind::ConnectionRefused => "ConnectionRefused",
+        TargetErrorKind::NameNotResolved => "NameNotResolved",
+        TargetErrorKind::AuthenticationFailed => "AuthenticationFailed",
+        TargetErrorKind::TlsFailed => "TlsFailed",
+        TargetErrorKind::Timeout => "Timeout",
+        TargetErrorKind::UnsupportedVersion => "UnsupportedVersion",
+        TargetErrorKind::TooManyConnections => "TooManyConnections",
+        TargetErrorKind::NotReady => "NotReady",
+        TargetErrorKind::ConnectionLost => "ConnectionLost",
+        TargetErrorKind::MessageTooLarge => "MessageTooLarge",
+        TargetErrorKind::UnrequestedData => "UnrequestedData",
+        TargetErrorKind::ServerError => "ServerError",
+        TargetErrorKind::Pending => "Pending",
     }
 }
 
@@ -347,7 +347,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix("### "))
             .collect();
         let refusals = RejectionReason::ALL.iter().map(|one| one.as_str());
-        let states = Reason::ALL.iter().map(|one| reason(*one));
+        let states = TargetErrorKind::ALL.iter().map(|one| reason(*one));
         for wanted in refusals
             .chain(states)
             .chain(["Paused", "NotAccepted", AMBIGUOUS])

@@ -23,9 +23,9 @@ use super::error::LoginError;
 use super::login_guard::GuardedLogin;
 use super::session_settings::major;
 use super::transport::{Peer, Transport};
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::security::AuthRules;
-use crate::targets::{TlsMode, Trouble};
+use crate::targets::{TargetError, TlsMode};
 
 /// How long a server that has taken a connection may take to let it in.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
@@ -169,8 +169,8 @@ async fn attempt(
             charset,
             major,
         })
-        .ok_or_else(|| Trouble {
-            reason: Reason::ConnectionLost,
+        .ok_or_else(|| TargetError {
+            kind: TargetErrorKind::ConnectionLost,
             message: format!("{}: a message was torn at login", target.address),
         })
         .map_err(LoginError::from)

@@ -1,7 +1,7 @@
 //! Sessions with PostgreSQL: connect, send all queries at once, turn rows into samples.
 //!
 //! In go a target and the queries chosen for it; out come [`QuerySamples`], which write the lines of
-//! each family, or a [`Trouble`](crate::targets::Trouble).
+//! each family, or a [`TargetError`](crate::targets::Trouble).
 
 mod auth_history;
 mod cancel;

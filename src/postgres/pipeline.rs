@@ -20,7 +20,7 @@ use super::row::Fields;
 use super::session::Session;
 use super::statement::{Mode, Prepared, columns};
 use super::value::Encoding;
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 
 /// So many statements are prepared under one Sync: few round trips, and no long transaction.
 const PREPARED_TOGETHER: usize = 64;
@@ -141,12 +141,12 @@ impl Session {
                 // A transaction of a user's query, as the pooler that ends the session for it has it.
                 if self.mode == Mode::Pooled
                     && let QueryError::Lost(message, reason) = &mut error
-                    && *reason == Reason::ServerError
+                    && *reason == TargetErrorKind::ServerError
                     // All but our own queries, which are one message each.
                     && replies[at..].iter().any(|reply| !matches!(reply, PendingReply::Whole(..)))
                 {
                     self.connector.quirks.note_refused_transactions();
-                    *reason = Reason::NotReady;
+                    *reason = TargetErrorKind::NotReady;
                     message.push_str("; users' queries are sent as one message each from now on");
                 }
                 let open = replies[at..].iter().filter_map(|reply| match reply {
@@ -161,12 +161,12 @@ impl Session {
                     PendingReply::Job(at, ..) | PendingReply::Whole(at, _) => Some(*at),
                     PendingReply::Setting(_) | PendingReply::Sync => None,
                 });
-                if let (Some(at), QueryError::Lost(_, Reason::NotReady)) =
+                if let (Some(at), QueryError::Lost(_, TargetErrorKind::NotReady)) =
                     (suspect.into_iter().next(), &error)
                 {
                     states[at].ended_session = true;
                 }
-                self.end_with(error.clone().into_trouble());
+                self.end_with(error.clone().into_target_error());
                 Err(error)
             }
         }
@@ -375,8 +375,8 @@ impl Session {
                     if let Some(error) = failed.take().filter(|_| *required) {
                         let reason = match error {
                             // A user's query can set a timeout that its own end runs into.
-                            QueryError::Timeout(_) => Reason::NotReady,
-                            _ => Reason::ServerError,
+                            QueryError::Timeout(_) => TargetErrorKind::NotReady,
+                            _ => TargetErrorKind::ServerError,
                         };
                         let message = format!("the server refused a setting: {error}");
                         return Err(QueryError::Lost(message, reason));
@@ -390,7 +390,7 @@ impl Session {
                 // It waits for rows that we do not have.
                 (b'G', _) => {
                     let message = "a query waits for data, as COPY FROM STDIN does".to_owned();
-                    return Err(QueryError::Lost(message, Reason::ServerError));
+                    return Err(QueryError::Lost(message, TargetErrorKind::ServerError));
                 }
                 (b'Z', PendingReply::Job(..)) => return Err(malformed()),
                 // ParseComplete, BindComplete, RowDescription, notices and the like; and rows of
@@ -416,7 +416,7 @@ impl Session {
                 b'E' => {
                     let error = ServerError::read(message.whole).of_query();
                     if matches!(error, QueryError::Lost(..)) {
-                        self.end_with(error.clone().into_trouble());
+                        self.end_with(error.clone().into_target_error());
                         return Err(error);
                     }
                     // Before the last stands what a scrape left.
@@ -455,7 +455,7 @@ impl Session {
         {
             Ok(()) => Ok(results),
             Err(error) => {
-                self.end_with(error.clone().into_trouble());
+                self.end_with(error.clone().into_target_error());
                 Err(error)
             }
         }
@@ -555,7 +555,7 @@ impl Session {
     async fn set_for_prepare(&mut self, settings: &str) -> Result<(), QueryError> {
         self.execute(settings).await.map_err(|error| match error {
             lost @ QueryError::Lost(..) => lost,
-            other => QueryError::Lost(other.to_string(), Reason::ServerError),
+            other => QueryError::Lost(other.to_string(), TargetErrorKind::ServerError),
         })
     }
 }
@@ -565,5 +565,5 @@ fn name(prefix: &str, number: u64) -> String {
 
 fn malformed() -> QueryError {
     let message = "the server's answer is not as its protocol has it".to_owned();
-    QueryError::Lost(message, Reason::ConnectionLost)
+    QueryError::Lost(message, TargetErrorKind::ConnectionLost)
 }

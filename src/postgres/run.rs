@@ -15,7 +15,7 @@ use super::session_query::{RowEvent, SessionQuery};
 use super::session_settings::SessionSettings;
 use super::settings::SettingsSamples;
 use super::statement::{Mode, Prepared};
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 /// What is asked beside the slots.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +78,7 @@ impl Session {
         &mut self,
         slots: &mut [ScheduledQuery],
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         if self.mode != Mode::Kept {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl Session {
             let results = timeout_at(deadline, self.prepare_all(&mut statements, path))
                 .await
                 .map_err(|_| no_answer())?
-                .map_err(QueryError::into_trouble)?;
+                .map_err(QueryError::into_target_error)?;
             for (slot, result) in slots.into_iter().zip(results) {
                 if result.is_err() {
                     slot.refused();

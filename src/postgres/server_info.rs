@@ -17,8 +17,8 @@ use super::settings;
 use super::statement::{Mode, Prepared};
 use super::value::{self, Number};
 use crate::catalog::Catalog;
-use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
-use crate::targets::{DatabaseProblem, Trouble};
+use crate::model::{OLDEST_MAJOR, Role, ServerVersion, TargetErrorKind};
+use crate::targets::{DatabaseProblem, TargetError};
 use crate::text::{LONGEST_PEER_TEXT, cut};
 
 /// What a server says of itself at each collection.
@@ -156,7 +156,7 @@ impl Session {
     pub(super) async fn prepare_session_queries(
         &mut self,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         if !self.questions.probe.is_new_to(self.id) {
             return Ok(());
         }
@@ -180,7 +180,7 @@ impl Session {
         let results = timeout_at(deadline, self.prepare_all(&mut all, None))
             .await
             .map_err(|_| no_answer())?
-            .map_err(QueryError::into_trouble)?;
+            .map_err(QueryError::into_target_error)?;
         let waited = |result: &&Result<(), QueryError>| {
             matches!(
                 result,
@@ -222,7 +222,10 @@ impl Session {
     ///
     /// # Errors
     /// The session's trouble.
-    pub async fn ask_rights(&mut self, deadline: Instant) -> Result<Option<Vec<String>>, Trouble> {
+    pub async fn ask_rights(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<Vec<String>>, TargetError> {
         if !self.connector.quirks.rights_are_due() {
             return Ok(None);
         }
@@ -237,7 +240,7 @@ impl Session {
         timeout_at(deadline, self.run_all(&mut [&mut ask]))
             .await
             .map_err(|_| no_answer())?
-            .map_err(QueryError::into_trouble)?;
+            .map_err(QueryError::into_target_error)?;
         Ok(answered.then_some(found))
     }
 
@@ -249,7 +252,7 @@ impl Session {
         &mut self,
         databases: bool,
         deadline: Instant,
-    ) -> Result<&ServerInfo, Trouble> {
+    ) -> Result<&ServerInfo, TargetError> {
         if self.mode == Mode::Kept {
             self.prepare_session_queries(deadline).await?;
         }
@@ -258,7 +261,7 @@ impl Session {
             self.control = Some(
                 asked
                     .map_err(|_| no_answer())?
-                    .map_err(QueryError::into_trouble)?,
+                    .map_err(QueryError::into_target_error)?,
             );
         }
         let ask = PipelineRequest {
@@ -279,10 +282,10 @@ impl Session {
             .await
             .facts
             .ok_or_else(no_answer)?
-            .map_err(QueryError::into_trouble)?;
+            .map_err(QueryError::into_target_error)?;
         if found.version.major() < OLDEST_MAJOR {
-            return Err(Trouble {
-                reason: Reason::UnsupportedVersion,
+            return Err(TargetError {
+                kind: TargetErrorKind::UnsupportedVersion,
                 message: format!(
                     "{}: PostgreSQL {} is older than {OLDEST_MAJOR}, the oldest that is scraped; \
                      upgrade the server",
@@ -444,9 +447,9 @@ fn not_asked() -> QueryError {
 }
 
 /// The trouble of a session that was asked and did not answer.
-pub(super) fn no_answer() -> Trouble {
-    Trouble {
-        reason: Reason::Timeout,
+pub(super) fn no_answer() -> TargetError {
+    TargetError {
+        kind: TargetErrorKind::Timeout,
         message: "no answer before the scrape's deadline".to_owned(),
     }
 }

@@ -25,8 +25,8 @@ use super::session_query::{RowEvent, SessionQuery};
 use super::session_settings::SessionSettings;
 use super::statement::{Mode, Prepared};
 use super::unrequested::is_unrequested;
-use crate::model::Reason;
-use crate::targets::{Target, Trouble};
+use crate::model::TargetErrorKind;
+use crate::targets::{Target, TargetError};
 
 /// A backend that may still run what a session left behind when its connection was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Session {
     pub(super) scratch: Vec<u8>,
     pub(super) key: CancelKey,
     /// Why the connection ended, once it did.
-    ended: Option<Trouble>,
+    ended: Option<TargetError>,
     pub(super) mode: Mode,
     /// The database's encoding.
     pub(super) charset: Charset,
@@ -86,7 +86,7 @@ impl Session {
         id: u64,
         mode: Mode,
         permits: ConnectionPermits,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, TargetError> {
         let mut mode = mode;
         let target = &connector.target;
         if connector.quirks.refuses_options() {
@@ -151,9 +151,9 @@ impl Session {
         };
         match tokio::time::timeout(PATIENCE, session.introduce()).await {
             Ok(Ok(())) => Ok(session),
-            Ok(Err(error)) => Err(error.into_trouble()),
-            Err(_) => Err(Trouble {
-                reason: Reason::Timeout,
+            Ok(Err(error)) => Err(error.into_target_error()),
+            Err(_) => Err(TargetError {
+                kind: TargetErrorKind::Timeout,
                 message: format!("{}: no answer after login", target.address),
             }),
         }
@@ -311,7 +311,7 @@ impl Session {
 
     /// Why the connection ended; `None` while it lives, as far as is known.
     #[must_use]
-    pub fn trouble(&self) -> Option<&Trouble> {
+    pub fn trouble(&self) -> Option<&TargetError> {
         self.ended.as_ref()
     }
 
@@ -320,7 +320,7 @@ impl Session {
         self.ended().now_or_never().is_none()
     }
 
-    pub(super) fn end_with(&mut self, trouble: Trouble) {
+    pub(super) fn end_with(&mut self, trouble: TargetError) {
         self.ended.get_or_insert(trouble);
     }
 
@@ -342,7 +342,7 @@ impl Session {
                 Ok(_) => QueryError::lost(&refused(GuardError::AnswerToNothing)),
                 Err(error) => QueryError::lost(&error),
             };
-            self.ended = Some(error.into_trouble());
+            self.ended = Some(error.into_target_error());
         }
     }
 
@@ -355,13 +355,13 @@ impl Session {
     pub async fn settled(
         mut self,
         limit: Duration,
-    ) -> Result<Self, (Option<LeakedBackend>, Trouble)> {
+    ) -> Result<Self, (Option<LeakedBackend>, TargetError)> {
         match tokio::time::timeout(limit, self.cancel_and_drain()).await {
             Ok(Ok(())) => Ok(self),
-            Ok(Err(error)) => Err((None, error.into_trouble())),
+            Ok(Err(error)) => Err((None, error.into_target_error())),
             Err(_) => {
-                let trouble = Trouble {
-                    reason: Reason::Timeout,
+                let trouble = TargetError {
+                    kind: TargetErrorKind::Timeout,
                     message: format!(
                         "{}: no answer for {limit:?} after a scrape; the session was given up",
                         self.connector.target.address
@@ -398,7 +398,7 @@ impl Session {
                         && let lost @ QueryError::Lost(..) =
                             ServerError::read(message.whole).of_query()
                     {
-                        self.end_with(lost.clone().into_trouble());
+                        self.end_with(lost.clone().into_target_error());
                         return Err(lost);
                     }
                     if self.connection.owed() < owed {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::postgres::{QuerySamples, ServerInfo, SettingsSamples};
-use crate::targets::{LeftOut, MissingDatabase, Target, Trouble};
+use crate::targets::{LeftOut, MissingDatabase, Target, TargetError};
 
 use super::counters::TargetCounters;
 
@@ -19,7 +19,7 @@ pub(super) struct Collected {
     pub settings: Option<Arc<SettingsSamples>>,
     pub facts: Option<ServerInfo>,
     /// `None`: it answered.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<TargetError>,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
     /// What the role may do beside reading.

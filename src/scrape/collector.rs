@@ -22,12 +22,12 @@ use super::settings::ScrapeSettings;
 use super::walk::{Errand, Walker};
 use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
-use crate::model::{NEWEST_MAJOR, Reason, Role};
+use crate::model::{NEWEST_MAJOR, Role, TargetErrorKind};
 use crate::postgres::{
     Connector, PipelineRequest, PipelineResponse, QueryContext, QuerySchedule, SampleBudget,
     ScheduledQuery, ServerIdentity, ServerInfo, Session, SettingsSamples,
 };
-use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetMemory, Trouble};
+use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetError, TargetMemory};
 
 /// Holds what one target runs and what it showed last.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ impl Collector {
         &mut self,
         session: &mut Session,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         self.unsettled = false;
         let facts = session.ask_server_info(false, deadline).await?.clone();
         if let Some(rights) = session.ask_rights(deadline).await? {
@@ -426,7 +426,7 @@ impl Collector {
     }
 
     /// An answer without samples.
-    pub(super) fn nothing(&self, trouble: Trouble) -> Collected {
+    pub(super) fn nothing(&self, trouble: TargetError) -> Collected {
         Collected {
             target: Arc::clone(&self.target),
             catalog: self.commons.catalog.borrow().clone(),
@@ -453,7 +453,7 @@ impl Collector {
 #[derive(Default)]
 struct Found {
     facts: Option<ServerInfo>,
-    trouble: Option<Trouble>,
+    trouble: Option<TargetError>,
 }
 
 impl Found {
@@ -464,10 +464,10 @@ impl Found {
     ) {
         match answer {
             Some(Ok(facts)) => self.facts = Some(facts),
-            Some(Err(error)) => self.trouble = Some(error.into_trouble()),
+            Some(Err(error)) => self.trouble = Some(error.into_target_error()),
             None => {
-                self.trouble = Some(Trouble {
-                    reason: Reason::Timeout,
+                self.trouble = Some(TargetError {
+                    kind: TargetErrorKind::Timeout,
                     message: format!("{}: no answer in time", target.address),
                 });
             }
@@ -485,9 +485,9 @@ fn labels(target: &Target) -> Vec<u8> {
     labels
 }
 
-fn unasked() -> Trouble {
-    Trouble {
-        reason: Reason::Pending,
+fn unasked() -> TargetError {
+    TargetError {
+        kind: TargetErrorKind::Pending,
         message: "not asked yet".to_owned(),
     }
 }

@@ -11,7 +11,9 @@ use super::plan::Plan;
 use super::reported::{ReportAction, ReportedProblems};
 use crate::catalog::SETTINGS;
 use crate::postgres::{MOST_DATABASES, QueryError, QueryOutcome, ScheduledQuery};
-use crate::targets::{DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase, Target, Trouble};
+use crate::targets::{
+    DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase, Target, TargetError,
+};
 
 /// The book of one target.
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl Ledger {
         &mut self,
         slots: impl Iterator<Item = &'a mut ScheduledQuery>,
         quiet: bool,
-    ) -> Option<Trouble> {
+    ) -> Option<TargetError> {
         let mut trouble = None;
         for slot in slots {
             if !slot.take_fresh() {
@@ -89,8 +91,8 @@ impl Ledger {
             }
             match &slot.outcome {
                 QueryOutcome::Failed(QueryError::Lost(message, reason)) => {
-                    trouble.get_or_insert_with(|| Trouble {
-                        reason: *reason,
+                    trouble.get_or_insert_with(|| TargetError {
+                        kind: *reason,
                         message: self.target.redact(message),
                     });
                 }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::postgres::{QueryError, QueryOutcome, ScheduledQuery};
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 /// What a profile found.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Profile {
     /// Each query in each database, in the order in which they ran.
     pub queries: Vec<ProfiledQuery>,
     /// Why it ended before its end.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<TargetError>,
 }
 
 /// One query in one database.
@@ -95,7 +95,7 @@ impl Profiling {
     }
 
     /// Answers with what was found. Nobody may wait any more: then nothing happens.
-    pub(super) fn answer(mut self, trouble: Option<Trouble>) {
+    pub(super) fn answer(mut self, trouble: Option<TargetError>) {
         self.found.trouble = trouble;
         let _ = self.request.reply.send(self.found);
     }

@@ -25,10 +25,10 @@ use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
 use crate::connection_limit::DisplacedConnections;
 use crate::exposition::SelfMetrics;
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::postgres::ConnectContext;
 use crate::shutdown::Shutdown;
-use crate::targets::{Health, HealthBoard, Origin, SampleMemory, Target, TargetList, Trouble};
+use crate::targets::{Health, HealthBoard, Origin, SampleMemory, Target, TargetError, TargetList};
 use crate::telemetry::LogCounters;
 
 /// Asks all targets. Cloning gives another handle on the same scraper.
@@ -323,8 +323,8 @@ impl Scraper {
             handle.target.address.to_string()
         };
         Some(profile.await.unwrap_or_else(|_| Profile {
-            trouble: Some(Trouble {
-                reason: Reason::Pending,
+            trouble: Some(TargetError {
+                kind: TargetErrorKind::Pending,
                 message: format!("{address}: it was changed or removed meanwhile; ask again"),
             }),
             address,
@@ -378,9 +378,10 @@ impl Scraper {
                     Origin::Kubernetes => "kubernetes",
                 },
                 connections: worker.counters.connections.get(),
-                failures: health.last_error.as_ref().map_or(0, |(trouble, _)| {
-                    worker.counters.failures_for(trouble.reason)
-                }),
+                failures: health
+                    .last_error
+                    .as_ref()
+                    .map_or(0, |(trouble, _)| worker.counters.failures_for(trouble.kind)),
                 health,
             }
         };

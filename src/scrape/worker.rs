@@ -26,9 +26,9 @@ use super::counters::TargetCounters;
 use super::flight::{Deadline, Order};
 use super::identity::ServerIdentities;
 use super::profile::{ProfileRequest, Profiling};
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::postgres::{Connector, LeakedBackend, ServerIdentity, Session};
-use crate::targets::{Health, Target, Trouble};
+use crate::targets::{Health, Target, TargetError};
 
 /// The task of one target.
 pub(super) struct Worker {
@@ -284,7 +284,7 @@ impl Worker {
                 // Nobody waits any more, and whoever waited had nothing.
                 match self.trouble.clone() {
                     Some(cause) => self.refuse(order, cause.to_trouble()),
-                    None if order.claim_failure() => self.counters.fail(Reason::Timeout),
+                    None if order.claim_failure() => self.counters.fail(TargetErrorKind::Timeout),
                     None => {}
                 }
             } else if let Some(session) = self.session.take() {
@@ -383,10 +383,10 @@ impl Worker {
 
     /// What an order is answered with at once. Who keeps no session has to try each time, but not
     /// before the backoff is over, nor beside an attempt that is `late`.
-    fn known_trouble(&self, late: bool) -> Option<Trouble> {
+    fn known_trouble(&self, late: bool) -> Option<TargetError> {
         if let Some(since) = self.settling_since {
-            return (since.elapsed() >= MOMENT).then(|| Trouble {
-                reason: Reason::Timeout,
+            return (since.elapsed() >= MOMENT).then(|| TargetError {
+                kind: TargetErrorKind::Timeout,
                 message: format!(
                     "{}: it still works on what a scrape before this one asked",
                     self.target.address
@@ -419,9 +419,9 @@ impl Worker {
         self.used += 1;
         // It lasted from one scrape to the next.
         self.on_demand &= self.used < 2;
-        let renewals = match session.trouble().map(|trouble| trouble.reason) {
-            Some(Reason::NotReady) => RENEWALS,
-            Some(Reason::ConnectionLost) => RENEWALS_UNTOLD,
+        let renewals = match session.trouble().map(|trouble| trouble.kind) {
+            Some(TargetErrorKind::NotReady) => RENEWALS,
+            Some(TargetErrorKind::ConnectionLost) => RENEWALS_UNTOLD,
             _ => 0,
         };
         if again < renewals
@@ -439,7 +439,7 @@ impl Worker {
         if let Some(trouble) = &trouble
             && order.claim_failure()
         {
-            self.counters.fail(trouble.reason);
+            self.counters.fail(trouble.kind);
         }
         order.answer(collected);
         self.tell(trouble.map(DownCause::Server));

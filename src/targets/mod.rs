@@ -19,7 +19,7 @@ mod target;
 
 pub use databases::{DatabaseProblem, MissingDatabase};
 pub use file::{byte_limits, timeouts};
-pub use health::{Health, HealthBoard, HealthReport, LeftOut, LeftOutReason, Trouble};
+pub use health::{Health, HealthBoard, HealthReport, LeftOut, LeftOutReason, TargetError};
 pub use limits::ByteLimits;
 pub use load::{LoadErrors, Loaded, Sources};
 pub use memory::{MemoryExhausted, MemoryLease, SampleMemory, TargetMemory};

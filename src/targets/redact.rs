@@ -1,6 +1,6 @@
 //! Keeps what came from a Secret out of what people read.
 
-use super::{Target, Trouble};
+use super::{Target, TargetError};
 
 /// What stands in its place.
 const REDACTED: &str = "[redacted]";
@@ -29,8 +29,8 @@ impl Target {
 
     /// The same of a trouble.
     #[must_use]
-    pub fn redact_trouble(&self, trouble: Trouble) -> Trouble {
-        Trouble {
+    pub fn redact_error(&self, trouble: TargetError) -> TargetError {
+        TargetError {
             message: self.redact(&trouble.message),
             ..trouble
         }

@@ -12,7 +12,7 @@ use crate::scrape::databases::ShareKind;
 use crate::scrape::flight::Deadline;
 use crate::scrape::profile::{ProfiledQuery, Profiling, Step};
 use crate::scrape::walk::Errand;
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 impl Collector {
     /// Takes the next step. When [`Self::is_unsettled`] after it, the server did not answer.
@@ -23,7 +23,7 @@ impl Collector {
         &mut self,
         session: &mut Session,
         profiling: &mut Profiling,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         let Some(step) = profiling.steps.pop_front() else {
             return Ok(());
         };
@@ -57,7 +57,7 @@ impl Collector {
         session: &mut Session,
         profiling: &mut Profiling,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         let walks = self.plan.as_ref().is_none_or(|plan| plan.walks());
         let begun = Instant::now();
         let facts = match session.ask_server_info(walks, deadline).await {
@@ -91,7 +91,7 @@ impl Collector {
         profiling: &mut Profiling,
         tag: &str,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         let Some(mut plan) = self.plan.take() else {
             return Ok(());
         };
@@ -141,7 +141,7 @@ impl Collector {
         session: &mut Session,
         profiling: &mut Profiling,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         let Some(plan) = &self.plan else {
             return Ok(());
         };

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Handle, Scraper};
 use crate::exposition::{Format, write_self_metrics};
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::scrape::collected::Collected;
 use crate::scrape::exposition::{Own, Sent};
 use crate::scrape::flight::Ticket;
 use crate::scrape::settings::ScrapeSettings;
 use crate::scrape::{Exposition, own};
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 /// A scrape that goes on. Whoever drops it hears no more of it; the collections end by themselves.
 #[derive(Debug)]
@@ -106,15 +106,15 @@ impl Handle {
     /// A stand-in that says that there was no answer in time. It is a failure of the server if
     /// the collection is over for everybody, and then it counts once, whoever waited for it.
     fn no_answer(&self, ticket: &Ticket) -> Arc<Collected> {
-        let trouble = Trouble {
-            reason: Reason::Timeout,
+        let trouble = TargetError {
+            kind: TargetErrorKind::Timeout,
             message: format!(
                 "{}: no answer before the scrape's deadline",
                 self.target.address
             ),
         };
         if ticket.claim_failure() {
-            self.worker.counters.fail(trouble.reason);
+            self.worker.counters.fail(trouble.kind);
             self.worker.health.update(|health| {
                 health.active = false;
                 health.trouble = Some(trouble.clone());

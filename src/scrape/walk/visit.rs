@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Errand, GONE, GONE_FROM_POOLER, Leftover, Stopwatch, Walker, is_due};
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::postgres::{Mode, PipelineRequest, QueryError, QueryOutcome, ScheduledQuery, Session};
 use crate::scrape::ledger::Ledger;
-use crate::targets::{DatabaseProblem, MissingDatabase, Trouble};
+use crate::targets::{DatabaseProblem, MissingDatabase, TargetError};
 
 /// How a visit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum NoSession {
     NoPlace,
     /// The login did not end in time, and goes on.
     Late,
-    Refused(Trouble),
+    Refused(TargetError),
 }
 
 impl Walker {
@@ -99,10 +99,10 @@ impl Walker {
                 return Visit::Failed;
             }
             Err(NoSession::Refused(trouble)) => {
-                let problem = problem_of(trouble.reason);
+                let problem = problem_of(trouble.kind);
                 ledger.count_refusal();
                 self.fail(database, slots, problem, &trouble.message, (errand, ledger));
-                return match is_of_server(trouble.reason) {
+                return match is_of_server(trouble.kind) {
                     true => Visit::ServerFailed,
                     false => Visit::Failed,
                 };
@@ -138,7 +138,7 @@ impl Walker {
             return Visit::OtherServer;
         }
         if let Some(trouble) = session.trouble().cloned() {
-            self.ended_by_server = trouble.reason == Reason::NotReady;
+            self.ended_by_server = trouble.kind == TargetErrorKind::NotReady;
             self.give_up(database, session);
             return self.broke(database, slots, &trouble, errand, ledger);
         }
@@ -224,7 +224,7 @@ impl Walker {
         &mut self,
         database: &str,
         slots: &mut [ScheduledQuery],
-        trouble: &Trouble,
+        trouble: &TargetError,
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> Visit {
@@ -234,7 +234,7 @@ impl Walker {
             let problem = DatabaseProblem::ConnectionFailed;
             self.fail(database, slots, problem, &trouble.message, (errand, ledger));
         }
-        match is_of_server(trouble.reason) {
+        match is_of_server(trouble.kind) {
             true => Visit::ServerFailed,
             false => Visit::Failed,
         }
@@ -348,29 +348,32 @@ impl Walker {
 }
 
 /// What the refusal of a login says of the database.
-fn problem_of(reason: Reason) -> DatabaseProblem {
+fn problem_of(reason: TargetErrorKind) -> DatabaseProblem {
     match reason {
-        Reason::AuthenticationFailed => DatabaseProblem::NotAllowed,
-        Reason::TooManyConnections => DatabaseProblem::ConnectionLimit,
-        Reason::Timeout => DatabaseProblem::TooSlow,
+        TargetErrorKind::AuthenticationFailed => DatabaseProblem::NotAllowed,
+        TargetErrorKind::TooManyConnections => DatabaseProblem::ConnectionLimit,
+        TargetErrorKind::Timeout => DatabaseProblem::TooSlow,
         _ => DatabaseProblem::ConnectionFailed,
     }
 }
 
 /// Whether such a refusal is one of the server as a whole, whatever the database.
-fn is_of_server(reason: Reason) -> bool {
+fn is_of_server(reason: TargetErrorKind) -> bool {
     matches!(
         reason,
-        Reason::ConnectionRefused | Reason::NameNotResolved | Reason::TlsFailed | Reason::NotReady
+        TargetErrorKind::ConnectionRefused
+            | TargetErrorKind::NameNotResolved
+            | TargetErrorKind::TlsFailed
+            | TargetErrorKind::NotReady
     )
 }
 
 /// A session that is being opened. Given up half-way it still counts at the server: so it is let in,
 /// and says goodbye.
-struct Opening(Option<BoxFuture<'static, Result<Session, Trouble>>>);
+struct Opening(Option<BoxFuture<'static, Result<Session, TargetError>>>);
 
 impl Opening {
-    async fn ended(&mut self) -> Result<Session, Trouble> {
+    async fn ended(&mut self) -> Result<Session, TargetError> {
         let Some(opening) = &mut self.0 else {
             return std::future::pending().await;
         };

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::connecting::DownCause;
 use super::{GOODBYE, Worker};
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::postgres::{LeakedBackend, Mode, ServerIdentity, Session};
 use crate::scrape::backoff::fraction;
 use crate::scrape::beside::{Attempt, MOMENT, Turns, in_turn};
@@ -126,7 +126,7 @@ impl Worker {
         let early = first.is_some_and(|first| first.elapsed() < SECOND);
         let only_elsewhere = third || early;
         if only_elsewhere && matches!(self.target.address, Address::Unix { .. }) {
-            self.backoff.next(Reason::Timeout);
+            self.backoff.next(TargetErrorKind::Timeout);
             return None;
         }
         self.connector.avoid(self.unanswered.peer, only_elsewhere);
