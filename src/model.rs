@@ -58,7 +58,7 @@ impl Role {
 
 /// Why a server could not be scraped. A closed set: it becomes a label value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum TargetErrorKind {
     /// Nothing listens at the address, or the address cannot be reached.
     ConnectionRefused,
     /// The host's name has no address.
@@ -87,41 +87,41 @@ pub enum Reason {
     Pending,
 }
 
-impl Reason {
+impl TargetErrorKind {
     /// All of them, for pages and for metrics that start at 0.
-    pub const ALL: [Reason; 13] = [
-        Reason::ConnectionRefused,
-        Reason::NameNotResolved,
-        Reason::AuthenticationFailed,
-        Reason::TlsFailed,
-        Reason::Timeout,
-        Reason::UnsupportedVersion,
-        Reason::TooManyConnections,
-        Reason::NotReady,
-        Reason::ConnectionLost,
-        Reason::MessageTooLarge,
-        Reason::UnrequestedData,
-        Reason::ServerError,
-        Reason::Pending,
+    pub const ALL: [TargetErrorKind; 13] = [
+        TargetErrorKind::ConnectionRefused,
+        TargetErrorKind::NameNotResolved,
+        TargetErrorKind::AuthenticationFailed,
+        TargetErrorKind::TlsFailed,
+        TargetErrorKind::Timeout,
+        TargetErrorKind::UnsupportedVersion,
+        TargetErrorKind::TooManyConnections,
+        TargetErrorKind::NotReady,
+        TargetErrorKind::ConnectionLost,
+        TargetErrorKind::MessageTooLarge,
+        TargetErrorKind::UnrequestedData,
+        TargetErrorKind::ServerError,
+        TargetErrorKind::Pending,
     ];
 
     /// The value of the label `reason`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Reason::ConnectionRefused => "connection_refused",
-            Reason::NameNotResolved => "name_not_resolved",
-            Reason::AuthenticationFailed => "authentication_failed",
-            Reason::TlsFailed => "tls_failed",
-            Reason::Timeout => "timeout",
-            Reason::UnsupportedVersion => "unsupported_version",
-            Reason::TooManyConnections => "too_many_connections",
-            Reason::NotReady => "not_ready",
-            Reason::ConnectionLost => "connection_lost",
-            Reason::MessageTooLarge => "message_too_large",
-            Reason::UnrequestedData => "unrequested_data",
-            Reason::ServerError => "server_error",
-            Reason::Pending => "pending",
+            TargetErrorKind::ConnectionRefused => "connection_refused",
+            TargetErrorKind::NameNotResolved => "name_not_resolved",
+            TargetErrorKind::AuthenticationFailed => "authentication_failed",
+            TargetErrorKind::TlsFailed => "tls_failed",
+            TargetErrorKind::Timeout => "timeout",
+            TargetErrorKind::UnsupportedVersion => "unsupported_version",
+            TargetErrorKind::TooManyConnections => "too_many_connections",
+            TargetErrorKind::NotReady => "not_ready",
+            TargetErrorKind::ConnectionLost => "connection_lost",
+            TargetErrorKind::MessageTooLarge => "message_too_large",
+            TargetErrorKind::UnrequestedData => "unrequested_data",
+            TargetErrorKind::ServerError => "server_error",
+            TargetErrorKind::Pending => "pending",
         }
     }
 }

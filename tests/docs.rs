@@ -7,7 +7,7 @@ use test_support as support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pgexporter::model::Reason;
+use pgexporter::model::TargetErrorKind;
 use pgexporter::{catalog, config};
 use support::{Exporter, Postgres, Samples, eventually};
 
@@ -107,7 +107,7 @@ fn every_link_of_the_documentation_leads_somewhere() {
 #[test]
 fn every_reason_of_a_failure_is_explained() {
     let page = fs::read_to_string(format!("{ROOT}/docs/faults.md")).unwrap();
-    for reason in Reason::ALL {
+    for reason in TargetErrorKind::ALL {
         let line = format!("| `{}` |", reason.as_str());
         assert!(page.contains(&line), "docs/faults.md lacks {line}");
     }

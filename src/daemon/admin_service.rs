@@ -207,7 +207,7 @@ impl AdminService {
 
     fn report_server(&self, server: ServerOverview) -> ServerReport {
         let health = server.health;
-        let words = |trouble: crate::targets::Trouble| (trouble.reason.as_str(), trouble.message);
+        let words = |trouble: crate::targets::TargetError| (trouble.kind.as_str(), trouble.message);
         ServerReport {
             name: server.name,
             active: health.active,
@@ -241,7 +241,7 @@ impl AdminService {
                 .collect(),
             trouble: health.trouble.map(words),
             last_error: health.last_error.map(|(trouble, at)| LastError {
-                reason: trouble.reason.as_str(),
+                reason: trouble.kind.as_str(),
                 message: trouble.message,
                 at,
                 count: server.failures,
@@ -366,6 +366,6 @@ fn report_profile(server: &str, profile: Profile) -> ScrapeReport {
         queries: profile.queries.into_iter().map(query).collect(),
         trouble: profile
             .trouble
-            .map(|trouble| (trouble.reason.as_str(), trouble.message)),
+            .map(|trouble| (trouble.kind.as_str(), trouble.message)),
     }
 }

@@ -27,7 +27,7 @@ pub(super) type Listeners = Arc<Mutex<Vec<TcpListener>>>;
 pub(super) struct Publishers {
     pub catalog: watch::Sender<Arc<Catalog>>,
     pub scrape: watch::Sender<ScrapeSettings>,
-    pub http: watch::Sender<Arc<http::Settings>>,
+    pub http: watch::Sender<Arc<http::HttpSettings>>,
     pub targets: Publisher,
     pub cluster: SettingsSender,
     pub management: watch::Sender<Arc<management::ManagementSettings>>,

@@ -44,15 +44,15 @@ pub(super) fn http(
     main: &Main,
     tls: Option<Arc<ListenerTls>>,
     connections: usize,
-) -> Arc<http::Settings> {
-    Arc::new(http::Settings {
+) -> Arc<http::HttpSettings> {
+    Arc::new(http::HttpSettings {
         blocking_timeout: main.blocking_timeout,
         openmetrics: main.openmetrics,
         nodelay: main.nodelay,
         keep_alive: main.keep_alive,
         tls,
         max_connections: connections,
-        ..http::Settings::default()
+        ..http::HttpSettings::default()
     })
 }
 
@@ -65,7 +65,7 @@ pub(super) fn management(
     Arc::new(management::ManagementSettings {
         authentication_timeout: main.authentication_timeout,
         blocking_timeout: main.blocking_timeout,
-        roster: Arc::clone(&loaded.roster),
+        admin_verifiers: Arc::clone(&loaded.admin_verifiers),
         tls: loaded.management_tls.clone(),
         require_tls: main.management_tls == ManagementTls::Require,
         max_connections: connections,

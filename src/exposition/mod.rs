@@ -2,9 +2,9 @@
 //! order. Values and labels go in, bytes come out.
 
 mod encode;
-mod own;
+mod self_metrics;
 
 pub use encode::{
     FamilyHead, Format, SampleWriter, render_label, split_labels, write_float, write_head,
 };
-pub use own::{NotAccepted, OwnFamilies, write_own};
+pub use self_metrics::{NotAccepted, SelfMetrics, write_self_metrics};

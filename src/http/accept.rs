@@ -1,4 +1,4 @@
-//! Taking connections from several sockets, whatever the system says.
+//! Accepts connections from several sockets, and goes on when the system runs out of something.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,13 +13,13 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Pause after the process or the system has run out of something.
 const BACKOFF: Duration = Duration::from_millis(200);
 
-/// Lets a log line through once a while.
+/// Limits a log line to one in each [`QUIET`].
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Option<Instant>);
+pub(super) struct LogThrottle(Option<Instant>);
 
-impl Seldom {
+impl LogThrottle {
     /// Whether it is time for another line.
-    pub(super) fn now(&mut self) -> bool {
+    pub(super) fn allow_line(&mut self) -> bool {
         let due = self.0.is_none_or(|last| last.elapsed() >= QUIET);
         if due {
             self.0 = Some(Instant::now());
@@ -30,18 +30,18 @@ impl Seldom {
 
 /// The listening sockets of a port, asked in turn.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct Acceptor {
     listeners: Vec<TcpListener>,
     next: usize,
-    seldom: Seldom,
+    throttle: LogThrottle,
 }
 
-impl Doors {
+impl Acceptor {
     pub(super) fn new(listeners: Vec<TcpListener>) -> Self {
         Self {
             listeners,
             next: 0,
-            seldom: Seldom::default(),
+            throttle: LogThrottle::default(),
         }
     }
 
@@ -53,7 +53,7 @@ impl Doors {
                 Ok(accepted) => return accepted,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if self.seldom.now() {
+                    if self.throttle.allow_line() {
                         tracing::warn!(
                             port,
                             %error,

@@ -19,10 +19,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::guard::{Busy, Exchange, Guarded, Patience};
+use super::io_timeout::{ConnectionState, IoTimeouts, RequestInProgress, TimeoutStream};
 use super::reply;
 use super::serve::Port;
-use super::settings::Settings;
+use super::settings::HttpSettings;
 use crate::connection_limit::ConnectionPlace;
 
 /// A head up to this size is read whole, so that one that is too large gets an answer that fits.
@@ -30,14 +30,14 @@ const READ_BUFFER: usize = 64 * 1024;
 
 /// What a connection needs.
 #[derive(Debug)]
-pub(super) struct Connection<'a> {
+pub(super) struct HttpConnection<'a> {
     pub(super) port: &'a Port,
     pub(super) router: Router,
-    pub(super) settings: &'a Settings,
+    pub(super) settings: &'a HttpSettings,
     pub(super) place: ConnectionPlace,
 }
 
-impl Connection<'_> {
+impl HttpConnection<'_> {
     /// Answers requests until the connection ends.
     pub(super) async fn run(self, stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) {
         let socket = SockRef::from(&stream);
@@ -49,15 +49,15 @@ impl Connection<'_> {
             tracing::debug!(port = self.port.name, %error, "cannot set options of a connection");
             return;
         }
-        let exchange = Exchange::new(self.place.activity().clone());
-        let patience = Patience {
+        let state = ConnectionState::new(self.place.activity().clone());
+        let timeouts = IoTimeouts {
             head: self.settings.header_read_timeout(),
             idle: self.settings.idle_timeout,
             stall: self.settings.patience(),
         };
-        let stream = Guarded::new(stream, exchange.clone(), patience);
+        let stream = TimeoutStream::new(stream, state.clone(), timeouts);
         let Some(config) = tls else {
-            return self.serve(stream, exchange).await;
+            return self.serve(stream, state).await;
         };
         let accepted = tokio::select! {
             accepted = TlsAcceptor::from(config).accept(stream) => accepted,
@@ -65,29 +65,29 @@ impl Connection<'_> {
             () = self.place.to_leave() => return,
         };
         match accepted {
-            Ok(stream) => self.serve(stream, exchange).await,
+            Ok(stream) => self.serve(stream, state).await,
             Err(error) => {
                 tracing::debug!(port = self.port.name, %error, "no TLS with a client");
             }
         }
     }
 
-    async fn serve<I>(self, io: I, exchange: Exchange)
+    async fn serve<I>(self, io: I, state: ConnectionState)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let front = Front {
+        let service = LimitedService {
             router: self.router,
             max_url: self.settings.max_url,
             max_headers: self.settings.max_headers,
-            exchange: exchange.clone(),
+            state: state.clone(),
         };
         let mut connection = pin!(
             http1::Builder::new()
-                // The guard keeps the times.
+                // `TimeoutStream` keeps these times.
                 .header_read_timeout(None)
                 .max_buf_size(READ_BUFFER)
-                .serve_connection(TokioIo::new(io), front)
+                .serve_connection(TokioIo::new(io), service)
         );
         let mut stopping = pin!(self.port.stop.cancelled());
         let mut leaving = pin!(self.place.to_leave());
@@ -103,15 +103,15 @@ impl Connection<'_> {
                 let end_now = stop || leave;
                 // Its answers are with the system, which sends them also after the end; or it has
                 // not taken them for so long that it will not.
-                let sent = !exchange.is_busy() && !exchange.is_blocked();
+                let sent = !state.is_busy() && !state.is_blocked();
                 if leave && (sent || self.place.activity().is_stalled()) {
                     return Poll::Ready(Ok(()));
                 }
                 // Asked while the tail of an answer waits to be taken, hyper would cut it off.
-                if asked || !end_now || exchange.is_blocked() {
+                if asked || !end_now || state.is_blocked() {
                     return Poll::Pending;
                 }
-                if exchange.is_fresh() {
+                if state.is_fresh() {
                     return Poll::Ready(Ok(()));
                 }
                 asked = true;
@@ -126,16 +126,17 @@ impl Connection<'_> {
     }
 }
 
-/// Stands before the router: limits on the head, and the count of requests under way.
+/// The service that hyper calls: the router behind limits on the
+/// head. It also counts the requests in progress.
 #[derive(Debug)]
-struct Front {
+struct LimitedService {
     router: Router,
     max_url: usize,
     max_headers: usize,
-    exchange: Exchange,
+    state: ConnectionState,
 }
 
-impl Front {
+impl LimitedService {
     fn refusal(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
         let url = request
             .uri()
@@ -153,13 +154,13 @@ impl Front {
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Front {
-    type Response = Response<Tracked>;
+impl hyper::service::Service<Request<Incoming>> for LimitedService {
+    type Response = Response<TrackedBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let busy = self.exchange.begin();
+        let busy = self.state.begin();
         let refusal = self.refusal(&request);
         let router = self.router.clone();
         Box::pin(async move {
@@ -167,19 +168,19 @@ impl hyper::service::Service<Request<Incoming>> for Front {
                 Some(response) => response,
                 None => router.oneshot(request.map(Body::new)).await?,
             };
-            Ok(response.map(|body| Tracked { body, _busy: busy }))
+            Ok(response.map(|body| TrackedBody { body, _busy: busy }))
         })
     }
 }
 
 /// A body whose end is the end of its request.
 #[derive(Debug)]
-struct Tracked {
+struct TrackedBody {
     body: Body,
-    _busy: Busy,
+    _busy: RequestInProgress,
 }
 
-impl http_body::Body for Tracked {
+impl http_body::Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::reply;
 use super::serve::{Port, ServeError};
-use super::settings::Settings;
+use super::settings::HttpSettings;
 use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::shutdown::Shutdown;
 
@@ -37,7 +37,7 @@ pub struct Readiness {
 pub fn serve_health(
     listeners: Vec<TcpListener>,
     readiness: watch::Receiver<Readiness>,
-    settings: watch::Receiver<Arc<Settings>>,
+    settings: watch::Receiver<Arc<HttpSettings>>,
     displaced: DisplacedConnections,
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {

@@ -22,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 use super::send_margin::SendTime;
 use super::sending::SentAnswers;
 use super::serve::{Port, ServeError};
-use super::settings::Settings;
+use super::settings::HttpSettings;
 use super::{negotiate, overview, reply};
 use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::exposition::Format;
@@ -40,7 +40,7 @@ use crate::shutdown::Shutdown;
 pub fn serve_metrics(
     listeners: Vec<TcpListener>,
     scraper: Scraper,
-    settings: watch::Receiver<Arc<Settings>>,
+    settings: watch::Receiver<Arc<HttpSettings>>,
     displaced: DisplacedConnections,
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {
@@ -51,20 +51,20 @@ pub fn serve_metrics(
 }
 
 #[derive(Clone, Debug)]
-struct Source {
+struct MetricsState {
     scraper: Scraper,
-    settings: watch::Receiver<Arc<Settings>>,
+    settings: watch::Receiver<Arc<HttpSettings>>,
     sent: SentAnswers,
     sends: SendTime,
 }
 
-pub(super) fn router(scraper: Scraper, settings: watch::Receiver<Arc<Settings>>) -> Router {
+pub(super) fn router(scraper: Scraper, settings: watch::Receiver<Arc<HttpSettings>>) -> Router {
     Router::new()
-        .route("/", any(front))
-        .route("/metrics", any(metrics))
-        .fallback(forbidden)
+        .route("/", any(get_overview))
+        .route("/metrics", any(get_metrics))
+        .fallback(refuse_path)
         .layer(compression())
-        .with_state(Source {
+        .with_state(MetricsState {
             scraper,
             settings,
             sent: SentAnswers::default(),
@@ -80,11 +80,15 @@ pub(super) fn compression() -> CompressionLayer {
         .quality(CompressionLevel::Fastest)
 }
 
-async fn front(State(source): State<Source>, method: Method) -> Response {
+async fn get_overview(State(source): State<MetricsState>, method: Method) -> Response {
     reply::refuse_method(&method).unwrap_or_else(|| overview::page(&source.scraper.overview()))
 }
 
-async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMap) -> Response {
+async fn get_metrics(
+    State(source): State<MetricsState>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
     if let Some(refusal) = reply::refuse_method(&method) {
         return refusal;
     }
@@ -99,7 +103,7 @@ async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMa
         let mut scrape = source.scraper.scrape(deadline);
         // The head goes out with the first piece: alone it would wake the client for nothing.
         let early = scrape.early().await;
-        let Source { sent, sends, .. } = source;
+        let MetricsState { sent, sends, .. } = source;
         let rest = async move {
             let exposition = scrape.rest(format).await;
             // What the collection itself takes beyond its deadline is missing from the client's
@@ -121,7 +125,7 @@ async fn metrics(State(source): State<Source>, method: Method, headers: HeaderMa
     response
 }
 
-async fn forbidden() -> Response {
+async fn refuse_path() -> Response {
     reply::text(
         StatusCode::FORBIDDEN,
         "Nothing here. The metrics are at /metrics, an overview is at /.\n",

@@ -36,27 +36,27 @@ pub(super) fn format(headers: &HeaderMap, openmetrics: bool) -> Format {
     if !openmetrics {
         return Format::Text;
     }
-    let mut wish = Wish::default();
+    let mut preferences = AcceptPreferences::default();
     let mut place = 0;
     for value in headers.get_all(ACCEPT) {
         for range in split(value.to_str().unwrap_or_default(), ',') {
-            wish.take(range, place);
+            preferences.add_range(range, place);
             place += 1;
         }
     }
-    wish.format()
+    preferences.format()
 }
 
-/// The best of what was said of each format.
+/// The range of the header that decides for each format.
 #[derive(Debug, Default)]
-struct Wish {
-    openmetrics: Option<Said>,
-    text: Option<Said>,
+struct AcceptPreferences {
+    openmetrics: Option<AcceptedRange>,
+    text: Option<AcceptedRange>,
 }
 
 /// One range of the header that fits a format.
 #[derive(Clone, Copy, Debug)]
-struct Said {
+struct AcceptedRange {
     /// A range that names more counts more, whatever its weight.
     precision: u8,
     /// Thousandths.
@@ -64,8 +64,8 @@ struct Said {
     place: usize,
 }
 
-impl Wish {
-    fn take(&mut self, range: &str, place: usize) {
+impl AcceptPreferences {
+    fn add_range(&mut self, range: &str, place: usize) {
         let mut parts = split(range, ';').into_iter();
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
         let (mut weight, mut version) = (1000, None);
@@ -89,11 +89,11 @@ impl Wish {
             ("*/*", _) => (&mut self.text, 1),
             _ => return,
         };
-        let better = slot.is_none_or(|said| {
-            precision > said.precision || (precision == said.precision && weight > said.weight)
+        let better = slot.is_none_or(|range| {
+            precision > range.precision || (precision == range.precision && weight > range.weight)
         });
         if better {
-            *slot = Some(Said {
+            *slot = Some(AcceptedRange {
                 precision,
                 weight,
                 place,
@@ -102,7 +102,7 @@ impl Wish {
     }
 
     fn format(&self) -> Format {
-        let Some(openmetrics) = self.openmetrics.filter(|said| said.weight > 0) else {
+        let Some(openmetrics) = self.openmetrics.filter(|range| range.weight > 0) else {
             return Format::Text;
         };
         match self.text {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::html::{Escaped, Grouped, ago, took};
 use super::reply;
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::scrape::{FamilyOverview, Overview, ServerOverview};
 
 const STYLE: &str = include_str!("overview.css");
@@ -68,7 +68,7 @@ fn write_page(out: &mut String, overview: &Overview, now: SystemTime) -> std::fm
          <style>{STYLE}</style>\n</head>\n<body>\n\
          <header>{ICON}<h1>pgexporter</h1><span class=\"version\">{VERSION}</span>\
          <nav><a href=\"/metrics\">Metrics</a></nav></header>\n<main>\n",
-        Title(overview),
+        TitlePrefix(overview),
         STANDARD.encode(ICON),
     )?;
     write_summary(out, overview, now)?;
@@ -87,33 +87,33 @@ fn write_page(out: &mut String, overview: &Overview, now: SystemTime) -> std::fm
 
 /// How a server stands, for people.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ServerState {
     Up,
     Down,
     Waiting,
 }
 
-impl State {
-    fn of(server: &ServerOverview) -> Self {
+impl ServerState {
+    fn from_health(server: &ServerOverview) -> Self {
         match &server.health.trouble {
             _ if server.health.active => Self::Up,
-            Some(trouble) if trouble.reason == Reason::Pending => Self::Waiting,
+            Some(trouble) if trouble.kind == TargetErrorKind::Pending => Self::Waiting,
             _ => Self::Down,
         }
     }
 }
 
-fn count(overview: &Overview, state: State) -> usize {
-    let is = |server: &&ServerOverview| State::of(server) == state;
+fn count(overview: &Overview, state: ServerState) -> usize {
+    let is = |server: &&ServerOverview| ServerState::from_health(server) == state;
     overview.servers.iter().filter(is).count()
 }
 
 /// What stands before the name in the browser's tab: trouble is seen there too.
-struct Title<'a>(&'a Overview);
+struct TitlePrefix<'a>(&'a Overview);
 
-impl std::fmt::Display for Title<'_> {
+impl std::fmt::Display for TitlePrefix<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match count(self.0, State::Down) {
+        match count(self.0, ServerState::Down) {
             0 => Ok(()),
             down => write!(f, "({down} down) "),
         }
@@ -121,9 +121,9 @@ impl std::fmt::Display for Title<'_> {
 }
 
 /// The number of servers down, which leads to the first of them.
-struct Linked(usize);
+struct DownCount(usize);
 
-impl std::fmt::Display for Linked {
+impl std::fmt::Display for DownCount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             0 => f.write_str("0"),
@@ -134,7 +134,7 @@ impl std::fmt::Display for Linked {
 
 fn write_summary(out: &mut String, overview: &Overview, now: SystemTime) -> std::fmt::Result {
     let total = overview.servers.len();
-    let down = count(overview, State::Down);
+    let down = count(overview, ServerState::Down);
     let samples: usize = overview.servers.iter().map(|s| s.health.samples).sum();
     let last = overview.servers.iter().filter_map(|s| s.health.last_scrape);
     write!(
@@ -143,9 +143,9 @@ fn write_summary(out: &mut String, overview: &Overview, now: SystemTime) -> std:
          <div><dt>Servers down</dt><dd>{}</dd></div>\n\
          <div><dt>Samples</dt><dd>{}</dd></div>\n\
          <div><dt>Last scrape</dt><dd>",
-        Grouped(count(overview, State::Up)),
+        Grouped(count(overview, ServerState::Up)),
         Grouped(total),
-        Linked(down),
+        DownCount(down),
         Grouped(samples),
     )?;
     match last.max() {
@@ -174,14 +174,15 @@ fn write_servers(
     }
     out.write_str(
         "<table class=\"servers\"><thead><tr><th scope=\"col\">Server</th>\
-         <th scope=\"col\">State</th><th scope=\"col\">Version</th>\
+         <th scope=\"col\">ServerState</th><th scope=\"col\">Version</th>\
          <th scope=\"col\">Last scrape</th><th scope=\"col\" class=\"num\">Families</th>\
          <th scope=\"col\" class=\"num\">Samples</th></tr></thead>\n",
     )?;
     let mut first_down = true;
     for server in servers {
         // The place that the number of servers down leads to.
-        let is_first = State::of(server) == State::Down && std::mem::take(&mut first_down);
+        let is_first = ServerState::from_health(server) == ServerState::Down
+            && std::mem::take(&mut first_down);
         let id = if is_first { " id=\"down\"" } else { "" };
         write_server(out, server, id, now)?;
     }
@@ -195,11 +196,11 @@ fn write_server(
     now: SystemTime,
 ) -> std::fmt::Result {
     let health = &server.health;
-    let state = State::of(server);
+    let state = ServerState::from_health(server);
     let (class, word) = match state {
-        State::Up => ("up", "Up"),
-        State::Down => ("down", "Down"),
-        State::Waiting => ("wait", "Waiting"),
+        ServerState::Up => ("up", "Up"),
+        ServerState::Down => ("down", "Down"),
+        ServerState::Waiting => ("wait", "Waiting"),
     };
     write!(
         out,
@@ -216,11 +217,11 @@ fn write_server(
         "</th><td class=\"is\"><span class=\"state {class}\">{word}</span>"
     )?;
     match (state, &health.trouble) {
-        (State::Down, Some(trouble)) => {
-            let reason = trouble.reason.as_str().replace('_', " ");
+        (ServerState::Down, Some(trouble)) => {
+            let reason = trouble.kind.as_str().replace('_', " ");
             write!(out, "<span class=\"sub\">{}</span>", Escaped(&reason))?;
         }
-        (State::Waiting, Some(trouble)) => {
+        (ServerState::Waiting, Some(trouble)) => {
             write!(
                 out,
                 "<span class=\"sub\">{}</span>",
@@ -260,9 +261,9 @@ fn write_server(
 }
 
 /// What a person should know of the server, and what to do about it.
-fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::fmt::Result {
+fn write_notes(out: &mut String, server: &ServerOverview, state: ServerState) -> std::fmt::Result {
     let health = &server.health;
-    let told = state != State::Waiting;
+    let told = state != ServerState::Waiting;
     let trouble = health
         .trouble
         .as_ref()
@@ -276,7 +277,7 @@ fn write_notes(out: &mut String, server: &ServerOverview, state: State) -> std::
     }
     out.write_str("<tr class=\"notes\"><td colspan=\"6\">")?;
     if let Some(trouble) = trouble {
-        let class = if state == State::Down {
+        let class = if state == ServerState::Down {
             "note trouble"
         } else {
             "note"
@@ -399,7 +400,7 @@ mod tests {
     use super::*;
     use crate::model::{Kind, Role, ServerVersion};
     use crate::targets::{
-        DatabaseProblem, HealthReport, LeftOut, LeftOutReason, MissingDatabase, Trouble,
+        DatabaseProblem, HealthReport, LeftOut, LeftOutReason, MissingDatabase, TargetError,
     };
 
     fn server(name: &str, health: HealthReport) -> ServerOverview {
@@ -454,8 +455,8 @@ mod tests {
                 server(
                     "billing",
                     HealthReport {
-                        trouble: Some(Trouble {
-                            reason: Reason::ConnectionRefused,
+                        trouble: Some(TargetError {
+                            kind: TargetErrorKind::ConnectionRefused,
                             message: "nothing listens at billing.example:5432".to_owned(),
                         }),
                         ..HealthReport::default()
@@ -550,8 +551,8 @@ mod tests {
                 connections: 0,
                 failures: 0,
                 health: HealthReport {
-                    trouble: Some(Trouble {
-                        reason: Reason::ServerError,
+                    trouble: Some(TargetError {
+                        kind: TargetErrorKind::ServerError,
                         message: evil.to_owned(),
                     }),
                     last_error: None,

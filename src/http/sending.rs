@@ -16,8 +16,8 @@ use crate::scrape::Exposition;
 /// For so many collections there may be clients that still read them. A Prometheus reads one at a
 /// time, and those that come together share one.
 const COLLECTIONS: usize = 4;
-/// That clients are cut off is told this often at most.
-const TOLD: Duration = Duration::from_secs(60);
+/// A warning about clients that were cut off is logged this often at most.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// All answers that are being sent. Cloning shares them.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ pub(super) struct SentAnswers(Arc<Mutex<SentState>>);
 struct SentState {
     /// From the oldest to the newest.
     answers: VecDeque<Weak<Mutex<Option<Unsent>>>>,
-    told: Option<Instant>,
+    warned: Option<Instant>,
 }
 
 /// What a client has yet to read.
@@ -91,9 +91,11 @@ impl SentAnswers {
             answers.push_front(Arc::downgrade(&answer));
         }
         state.answers = answers;
-        let due = state.told.is_none_or(|told| told.elapsed() > TOLD);
+        let due = state
+            .warned
+            .is_none_or(|warned| warned.elapsed() > WARN_EVERY);
         if cut > 0 && due {
-            state.told = Some(Instant::now());
+            state.warned = Some(Instant::now());
             tracing::warn!(
                 clients = cut,
                 "cut off: they still read a scrape, and {COLLECTIONS} others came after it"

@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{Doors, Seldom};
-use super::connection::Connection;
-use super::limits::{Slot, Slots};
+use super::accept::{Acceptor, LogThrottle};
+use super::connection::HttpConnection;
 use super::reply::BUSY;
-use super::settings::Settings;
+use super::semaphore::{ResizablePermit, ResizableSemaphore};
+use super::settings::HttpSettings;
 use crate::connection_limit::{ConnectionLimit, ConnectionPlace};
 use crate::shutdown::Shutdown;
 
@@ -42,11 +42,11 @@ pub enum ServeError {
 
 /// How a new connection comes in.
 #[derive(Debug)]
-enum Entry {
+enum Admission {
     /// It has its place.
     Admitted(ConnectionPlace),
     /// It waits for one, in the queue.
-    Waiting(Slot),
+    Waiting(ResizablePermit),
 }
 
 /// A port while it is served.
@@ -54,20 +54,20 @@ enum Entry {
 pub(super) struct Port {
     pub(super) name: &'static str,
     router: Router,
-    settings: watch::Receiver<Arc<Settings>>,
-    /// Whether `Settings::tls` is for this port.
+    settings: watch::Receiver<Arc<HttpSettings>>,
+    /// Whether `HttpSettings::tls` is for this port.
     may_speak_tls: bool,
     connections: Arc<ConnectionLimit>,
-    queue: Slots,
+    queue: ResizableSemaphore,
     pub(super) stop: CancellationToken,
-    full: Mutex<Seldom>,
+    full: Mutex<LogThrottle>,
 }
 
 impl Port {
     pub(super) fn new(
         name: &'static str,
         router: Router,
-        settings: watch::Receiver<Arc<Settings>>,
+        settings: watch::Receiver<Arc<HttpSettings>>,
         may_speak_tls: bool,
         connections: Arc<ConnectionLimit>,
     ) -> Self {
@@ -77,7 +77,7 @@ impl Port {
             settings,
             may_speak_tls,
             connections,
-            queue: Slots::default(),
+            queue: ResizableSemaphore::default(),
             stop: CancellationToken::new(),
             full: Mutex::default(),
         }
@@ -101,32 +101,32 @@ impl Port {
         let this = Arc::new(self);
         shutdown.spawn(
             port,
-            Arc::clone(&this).run(Doors::new(listeners), shutdown.clone()),
+            Arc::clone(&this).run(Acceptor::new(listeners), shutdown.clone()),
         );
         Ok(this)
     }
 
-    async fn run(self: Arc<Self>, mut doors: Doors, shutdown: Shutdown) {
+    async fn run(self: Arc<Self>, mut acceptor: Acceptor, shutdown: Shutdown) {
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.begun() => break,
                 Some(_) = tasks.join_next() => {}
-                (stream, peer) = doors.accept(self.name) => {
+                (stream, peer) = acceptor.accept(self.name) => {
                     let limit = self.settings.borrow().max_connections;
-                    let entry = tokio::select! {
+                    let admission = tokio::select! {
                         biased;
                         () = shutdown.begun() => break,
-                        entry = self.enter(peer, limit) => entry,
+                        admission = self.admit_or_queue(peer, limit) => admission,
                     };
-                    if let Some(entry) = entry {
-                        tasks.spawn(Arc::clone(&self).handle(stream, peer, entry));
+                    if let Some(admission) = admission {
+                        tasks.spawn(Arc::clone(&self).handle(stream, peer, admission));
                     }
                 }
             }
         }
-        drop(doors);
+        drop(acceptor);
         self.stop.cancel();
         let finished = timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
         if finished.is_err() {
@@ -141,21 +141,26 @@ impl Port {
 
     /// A place for a new connection, or one among those who wait for a place. `None`: too many
     /// wait.
-    async fn enter(&self, peer: IpAddr, limit: usize) -> Option<Entry> {
+    async fn admit_or_queue(&self, peer: IpAddr, limit: usize) -> Option<Admission> {
         match self.connections.admit(Some(peer), limit) {
-            Ok(place) => Some(Entry::Admitted(place)),
+            Ok(place) => Some(Admission::Admitted(place)),
             // Each of those who wait then has somebody who leaves: the queue is short in time.
             Err(full) if full.one_leaves => {
-                self.say_full(
+                self.warn_full(
                     "the ones that asked nothing longest give way to others",
                     limit,
                 );
-                Some(Entry::Waiting(self.queue.wait(queue(limit)).await))
+                Some(Admission::Waiting(
+                    self.queue.acquire(most_waiting(limit)).await,
+                ))
             }
             Err(_) => {
-                let waiting = self.queue.take(queue(limit)).map(Entry::Waiting);
+                let waiting = self
+                    .queue
+                    .try_acquire(most_waiting(limit))
+                    .map(Admission::Waiting);
                 if waiting.is_none() {
-                    self.say_full(
+                    self.warn_full(
                         "all are being answered; refusing more until some end",
                         limit,
                     );
@@ -165,7 +170,7 @@ impl Port {
         }
     }
 
-    async fn handle(self: Arc<Self>, stream: TcpStream, peer: IpAddr, entry: Entry) {
+    async fn handle(self: Arc<Self>, stream: TcpStream, peer: IpAddr, admission: Admission) {
         let settings = self.settings.borrow().clone();
         let tls = settings
             .tls
@@ -173,21 +178,21 @@ impl Port {
             .filter(|_| self.may_speak_tls)
             .map(|tls| tls.config());
         let limit = settings.max_connections;
-        let place = match entry {
-            Entry::Admitted(place) => Some(place),
-            Entry::Waiting(_waiting) => self.connections.wait(Some(peer), limit, QUEUE).await,
+        let place = match admission {
+            Admission::Admitted(place) => Some(place),
+            Admission::Waiting(_waiting) => self.connections.wait(Some(peer), limit, QUEUE).await,
         };
         let Some(place) = place else {
-            self.say_full(
+            self.warn_full(
                 "all are being answered; refusing more until some end",
                 limit,
             );
             if tls.is_none() {
-                refuse(stream).await;
+                refuse_connection(stream).await;
             }
             return;
         };
-        Connection {
+        HttpConnection {
             port: &self,
             router: self.router.clone(),
             settings: &settings,
@@ -198,9 +203,9 @@ impl Port {
     }
 
     /// Says, once a while, that there are too many connections, and what follows.
-    fn say_full(&self, what: &'static str, limit: usize) {
+    fn warn_full(&self, what: &'static str, limit: usize) {
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
-        if full.now() {
+        if full.allow_line() {
             tracing::warn!(
                 port = self.name,
                 limit,
@@ -217,12 +222,12 @@ impl Port {
 }
 
 /// How many connections may wait for a place: each holds a file descriptor too.
-fn queue(limit: usize) -> usize {
+fn most_waiting(limit: usize) -> usize {
     (limit / 4).clamp(1, LONGEST_QUEUE)
 }
 
 /// Says that there is no room, and closes.
-async fn refuse(mut stream: TcpStream) {
+async fn refuse_connection(mut stream: TcpStream) {
     let answer = async {
         stream.write_all(BUSY.as_bytes()).await?;
         stream.shutdown().await?;

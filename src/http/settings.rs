@@ -13,7 +13,7 @@ const HEAD: Duration = Duration::from_secs(10);
 
 /// Settings of a port. New connections and new requests take them from a watch channel.
 #[derive(Clone)]
-pub struct Settings {
+pub struct HttpSettings {
     /// How long a peer may make no progress, and the longest that a scrape takes. Zero is 30 s.
     pub blocking_timeout: Duration,
     /// Whether OpenMetrics is served to who prefers it.
@@ -34,7 +34,7 @@ pub struct Settings {
     pub idle_timeout: Duration,
 }
 
-impl Settings {
+impl HttpSettings {
     /// How long a peer may make no progress.
     pub(super) fn patience(&self) -> Duration {
         match self.blocking_timeout {
@@ -49,7 +49,7 @@ impl Settings {
     }
 }
 
-impl Default for Settings {
+impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             blocking_timeout: PATIENCE,
@@ -66,9 +66,9 @@ impl Default for Settings {
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for HttpSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("HttpSettings")
             .field("blocking_timeout", &self.blocking_timeout)
             .field("openmetrics", &self.openmetrics)
             .field("tls", &self.tls.is_some())

@@ -7,7 +7,7 @@ use super::metrics::TargetState;
 use super::outcome::ReconcileOutcome;
 use super::resource::PostgresTargetStatus;
 use super::validate::server_name;
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::targets::{DatabaseProblem, HealthReport, LeftOutReason, MissingDatabase};
 
 /// The present time in whole seconds, as the API server stores it. With fractions, a status that was
@@ -32,8 +32,8 @@ pub(super) fn has_condition(status: &PostgresTargetStatus, kind: &str, wanted: &
 
 /// Whether the server was not asked yet.
 pub(super) fn is_pending(report: &HealthReport) -> bool {
-    let reason = report.trouble.as_ref().map(|trouble| trouble.reason);
-    reason == Some(Reason::Pending)
+    let reason = report.trouble.as_ref().map(|trouble| trouble.kind);
+    reason == Some(TargetErrorKind::Pending)
 }
 
 /// The state of the target for the metrics.
@@ -191,12 +191,12 @@ fn build_ready(
                 let left_out = describe_left_out(outcome, report) + &describe_missing(report);
                 ("True", "Scraped", format!("the server answers{left_out}"))
             }
-            Some(trouble) if trouble.reason == Reason::Pending => {
+            Some(trouble) if trouble.kind == TargetErrorKind::Pending => {
                 ("Unknown", "Pending", trouble.message.clone())
             }
             Some(trouble) => (
                 "False",
-                condition_reason(trouble.reason),
+                condition_reason(trouble.kind),
                 trouble.message.clone(),
             ),
             None => ("False", "ServerError", "no samples came".to_owned()),
@@ -253,21 +253,21 @@ fn describe_missing(report: &HealthReport) -> String {
     )
 }
 
-fn condition_reason(reason: Reason) -> &'static str {
+fn condition_reason(reason: TargetErrorKind) -> &'static str {
     match reason {
-        Reason::ConnectionRefused => "ConnectionRefused",
-        Reason::NameNotResolved => "NameNotResolved",
-        Reason::AuthenticationFailed => "AuthenticationFailed",
-        Reason::TlsFailed => "TlsFailed",
-        Reason::Timeout => "Timeout",
-        Reason::UnsupportedVersion => "UnsupportedVersion",
-        Reason::TooManyConnections => "TooManyConnections",
-        Reason::NotReady => "NotReady",
-        Reason::ConnectionLost => "ConnectionLost",
-        Reason::MessageTooLarge => "MessageTooLarge",
-        Reason::UnrequestedData => "UnrequestedData",
-        Reason::ServerError => "ServerError",
-        Reason::Pending => "Pending",
+        TargetErrorKind::ConnectionRefused => "ConnectionRefused",
+        TargetErrorKind::NameNotResolved => "NameNotResolved",
+        TargetErrorKind::AuthenticationFailed => "AuthenticationFailed",
+        TargetErrorKind::TlsFailed => "TlsFailed",
+        TargetErrorKind::Timeout => "Timeout",
+        TargetErrorKind::UnsupportedVersion => "UnsupportedVersion",
+        TargetErrorKind::TooManyConnections => "TooManyConnections",
+        TargetErrorKind::NotReady => "NotReady",
+        TargetErrorKind::ConnectionLost => "ConnectionLost",
+        TargetErrorKind::MessageTooLarge => "MessageTooLarge",
+        TargetErrorKind::UnrequestedData => "UnrequestedData",
+        TargetErrorKind::ServerError => "ServerError",
+        TargetErrorKind::Pending => "Pending",
     }
 }
 
@@ -353,7 +353,9 @@ mod tests {
             .filter_map(|line| line.strip_prefix("### "))
             .collect();
         let refusals = RejectionReason::ALL.iter().map(|one| one.as_str());
-        let states = Reason::ALL.iter().map(|one| condition_reason(*one));
+        let states = TargetErrorKind::ALL
+            .iter()
+            .map(|one| condition_reason(*one));
         for wanted in refusals
             .chain(states)
             .chain(["Paused", "NotAccepted", AMBIGUOUS])

@@ -20,7 +20,7 @@ use super::resource::PostgresTarget;
 use super::watches::{
     ObjectVersion, ResourceWatch, WatchEvent, WatchSubject, explain_watch_error, status_code,
 };
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 
 /// The longest pause between two reads of a Secret whose password the server refuses.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -340,9 +340,9 @@ impl Controller {
                 continue;
             };
             let health = entry.target.as_ref();
-            let health = health.and_then(|target| self.context.health.of(target));
-            let reason = health.and_then(|one| one.trouble).map(|one| one.reason);
-            if reason != Some(Reason::AuthenticationFailed) {
+            let health = health.and_then(|target| self.context.health.find_report(target));
+            let reason = health.and_then(|one| one.trouble).map(|one| one.kind);
+            if reason != Some(TargetErrorKind::AuthenticationFailed) {
                 entry.secret_reread = None;
                 continue;
             }

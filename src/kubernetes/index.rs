@@ -15,7 +15,7 @@ use super::resolve::ObjectVersions;
 use super::resource::PostgresTarget;
 use super::validate::{Validated, server_name};
 use crate::catalog::Catalog;
-use crate::targets::{Target, Tenure};
+use crate::targets::{OwnershipTerm, Target};
 
 /// Identifies a resource. The namespace comes first, so that a map keeps the resources of one
 /// namespace next to each other.
@@ -64,7 +64,7 @@ pub(super) struct Index {
     /// Namespaces in which resources came or went: ownership and quota are computed again for them.
     pub changed_namespaces: BTreeSet<String>,
     /// How long the targets may be served.
-    pub tenure: Tenure,
+    pub tenure: OwnershipTerm,
     /// Resources that were reconciled since the last publication. Their families are compared with
     /// those of all others before their targets are served.
     pub reconciled: BTreeSet<ResourceKey>,

@@ -44,7 +44,7 @@ use super::settings::ControllerOptions;
 use super::status::MANAGER;
 use super::watches;
 use crate::shutdown::Shutdown;
-use crate::targets::Tenure;
+use crate::targets::OwnershipTerm;
 use crate::text::peer_text;
 
 /// How often it is renewed.
@@ -68,7 +68,7 @@ pub(super) enum Assignment {
     Everything,
     /// Its part of those that the members share, in this term. This pod is no member as long as it
     /// waits to be scraped.
-    Shared(BTreeSet<String>, Tenure),
+    Shared(BTreeSet<String>, OwnershipTerm),
     /// None: the pod has no Lease yet, or has lost it.
     Nothing,
 }
@@ -82,7 +82,7 @@ pub(super) struct LeaseHolder {
     group: String,
     metrics: Arc<ControllerMetrics>,
     assignment: watch::Sender<Assignment>,
-    tenure: Option<Tenure>,
+    tenure: Option<OwnershipTerm>,
     acquired: Timestamp,
     members: Members,
     failing: bool,
@@ -170,7 +170,7 @@ impl LeaseHolder {
                 let end = began + LEASE - MARGIN;
                 match &self.tenure {
                     Some(tenure) => tenure.extend(end),
-                    None => self.tenure = Some(Tenure::until(end)),
+                    None => self.tenure = Some(OwnershipTerm::until(end)),
                 }
                 self.list_members().await
             }

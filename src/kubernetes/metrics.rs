@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::client::{ApiKind, ApiRequests, ApiVerb, RIGHTS};
 use super::rejection::{Rejection, RejectionReason};
 use super::validate::Validated;
-use crate::exposition::{FamilyHead, NotAccepted, OwnFamilies, SampleWriter};
+use crate::exposition::{FamilyHead, NotAccepted, SampleWriter, SelfMetrics};
 use crate::model::Kind;
-use crate::targets::Tenure;
+use crate::targets::OwnershipTerm;
 
 const fn head(name: &'static str, kind: Kind, help: &'static str) -> FamilyHead<'static> {
     FamilyHead { name, kind, help }
@@ -162,7 +162,7 @@ pub(super) struct ControllerMetrics {
     restarts: [AtomicU64; WATCHED.len()],
     failing: [AtomicUsize; WATCHED.len()],
     /// Servers that are not accepted, and how long that is this pod's to say.
-    not_accepted: Mutex<(Arc<Vec<NotAccepted>>, Tenure)>,
+    not_accepted: Mutex<(Arc<Vec<NotAccepted>>, OwnershipTerm)>,
     /// Pods that share the targets; `None` where they are not shared.
     members: Option<AtomicUsize>,
 }
@@ -216,7 +216,7 @@ impl ControllerMetrics {
     }
 
     /// Which servers are not accepted at present.
-    pub(super) fn set_not_accepted(&self, all: Vec<NotAccepted>, tenure: &Tenure) {
+    pub(super) fn set_not_accepted(&self, all: Vec<NotAccepted>, tenure: &OwnershipTerm) {
         let mut known = self
             .not_accepted
             .lock()
@@ -262,7 +262,7 @@ impl ControllerMetrics {
     }
 }
 
-impl OwnFamilies for ControllerMetrics {
+impl SelfMetrics for ControllerMetrics {
     fn heads(&self) -> &'static [FamilyHead<'static>] {
         &FAMILIES
     }
@@ -372,7 +372,7 @@ fn signed(number: u64) -> i64 {
 mod tests {
     use super::*;
     use crate::catalog::is_reserved;
-    use crate::exposition::{Format, write_own};
+    use crate::exposition::{Format, write_self_metrics};
 
     #[test]
     fn every_family_has_samples_and_no_catalogue_may_bring_it() {
@@ -386,7 +386,7 @@ mod tests {
             4,
         );
         let mut out = Vec::new();
-        write_own(&metrics, &mut out, Format::Text);
+        write_self_metrics(&metrics, &mut out, Format::Text);
         let text = String::from_utf8(out).unwrap();
         for family in FAMILIES {
             assert!(is_reserved(family.name), "{}", family.name);

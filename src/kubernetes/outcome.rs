@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::rejection::Rejection;
 use super::resource::PostgresTarget;
-use crate::targets::{Target, Tenure};
+use crate::targets::{OwnershipTerm, Target};
 
 /// The outcomes of all resources.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +14,7 @@ pub(super) struct ReconcileOutcomes {
     /// How many resources other pods own.
     pub foreign: usize,
     /// How long this pod owns them. After that it writes no status: the new owner does.
-    pub tenure: Tenure,
+    pub tenure: OwnershipTerm,
 }
 
 /// The outcome of the last reconcile of a resource.

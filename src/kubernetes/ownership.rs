@@ -9,7 +9,7 @@ use super::lease::Assignment;
 use super::quota::{creation_time, entries_of_namespace, keys_within_quota, quota_exceeded};
 use super::rejection::{Rejection, RejectionReason};
 use super::rendezvous::assign_targets;
-use crate::targets::Tenure;
+use crate::targets::OwnershipTerm;
 
 impl Controller {
     /// Marks all namespaces, so that ownership and quota are computed again.
@@ -71,9 +71,12 @@ impl Controller {
     fn assign_owners(&mut self) {
         let share = self.assignment.borrow_and_update().clone();
         let entries = &self.index.entries;
-        let (mine, tenure): (BTreeSet<ResourceKey>, Tenure) = match &share {
+        let (mine, tenure): (BTreeSet<ResourceKey>, OwnershipTerm) = match &share {
             Assignment::Nothing => (BTreeSet::new(), self.index.tenure.clone()),
-            Assignment::Everything => (entries.keys().cloned().collect(), Tenure::unlimited()),
+            Assignment::Everything => (
+                entries.keys().cloned().collect(),
+                OwnershipTerm::unlimited(),
+            ),
             Assignment::Shared(members, tenure) => {
                 let mut all: Vec<(&ResourceKey, &IndexEntry)> = entries.iter().collect();
                 all.sort_by_cached_key(|(key, entry)| (creation_time(entry), (*key).clone()));

@@ -19,7 +19,7 @@ use super::settings::ControllerOptions;
 use super::status::StatusWriter;
 use super::validation_pool::CONCURRENT_VALIDATIONS;
 use super::watches;
-use crate::exposition::OwnFamilies;
+use crate::exposition::SelfMetrics;
 use crate::security::tls::provider;
 use crate::shutdown::Shutdown;
 
@@ -43,7 +43,7 @@ pub struct StartedController {
     /// How far the controller is.
     pub progress: watch::Receiver<ControllerProgress>,
     /// Its own metric families.
-    pub families: Arc<dyn OwnFamilies>,
+    pub families: Arc<dyn SelfMetrics>,
 }
 
 /// Starts controller and status writer as tasks of the shutdown, and the lease holder where

@@ -178,7 +178,7 @@ impl StatusWriter {
                 waiting: None,
             });
             let target = outcome.target.as_ref();
-            let health = target.and_then(|target| self.health.of(target));
+            let health = target.and_then(|target| self.health.find_report(target));
             states.push(target_state(outcome, health.as_ref()));
             let pending = target.is_some() && health.as_ref().is_none_or(is_pending);
             let since = *known.waiting.get_or_insert_with(Instant::now);

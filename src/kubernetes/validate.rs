@@ -14,7 +14,7 @@ use super::settings::KubernetesSettings;
 use crate::catalog::{Catalog, OwnMetrics};
 use crate::security::RequireAuth;
 use crate::targets::{
-    Address, ClientTls, DatabaseChoice, Origin, Target, Tenure, Timeouts, TlsMode,
+    Address, ClientTls, DatabaseChoice, Origin, OwnershipTerm, Target, Timeouts, TlsMode,
 };
 
 /// What validation needs beside the resource.
@@ -28,7 +28,7 @@ pub(super) struct ValidationContext<'a> {
     /// Names of the servers of the file, which a resource may not have.
     pub taken: &'a BTreeSet<String>,
     /// How long targets may be served.
-    pub tenure: &'a Tenure,
+    pub tenure: &'a OwnershipTerm,
 }
 
 /// The value of the label `server`.
@@ -116,7 +116,7 @@ pub(super) fn validate(
                 .with_samples(usize::try_from(limit).unwrap_or(usize::MAX)),
             None => settings.limits,
         },
-        tenure: context.tenure.clone(),
+        ownership_term: context.tenure.clone(),
     };
     let mut rejections = rejections.into_iter();
     let left_out = rejections
@@ -349,7 +349,7 @@ mod tests {
             catalog: &Arc::default(),
             labels: &BTreeSet::from(["datname".to_owned()]),
             taken: &BTreeSet::new(),
-            tenure: &Tenure::unlimited(),
+            tenure: &OwnershipTerm::unlimited(),
         };
         validate(&resource, refs, context)
     }

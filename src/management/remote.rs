@@ -229,11 +229,11 @@ async fn find_verifier(
     logins: &BlockingPool,
     user: &str,
 ) -> ScramVerifier {
-    let (roster, name) = (Arc::clone(&settings.roster), user.to_owned());
-    let looked = timeout(LOOK, logins.run(move || roster.verifier(&name)));
+    let (admin_verifiers, name) = (Arc::clone(&settings.admin_verifiers), user.to_owned());
+    let looked = timeout(LOOK, logins.run(move || admin_verifiers.verifier(&name)));
     match looked.await {
         Ok(Ok(verifier)) => verifier,
-        Ok(Err(_)) | Err(_) => settings.roster.known_verifier(user),
+        Ok(Err(_)) | Err(_) => settings.admin_verifiers.known_verifier(user),
     }
 }
 

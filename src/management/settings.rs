@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::security::Roster;
+use crate::security::AdminVerifiers;
 use crate::security::tls::ListenerTls;
 
 /// Settings of the listeners. New connections take them from a watch channel.
@@ -14,7 +14,7 @@ pub struct ManagementSettings {
     /// How long a peer may take none of its answer.
     pub blocking_timeout: Duration,
     /// Who may log in from afar.
-    pub roster: Arc<Roster>,
+    pub admin_verifiers: Arc<AdminVerifiers>,
     /// TLS of the remote port; `None` is without.
     pub tls: Option<Arc<ListenerTls>>,
     /// Whether nobody is let in without TLS.

@@ -19,7 +19,7 @@ pub(super) enum Charset {
 
 impl Charset {
     /// The one that the server calls so (`server_encoding`).
-    pub(super) fn of(name: Option<&str>) -> Self {
+    pub(super) fn from_name(name: Option<&str>) -> Self {
         use encoding_rs as rs;
         let Some(name) = name else {
             return Self::Utf8;
@@ -124,7 +124,7 @@ mod tests {
 
     fn decoded(charset: Option<&str>, bytes: &[u8]) -> String {
         let mut out = Vec::new();
-        Charset::of(charset).decode(bytes, &mut out);
+        Charset::from_name(charset).decode(bytes, &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -17,11 +17,11 @@ use super::auth_history::AuthHistory;
 use super::error::of_io;
 use super::quirks::ServerQuirks;
 use super::resolver::NameResolver;
-use super::wire::{Peer, TlsOverTcp, Wire};
+use super::transport::{Peer, TlsOverTcp, Transport};
 use crate::blocking::BlockingPool;
-use crate::model::{Reason, is_local};
+use crate::model::{TargetErrorKind, is_local};
 use crate::security::tls::explain_tls;
-use crate::targets::{Address, SocketOptions, Target, TlsMode, Trouble};
+use crate::targets::{Address, SocketOptions, Target, TargetError, TlsMode};
 
 /// What the connections of all targets share. Cloning gives another handle on the same.
 #[derive(Clone, Debug)]
@@ -189,18 +189,18 @@ impl AddressPreference {
 
 /// The socket, with TLS on it where the target wants it and the server can. Who prefers TLS goes
 /// without where the role is let in without it alone.
-pub(super) async fn open(connector: &Connector) -> Result<Wire, Trouble> {
+pub(super) async fn open(connector: &Connector) -> Result<Transport, TargetError> {
     open_with(connector, !connector.quirks.refuses_tls()).await
 }
 
 /// The same. Without `tls`, who only prefers it does not ask for it.
-pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Wire, Trouble> {
+pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Transport, TargetError> {
     let target = &connector.target;
     let (host, port) = match &target.address {
         Address::Unix { directory, port } => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
             return match UnixStream::connect(&path).await {
-                Ok(stream) => Ok(Wire::Unix(stream)),
+                Ok(stream) => Ok(Transport::Unix(stream)),
                 Err(error) => Err(unreachable(&target.address, &error)),
             };
         }
@@ -209,38 +209,38 @@ pub(super) async fn open_with(connector: &Connector, tls: bool) -> Result<Wire, 
     let mut stream = dial(connector, host, port).await?;
     let prefers = target.tls.mode == TlsMode::Prefer;
     if target.tls.mode == TlsMode::Disable || (prefers && !tls) {
-        return Ok(Wire::Tcp(stream));
+        return Ok(Transport::Tcp(stream));
     }
     let offered = match offers_tls(&mut stream).await {
         Ok(offered) => offered,
         // Something old or simple, which does not know the question.
-        Err(_) if prefers => return Ok(Wire::Tcp(dial(connector, host, port).await?)),
+        Err(_) if prefers => return Ok(Transport::Tcp(dial(connector, host, port).await?)),
         Err(error) => return Err(lost(&target.address, &error)),
     };
     if !offered {
         if prefers {
-            return Ok(Wire::Tcp(stream));
+            return Ok(Transport::Tcp(stream));
         }
-        return Err(Trouble {
-            reason: Reason::TlsFailed,
+        return Err(TargetError {
+            kind: TargetErrorKind::TlsFailed,
             message: format!(
                 "{}: the server does not speak TLS; set ssl = on there, or tls = off here",
                 target.address
             ),
         });
     }
-    let peer = Peer::of(&stream, true);
+    let peer = Peer::from_stream(&stream, true);
     match handshake(connector, host, stream).await {
-        Ok(stream) => Ok(Wire::Tls(Box::new(stream), peer)),
+        Ok(stream) => Ok(Transport::Tls(Box::new(stream), peer)),
         // As libpq: who only prefers TLS goes on without it.
-        Err(_) if prefers => Ok(Wire::Tcp(dial(connector, host, port).await?)),
+        Err(_) if prefers => Ok(Transport::Tcp(dial(connector, host, port).await?)),
         Err(trouble) => Err(trouble),
     }
 }
 
 /// A second stream to where a session's leads, in the same way: the name is not looked at again, for
 /// it may lead to another server by now. `None` when it is not to be had.
-pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Wire> {
+pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Transport> {
     let target = &connector.target;
     let (host, address) = match (&target.address, peer.address) {
         (Address::Unix { .. }, _) => return open(connector).await.ok(),
@@ -250,23 +250,23 @@ pub(super) async fn open_beside(connector: &Connector, peer: Peer) -> Option<Wir
     let mut stream = TcpStream::connect(address).await.ok()?;
     prepare(&stream, target.socket).ok()?;
     if !peer.tls {
-        return Some(Wire::Tcp(stream));
+        return Some(Transport::Tcp(stream));
     }
     if !offers_tls(&mut stream).await.ok()? {
         return None;
     }
-    let peer = Peer::of(&stream, true);
+    let peer = Peer::from_stream(&stream, true);
     let stream = handshake(connector, host, stream).await.ok()?;
-    Some(Wire::Tls(Box::new(stream), peer))
+    Some(Transport::Tls(Box::new(stream), peer))
 }
 
-async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream, Trouble> {
+async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream, TargetError> {
     let target = &connector.target;
     // The other half is for the socket.
     let limit = target.timeouts.connect / 2;
     let resolved = connector.context.resolver.resolve(host, port, limit).await;
-    let addresses = resolved.map_err(|error| Trouble {
-        reason: Reason::NameNotResolved,
+    let addresses = resolved.map_err(|error| TargetError {
+        kind: TargetErrorKind::NameNotResolved,
         message: format!("{host}: {error}; check the host's name and the resolver"),
     })?;
     let mut addresses = allowed(target, host, addresses)?;
@@ -297,16 +297,16 @@ async fn dial(connector: &Connector, host: &str, port: u16) -> Result<TcpStream,
         }
     }
     if let (None, AddressPreference::Never(_)) = (&last, preference) {
-        return Err(Trouble {
-            reason: Reason::Timeout,
+        return Err(TargetError {
+            kind: TargetErrorKind::Timeout,
             message: format!(
                 "{}: it does not answer, and {host} has no other address",
                 target.address
             ),
         });
     }
-    Err(last.unwrap_or_else(|| Trouble {
-        reason: Reason::NameNotResolved,
+    Err(last.unwrap_or_else(|| TargetError {
+        kind: TargetErrorKind::NameNotResolved,
         message: format!("{host}: the name has no address"),
     }))
 }
@@ -317,7 +317,7 @@ fn allowed(
     target: &Target,
     host: &str,
     mut addresses: Vec<SocketAddr>,
-) -> Result<Vec<SocketAddr>, Trouble> {
+) -> Result<Vec<SocketAddr>, TargetError> {
     if target.allow_local || addresses.is_empty() {
         return Ok(addresses);
     }
@@ -337,9 +337,9 @@ fn is_own_machine(stream: &TcpStream) -> bool {
     }
 }
 
-fn own_machine(host: &str) -> Trouble {
-    Trouble {
-        reason: Reason::ConnectionRefused,
+fn own_machine(host: &str) -> TargetError {
+    TargetError {
+        kind: TargetErrorKind::ConnectionRefused,
         message: format!(
             "{host} is an address of the exporter's own machine, which this target may not name, \
              or no unicast address of a network; give the server's Service or address"
@@ -380,10 +380,10 @@ async fn handshake(
     connector: &Connector,
     host: &str,
     stream: TcpStream,
-) -> Result<TlsOverTcp, Trouble> {
+) -> Result<TlsOverTcp, TargetError> {
     let target = &connector.target;
-    let failed = |message: String| Trouble {
-        reason: Reason::TlsFailed,
+    let failed = |message: String| TargetError {
+        kind: TargetErrorKind::TlsFailed,
         message: format!("{}: {message}", target.address),
     };
     let config = connector.tls().await.map_err(failed)?;
@@ -397,24 +397,24 @@ async fn handshake(
         .map_err(|error| failed(explain_tls(&error).unwrap_or_else(|| error.to_string())))
 }
 
-fn unreachable(address: &Address, error: &io::Error) -> Trouble {
+fn unreachable(address: &Address, error: &io::Error) -> TargetError {
     let trouble = of_io(error);
-    Trouble {
+    TargetError {
         message: format!("{address}: {error}; check that the server runs and listens there"),
         ..trouble
     }
 }
 
-fn lost(address: &Address, error: &io::Error) -> Trouble {
-    Trouble {
-        reason: Reason::ConnectionLost,
+fn lost(address: &Address, error: &io::Error) -> TargetError {
+    TargetError {
+        kind: TargetErrorKind::ConnectionLost,
         message: format!("{address}: {error}"),
     }
 }
 
-pub(super) fn timeout(address: &Address, limit: Duration) -> Trouble {
-    Trouble {
-        reason: Reason::Timeout,
+pub(super) fn timeout(address: &Address, limit: Duration) -> TargetError {
+    TargetError {
+        kind: TargetErrorKind::Timeout,
         message: format!("{address}: no session within {limit:?}"),
     }
 }

@@ -8,10 +8,10 @@ use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend;
 use tokio_postgres::error::SqlState;
 
-use super::guard::GuardError;
-use crate::model::Reason;
+use super::login_guard::GuardError;
+use crate::model::TargetErrorKind;
 use crate::security::tls::explain_tls;
-use crate::targets::{Target, Trouble};
+use crate::targets::{Target, TargetError};
 use crate::text::peer_text;
 
 /// Why one query gave no samples. The session lives on unless it says otherwise.
@@ -48,27 +48,27 @@ pub enum QueryError {
     TooLarge(String),
     /// The session broke, and with it every query in flight.
     #[error("{0}")]
-    Lost(String, Reason),
+    Lost(String, TargetErrorKind),
 }
 
 impl QueryError {
     /// The same as the trouble of the whole target.
     #[must_use]
-    pub fn into_trouble(self) -> Trouble {
+    pub fn into_target_error(self) -> TargetError {
         match self {
-            QueryError::Lost(message, reason) => Trouble { reason, message },
+            QueryError::Lost(message, kind) => TargetError { kind, message },
             QueryError::Timeout(message)
             | QueryError::LockTimeout(message)
-            | QueryError::Deadline(message) => Trouble {
-                reason: Reason::Timeout,
+            | QueryError::Deadline(message) => TargetError {
+                kind: TargetErrorKind::Timeout,
                 message,
             },
-            QueryError::TooLarge(message) => Trouble {
-                reason: Reason::MessageTooLarge,
+            QueryError::TooLarge(message) => TargetError {
+                kind: TargetErrorKind::MessageTooLarge,
                 message,
             },
-            other => Trouble {
-                reason: Reason::ServerError,
+            other => TargetError {
+                kind: TargetErrorKind::ServerError,
                 message: other.to_string(),
             },
         }
@@ -77,7 +77,7 @@ impl QueryError {
     /// The connection broke.
     pub(super) fn lost(error: &io::Error) -> Self {
         let trouble = of_stream(error);
-        QueryError::Lost(trouble.message, trouble.reason)
+        QueryError::Lost(trouble.message, trouble.kind)
     }
 }
 
@@ -141,13 +141,13 @@ impl ServerError {
         let message = said(&self.message, self.hint.as_deref());
         let state = SqlState::from_code(&self.state);
         if self.fatal {
-            let reason = match state {
+            let kind = match state {
                 // With the role's `exit_on_error` a timeout ends the session, as long as that is
                 // not set to what we want; the next one may be quick enough.
-                SqlState::QUERY_CANCELED => Reason::NotReady,
+                SqlState::QUERY_CANCELED => TargetErrorKind::NotReady,
                 state => of_state(&state),
             };
-            return QueryError::Lost(message, reason);
+            return QueryError::Lost(message, kind);
         }
         match state {
             SqlState::INSUFFICIENT_PRIVILEGE => QueryError::Denied(message),
@@ -156,7 +156,9 @@ impl ServerError {
             SqlState::ADMIN_SHUTDOWN
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
-            | SqlState::IDLE_SESSION_TIMEOUT => QueryError::Lost(message, Reason::NotReady),
+            | SqlState::IDLE_SESSION_TIMEOUT => {
+                QueryError::Lost(message, TargetErrorKind::NotReady)
+            }
             _ => QueryError::Server(message),
         }
     }
@@ -195,7 +197,7 @@ fn said(message: &str, hint: Option<&str>) -> String {
 /// Why a login failed, and what may be tried instead.
 #[derive(Debug)]
 pub(super) struct LoginError {
-    pub trouble: Trouble,
+    pub trouble: TargetError,
     /// What was refused, as far as it is known.
     refused: Refused,
 }
@@ -228,8 +230,8 @@ impl LoginError {
                 Refused::Nothing
             }
             Some(_) => Refused::Startup,
-            None if trouble.reason == Reason::TlsFailed => Refused::Role(tls),
-            None if trouble.reason == Reason::ConnectionLost => Refused::Startup,
+            None if trouble.kind == TargetErrorKind::TlsFailed => Refused::Role(tls),
+            None if trouble.kind == TargetErrorKind::ConnectionLost => Refused::Startup,
             None => Refused::Nothing,
         };
         Self { trouble, refused }
@@ -251,8 +253,8 @@ impl LoginError {
     }
 }
 
-impl From<Trouble> for LoginError {
-    fn from(trouble: Trouble) -> Self {
+impl From<TargetError> for LoginError {
+    fn from(trouble: TargetError) -> Self {
         Self {
             trouble,
             refused: Refused::Nothing,
@@ -261,18 +263,18 @@ impl From<Trouble> for LoginError {
 }
 
 /// The trouble of a connection that could not be made.
-fn of_connect(error: &tokio_postgres::Error, target: &Target) -> Trouble {
+fn of_connect(error: &tokio_postgres::Error, target: &Target) -> TargetError {
     let (address, user) = (&target.address, target.user_in_words());
     let mut trouble = of_login(error);
     trouble.message = target.redact(&trouble.message);
     let refused_by_us = source::<GuardError>(error).is_some();
-    trouble.message = match trouble.reason {
+    trouble.message = match trouble.kind {
         _ if refused_by_us => format!("{address}: {}", trouble.message),
-        Reason::AuthenticationFailed => format!(
+        TargetErrorKind::AuthenticationFailed => format!(
             "{}; check user {user}, its password and the server's pg_hba.conf",
             trouble.message
         ),
-        Reason::TooManyConnections => format!(
+        TargetErrorKind::TooManyConnections => format!(
             "{}; raise max_connections or the role's connection limit, or give the role \
              pg_use_reserved_connections (16 and newer)",
             trouble.message
@@ -283,10 +285,10 @@ fn of_connect(error: &tokio_postgres::Error, target: &Target) -> Trouble {
 }
 
 /// The trouble of a login.
-fn of_login(error: &tokio_postgres::Error) -> Trouble {
+fn of_login(error: &tokio_postgres::Error) -> TargetError {
     if let Some(db) = error.as_db_error() {
-        return Trouble {
-            reason: of_state(db.code()),
+        return TargetError {
+            kind: of_state(db.code()),
             // Without the `db error:` that the driver puts before it.
             message: said(
                 &peer_text(db.message()),
@@ -313,36 +315,38 @@ fn of_login(error: &tokio_postgres::Error) -> Trouble {
         "SCRAM",
         "channel binding",
     ];
-    let reason = if error.is_closed() {
-        Reason::ConnectionLost
+    let kind = if error.is_closed() {
+        TargetErrorKind::ConnectionLost
     } else if authentication.iter().any(|word| text.contains(word)) {
-        Reason::AuthenticationFailed
+        TargetErrorKind::AuthenticationFailed
     } else {
-        Reason::ServerError
+        TargetErrorKind::ServerError
     };
-    Trouble {
-        reason,
+    TargetError {
+        kind,
         message: text,
     }
 }
 
-fn of_guard(error: &GuardError) -> Trouble {
-    let reason = match error {
+fn of_guard(error: &GuardError) -> TargetError {
+    let kind = match error {
         GuardError::TooLarge { .. } | GuardError::LoginTooLong(_) | GuardError::Flood => {
-            Reason::MessageTooLarge
+            TargetErrorKind::MessageTooLarge
         }
-        GuardError::Authentication(_) | GuardError::TooManyRounds => Reason::AuthenticationFailed,
-        GuardError::Malformed => Reason::ConnectionLost,
-        GuardError::Unrequested | GuardError::AnswerToNothing => Reason::UnrequestedData,
+        GuardError::Authentication(_) | GuardError::TooManyRounds => {
+            TargetErrorKind::AuthenticationFailed
+        }
+        GuardError::Malformed => TargetErrorKind::ConnectionLost,
+        GuardError::Unrequested | GuardError::AnswerToNothing => TargetErrorKind::UnrequestedData,
     };
-    Trouble {
-        reason,
+    TargetError {
+        kind,
         message: error.to_string(),
     }
 }
 
 /// The trouble of a stream that broke: the socket, TLS, or what came over it.
-pub(super) fn of_stream(error: &io::Error) -> Trouble {
+pub(super) fn of_stream(error: &io::Error) -> TargetError {
     let guard = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<GuardError>());
@@ -350,15 +354,15 @@ pub(super) fn of_stream(error: &io::Error) -> Trouble {
         return of_guard(guard);
     }
     if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() {
-        return Trouble {
-            reason: Reason::ConnectionLost,
+        return TargetError {
+            kind: TargetErrorKind::ConnectionLost,
             message: "the server closed the connection".to_owned(),
         };
     }
     // In TLS 1.3 a server looks at our certificate after the handshake.
     match explain_tls(error) {
-        Some(message) => Trouble {
-            reason: Reason::TlsFailed,
+        Some(message) => TargetError {
+            kind: TargetErrorKind::TlsFailed,
             message,
         },
         None => of_io(error),
@@ -366,42 +370,42 @@ pub(super) fn of_stream(error: &io::Error) -> Trouble {
 }
 
 /// The trouble of a socket.
-pub(super) fn of_io(error: &io::Error) -> Trouble {
+pub(super) fn of_io(error: &io::Error) -> TargetError {
     use io::ErrorKind as Kind;
-    let reason = match error.kind() {
-        Kind::TimedOut => Reason::Timeout,
+    let kind = match error.kind() {
+        Kind::TimedOut => TargetErrorKind::Timeout,
         Kind::ConnectionRefused
         | Kind::NotFound
         | Kind::HostUnreachable
         | Kind::NetworkUnreachable
         | Kind::PermissionDenied
-        | Kind::AddrNotAvailable => Reason::ConnectionRefused,
-        _ => Reason::ConnectionLost,
+        | Kind::AddrNotAvailable => TargetErrorKind::ConnectionRefused,
+        _ => TargetErrorKind::ConnectionLost,
     };
-    Trouble {
-        reason,
+    TargetError {
+        kind,
         message: error.to_string(),
     }
 }
 
-fn of_state(state: &SqlState) -> Reason {
+fn of_state(state: &SqlState) -> TargetErrorKind {
     match state {
         &SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            Reason::AuthenticationFailed
+            TargetErrorKind::AuthenticationFailed
         }
-        &SqlState::TOO_MANY_CONNECTIONS => Reason::TooManyConnections,
+        &SqlState::TOO_MANY_CONNECTIONS => TargetErrorKind::TooManyConnections,
         // A login that waited for a locked catalogue.
-        &SqlState::LOCK_NOT_AVAILABLE => Reason::Timeout,
+        &SqlState::LOCK_NOT_AVAILABLE => TargetErrorKind::Timeout,
         &SqlState::CANNOT_CONNECT_NOW
         | &SqlState::ADMIN_SHUTDOWN
         | &SqlState::CRASH_SHUTDOWN
         | &SqlState::IDLE_SESSION_TIMEOUT
         | &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
         | &SqlState::T_R_SERIALIZATION_FAILURE
-        | &SqlState::T_R_DEADLOCK_DETECTED => Reason::NotReady,
+        | &SqlState::T_R_DEADLOCK_DETECTED => TargetErrorKind::NotReady,
         // `transaction_timeout` of PostgreSQL 17.
-        other if other.code() == "25P04" => Reason::NotReady,
-        _ => Reason::ServerError,
+        other if other.code() == "25P04" => TargetErrorKind::NotReady,
+        _ => TargetErrorKind::ServerError,
     }
 }
 
@@ -431,11 +435,11 @@ mod tests {
     #[test]
     fn a_session_that_a_timeout_ends_may_be_replaced_at_once() {
         // SQLSTATE of a fatal error, and why the session is gone.
-        for (state, reason) in [
-            ("57014", Reason::NotReady),
-            ("57P01", Reason::NotReady),
-            ("25P04", Reason::NotReady),
-            ("XX000", Reason::ServerError),
+        for (state, kind) in [
+            ("57014", TargetErrorKind::NotReady),
+            ("57P01", TargetErrorKind::NotReady),
+            ("25P04", TargetErrorKind::NotReady),
+            ("XX000", TargetErrorKind::ServerError),
         ] {
             let error = ServerError {
                 state: state.to_owned(),
@@ -444,7 +448,7 @@ mod tests {
             };
             let of_query = error.of_query();
             assert!(
-                matches!(&of_query, QueryError::Lost(_, found) if *found == reason),
+                matches!(&of_query, QueryError::Lost(_, found) if *found == kind),
                 "{state}: {of_query:?}"
             );
         }

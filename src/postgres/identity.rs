@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::error::QueryError;
-use super::question::{Question, Word};
 use super::session::Session;
+use super::session_query::{RowEvent, SessionQuery};
 use super::statement::Prepared;
 
 /// When the server was started, in microseconds of the Unix epoch: one row, which every role may
@@ -68,7 +68,7 @@ impl fmt::Display for ServerIdentity {
 
 /// System identifier, timeline, and where the server listens.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Control {
+pub(super) struct ControlData {
     system: i64,
     timeline: u32,
     place: Option<SocketAddr>,
@@ -76,7 +76,7 @@ pub(super) struct Control {
 
 impl ServerIdentity {
     /// With what was asked once a session.
-    pub(super) fn complete(&mut self, control: Option<Control>) {
+    pub(super) fn complete(&mut self, control: Option<ControlData>) {
         self.system = control.map(|control| control.system);
         self.timeline = control.map(|control| control.timeline);
         self.place = control.and_then(|control| control.place);
@@ -88,17 +88,17 @@ impl Session {
     ///
     /// # Errors
     /// The session broke.
-    pub(super) async fn ask_control(&mut self) -> Result<Option<Control>, QueryError> {
+    pub(super) async fn ask_control(&mut self) -> Result<Option<ControlData>, QueryError> {
         let query = Prepared::new(CONTROL);
         let mut found = None;
-        let mut hear = |word: Word<'_>| {
-            if let Word::Row(fields) = word {
+        let mut on_event = |event: RowEvent<'_>| {
+            if let RowEvent::Row(fields) = event {
                 let (system, timeline) = (fields.text(0).parse(), fields.text(1).parse());
                 let (address, port) = (fields.text(2).parse(), fields.text(3).parse());
                 let place = address.ok().zip(port.ok());
                 if let (Ok(system), Ok(timeline)) = (system, timeline) {
                     let place = place.map(|(address, port)| SocketAddr::new(address, port));
-                    found = Some(Control {
+                    found = Some(ControlData {
                         system,
                         timeline,
                         place,
@@ -106,7 +106,7 @@ impl Session {
                 }
             }
         };
-        let mut question = Question::new(&query, &mut hear);
+        let mut question = SessionQuery::new(&query, &mut on_event);
         self.run_all(&mut [&mut question]).await?;
         Ok(found)
     }

@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn what_another_try_can_mend_is_tried_so_often_and_no_more() {
         // SQLSTATE, the database's encoding, how often it is run once more, whether raw then.
-        let latin = Charset::of(Some("WIN1252"));
+        let latin = Charset::from_name(Some("WIN1252"));
         for (state, charset, times, raw) in [
             ("22P05", latin, 1, true),
             ("22021", Charset::Utf8, 1, true),

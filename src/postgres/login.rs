@@ -18,22 +18,22 @@ use tokio_postgres::{CancelToken, Config};
 
 use super::charset::Charset;
 use super::connect::{Connector, open_beside, open_with, timeout};
+use super::connection::Connection;
 use super::error::LoginError;
-use super::guard::Guarded;
-use super::pipe::Pipe;
+use super::login_guard::GuardedLogin;
 use super::session_settings::major;
-use super::wire::{Peer, Wire};
-use crate::model::Reason;
+use super::transport::{Peer, Transport};
+use crate::model::TargetErrorKind;
 use crate::security::AuthRules;
-use crate::targets::{TlsMode, Trouble};
+use crate::targets::{TargetError, TlsMode};
 
 /// How long a server that has taken a connection may take to let it in.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A connection that is logged in.
 #[derive(Debug)]
-pub(super) struct Login {
-    pub pipe: Pipe,
+pub(super) struct LoggedIn {
+    pub connection: Connection,
     pub key: CancelKey,
     /// The database's encoding.
     pub charset: Charset,
@@ -70,7 +70,7 @@ pub(super) async fn log_in(
     connector: &Connector,
     database: &str,
     options: Option<&str>,
-) -> Result<Login, LoginError> {
+) -> Result<LoggedIn, LoginError> {
     let target = &connector.target;
     let quirks = &connector.quirks;
     let login = async {
@@ -110,17 +110,17 @@ async fn attempt(
     database: &str,
     options: Option<&str>,
     tls: bool,
-) -> Result<Login, LoginError> {
+) -> Result<LoggedIn, LoginError> {
     let target = &connector.target;
-    let wire = open_with(connector, tls).await?;
-    let encrypted = matches!(wire, Wire::Tls(..));
-    let peer = wire.peer();
+    let transport = open_with(connector, tls).await?;
+    let encrypted = matches!(transport, Transport::Tls(..));
+    let peer = transport.peer();
     let rules = AuthRules {
         require: target.require_auth,
-        private: match &wire {
-            Wire::Unix(_) => true,
-            Wire::Tls(..) => target.tls.verifies(),
-            Wire::Tcp(_) => false,
+        private: match &transport {
+            Transport::Unix(_) => true,
+            Transport::Tls(..) => target.tls.verifies(),
+            Transport::Tcp(_) => false,
         },
         scram_before: connector.context.auth.used_scram(target),
         binding_before: encrypted && connector.context.auth.used_binding(target),
@@ -141,7 +141,9 @@ async fn attempt(
         config.options(options);
     }
     let limit = target.limits.login_message;
-    let lent = Lent(Arc::new(Mutex::new(Guarded::new(wire, rules, limit))));
+    let lent = Lent(Arc::new(Mutex::new(GuardedLogin::new(
+        transport, rules, limit,
+    ))));
     let own = Arc::clone(&lent.0);
     let connected = config.connect_raw(lent, Established).await;
     let (method, bound) = {
@@ -152,7 +154,7 @@ async fn attempt(
     let (client, connection) =
         connected.map_err(|error| LoginError::new(&error, target, encrypted))?;
     connector.context.auth.record_login(target, method, bound);
-    let charset = Charset::of(connection.parameter("server_encoding"));
+    let charset = Charset::from_name(connection.parameter("server_encoding"));
     let major = major(connection.parameter("server_version"));
     let key = CancelKey(client.cancel_token(), peer);
     // The driver says nothing more when it is dropped unpolled, and has read no further than the
@@ -160,15 +162,15 @@ async fn attempt(
     drop((client, connection));
     Arc::into_inner(own)
         .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner))
-        .and_then(Guarded::between_messages)
-        .map(|wire| Login {
-            pipe: Pipe::new(wire, target.limits.message),
+        .and_then(GuardedLogin::between_messages)
+        .map(|transport| LoggedIn {
+            connection: Connection::new(transport, target.limits.message),
             key,
             charset,
             major,
         })
-        .ok_or_else(|| Trouble {
-            reason: Reason::ConnectionLost,
+        .ok_or_else(|| TargetError {
+            kind: TargetErrorKind::ConnectionLost,
             message: format!("{}: a message was torn at login", target.address),
         })
         .map_err(LoginError::from)
@@ -178,25 +180,25 @@ async fn attempt(
 /// has taken as long as a connection may.
 pub(super) async fn cancel(connector: &Connector, key: &CancelKey) {
     let request = async {
-        if let Some(wire) = open_beside(connector, key.1).await {
+        if let Some(transport) = open_beside(connector, key.1).await {
             // Nobody logs in for it.
-            let wire = Guarded::new(
-                wire,
+            let transport = GuardedLogin::new(
+                transport,
                 AuthRules::default(),
                 connector.target.limits.login_message,
             );
             // An error means that the server is gone or busy; the session's own limit then ends it.
-            let _ = key.0.cancel_query_raw(wire, Established).await;
+            let _ = key.0.cancel_query_raw(transport, Established).await;
         }
     };
     let _ = tokio::time::timeout(connector.target.timeouts.connect, request).await;
 }
 
 /// A stream that the driver may use until it is taken back.
-struct Lent(Arc<Mutex<Guarded<Wire>>>);
+struct Lent(Arc<Mutex<GuardedLogin<Transport>>>);
 
 impl Lent {
-    fn with<T>(&self, work: impl FnOnce(Pin<&mut Guarded<Wire>>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(Pin<&mut GuardedLogin<Transport>>) -> T) -> T {
         work(Pin::new(
             &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
         ))

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::QueryError;
-use super::exchange::Job;
 use super::histogram::histogram;
+use super::pipeline::PipelineJob;
 use super::row::Fields;
-use super::samples::{Buffer, QuerySamples, Room};
+use super::samples::{QuerySamples, SampleBudget, SampleBuffer};
 use super::schedule::{QuerySchedule, RunResult};
 use super::statement::Prepared;
 use super::value::{self, Encoding};
@@ -19,7 +19,7 @@ use crate::targets::LeftOutReason;
 
 /// How the last run of a slot ended.
 #[derive(Debug, Default)]
-pub enum Outcome {
+pub enum QueryOutcome {
     /// It was not run yet.
     #[default]
     Waiting,
@@ -33,11 +33,11 @@ pub enum Outcome {
 
 /// A query in one database of one server.
 #[derive(Debug)]
-pub struct Slot {
+pub struct ScheduledQuery {
     /// What runs.
     pub chosen: Chosen,
     /// How the last run ended.
-    pub outcome: Outcome,
+    pub outcome: QueryOutcome,
     pub(super) prepared: Prepared,
     /// It was at work when a deadline came, and those behind it had no turn.
     pub(super) slow: bool,
@@ -51,7 +51,7 @@ pub struct Slot {
     uncompared: bool,
     /// The session ended while the server worked on it, and it has not given its samples since.
     broke: bool,
-    buffer: Buffer,
+    buffer: SampleBuffer,
     /// It ran and nobody entered it yet.
     fresh: bool,
     schedule: QuerySchedule,
@@ -65,7 +65,7 @@ pub struct Slot {
 
 /// What all slots of a server share.
 #[derive(Clone, Copy, Debug)]
-pub struct Shared<'a> {
+pub struct QueryContext<'a> {
     /// Names of the families.
     pub catalog: &'a Catalog,
     /// Rendered labels of the target, `server` first.
@@ -75,10 +75,10 @@ pub struct Shared<'a> {
     /// Longest value of a label, in bytes.
     pub label_value: usize,
     /// What may still come.
-    pub room: &'a Room,
+    pub budget: &'a SampleBudget,
 }
 
-impl Slot {
+impl ScheduledQuery {
     /// A slot that has not run.
     #[must_use]
     pub fn new(chosen: Chosen, database: &str) -> Self {
@@ -101,14 +101,14 @@ impl Slot {
             .collect();
         Self {
             prepared: Prepared::new(Arc::clone(&query.sql)),
-            outcome: Outcome::Waiting,
+            outcome: QueryOutcome::Waiting,
             slow: false,
             failing: false,
             raw: false,
             duplicates: 0,
             uncompared: false,
             broke: false,
-            buffer: Buffer::default(),
+            buffer: SampleBuffer::default(),
             fresh: false,
             schedule: QuerySchedule::default(),
             database: label,
@@ -182,7 +182,7 @@ impl Slot {
     /// Shows nothing, and says why. Its turn is still to come: it was not its own fault.
     fn show_nothing(&mut self, error: QueryError) {
         self.buffer.hide();
-        self.outcome = Outcome::Failed(error);
+        self.outcome = QueryOutcome::Failed(error);
     }
 
     /// The session refused to prepare it. What is wrong is told by its next run, which sends it
@@ -234,7 +234,7 @@ impl Slot {
 
     /// A run that stood behind another one when the deadline came shows nothing, and is still due.
     pub fn cut_off(&mut self) {
-        if matches!(self.outcome, Outcome::Running) {
+        if matches!(self.outcome, QueryOutcome::Running) {
             self.show_nothing(QueryError::Deadline(
                 "no turn before the scrape's deadline".to_owned(),
             ));
@@ -244,13 +244,13 @@ impl Slot {
     /// Whether the role had no right to it when it last ran.
     #[must_use]
     pub fn is_denied(&self) -> bool {
-        matches!(self.outcome, Outcome::Failed(QueryError::Denied(_)))
+        matches!(self.outcome, QueryOutcome::Failed(QueryError::Denied(_)))
     }
 
     /// Whether its session broke while it ran.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        matches!(self.outcome, Outcome::Failed(QueryError::Lost(..)))
+        matches!(self.outcome, QueryOutcome::Failed(QueryError::Lost(..)))
     }
 
     /// Whether it gave more than there is room for.
@@ -263,8 +263,8 @@ impl Slot {
     #[must_use]
     pub fn left_out(&self) -> Option<LeftOutReason> {
         match &self.outcome {
-            Outcome::Failed(QueryError::TooMany) => Some(LeftOutReason::TooManySamples),
-            Outcome::Failed(QueryError::TooLarge(_)) => Some(LeftOutReason::TooLarge),
+            QueryOutcome::Failed(QueryError::TooMany) => Some(LeftOutReason::TooManySamples),
+            QueryOutcome::Failed(QueryError::TooLarge(_)) => Some(LeftOutReason::TooLarge),
             _ => None,
         }
     }
@@ -274,14 +274,14 @@ impl Slot {
         self.buffer.drop_all();
         self.schedule.record(Instant::now(), RunResult::TooMuch);
         self.failing = false;
-        self.outcome = Outcome::Failed(why);
+        self.outcome = QueryOutcome::Failed(why);
     }
 
     /// Shows nothing before it has run again.
     pub fn forget(&mut self) {
         self.buffer.hide();
         self.schedule.reset();
-        self.outcome = Outcome::Waiting;
+        self.outcome = QueryOutcome::Waiting;
     }
 
     /// What failed is tried again now, as somebody may have mended it. What is shown stays.
@@ -296,9 +296,9 @@ impl Slot {
 }
 
 /// A slot while it runs.
-pub(super) struct Run<'a> {
-    slot: &'a mut Slot,
-    shared: Shared<'a>,
+pub(super) struct QueryRun<'a> {
+    slot: &'a mut ScheduledQuery,
+    context: QueryContext<'a>,
     /// The target's labels without those that the query has itself; `None` where it has none of
     /// them.
     labels: Option<Vec<u8>>,
@@ -308,10 +308,10 @@ pub(super) struct Run<'a> {
     wire: usize,
 }
 
-impl<'a> Run<'a> {
+impl<'a> QueryRun<'a> {
     /// Begins a run.
-    pub(super) fn begin(slot: &'a mut Slot, shared: Shared<'a>) -> Self {
-        slot.outcome = Outcome::Running;
+    pub(super) fn begin(slot: &'a mut ScheduledQuery, context: QueryContext<'a>) -> Self {
+        slot.outcome = QueryOutcome::Running;
         slot.fresh = true;
         let columns = &slot.chosen.query().columns;
         let is_own = |label: &[u8]| {
@@ -320,20 +320,20 @@ impl<'a> Run<'a> {
                 .filter(|column| column.kind == ColumnKind::Label);
             own.any(|column| column.name.as_bytes() == label) || label == b"database"
         };
-        let labels = without(shared.labels, is_own);
+        let labels = without(context.labels, is_own);
         let families = columns.iter().filter_map(|column| column.kind.family());
-        let samples = slot.buffer.take(families);
+        let samples = slot.buffer.take_table(families);
         Self {
             slot,
-            shared,
+            context,
             labels,
             samples: Some(samples),
             wire: 0,
         }
     }
 
-    /// The slot. One that has not ended is left in [`Outcome::Running`].
-    pub(super) fn over(self) -> &'a mut Slot {
+    /// The slot. One that has not ended is left in [`QueryOutcome::Running`].
+    pub(super) fn over(self) -> &'a mut ScheduledQuery {
         if let Some(unused) = self.samples {
             self.slot.buffer.put_back(unused);
         }
@@ -341,7 +341,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Job for Run<'_> {
+impl PipelineJob for QueryRun<'_> {
     fn statement(&self) -> &Prepared {
         &self.slot.prepared
     }
@@ -365,11 +365,11 @@ impl Job for Run<'_> {
         let Some(out) = &mut self.samples else {
             return Ok(());
         };
-        let shared = Shared {
-            labels: self.labels.as_deref().unwrap_or(self.shared.labels),
-            ..self.shared
+        let context = QueryContext {
+            labels: self.labels.as_deref().unwrap_or(self.context.labels),
+            ..self.context
         };
-        render_labels(out.labels(), self.slot, shared, fields, scratch);
+        render_labels(out.labels(), self.slot, context, fields, scratch);
         out.end_labels();
         for (at, column) in columns.iter().enumerate() {
             match column.kind {
@@ -380,16 +380,16 @@ impl Job for Run<'_> {
                 ColumnKind::HistogramBounds(index) => {
                     let buckets = fields.get(at).unwrap_or_default();
                     let buckets = buckets.iter().filter(|byte| **byte == b',').count();
-                    let room = self.shared.room;
-                    room.check_text(out.text().saturating_add(out.histogram_text(buckets)))?;
-                    let family = &self.shared.catalog.families[index];
+                    let budget = self.context.budget;
+                    budget.check_text(out.text().saturating_add(out.histogram_text(buckets)))?;
+                    let family = &self.context.catalog.families[index];
                     out.put_lines(|lines, labels| histogram(lines, family, labels, fields, at));
                 }
                 _ => {}
             }
         }
         self.wire += fields.size();
-        self.shared.room.check(out, self.wire)
+        self.context.budget.check(out, self.wire)
     }
 
     fn stop(&mut self, error: &QueryError) {
@@ -413,7 +413,7 @@ impl Job for Run<'_> {
     }
 
     /// A run that fails shows nothing: old rows would pass for new.
-    fn end(&mut self, result: Result<(), QueryError>) {
+    fn finish(&mut self, result: Result<(), QueryError>) {
         let Some(mut samples) = self.samples.take() else {
             return;
         };
@@ -423,14 +423,16 @@ impl Job for Run<'_> {
             Ok(()) => {
                 slot.duplicates = samples.drop_duplicates();
                 slot.uncompared = true;
-                self.shared.room.take(samples.samples(), samples.text());
+                self.context
+                    .budget
+                    .consume(samples.samples(), samples.text());
                 slot.buffer.show(samples);
                 slot.schedule.record(Instant::now(), RunResult::Success);
                 slot.prepared.accept();
                 slot.slow = false;
                 slot.broke = false;
                 slot.failing = false;
-                slot.outcome = Outcome::Done;
+                slot.outcome = QueryOutcome::Done;
             }
             Err(why @ (QueryError::TooMany | QueryError::TooLarge(_))) => slot.leave_out(why),
             Err(error) => {
@@ -461,13 +463,13 @@ fn without(labels: &[u8], own: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
 /// Renders the labels of a row: the target's, the query's, the database.
 fn render_labels(
     out: &mut Vec<u8>,
-    slot: &Slot,
-    shared: Shared<'_>,
+    slot: &ScheduledQuery,
+    context: QueryContext<'_>,
     fields: Fields<'_>,
     scratch: &mut Vec<u8>,
 ) {
     let mut labels = SampleWriter::begin(out, "");
-    labels.rendered(shared.labels);
+    labels.rendered(context.labels);
     for (at, column) in slot.chosen.query().columns.iter().enumerate() {
         if column.kind == ColumnKind::Label {
             let raw = fields.get(at).unwrap_or_default();
@@ -477,9 +479,9 @@ fn render_labels(
                 _ => value::label(encoding, raw, scratch),
             };
             if slot.cut[at] {
-                value = value::cut(value, shared.query_text);
+                value = value::cut(value, context.query_text);
             }
-            match value::shortened(value, shared.label_value) {
+            match value::shortened(value, context.label_value) {
                 Some(short) => labels.label(&column.name, &short),
                 None => labels.label(&column.name, value),
             }

@@ -10,13 +10,13 @@ const MOST_FIELDS: u16 = 1664;
 
 /// Where the fields of a row stand; used again for the next row.
 #[derive(Debug, Default)]
-pub(super) struct Places(Vec<Option<Range<usize>>>);
+pub(super) struct FieldRanges(Vec<Option<Range<usize>>>);
 
 /// The fields of one row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields<'a> {
     body: &'a [u8],
-    places: &'a [Option<Range<usize>>],
+    field_ranges: &'a [Option<Range<usize>>],
     encodings: &'a [Encoding],
     charset: Charset,
 }
@@ -26,11 +26,11 @@ impl<'a> Fields<'a> {
     /// past the `encodings` are text.
     pub(super) fn read(
         body: &'a [u8],
-        places: &'a mut Places,
+        field_ranges: &'a mut FieldRanges,
         encodings: &'a [Encoding],
     ) -> Option<Self> {
         let (count, mut rest) = body.split_first_chunk::<2>()?;
-        places.0.clear();
+        field_ranges.0.clear();
         let count = u16::from_be_bytes(*count);
         if count > MOST_FIELDS {
             return None;
@@ -40,17 +40,17 @@ impl<'a> Fields<'a> {
             let length = i32::from_be_bytes(*length);
             // -1 is NULL.
             let Ok(length) = usize::try_from(length) else {
-                places.0.push(None);
+                field_ranges.0.push(None);
                 rest = after;
                 continue;
             };
             let from = body.len() - after.len();
             rest = after.get(length..)?;
-            places.0.push(Some(from..from + length));
+            field_ranges.0.push(Some(from..from + length));
         }
         Some(Self {
             body,
-            places: &places.0,
+            field_ranges: &field_ranges.0,
             encodings,
             charset: Charset::Utf8,
         })
@@ -78,12 +78,12 @@ impl<'a> Fields<'a> {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.field_ranges.len()
     }
 
     /// The bytes of a field; `None` for NULL, and for what is not there.
     pub(super) fn get(&self, at: usize) -> Option<&'a [u8]> {
-        let place = self.places.get(at)?.clone()?;
+        let place = self.field_ranges.get(at)?.clone()?;
         self.body.get(place)
     }
 
@@ -111,8 +111,8 @@ mod tests {
         body.extend(b"ab");
         body.extend((-1_i32).to_be_bytes());
         body.extend(0_i32.to_be_bytes());
-        let mut places = Places::default();
-        let fields = Fields::read(&body, &mut places, &[]).unwrap();
+        let mut field_ranges = FieldRanges::default();
+        let fields = Fields::read(&body, &mut field_ranges, &[]).unwrap();
         assert_eq!(fields.len(), 3);
         assert_eq!(fields.get(0), Some(&b"ab"[..]));
         assert_eq!(fields.get(1), None);
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(fields.get(3), None);
         for end in 0..body.len() {
             assert!(
-                Fields::read(&body[..end], &mut places, &[]).is_none(),
+                Fields::read(&body[..end], &mut field_ranges, &[]).is_none(),
                 "{end}"
             );
         }

@@ -6,21 +6,21 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::QueryError;
-use super::exchange::{Ahead, Group, Job};
-use super::facts::{About, Facts, Told, integer, no_answer};
 use super::job_state::JobState;
-use super::query::{Outcome, Run, Shared, Slot};
-use super::question::{Question, Word};
+use super::pipeline::{JobGroup, PipelineJob, SentAhead};
+use super::query::{QueryContext, QueryOutcome, QueryRun, ScheduledQuery};
+use super::server_info::{InfoQuery, ServerInfo, ServerInfoReader, integer, no_answer};
 use super::session::Session;
+use super::session_query::{RowEvent, SessionQuery};
 use super::session_settings::SessionSettings;
 use super::settings::SettingsSamples;
 use super::statement::{Mode, Prepared};
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 /// What is asked beside the slots.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ask {
-    /// [`Facts`]; true with the list of databases.
+pub struct PipelineRequest {
+    /// [`ServerInfo`]; true with the list of databases.
     pub facts: Option<bool>,
     /// The settings.
     pub settings: bool,
@@ -30,21 +30,21 @@ pub struct Ask {
 
 /// What came back beside the slots.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct PipelineResponse {
     /// Everything answered. If not, the session must be [`Session::settled`].
     pub complete: bool,
     /// `None`: not asked, or no answer in time.
-    pub facts: Option<Result<Facts, QueryError>>,
+    pub facts: Option<Result<ServerInfo, QueryError>>,
     /// `None`: not asked, or no answer in time.
     pub settings: Option<Result<SettingsSamples, QueryError>>,
     /// As in [`ServerIdentity::started`](super::ServerIdentity). `None`: not asked, or no answer.
     pub started: Option<i64>,
 }
 
-/// With whom a job goes.
+/// What decides which jobs are sent together, and when.
 #[derive(Clone, Copy, Debug, Default)]
-struct Company {
-    turn: Turn,
+struct BatchClass {
+    order: BatchOrder,
     /// It has a Sync of its own.
     apart: bool,
     /// It is a user's, and runs in a transaction of its own.
@@ -55,9 +55,9 @@ struct Company {
 
 /// The order in which jobs are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+enum BatchOrder {
     /// What the server is: known as soon as it is told.
-    Facts,
+    ServerInfo,
     /// As the session is set.
     #[default]
     Plain,
@@ -74,20 +74,25 @@ impl Session {
     ///
     /// # Errors
     /// The session broke, or did not answer in time: it must be [`Session::settled`] then.
-    pub async fn prepare(&mut self, slots: &mut [Slot], deadline: Instant) -> Result<(), Trouble> {
+    pub async fn prepare(
+        &mut self,
+        slots: &mut [ScheduledQuery],
+        deadline: Instant,
+    ) -> Result<(), TargetError> {
         if self.mode != Mode::Kept {
             return Ok(());
         }
         // A session of another database is never asked for facts.
         if self.facts.is_some() {
-            self.prepare_questions(deadline).await?;
+            self.prepare_session_queries(deadline).await?;
         }
         let around = self.settings.around_users_prepare();
         for own in [true, false] {
             let id = self.id;
-            let missing =
-                |slot: &&mut Slot| slot.chosen.metric.builtin == own && is_missing(slot, id);
-            let mut slots: Vec<&mut Slot> = slots.iter_mut().filter(missing).collect();
+            let missing = |slot: &&mut ScheduledQuery| {
+                slot.chosen.metric.builtin == own && is_missing(slot, id)
+            };
+            let mut slots: Vec<&mut ScheduledQuery> = slots.iter_mut().filter(missing).collect();
             if slots.is_empty() {
                 continue;
             }
@@ -99,7 +104,7 @@ impl Session {
             let results = timeout_at(deadline, self.prepare_all(&mut statements, path))
                 .await
                 .map_err(|_| no_answer())?
-                .map_err(QueryError::into_trouble)?;
+                .map_err(QueryError::into_target_error)?;
             for (slot, result) in slots.into_iter().zip(results) {
                 if result.is_err() {
                     slot.refused();
@@ -109,16 +114,16 @@ impl Session {
         Ok(())
     }
 
-    /// Sends the questions for [`Facts`], with `databases` that for their list, before it is known
-    /// what follows: the server works on them while that is made ready. The next
+    /// Sends the questions for [`ServerInfo`], with `databases` that for their list, before it is
+    /// known what follows: the server works on them while that is made ready. The next
     /// [`Session::run`], which must follow without a wait, hears the answers. Nothing is sent where
     /// something else must go before.
-    pub fn ask_ahead(&mut self, slots: &[Slot], databases: bool) {
+    pub fn ask_ahead(&mut self, slots: &[ScheduledQuery], databases: bool) {
         let ready = self.mode == Mode::Kept
             && !self.careful
             && self.trouble().is_none()
-            && self.pipe.owed() == 0
-            && !self.raw_facts
+            && self.connection.owed() == 0
+            && !self.raw_server_info
             && !self.questions.probe.is_new_to(self.id)
             && !slots.iter().any(|slot| is_missing(slot, self.id));
         if !ready {
@@ -127,36 +132,36 @@ impl Session {
         let questions = Arc::clone(&self.questions);
         let mut jobs = Vec::new();
         let extensions = self.extensions_are_due();
-        for question in questions.of_facts(extensions, databases) {
+        for question in questions.of_server_info(extensions, databases) {
             // One that cannot be put, and those after it, go with the others, which tells why.
-            let Ok(encodings) = question.put(self.id, self.pipe.outbox()) else {
+            let Ok(encodings) = question.put(self.id, self.connection.outbox()) else {
                 break;
             };
             jobs.push(encodings);
         }
-        self.ahead = Some(Ahead {
+        self.ahead = Some(SentAhead {
             extensions,
             databases,
             jobs,
         });
-        self.pipe.sync();
-        self.pipe.send_now();
+        self.connection.sync();
+        self.connection.send_now();
     }
 
-    /// Sends all of `slots` at once, with the questions for [`Facts`] and for the settings before
-    /// them, and waits no longer than until `late` completes. What did not answer is left in
-    /// [`Outcome::Running`]. `known` hears the facts as soon as they are there.
+    /// Sends all of `slots` at once, with the questions for [`ServerInfo`] and for the settings
+    /// before them, and waits no longer than until `late` completes. What did not answer is left in
+    /// [`QueryOutcome::Running`]. `known` hears the facts as soon as they are there.
     pub async fn run(
         &mut self,
-        slots: &mut [&mut Slot],
-        ask: Ask,
-        shared: Shared<'_>,
-        known: &mut (dyn FnMut(&Facts) + Send),
+        slots: &mut [&mut ScheduledQuery],
+        ask: PipelineRequest,
+        context: QueryContext<'_>,
+        known: &mut (dyn FnMut(&ServerInfo) + Send),
         late: impl Future<Output = ()>,
-    ) -> Answer {
+    ) -> PipelineResponse {
         let questions = Arc::clone(&self.questions);
         let ahead = self.ahead.take();
-        let ask_facts = ahead.as_ref().map(|sent| sent.databases).or(ask.facts);
+        let ask_server_info = ahead.as_ref().map(|sent| sent.databases).or(ask.facts);
         let ask_extensions = match &ahead {
             Some(sent) => sent.extensions,
             None => self.extensions_are_due(),
@@ -164,17 +169,17 @@ impl Session {
         let before = self.facts.clone();
         let mut settings = SettingsSamples::default();
         let (mut facts, mut set, mut started) = (None, None, None);
-        let told = Mutex::new((
-            Told::new(ask_extensions, ask_facts == Some(true)),
+        let reader = Mutex::new((
+            ServerInfoReader::new(ask_extensions, ask_server_info == Some(true)),
             &mut facts,
             known,
         ));
-        let hear = |about: About| {
-            let (told, before) = (&told, before.as_ref());
-            move |word: Word<'_>| {
-                let (told, facts, known) =
-                    &mut *told.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(all) = told.hear(about, word, before) {
+        let on_event = |about: InfoQuery| {
+            let (reader, before) = (&reader, before.as_ref());
+            move |event: RowEvent<'_>| {
+                let (reader, facts, known) =
+                    &mut *reader.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(all) = reader.handle_event(about, event, before) {
                     if let Ok(all) = &all {
                         known(all);
                     }
@@ -183,32 +188,32 @@ impl Session {
             }
         };
         let (mut on_server, mut on_extensions, mut on_databases) = (
-            hear(About::Server),
-            hear(About::Extensions),
-            hear(About::Databases),
+            on_event(InfoQuery::Server),
+            on_event(InfoQuery::Extensions),
+            on_event(InfoQuery::Databases),
         );
-        let mut on_settings = |word: Word<'_>| match word {
-            Word::Restart => settings = SettingsSamples::default(),
-            Word::Row(fields) => {
+        let mut on_settings = |event: RowEvent<'_>| match event {
+            RowEvent::Restart => settings = SettingsSamples::default(),
+            RowEvent::Row(fields) => {
                 let before = settings.held();
-                settings.add(fields, shared.labels);
-                shared.room.take(1, settings.held() - before);
+                settings.add(fields, context.labels);
+                context.budget.consume(1, settings.held() - before);
             }
-            Word::End(result) => set = Some(result),
+            RowEvent::End(result) => set = Some(result),
         };
-        let mut on_started = |word: Word<'_>| {
-            if let Word::Row(fields) = word {
+        let mut on_started = |event: RowEvent<'_>| {
+            if let RowEvent::Row(fields) = event {
                 started = Some(integer(&fields, 0));
             }
         };
-        let mut probe = Question::new(&questions.probe, &mut on_server);
-        let mut listed = Question::new(&questions.extensions, &mut on_extensions);
-        let mut named = Question::new(&questions.databases, &mut on_databases);
-        let mut asked = Question::new(&questions.settings, &mut on_settings);
-        let mut which = Question::new(&questions.started, &mut on_started);
+        let mut probe = SessionQuery::new(&questions.probe, &mut on_server);
+        let mut listed = SessionQuery::new(&questions.extensions, &mut on_extensions);
+        let mut named = SessionQuery::new(&questions.databases, &mut on_databases);
+        let mut asked = SessionQuery::new(&questions.settings, &mut on_settings);
+        let mut which = SessionQuery::new(&questions.started, &mut on_started);
 
-        let mut jobs: Vec<&mut dyn Job> = Vec::with_capacity(slots.len() + 5);
-        if let Some(databases) = ask_facts {
+        let mut jobs: Vec<&mut dyn PipelineJob> = Vec::with_capacity(slots.len() + 5);
+        if let Some(databases) = ask_server_info {
             jobs.push(&mut probe);
             if ask_extensions {
                 jobs.push(&mut listed);
@@ -223,15 +228,15 @@ impl Session {
         if ask.started {
             jobs.push(&mut which);
         }
-        let first = Company {
-            turn: Turn::Facts,
-            ..Company::default()
+        let first = BatchClass {
+            order: BatchOrder::ServerInfo,
+            ..BatchClass::default()
         };
         let own = jobs.len();
-        let mut company = vec![first; own];
-        company.extend(slots.iter().map(|slot| self.company(slot)));
+        let mut batch_classes = vec![first; own];
+        batch_classes.extend(slots.iter().map(|slot| self.batch_class(slot)));
         let of_own = JobState {
-            raw: self.raw_facts,
+            raw: self.raw_server_info,
             ..JobState::default()
         };
         let mut states = vec![of_own; own];
@@ -239,22 +244,22 @@ impl Session {
             raw: slot.raw,
             ..JobState::default()
         }));
-        let mut runs: Vec<Run<'_>> = slots
+        let mut runs: Vec<QueryRun<'_>> = slots
             .iter_mut()
-            .map(|slot| Run::begin(slot, shared))
+            .map(|slot| QueryRun::begin(slot, context))
             .collect();
-        jobs.extend(runs.iter_mut().map(|run| run as &mut dyn Job));
+        jobs.extend(runs.iter_mut().map(|run| run as &mut dyn PipelineJob));
         let complete = tokio::select! {
             biased;
             // A session that broke has told each of them.
-            _ = self.run_in(ahead, &mut jobs, &mut states, &company) => true,
+            _ = self.run_in(ahead, &mut jobs, &mut states, &batch_classes) => true,
             () = late => false,
         };
         drop(jobs);
-        let (told, ..) = told.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let listed = told.listed();
-        self.raw_facts |= states[..own].iter().any(|state| state.raw);
-        let mut slots: Vec<&mut Slot> = runs.into_iter().map(Run::over).collect();
+        let (reader, ..) = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let listed = reader.listed();
+        self.raw_server_info |= states[..own].iter().any(|state| state.raw);
+        let mut slots: Vec<&mut ScheduledQuery> = runs.into_iter().map(QueryRun::over).collect();
         let count = slots.len();
         // The one that the server was at when it said that it ends the session is known.
         let ended = states[own..].iter().position(|state| state.ended_session);
@@ -263,33 +268,33 @@ impl Session {
         }
         // The server works on them in the order in which they were sent; those that are sent again
         // come behind all others.
-        let turns = company[own..].iter().zip(&states[own..]);
+        let turns = batch_classes[own..].iter().zip(&states[own..]);
         let unanswered = slots.into_iter().zip(turns).filter(|(slot, _)| {
             matches!(
                 slot.outcome,
-                Outcome::Running | Outcome::Failed(QueryError::Lost(..))
+                QueryOutcome::Running | QueryOutcome::Failed(QueryError::Lost(..))
             )
         });
-        let place = |company: &Company, state: &JobState| {
-            let apart = company.apart && !self.careful && company.turn < Turn::Users;
-            (state.put_off, company.turn, state.raw, apart)
+        let place = |batch_class: &BatchClass, state: &JobState| {
+            let apart = batch_class.apart && !self.careful && batch_class.order < BatchOrder::Users;
+            (state.put_off, batch_class.order, state.raw, apart)
         };
         let first = unanswered
-            .min_by_key(|(_, (company, state))| place(company, state))
-            .map(|(slot, (company, _))| (slot, company));
+            .min_by_key(|(_, (batch_class, state))| place(batch_class, state))
+            .map(|(slot, (batch_class, _))| (slot, batch_class));
         // Of those under one Sync nobody knows which one the server was at; the next run tells. And
         // a server that did not say a word does not work on one query in particular.
-        let alone = |company: &Company| {
+        let alone = |batch_class: &BatchClass| {
             self.careful
                 || self.mode == Mode::Pooled
-                || company.apart
-                || matches!(company.turn, Turn::Special | Turn::Slow)
+                || batch_class.apart
+                || matches!(batch_class.order, BatchOrder::Special | BatchOrder::Slow)
         };
-        let answers = ask_facts.is_none() || facts.is_some();
-        if let Some((slot, company)) = first
+        let answers = ask_server_info.is_none() || facts.is_some();
+        if let Some((slot, batch_class)) = first
             && answers
             && ended.is_none()
-            && alone(company)
+            && alone(batch_class)
         {
             match complete {
                 true => slot.broke_session(),
@@ -311,7 +316,7 @@ impl Session {
             facts.identity.complete(self.control.flatten());
             self.facts = Some(facts.clone());
         }
-        Answer {
+        PipelineResponse {
             complete,
             facts,
             settings: set.map(|result| result.map(|()| settings.sorted())),
@@ -323,27 +328,30 @@ impl Session {
     ///
     /// # Errors
     /// The session broke.
-    pub(super) async fn run_all(&mut self, jobs: &mut [&mut dyn Job]) -> Result<(), QueryError> {
-        let company = vec![Company::default(); jobs.len()];
+    pub(super) async fn run_all(
+        &mut self,
+        jobs: &mut [&mut dyn PipelineJob],
+    ) -> Result<(), QueryError> {
+        let batch_classes = vec![BatchClass::default(); jobs.len()];
         let mut states = vec![JobState::default(); jobs.len()];
-        self.run_in(None, jobs, &mut states, &company).await
+        self.run_in(None, jobs, &mut states, &batch_classes).await
     }
 
     /// Runs all, of which the first were sent `ahead`.
     async fn run_in(
         &mut self,
-        mut ahead: Option<Ahead>,
-        jobs: &mut [&mut dyn Job],
+        mut ahead: Option<SentAhead>,
+        jobs: &mut [&mut dyn PipelineJob],
         states: &mut [JobState],
-        company: &[Company],
+        batch_classes: &[BatchClass],
     ) -> Result<(), QueryError> {
         let sent = ahead.as_ref().map_or(0, |ahead| ahead.jobs.len());
         let mut left: Vec<usize> = (sent..jobs.len()).collect();
         let mut renewed = Vec::new();
         while ahead.is_some() || !left.is_empty() {
-            let groups = self.groups(&left, states, company);
+            let groups = self.groups(&left, states, batch_classes);
             let unfinished = self
-                .exchange(ahead.take(), jobs, states, &groups, &renewed)
+                .run_pipeline(ahead.take(), jobs, states, &groups, &renewed)
                 .await?;
             left = unfinished.skipped;
             let mut stale = unfinished.stale;
@@ -361,7 +369,7 @@ impl Session {
                 Ok(ready) => left.extend(ready),
                 Err(error) => {
                     for at in left.into_iter().chain(stale) {
-                        jobs[at].end(Err(error.clone()));
+                        jobs[at].finish(Err(error.clone()));
                     }
                     return Err(error);
                 }
@@ -380,7 +388,7 @@ impl Session {
     async fn prepare_anew(
         &mut self,
         stale: &[usize],
-        jobs: &mut [&mut dyn Job],
+        jobs: &mut [&mut dyn PipelineJob],
     ) -> Result<Vec<usize>, QueryError> {
         let mut ready = Vec::new();
         for own in [true, false] {
@@ -413,51 +421,56 @@ impl Session {
         Ok(ready)
     }
 
-    /// With whom a slot goes.
-    fn company(&self, slot: &Slot) -> Company {
+    /// How the query of a slot is sent.
+    fn batch_class(&self, slot: &ScheduledQuery) -> BatchClass {
         let metric = &slot.chosen.metric;
         let pooled = self.mode == Mode::Pooled;
         let users = !metric.builtin;
         let limit = metric.timeout.filter(|_| !pooled || users);
-        let turn = match (slot.slow, limit) {
-            (true, _) => Turn::Slow,
-            (false, Some(_)) => Turn::Special,
-            (false, None) if users => Turn::Users,
-            (false, None) => Turn::Plain,
+        let order = match (slot.slow, limit) {
+            (true, _) => BatchOrder::Slow,
+            (false, Some(_)) => BatchOrder::Special,
+            (false, None) if users => BatchOrder::Users,
+            (false, None) => BatchOrder::Plain,
         };
-        Company {
-            turn,
+        BatchClass {
+            order,
             apart: slot.failing,
             users,
             limit,
         }
     }
 
-    fn groups(&self, left: &[usize], states: &[JobState], company: &[Company]) -> Vec<Group> {
-        let key = |at: &usize| (company[*at].turn, states[*at].raw);
+    fn groups(
+        &self,
+        left: &[usize],
+        states: &[JobState],
+        batch_classes: &[BatchClass],
+    ) -> Vec<JobGroup> {
+        let key = |at: &usize| (batch_classes[*at].order, states[*at].raw);
         let mut order = left.to_vec();
         order.sort_by_key(key);
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<JobGroup> = Vec::new();
         for same in order.chunk_by(|a, b| key(a) == key(b)) {
-            let (turn, raw) = key(&same[0]);
-            let alone = turn >= Turn::Users;
+            let (order, raw) = key(&same[0]);
+            let alone = order >= BatchOrder::Users;
             if alone {
-                groups.extend(same.iter().map(|at| Group {
+                groups.extend(same.iter().map(|at| JobGroup {
                     batches: vec![vec![*at]],
                     raw,
-                    ..self.around(company[*at], raw)
+                    ..self.around(batch_classes[*at], raw)
                 }));
                 continue;
             }
             let (apart, together): (Vec<usize>, Vec<usize>) = same
                 .iter()
-                .partition(|at| self.careful || company[**at].apart);
+                .partition(|at| self.careful || batch_classes[**at].apart);
             let mut batches = vec![together];
             batches.extend(apart.into_iter().map(|at| vec![at]));
-            groups.push(Group {
+            groups.push(JobGroup {
                 batches,
                 raw,
-                ..self.around(Company::default(), raw)
+                ..self.around(BatchClass::default(), raw)
             });
         }
         groups
@@ -465,17 +478,17 @@ impl Session {
 
     /// What is set before and after those of one group. Behind a pooler each of our own queries
     /// brings its settings along.
-    fn around(&self, company: Company, raw: bool) -> Group {
+    fn around(&self, batch_class: BatchClass, raw: bool) -> JobGroup {
         let pooled = self.mode == Mode::Pooled;
-        let limit = company.limit;
-        let mut group = Group::default();
-        if company.users {
+        let limit = batch_class.limit;
+        let mut group = JobGroup::default();
+        if batch_class.users {
             if pooled && self.connector.quirks.refuses_transactions() {
                 return group;
             }
             let limit = limit.unwrap_or(self.connector.target.timeouts.query);
             group.before = Some(self.settings.begin(limit, raw, pooled));
-            group.after = Some(SessionSettings::end().to_owned());
+            group.after = Some(SessionSettings::end_transaction().to_owned());
         } else if !pooled && (limit.is_some() || raw) {
             let before = limit.map(|limit| self.settings.limit(limit));
             let mut before = before.unwrap_or_default();
@@ -492,6 +505,6 @@ impl Session {
 
 /// Whether that session has to prepare it before it is run. One that failed last time is sent
 /// without a name when it is due: a new session is not to run into the same error before that.
-fn is_missing(slot: &Slot, session: u64) -> bool {
+fn is_missing(slot: &ScheduledQuery, session: u64) -> bool {
     !slot.failing && slot.prepared.is_new_to(session)
 }

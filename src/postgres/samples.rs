@@ -16,7 +16,7 @@ use crate::targets::{ByteLimits, MemoryExhausted, MemoryLease, SampleMemory, Tar
 /// Samples of one query in one database.
 #[derive(Clone, Debug, Default)]
 pub struct QuerySamples {
-    columns: Vec<Column>,
+    columns: Vec<SampleColumn>,
     /// The labels of all rows, as they stand between name and value.
     labels: Vec<u8>,
     /// Where those of each row end.
@@ -38,7 +38,7 @@ pub struct QuerySamples {
 
 /// A family that a query fills.
 #[derive(Clone, Debug, Default)]
-struct Column {
+struct SampleColumn {
     /// Its index in the catalogue.
     family: usize,
     /// It has a sample.
@@ -46,12 +46,12 @@ struct Column {
     /// It has a value that no counter of OpenMetrics may have: a negative one, or none.
     irregular: bool,
     /// Of a histogram: few have any, and there are many columns.
-    lines: Option<Box<Lines>>,
+    lines: Option<Box<HistogramLines>>,
 }
 
 /// Lines that are text already.
 #[derive(Clone, Debug, Default)]
-struct Lines {
+struct HistogramLines {
     text: Vec<u8>,
     /// Where the lines of each row end, and how many lines there are up to there.
     ends: Vec<(usize, usize)>,
@@ -78,10 +78,10 @@ const STEP: usize = 16 * 1024;
 const SLACK: usize = 64;
 
 impl QuerySamples {
-    fn of(families: impl Iterator<Item = usize>) -> Self {
-        let column = |family| Column {
+    fn with_families(families: impl Iterator<Item = usize>) -> Self {
+        let column = |family| SampleColumn {
             family,
-            ..Column::default()
+            ..SampleColumn::default()
         };
         Self {
             columns: families.map(column).collect(),
@@ -294,17 +294,17 @@ fn fit<T>(buffer: &mut Vec<T>) {
 /// What one query shows, or the buffers to collect it in. It is collected where what was before it
 /// stood, unless a slow client still reads that. There are many of these, and few hold a spare one.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(super) struct SampleBuffer {
     shown: Option<Arc<QuerySamples>>,
     spare: Option<Arc<QuerySamples>>,
 }
 
-impl Buffer {
+impl SampleBuffer {
     /// An empty table for these families. Nothing is shown meanwhile.
-    pub(super) fn take(&mut self, families: impl Iterator<Item = usize>) -> QuerySamples {
+    pub(super) fn take_table(&mut self, families: impl Iterator<Item = usize>) -> QuerySamples {
         self.hide();
         let spare = self.spare.take().and_then(Arc::into_inner);
-        spare.unwrap_or_else(|| QuerySamples::of(families))
+        spare.unwrap_or_else(|| QuerySamples::with_families(families))
     }
 
     /// Shows what was collected.
@@ -347,14 +347,14 @@ impl Buffer {
 
 /// What one collection may still bring: samples, and bytes of their text.
 #[derive(Debug)]
-pub struct Room {
+pub struct SampleBudget {
     samples: AtomicUsize,
     text: AtomicUsize,
     limits: ByteLimits,
     memory: TargetMemory,
 }
 
-impl Room {
+impl SampleBudget {
     /// For so many samples (`None` is no limit) and as many bytes as the limits say.
     #[must_use]
     pub fn new(samples: Option<usize>, limits: ByteLimits, memory: &TargetMemory) -> Self {
@@ -426,7 +426,7 @@ impl Room {
     }
 
     /// Takes some of it.
-    pub fn take(&self, samples: usize, text: usize) {
+    pub fn consume(&self, samples: usize, text: usize) {
         // One session at a time takes; nobody comes between.
         let left = (self.samples_left(), self.text_left());
         self.samples
@@ -442,7 +442,7 @@ mod tests {
 
     /// Two families, three rows; the first has nothing in the last row, the second in the first.
     fn table() -> QuerySamples {
-        let mut samples = QuerySamples::of([4, 7].into_iter());
+        let mut samples = QuerySamples::with_families([4, 7].into_iter());
         let rows = [
             ("{r=\"a\"} ", Some(Number::Integer(-1)), None),
             (
@@ -495,9 +495,9 @@ mod tests {
 
     #[test]
     fn buffers_that_come_back_begin_empty() {
-        let mut buffer = Buffer::default();
+        let mut buffer = SampleBuffer::default();
         buffer.show(table());
-        let mut samples = buffer.take([4, 7].into_iter());
+        let mut samples = buffer.take_table([4, 7].into_iter());
         assert!(samples.families().all(|(_, filled)| !filled));
         samples.labels().extend_from_slice(b"{r=\"d\"} ");
         samples.end_labels();

@@ -13,38 +13,38 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::cancel::CancelPace;
 use super::charset::Charset;
 use super::connect::Connector;
+use super::connection::{Connection, refused};
 use super::error::{QueryError, ServerError};
-use super::exchange::Ahead;
-use super::facts::{Facts, Questions};
-use super::guard::GuardError;
-use super::identity::Control;
-use super::login::{CancelKey, Login, PATIENCE, cancel, log_in};
-use super::pipe::{Pipe, refused};
-use super::question::{Question, Word};
-use super::row::Places;
+use super::identity::ControlData;
+use super::login::{CancelKey, LoggedIn, PATIENCE, cancel, log_in};
+use super::login_guard::GuardError;
+use super::pipeline::SentAhead;
+use super::row::FieldRanges;
+use super::server_info::{ServerInfo, SessionQueries};
+use super::session_query::{RowEvent, SessionQuery};
 use super::session_settings::SessionSettings;
 use super::statement::{Mode, Prepared};
 use super::unrequested::is_unrequested;
-use crate::model::Reason;
-use crate::targets::{Target, Trouble};
+use crate::model::TargetErrorKind;
+use crate::targets::{Target, TargetError};
 
 /// A backend that may still run what a session left behind when its connection was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Orphan(i32);
+pub struct LeakedBackend(i32);
 
 /// What a connection holds of the limits of the whole process, given back at its end.
-pub type Permits = Vec<OwnedSemaphorePermit>;
+pub type ConnectionPermits = Vec<OwnedSemaphorePermit>;
 
 /// One connection to one database.
 #[derive(Debug)]
 pub struct Session {
     pub(super) id: u64,
-    pub(super) pipe: Pipe,
-    pub(super) places: Places,
+    pub(super) connection: Connection,
+    pub(super) field_ranges: FieldRanges,
     pub(super) scratch: Vec<u8>,
     pub(super) key: CancelKey,
     /// Why the connection ended, once it did.
-    ended: Option<Trouble>,
+    ended: Option<TargetError>,
     pub(super) mode: Mode,
     /// The database's encoding.
     pub(super) charset: Charset,
@@ -55,21 +55,21 @@ pub struct Session {
     /// Settings that go out with the first queries, and whether they have to hold.
     pub(super) greeting: Vec<(String, bool)>,
     /// What the facts are made of holds text that the server cannot turn into UTF-8.
-    pub(super) raw_facts: bool,
+    pub(super) raw_server_info: bool,
     /// Names of what is held prepared, and who still wants it.
     pub(super) statements: Vec<(String, Weak<()>)>,
     pub(super) next_statement: u64,
     /// Begins the names of statements. Where a pooler lends one server session to several clients,
     /// another client's statement of the same name would be run instead.
     pub(super) statement_prefix: String,
-    pub(super) facts: Option<Facts>,
+    pub(super) facts: Option<ServerInfo>,
     /// System identifier and timeline; the outer `None` until they were asked for.
-    pub(super) control: Option<Option<Control>>,
+    pub(super) control: Option<Option<ControlData>>,
     /// Questions for the facts that were sent already.
-    pub(super) ahead: Option<Ahead>,
-    pub(super) questions: Arc<Questions>,
+    pub(super) ahead: Option<SentAhead>,
+    pub(super) questions: Arc<SessionQueries>,
     pub(super) connector: Arc<Connector>,
-    permits: Permits,
+    permits: ConnectionPermits,
 }
 
 impl Session {
@@ -85,8 +85,8 @@ impl Session {
         database: &str,
         id: u64,
         mode: Mode,
-        permits: Permits,
-    ) -> Result<Self, Trouble> {
+        permits: ConnectionPermits,
+    ) -> Result<Self, TargetError> {
         let mut mode = mode;
         let target = &connector.target;
         if connector.quirks.refuses_options() {
@@ -115,8 +115,8 @@ impl Session {
             }
             Err(failed) => return Err(failed.trouble),
         };
-        let Login {
-            pipe,
+        let LoggedIn {
+            connection,
             key,
             charset,
             major,
@@ -128,8 +128,8 @@ impl Session {
         let settings = SessionSettings::new(target.timeouts, raw, major, &refused);
         let mut session = Self {
             id,
-            pipe,
-            places: Places::default(),
+            connection,
+            field_ranges: FieldRanges::default(),
             scratch: Vec::new(),
             key,
             ended: None,
@@ -138,7 +138,7 @@ impl Session {
             charset,
             careful: true,
             greeting: Vec::new(),
-            raw_facts: false,
+            raw_server_info: false,
             statements: Vec::new(),
             next_statement: 0,
             statement_prefix: format!("p{:08x}_", RandomState::new().hash_one(id) & 0xffff_ffff),
@@ -151,9 +151,9 @@ impl Session {
         };
         match tokio::time::timeout(PATIENCE, session.introduce()).await {
             Ok(Ok(())) => Ok(session),
-            Ok(Err(error)) => Err(error.into_trouble()),
-            Err(_) => Err(Trouble {
-                reason: Reason::Timeout,
+            Ok(Err(error)) => Err(error.into_target_error()),
+            Err(_) => Err(TargetError {
+                kind: TargetErrorKind::Timeout,
                 message: format!("{}: no answer after login", target.address),
             }),
         }
@@ -230,7 +230,7 @@ impl Session {
     /// Ends what a session before this one may have left running.
     ///
     /// Returns whether it still ran, so that nobody opens one connection too many meanwhile.
-    pub async fn end_orphan(&mut self, orphan: Orphan, deadline: Instant) -> bool {
+    pub async fn end_leaked_backend(&mut self, orphan: LeakedBackend, deadline: Instant) -> bool {
         let sql = format!(
             "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \
              WHERE a.pid = {} AND a.usename = SESSION_USER AND a.application_name = 'pgexporter'",
@@ -238,12 +238,12 @@ impl Session {
         );
         let query = Prepared::new(sql);
         let (mut found, mut answered) = (false, false);
-        let mut hear = |word: Word<'_>| match word {
-            Word::Row(_) => found = true,
-            Word::Restart => {}
-            Word::End(result) => answered = result.is_ok(),
+        let mut on_event = |event: RowEvent<'_>| match event {
+            RowEvent::Row(_) => found = true,
+            RowEvent::Restart => {}
+            RowEvent::End(result) => answered = result.is_ok(),
         };
-        let mut ask = Question::new(&query, &mut hear);
+        let mut ask = SessionQuery::new(&query, &mut on_event);
         // Whether it broke or was late, it has not answered.
         let _ = timeout_at(deadline, self.run_all(&mut [&mut ask])).await;
         found || !answered
@@ -268,8 +268,8 @@ impl Session {
              AND a.application_name = 'pgexporter' AND a.pid <> pg_catalog.pg_backend_pid()"
         );
         let query = Prepared::new(sql);
-        let mut hear = |_: Word<'_>| {};
-        let mut ask = Question::new(&query, &mut hear);
+        let mut on_event = |_: RowEvent<'_>| {};
+        let mut ask = SessionQuery::new(&query, &mut on_event);
         let asked = timeout_at(deadline, self.run_all(&mut [&mut ask])).await;
         asked.is_ok()
     }
@@ -288,13 +288,13 @@ impl Session {
 
     /// The backend that serves it, to be ended when it is left behind.
     #[must_use]
-    pub fn backend(&self) -> Option<Orphan> {
-        self.facts.as_ref().map(|facts| Orphan(facts.pid))
+    pub fn backend(&self) -> Option<LeakedBackend> {
+        self.facts.as_ref().map(|facts| LeakedBackend(facts.pid))
     }
 
     /// What the server last said of itself.
     #[must_use]
-    pub fn facts(&self) -> Option<&Facts> {
+    pub fn facts(&self) -> Option<&ServerInfo> {
         self.facts.as_ref()
     }
 
@@ -311,7 +311,7 @@ impl Session {
 
     /// Why the connection ended; `None` while it lives, as far as is known.
     #[must_use]
-    pub fn trouble(&self) -> Option<&Trouble> {
+    pub fn trouble(&self) -> Option<&TargetError> {
         self.ended.as_ref()
     }
 
@@ -320,14 +320,14 @@ impl Session {
         self.ended().now_or_never().is_none()
     }
 
-    pub(super) fn end_with(&mut self, trouble: Trouble) {
+    pub(super) fn end_with(&mut self, trouble: TargetError) {
         self.ended.get_or_insert(trouble);
     }
 
     /// Completes when the connection has ended. For a session that is asked nothing.
     pub async fn ended(&mut self) {
         while self.ended.is_none() {
-            let next = self.pipe.next().await.map(|message| {
+            let next = self.connection.next().await.map(|message| {
                 let fatal = (message.kind == b'E').then(|| ServerError::read(message.whole));
                 (message.kind, fatal)
             });
@@ -338,11 +338,11 @@ impl Session {
                     _ => continue,
                 },
                 // A notice, or a setting that has changed.
-                Ok((kind, None)) if is_unrequested(kind) || self.pipe.owed() > 0 => continue,
+                Ok((kind, None)) if is_unrequested(kind) || self.connection.owed() > 0 => continue,
                 Ok(_) => QueryError::lost(&refused(GuardError::AnswerToNothing)),
                 Err(error) => QueryError::lost(&error),
             };
-            self.ended = Some(error.into_trouble());
+            self.ended = Some(error.into_target_error());
         }
     }
 
@@ -352,32 +352,38 @@ impl Session {
     /// # Errors
     /// The backend that was left behind, when that takes longer than `limit`: the session's state
     /// is then unsure, and it is closed.
-    pub async fn settled(mut self, limit: Duration) -> Result<Self, (Option<Orphan>, Trouble)> {
-        match tokio::time::timeout(limit, self.settle()).await {
+    pub async fn settled(
+        mut self,
+        limit: Duration,
+    ) -> Result<Self, (Option<LeakedBackend>, TargetError)> {
+        match tokio::time::timeout(limit, self.cancel_and_drain()).await {
             Ok(Ok(())) => Ok(self),
-            Ok(Err(error)) => Err((None, error.into_trouble())),
+            Ok(Err(error)) => Err((None, error.into_target_error())),
             Err(_) => {
-                let trouble = Trouble {
-                    reason: Reason::Timeout,
+                let trouble = TargetError {
+                    kind: TargetErrorKind::Timeout,
                     message: format!(
                         "{}: no answer for {limit:?} after a scrape; the session was given up",
                         self.connector.target.address
                     ),
                 };
-                Err((self.facts.as_ref().map(|facts| Orphan(facts.pid)), trouble))
+                Err((
+                    self.facts.as_ref().map(|facts| LeakedBackend(facts.pid)),
+                    trouble,
+                ))
             }
         }
     }
 
-    async fn settle(&mut self) -> Result<(), QueryError> {
+    async fn cancel_and_drain(&mut self) -> Result<(), QueryError> {
         // It may have been cut off between a setting of one query and its way back.
         let back = match self.mode {
             Mode::Pooled => String::new(),
             Mode::Kept | Mode::Once => self.settings.usual() + &self.settings.encoding(false),
         };
         let mut pace = CancelPace::new(Instant::now());
-        while self.pipe.owed() > 0 {
-            let owed = self.pipe.owed();
+        while self.connection.owed() > 0 {
+            let owed = self.connection.owed();
             let due = async {
                 match pace.next() {
                     Some(next) => sleep_until(next).await,
@@ -386,16 +392,16 @@ impl Session {
             };
             tokio::select! {
                 biased;
-                answer = self.pipe.next() => {
+                answer = self.connection.next() => {
                     let message = answer.map_err(|error| QueryError::lost(&error))?;
                     if message.kind == b'E'
                         && let lost @ QueryError::Lost(..) =
                             ServerError::read(message.whole).of_query()
                     {
-                        self.end_with(lost.clone().into_trouble());
+                        self.end_with(lost.clone().into_target_error());
                         return Err(lost);
                     }
-                    if self.pipe.owed() < owed {
+                    if self.connection.owed() < owed {
                         pace.record_answer(Instant::now());
                     }
                 }
@@ -411,14 +417,14 @@ impl Session {
         // The last cancel may hit this one. Where it hit the end of a transaction, that is still open.
         let mut done = Ok(());
         for _ in 0..3 {
-            let end = if self.pipe.in_transaction() {
+            let end = if self.connection.in_transaction() {
                 "ROLLBACK; "
             } else {
                 ""
             };
             done = self.execute(&format!("{end}{back}")).await;
             match done {
-                Ok(()) if self.pipe.in_transaction() => {}
+                Ok(()) if self.connection.in_transaction() => {}
                 Ok(()) | Err(QueryError::Lost(..)) => break,
                 Err(_) => {}
             }
@@ -432,14 +438,18 @@ impl Session {
     /// # Errors
     /// What still waits, when it takes longer: the server may still count the connection.
     pub async fn close(self, limit: Duration) -> Result<(), JoinHandle<()>> {
-        let Self { pipe, permits, .. } = self;
-        let mut goodbye = Box::pin(async move {
-            pipe.goodbye().await;
+        let Self {
+            connection,
+            permits,
+            ..
+        } = self;
+        let mut terminate = Box::pin(async move {
+            connection.terminate().await;
             drop(permits);
         });
-        match tokio::time::timeout(limit, &mut goodbye).await {
+        match tokio::time::timeout(limit, &mut terminate).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(tokio::spawn(goodbye)),
+            Err(_) => Err(tokio::spawn(terminate)),
         }
     }
 }

@@ -253,7 +253,7 @@ impl SessionSettings {
     }
 
     /// Ends the transaction of a user's query: nothing of what it did stays.
-    pub(super) fn end() -> &'static str {
+    pub(super) fn end_transaction() -> &'static str {
         // Locks of the session are no part of a transaction.
         "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()"
     }

@@ -9,13 +9,13 @@ use crate::exposition::SampleWriter;
 #[derive(Debug, Default)]
 pub struct SettingsSamples {
     text: String,
-    parts: Vec<Part>,
+    parts: Vec<SettingPosition>,
     duplicates: usize,
 }
 
 /// Where a setting stands in the text: its line, which begins with its family, then its help.
 #[derive(Clone, Copy, Debug)]
-struct Part {
+struct SettingPosition {
     from: u32,
     family: u16,
     line: u16,
@@ -58,7 +58,7 @@ impl SettingsSamples {
             text, mut parts, ..
         } = self;
         let found = parts.len();
-        let family = |part: &Part| {
+        let family = |part: &SettingPosition| {
             text.get(part.from as usize..)?
                 .get(..usize::from(part.family))
         };
@@ -96,7 +96,7 @@ impl SettingsSamples {
     /// Whether both hold the same settings, whatever their values.
     #[must_use]
     pub fn has_names_of(&self, other: &Self) -> bool {
-        fn name<'a>(of: &'a SettingsSamples, part: &Part) -> Option<&'a [u8]> {
+        fn name<'a>(of: &'a SettingsSamples, part: &SettingPosition) -> Option<&'a [u8]> {
             let rest = of.text.as_bytes().get(part.from as usize..)?;
             rest.get(..usize::from(part.family))
         }
@@ -171,7 +171,7 @@ impl SettingsSamples {
             u16::try_from(help.len()),
         );
         match part {
-            (Ok(from), Ok(family), Ok(line), Ok(help)) => self.parts.push(Part {
+            (Ok(from), Ok(family), Ok(line), Ok(help)) => self.parts.push(SettingPosition {
                 from,
                 family,
                 line,
@@ -185,7 +185,7 @@ impl SettingsSamples {
 
 #[cfg(test)]
 mod tests {
-    use super::super::row::Places;
+    use super::super::row::FieldRanges;
     use super::*;
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
                 body.extend(i32::try_from(field.len()).unwrap().to_be_bytes());
                 body.extend(field.as_bytes());
             }
-            let mut places = Places::default();
+            let mut places = FieldRanges::default();
             let fields = Fields::read(&body, &mut places, &[]).unwrap();
             samples.add(fields, b"server=\"s\"");
         }

@@ -8,7 +8,7 @@ use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::{backend, frontend};
 use tokio_postgres::types::Type;
 
-use super::pipe::without_zero;
+use super::connection::without_zero;
 use super::value::Encoding;
 
 /// How a session sends its queries.
@@ -144,7 +144,8 @@ pub(super) fn columns(message: &[u8]) -> Vec<Option<Encoding>> {
     let mut columns = Vec::new();
     let mut fields = body.fields();
     while let Ok(Some(field)) = fields.next() {
-        columns.push(Type::from_oid(field.type_oid()).and_then(|type_| Encoding::of(&type_)));
+        columns
+            .push(Type::from_oid(field.type_oid()).and_then(|type_| Encoding::from_type(&type_)));
     }
     columns
 }

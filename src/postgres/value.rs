@@ -22,7 +22,7 @@ pub(super) enum Encoding {
 
 impl Encoding {
     /// `None`: the type is read as text, by a cast in the query.
-    pub(super) fn of(type_: &Type) -> Option<Self> {
+    pub(super) fn from_type(type_: &Type) -> Option<Self> {
         Some(match *type_ {
             Type::BOOL => Encoding::Bool,
             Type::INT2 => Encoding::Int2,

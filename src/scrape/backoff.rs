@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(10);
@@ -31,9 +31,9 @@ impl Default for Backoff {
 
 impl Backoff {
     /// After a failure.
-    pub(super) fn next(&mut self, reason: Reason) {
+    pub(super) fn next(&mut self, reason: TargetErrorKind) {
         let longest = match reason {
-            Reason::AuthenticationFailed => LONGEST_IF_REFUSED,
+            TargetErrorKind::AuthenticationFailed => LONGEST_IF_REFUSED,
             _ => LONGEST,
         };
         let half = self.step.min(longest) / 2;
@@ -47,7 +47,7 @@ impl Backoff {
     }
 
     /// After the loss of what worked: the first step again.
-    pub(super) fn begin_again(&mut self, reason: Reason) {
+    pub(super) fn begin_again(&mut self, reason: TargetErrorKind) {
         self.step = FIRST;
         self.next(reason);
     }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     /// The pauses between so many failures, in seconds, each at its longest and rounded up.
-    fn pauses(reason: Reason, count: usize) -> Vec<u64> {
+    fn pauses(reason: TargetErrorKind, count: usize) -> Vec<u64> {
         let mut backoff = Backoff::default();
         let mut pauses = Vec::new();
         for _ in 0..count {
@@ -160,15 +160,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_login_is_tried_at_most_once_a_minute_and_a_dead_server_every_ten_seconds() {
-        let refused = pauses(Reason::AuthenticationFailed, 12);
+        let refused = pauses(TargetErrorKind::AuthenticationFailed, 12);
         assert_eq!(refused.last(), Some(&60));
-        assert_eq!(pauses(Reason::ConnectionRefused, 12).last(), Some(&10));
+        assert_eq!(
+            pauses(TargetErrorKind::ConnectionRefused, 12).last(),
+            Some(&10)
+        );
         let mut backoff = Backoff::default();
         for _ in 0..12 {
-            backoff.next(Reason::AuthenticationFailed);
+            backoff.next(TargetErrorKind::AuthenticationFailed);
         }
         // Another trouble, such as a restart, is not waited out at that pace.
-        backoff.next(Reason::NotReady);
+        backoff.next(TargetErrorKind::NotReady);
         assert!(backoff.until() - Instant::now() <= LONGEST);
     }
 }

@@ -10,9 +10,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::worker::DownCause;
-use crate::model::Reason;
-use crate::postgres::{Orphan, Session};
-use crate::targets::{Target, Trouble};
+use crate::model::TargetErrorKind;
+use crate::postgres::{LeakedBackend, Session};
+use crate::targets::{Target, TargetError};
 
 /// How long an order waits for a session that a scrape before it left at work.
 pub(super) const MOMENT: Duration = Duration::from_secs(1);
@@ -85,13 +85,13 @@ impl Attempt {
     }
 }
 
-pub(super) type Settled = Result<Session, (Option<Orphan>, Trouble)>;
+pub(super) type Settled = Result<Session, (Option<LeakedBackend>, TargetError)>;
 pub(super) type Settling = Pin<Box<dyn Future<Output = Settled> + Send>>;
 
 /// The trouble of an attempt that takes too long.
-pub(super) fn no_session(target: &Target) -> Trouble {
-    Trouble {
-        reason: Reason::Timeout,
+pub(super) fn no_session(target: &Target) -> TargetError {
+    TargetError {
+        kind: TargetErrorKind::Timeout,
         message: format!(
             "{}: no session within {:?}; the attempt goes on. The server hangs, is overloaded, \
              or does not speak PostgreSQL's protocol",

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::Catalog;
-use crate::postgres::{Facts, QuerySamples, SettingsSamples};
-use crate::targets::{LeftOut, MissingDatabase, Target, Trouble};
+use crate::postgres::{QuerySamples, ServerInfo, SettingsSamples};
+use crate::targets::{LeftOut, MissingDatabase, Target, TargetError};
 
 use super::counters::TargetCounters;
 
@@ -17,9 +17,9 @@ pub(super) struct Collected {
     pub catalog: Arc<Catalog>,
     pub queries: Vec<Arc<QuerySamples>>,
     pub settings: Option<Arc<SettingsSamples>>,
-    pub facts: Option<Facts>,
+    pub facts: Option<ServerInfo>,
     /// `None`: it answered.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<TargetError>,
     /// Collectors that the role has no right to, sorted.
     pub denied: Vec<String>,
     /// What the role may do beside reading.

@@ -22,12 +22,12 @@ use super::settings::ScrapeSettings;
 use super::walk::{Errand, Walker};
 use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
-use crate::model::{NEWEST_MAJOR, Reason, Role};
+use crate::model::{NEWEST_MAJOR, Role, TargetErrorKind};
 use crate::postgres::{
-    Answer, Ask, Connector, Facts, QuerySchedule, Room, ServerIdentity, Session, SettingsSamples,
-    Shared, Slot,
+    Connector, PipelineRequest, PipelineResponse, QueryContext, QuerySchedule, SampleBudget,
+    ScheduledQuery, ServerIdentity, ServerInfo, Session, SettingsSamples,
 };
-use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetMemory, Trouble};
+use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetError, TargetMemory};
 
 /// Holds what one target runs and what it showed last.
 #[derive(Debug)]
@@ -185,9 +185,9 @@ impl Collector {
         &mut self,
         session: &mut Session,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         self.unsettled = false;
-        let facts = session.ask_facts(false, deadline).await?.clone();
+        let facts = session.ask_server_info(false, deadline).await?.clone();
         if let Some(rights) = session.ask_rights(deadline).await? {
             self.ledger.note_excess_rights(rights);
         }
@@ -199,7 +199,7 @@ impl Collector {
 
     /// The plan that fits such a server and the present catalogue: the old one, or a new one that
     /// takes over what did not change.
-    fn plan_for(&mut self, facts: &Facts) -> Plan {
+    fn plan_for(&mut self, facts: &ServerInfo) -> Plan {
         let catalog = self.catalog();
         let old = self.plan.take();
         match old {
@@ -252,12 +252,12 @@ impl Collector {
                 found.trouble = Some(trouble);
                 break;
             }
-            let ask = Ask {
+            let ask = PipelineRequest {
                 facts: Some(walk),
                 settings: !self.has_settings(session),
                 started: false,
             };
-            let mut begin = |facts: &Facts| {
+            let mut begin = |facts: &ServerInfo| {
                 answers.store(true, Ordering::Relaxed);
                 // What a server shows that is not what it was may not stay.
                 let same = Plan::is_same(facts, &known) && facts.configured == known.configured;
@@ -323,12 +323,12 @@ impl Collector {
                 tries: self.walk_tries,
                 now,
                 interval: settings.interval,
-                shared: Shared {
+                shared: QueryContext {
                     catalog: &catalog,
                     labels: &self.labels,
                     query_text: settings.query_text,
                     label_value: settings.label_value,
-                    room: &room,
+                    budget: &room,
                 },
                 deadline,
             };
@@ -346,20 +346,20 @@ impl Collector {
         &self,
         session: &mut Session,
         plan: &mut Plan,
-        ask: Ask,
-        (now, settings, room): (Instant, &ScrapeSettings, &Room),
-        begin: &mut (dyn FnMut(&Facts) + Send),
+        ask: PipelineRequest,
+        (now, settings, room): (Instant, &ScrapeSettings, &SampleBudget),
+        begin: &mut (dyn FnMut(&ServerInfo) + Send),
         late: impl Future<Output = ()>,
-    ) -> Answer {
+    ) -> PipelineResponse {
         let catalog = Arc::clone(plan.catalog());
-        let shared = Shared {
+        let shared = QueryContext {
             catalog: &catalog,
             labels: &self.labels,
             query_text: settings.query_text,
             label_value: settings.label_value,
-            room,
+            budget: room,
         };
-        let mut due: Vec<&mut Slot> = plan
+        let mut due: Vec<&mut ScheduledQuery> = plan
             .own
             .iter_mut()
             .filter(|slot| !slot.is_fresh() && slot.is_due(now, settings.interval))
@@ -426,7 +426,7 @@ impl Collector {
     }
 
     /// An answer without samples.
-    pub(super) fn nothing(&self, trouble: Trouble) -> Collected {
+    pub(super) fn nothing(&self, trouble: TargetError) -> Collected {
         Collected {
             target: Arc::clone(&self.target),
             catalog: self.commons.catalog.borrow().clone(),
@@ -452,22 +452,22 @@ impl Collector {
 /// What the turns of a collection found out about the target as a whole.
 #[derive(Default)]
 struct Found {
-    facts: Option<Facts>,
-    trouble: Option<Trouble>,
+    facts: Option<ServerInfo>,
+    trouble: Option<TargetError>,
 }
 
 impl Found {
     fn facts(
         &mut self,
-        answer: Option<Result<Facts, crate::postgres::QueryError>>,
+        answer: Option<Result<ServerInfo, crate::postgres::QueryError>>,
         target: &Target,
     ) {
         match answer {
             Some(Ok(facts)) => self.facts = Some(facts),
-            Some(Err(error)) => self.trouble = Some(error.into_trouble()),
+            Some(Err(error)) => self.trouble = Some(error.into_target_error()),
             None => {
-                self.trouble = Some(Trouble {
-                    reason: Reason::Timeout,
+                self.trouble = Some(TargetError {
+                    kind: TargetErrorKind::Timeout,
                     message: format!("{}: no answer in time", target.address),
                 });
             }
@@ -485,9 +485,9 @@ fn labels(target: &Target) -> Vec<u8> {
     labels
 }
 
-fn unasked() -> Trouble {
-    Trouble {
-        reason: Reason::Pending,
+fn unasked() -> TargetError {
+    TargetError {
+        kind: TargetErrorKind::Pending,
         message: "not asked yet".to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::postgres::QueryError;
 use crate::targets::{DatabaseProblem, LeftOutReason};
 
@@ -28,7 +28,7 @@ impl Counters {
 /// Of one target.
 #[derive(Debug, Default)]
 pub(super) struct TargetCounters {
-    failures: [Count; Reason::ALL.len()],
+    failures: [Count; TargetErrorKind::ALL.len()],
     left_out: Mutex<BTreeMap<(String, LeftOutReason), u64>>,
     pub connections: Count,
     /// By collector and reason; those that ever failed.
@@ -68,7 +68,7 @@ impl QueryFailure {
             QueryError::Denied(_) => Self::PermissionDenied,
             QueryError::TooMany => Self::TooManySamples,
             QueryError::TooLarge(_) => Self::TooLarge,
-            QueryError::Lost(_, Reason::MessageTooLarge) => Self::TooLarge,
+            QueryError::Lost(_, TargetErrorKind::MessageTooLarge) => Self::TooLarge,
             QueryError::Lost(..) => Self::ConnectionLost,
             QueryError::Server(_) | QueryError::Shape { .. } => Self::Error,
         }
@@ -92,8 +92,8 @@ impl QueryFailure {
 
 impl TargetCounters {
     /// Counts a collection that brought nothing.
-    pub(super) fn fail(&self, reason: Reason) {
-        if let Some(at) = Reason::ALL.iter().position(|one| *one == reason) {
+    pub(super) fn fail(&self, reason: TargetErrorKind) {
+        if let Some(at) = TargetErrorKind::ALL.iter().position(|one| *one == reason) {
             self.failures[at].add(1);
         }
     }
@@ -111,7 +111,7 @@ impl TargetCounters {
     }
 
     /// How often it was so for one reason.
-    pub(super) fn failures_for(&self, reason: Reason) -> u64 {
+    pub(super) fn failures_for(&self, reason: TargetErrorKind) -> u64 {
         self.failures()
             .find(|(known, _)| *known == reason)
             .map_or(0, |(_, number)| number)
@@ -167,8 +167,8 @@ impl TargetCounters {
     }
 
     /// How often that was so.
-    pub(super) fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL
+    pub(super) fn failures(&self) -> impl Iterator<Item = (TargetErrorKind, u64)> {
+        TargetErrorKind::ALL
             .into_iter()
             .zip(self.failures.iter().map(Count::get))
     }

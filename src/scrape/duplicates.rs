@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::plan::Plan;
 use crate::exposition::split_labels;
-use crate::postgres::Slot;
+use crate::postgres::ScheduledQuery;
 
 /// What one query brought that another one brings as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Plan {
     }
 
     fn compare(&mut self, shared: &[usize]) -> Vec<Overlap> {
-        let mut slots: Vec<&mut Slot> = self.slots_mut().collect();
+        let mut slots: Vec<&mut ScheduledQuery> = self.slots_mut().collect();
         let mut found = Vec::new();
         for family in shared {
             find_in(*family, &slots, &mut found);
@@ -53,7 +53,7 @@ impl Plan {
         for (slot, column, row, kept) in found {
             *overlaps.entry((kept, slot)).or_default() += slots[slot].drop_row(column, row);
         }
-        let place = |slot: &Slot| {
+        let place = |slot: &ScheduledQuery| {
             let source = &slot.chosen.metric.source;
             format!("{source} (database {})", slot.database())
         };
@@ -71,7 +71,7 @@ impl Plan {
 
 /// Families that two slots may fill with the same labels. Two databases have the label `database`
 /// of each, unless the query names it itself.
-fn find_shared<'a>(slots: impl Iterator<Item = &'a Slot>) -> Vec<usize> {
+fn find_shared<'a>(slots: impl Iterator<Item = &'a ScheduledQuery>) -> Vec<usize> {
     let mut first: HashMap<usize, &str> = HashMap::new();
     let mut shared = Vec::new();
     for slot in slots {
@@ -91,7 +91,7 @@ fn find_shared<'a>(slots: impl Iterator<Item = &'a Slot>) -> Vec<usize> {
     shared
 }
 
-fn find_in(family: usize, slots: &[&mut Slot], found: &mut Vec<Found>) {
+fn find_in(family: usize, slots: &[&mut ScheduledQuery], found: &mut Vec<Found>) {
     let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
     for (at, slot) in slots.iter().enumerate() {
         let Some(samples) = slot.samples() else {

@@ -10,8 +10,10 @@ use super::duplicates::Overlap;
 use super::plan::Plan;
 use super::reported::{ReportAction, ReportedProblems};
 use crate::catalog::SETTINGS;
-use crate::postgres::{MOST_DATABASES, Outcome, QueryError, Slot};
-use crate::targets::{DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase, Target, Trouble};
+use crate::postgres::{MOST_DATABASES, QueryError, QueryOutcome, ScheduledQuery};
+use crate::targets::{
+    DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase, Target, TargetError,
+};
 
 /// The book of one target.
 #[derive(Debug)]
@@ -62,9 +64,9 @@ impl Ledger {
     /// the whole target is in trouble (`quiet`), its queries are counted and not told.
     pub(super) fn enter<'a>(
         &mut self,
-        slots: impl Iterator<Item = &'a mut Slot>,
+        slots: impl Iterator<Item = &'a mut ScheduledQuery>,
         quiet: bool,
-    ) -> Option<Trouble> {
+    ) -> Option<TargetError> {
         let mut trouble = None;
         for slot in slots {
             if !slot.take_fresh() {
@@ -74,7 +76,7 @@ impl Ledger {
             self.counters.executions.add(1);
             let metric = &slot.chosen.metric;
             let (database, tag) = (slot.database(), metric.tag.as_str());
-            if let Outcome::Failed(error) = &slot.outcome {
+            if let QueryOutcome::Failed(error) = &slot.outcome {
                 let failure = QueryFailure::of(error);
                 let allowed = metric.optional && failure == QueryFailure::Error;
                 // A server that is in trouble as a whole is counted as such.
@@ -82,19 +84,19 @@ impl Ledger {
                     self.target_counters.fail_query(&metric.collector, failure);
                 }
             }
-            if matches!(slot.outcome, Outcome::Done)
+            if matches!(slot.outcome, QueryOutcome::Done)
                 && (slot.duplicates() > 0 || !self.told_duplicates.is_empty())
             {
                 self.note_duplicates(slot);
             }
             match &slot.outcome {
-                Outcome::Failed(QueryError::Lost(message, reason)) => {
-                    trouble.get_or_insert_with(|| Trouble {
-                        reason: *reason,
+                QueryOutcome::Failed(QueryError::Lost(message, reason)) => {
+                    trouble.get_or_insert_with(|| TargetError {
+                        kind: *reason,
                         message: self.target.redact(message),
                     });
                 }
-                Outcome::Failed(
+                QueryOutcome::Failed(
                     QueryError::Timeout(message)
                     | QueryError::LockTimeout(message)
                     | QueryError::Deadline(message),
@@ -104,25 +106,29 @@ impl Ledger {
                         self.tell(database, tag, message);
                     }
                 }
-                Outcome::Failed(error @ (QueryError::Server(_) | QueryError::Shape { .. })) => {
+                QueryOutcome::Failed(
+                    error @ (QueryError::Server(_) | QueryError::Shape { .. }),
+                ) => {
                     if !metric.optional {
                         self.counters.errors.add(1);
                         self.tell(database, tag, &error.to_string());
                     }
                 }
                 // Nearly always nothing was told.
-                Outcome::Done if self.told.is_empty() => {}
-                Outcome::Done => {
+                QueryOutcome::Done if self.told.is_empty() => {}
+                QueryOutcome::Done => {
                     self.told.remove(database, tag);
                 }
                 // Told once for all of them, by `note_left_out`.
-                Outcome::Failed(QueryError::TooMany | QueryError::TooLarge(_)) => {
+                QueryOutcome::Failed(QueryError::TooMany | QueryError::TooLarge(_)) => {
                     if let Some(reason) = slot.left_out() {
                         self.target_counters.leave_out(&metric.collector, reason);
                     }
                 }
                 // Told once for all of them, by `note_denied`.
-                Outcome::Failed(QueryError::Denied(_)) | Outcome::Waiting | Outcome::Running => {}
+                QueryOutcome::Failed(QueryError::Denied(_))
+                | QueryOutcome::Waiting
+                | QueryOutcome::Running => {}
             }
         }
         trouble
@@ -132,7 +138,7 @@ impl Ledger {
     /// a query cut off by the deadline only where that is the cause.
     pub(super) fn enter_missed<'a>(
         &mut self,
-        slots: impl Iterator<Item = &'a Slot>,
+        slots: impl Iterator<Item = &'a ScheduledQuery>,
         problem: DatabaseProblem,
     ) {
         let late = matches!(problem, DatabaseProblem::NoTurn | DatabaseProblem::TooSlow);
@@ -178,7 +184,7 @@ impl Ledger {
     }
 
     /// Counts the samples of a query that had the labels of another row, and tells of them once.
-    fn note_duplicates(&mut self, slot: &Slot) {
+    fn note_duplicates(&mut self, slot: &ScheduledQuery) {
         let (metric, database, samples) = (&slot.chosen.metric, slot.database(), slot.duplicates());
         let server = &self.target.name;
         if samples == 0 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::postgres::Permits;
+use crate::postgres::ConnectionPermits;
 
 /// Cloning shares it.
 #[derive(Clone, Debug)]
@@ -59,21 +59,21 @@ impl Places {
     }
 
     /// A place for a target's own session, if one is free now.
-    pub(super) fn free(&self) -> Option<Permits> {
+    pub(super) fn free(&self) -> Option<ConnectionPermits> {
         let session = Arc::clone(&self.sessions).try_acquire_owned().ok()?;
         let place = Arc::clone(&self.all).try_acquire_owned().ok()?;
         Some(vec![session, place])
     }
 
     /// A place for a target's own session, as soon as there is one. Never `None`.
-    pub(super) async fn for_session(&self) -> Option<Permits> {
+    pub(super) async fn for_session(&self) -> Option<ConnectionPermits> {
         let session = Arc::clone(&self.sessions).acquire_owned().await.ok()?;
         let place = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(vec![session, place])
     }
 
     /// A place beside a target's own session, as soon as there is one. Never `None`.
-    pub(super) async fn for_another_database(&self) -> Option<Permits> {
+    pub(super) async fn for_another_database(&self) -> Option<ConnectionPermits> {
         let place = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(vec![place])
     }

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Choice, Chosen, Scope};
 use crate::model::glob;
-use crate::postgres::{DatabaseEntry, Facts, Outcome, QueryError, ServerIdentity, Slot};
+use crate::postgres::{
+    DatabaseEntry, QueryError, QueryOutcome, ScheduledQuery, ServerIdentity, ServerInfo,
+};
 use crate::targets::{DatabaseChoice, LeftOut, LeftOutReason, MissingDatabase, Target};
 
 /// What a target runs, chosen for the version, role and extensions that it had last.
@@ -18,9 +20,9 @@ pub(super) struct Plan {
     basis: Basis,
     /// Whose samples it shows.
     server: ServerIdentity,
-    pub own: Vec<Slot>,
+    pub own: Vec<ScheduledQuery>,
     /// Databases beside the session's own, with the slots of scope `all`.
-    pub others: BTreeMap<String, Vec<Slot>>,
+    pub others: BTreeMap<String, Vec<ScheduledQuery>>,
     /// Databases that are chosen and closed to the role, as `pg_database` says.
     pub closed: Vec<MissingDatabase>,
     everywhere: Vec<Chosen>,
@@ -41,7 +43,7 @@ struct Basis {
 }
 
 impl Basis {
-    fn of(facts: &Facts) -> Self {
+    fn of(facts: &ServerInfo) -> Self {
         Self {
             version: facts.version.0,
             role: facts.role,
@@ -55,7 +57,7 @@ impl Basis {
 }
 
 impl Plan {
-    pub(super) fn new(target: &Target, catalog: &Arc<Catalog>, facts: &Facts) -> Self {
+    pub(super) fn new(target: &Target, catalog: &Arc<Catalog>, facts: &ServerInfo) -> Self {
         let basis = Basis::of(facts);
         let collectors = &target.collectors;
         let chosen = catalog.choose(Choice {
@@ -73,7 +75,7 @@ impl Plan {
             .collect();
         let own = chosen
             .into_iter()
-            .map(|one| Slot::new(one, &target.database))
+            .map(|one| ScheduledQuery::new(one, &target.database))
             .collect();
         Self {
             catalog: Arc::clone(catalog),
@@ -95,12 +97,12 @@ impl Plan {
         self.stale = true;
         self.look_again |= look_again;
         if forget {
-            self.slots_mut().for_each(Slot::forget);
+            self.slots_mut().for_each(ScheduledQuery::forget);
         }
     }
 
     /// Whether it is still right for such a server and such a catalogue.
-    pub(super) fn fits(&self, catalog: &Arc<Catalog>, facts: &Facts) -> bool {
+    pub(super) fn fits(&self, catalog: &Arc<Catalog>, facts: &ServerInfo) -> bool {
         !self.stale
             && Arc::ptr_eq(&self.catalog, catalog)
             && self.basis == Basis::of(facts)
@@ -108,19 +110,20 @@ impl Plan {
     }
 
     /// All slots: of the own database, then of the others.
-    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &ScheduledQuery> {
         self.own.iter().chain(self.others.values().flatten())
     }
 
     /// Whether a query of that tag runs in a database.
     pub(super) fn runs(&self, database: &str, tag: &str) -> bool {
-        let is_it = |slot: &Slot| slot.database() == database && slot.chosen.metric.tag == tag;
+        let is_it =
+            |slot: &ScheduledQuery| slot.database() == database && slot.chosen.metric.tag == tag;
         let others = self.others.get(database).into_iter().flatten();
         self.own.iter().chain(others).any(is_it)
     }
 
     /// All slots, to be changed.
-    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut ScheduledQuery> {
         self.own
             .iter_mut()
             .chain(self.others.values_mut().flatten())
@@ -131,7 +134,7 @@ impl Plan {
     }
 
     /// Whether two answers of a server lead to the same plan.
-    pub(super) fn is_same(one: &Facts, other: &Facts) -> bool {
+    pub(super) fn is_same(one: &ServerInfo, other: &ServerInfo) -> bool {
         Basis::of(one) == Basis::of(other) && one.identity.is_same_server(&other.identity)
     }
 
@@ -157,8 +160,8 @@ impl Plan {
         }
     }
 
-    fn slots_in(&self, database: &str) -> Vec<Slot> {
-        let slot = |one: &Chosen| Slot::new(one.clone(), database);
+    fn slots_in(&self, database: &str) -> Vec<ScheduledQuery> {
+        let slot = |one: &Chosen| ScheduledQuery::new(one.clone(), database);
         self.everywhere.iter().map(slot).collect()
     }
 
@@ -197,7 +200,7 @@ impl Plan {
         interval: Option<Duration>,
         may_try: impl Fn(&str) -> bool,
     ) -> usize {
-        let due = |(name, slots): &(&String, &Vec<Slot>)| {
+        let due = |(name, slots): &(&String, &Vec<ScheduledQuery>)| {
             may_try(name) && slots.iter().any(|slot| slot.is_due(now, interval))
         };
         self.others.iter().filter(due).count()
@@ -206,7 +209,7 @@ impl Plan {
     /// What failed is tried again at the next collection, and the list of databases asked for.
     pub(super) fn retry(&mut self) {
         self.look_again = true;
-        self.slots_mut().for_each(Slot::retry);
+        self.slots_mut().for_each(ScheduledQuery::retry);
     }
 
     /// Families of the queries that run in every database.
@@ -254,7 +257,8 @@ impl Plan {
                 {
                     slot.leave_out(why);
                 }
-                let (Some(reason), Outcome::Failed(why)) = (slot.left_out(), &slot.outcome) else {
+                let (Some(reason), QueryOutcome::Failed(why)) = (slot.left_out(), &slot.outcome)
+                else {
                     continue;
                 };
                 for family in slot.families() {
@@ -283,9 +287,9 @@ impl Plan {
 }
 
 /// Moves to their new places the slots that run what they ran.
-fn adopt(slots: &mut [Slot], mut before: Vec<Slot>) {
+fn adopt(slots: &mut [ScheduledQuery], mut before: Vec<ScheduledQuery>) {
     for slot in slots {
-        let same = |one: &Slot| {
+        let same = |one: &ScheduledQuery| {
             Arc::ptr_eq(&one.chosen.metric, &slot.chosen.metric) && one.chosen.at == slot.chosen.at
         };
         if let Some(at) = before.iter().position(same) {

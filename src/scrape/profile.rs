@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::postgres::{Outcome, QueryError, Slot};
-use crate::targets::Trouble;
+use crate::postgres::{QueryError, QueryOutcome, ScheduledQuery};
+use crate::targets::TargetError;
 
 /// What a profile found.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Profile {
     /// Each query in each database, in the order in which they ran.
     pub queries: Vec<ProfiledQuery>,
     /// Why it ended before its end.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<TargetError>,
 }
 
 /// One query in one database.
@@ -95,7 +95,7 @@ impl Profiling {
     }
 
     /// Answers with what was found. Nobody may wait any more: then nothing happens.
-    pub(super) fn answer(mut self, trouble: Option<Trouble>) {
+    pub(super) fn answer(mut self, trouble: Option<TargetError>) {
         self.found.trouble = trouble;
         let _ = self.request.reply.send(self.found);
     }
@@ -108,13 +108,13 @@ impl Profiling {
 
 impl ProfiledQuery {
     /// A query that ran for that long.
-    pub(super) fn of(slot: &Slot, duration: Duration) -> Self {
+    pub(super) fn of(slot: &ScheduledQuery, duration: Duration) -> Self {
         let metric = &slot.chosen.metric;
         let (outcome, message) = match &slot.outcome {
-            Outcome::Done => ("done", None),
-            Outcome::Waiting => ("not run", None),
-            Outcome::Running => ("late", None),
-            Outcome::Failed(error) => (
+            QueryOutcome::Done => ("done", None),
+            QueryOutcome::Waiting => ("not run", None),
+            QueryOutcome::Running => ("late", None),
+            QueryOutcome::Failed(error) => (
                 match error {
                     QueryError::Denied(_) => "denied",
                     QueryError::Timeout(_)

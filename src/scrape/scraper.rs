@@ -24,11 +24,11 @@ use super::worker::Worker;
 use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
 use crate::catalog::Catalog;
 use crate::connection_limit::DisplacedConnections;
-use crate::exposition::OwnFamilies;
-use crate::model::Reason;
+use crate::exposition::SelfMetrics;
+use crate::model::TargetErrorKind;
 use crate::postgres::ConnectContext;
 use crate::shutdown::Shutdown;
-use crate::targets::{Health, HealthBoard, Origin, SampleMemory, Target, TargetList, Trouble};
+use crate::targets::{Health, HealthBoard, Origin, SampleMemory, Target, TargetError, TargetList};
 use crate::telemetry::LogCounters;
 
 /// Asks all targets. Cloning gives another handle on the same scraper.
@@ -51,7 +51,7 @@ struct Inner {
     /// Somebody has asked for the metrics.
     asked: watch::Sender<bool>,
     /// Families of a room that scraping knows nothing of.
-    more: OnceLock<Arc<dyn OwnFamilies>>,
+    more: OnceLock<Arc<dyn SelfMetrics>>,
 }
 
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Scraper {
     }
 
     /// Serves these families beside the exporter's own. Only the first call counts.
-    pub fn serve_also(&self, families: Arc<dyn OwnFamilies>) {
+    pub fn serve_also(&self, families: Arc<dyn SelfMetrics>) {
         let _ = self.0.more.set(families);
     }
 
@@ -293,7 +293,7 @@ impl Scraper {
                 (handle, ticket)
             };
             let mut handles = self.workers();
-            handles.retain(|one| one.target.tenure.holds());
+            handles.retain(|one| one.target.ownership_term.holds());
             handles.into_iter().map(join).collect()
         };
         Scrape {
@@ -313,7 +313,7 @@ impl Scraper {
         let address = {
             let workers = self.workers();
             let named = |one: &&Arc<Handle>| one.target.name == server;
-            let ours = |one: &&Arc<Handle>| one.target.tenure.holds();
+            let ours = |one: &&Arc<Handle>| one.target.ownership_term.holds();
             let handle = workers.iter().filter(ours).find(named)?;
             // A worker that ends answers nobody.
             let _ = handle
@@ -323,8 +323,8 @@ impl Scraper {
             handle.target.address.to_string()
         };
         Some(profile.await.unwrap_or_else(|_| Profile {
-            trouble: Some(Trouble {
-                reason: Reason::Pending,
+            trouble: Some(TargetError {
+                kind: TargetErrorKind::Pending,
                 message: format!("{address}: it was changed or removed meanwhile; ask again"),
             }),
             address,
@@ -338,7 +338,12 @@ impl Scraper {
     }
 
     fn cached(&self, age: Duration) -> Option<Exposition> {
-        if age.is_zero() || !self.workers().iter().all(|one| one.target.tenure.holds()) {
+        if age.is_zero()
+            || !self
+                .workers()
+                .iter()
+                .all(|one| one.target.ownership_term.holds())
+        {
             return None;
         }
         let cached = self.0.cached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -373,13 +378,14 @@ impl Scraper {
                     Origin::Kubernetes => "kubernetes",
                 },
                 connections: worker.counters.connections.get(),
-                failures: health.last_error.as_ref().map_or(0, |(trouble, _)| {
-                    worker.counters.failures_for(trouble.reason)
-                }),
+                failures: health
+                    .last_error
+                    .as_ref()
+                    .map_or(0, |(trouble, _)| worker.counters.failures_for(trouble.kind)),
                 health,
             }
         };
-        let ours = |handle: &&Arc<Handle>| handle.target.tenure.holds();
+        let ours = |handle: &&Arc<Handle>| handle.target.ownership_term.holds();
         self.workers().iter().filter(ours).map(show).collect()
     }
 

@@ -20,7 +20,9 @@ use super::databases::{DatabaseTurns, ShareKind, share};
 use super::flight::Deadline;
 use super::ledger::Ledger;
 use super::plan::Plan;
-use crate::postgres::{Connector, Mode, QueryError, ServerIdentity, Session, Shared, Slot};
+use crate::postgres::{
+    Connector, Mode, QueryContext, QueryError, ScheduledQuery, ServerIdentity, Session,
+};
 use crate::targets::{DatabaseProblem, MissingDatabase};
 
 /// Walks for one target.
@@ -77,7 +79,7 @@ pub(super) struct Errand<'a> {
     pub now: Instant,
     /// Overrides the catalogue's intervals.
     pub interval: Option<Duration>,
-    pub shared: Shared<'a>,
+    pub shared: QueryContext<'a>,
     pub deadline: &'a Deadline,
     /// What it says of a database that does not answer by that deadline.
     pub share: ShareKind,
@@ -342,12 +344,12 @@ impl Walker {
     pub(super) async fn profile(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> Stopwatch {
         let mut watch = Stopwatch::default();
-        slots.iter_mut().for_each(Slot::make_due);
+        slots.iter_mut().for_each(ScheduledQuery::make_due);
         if self.may_walk(errand.deadline).await {
             self.visit(database, slots, errand, ledger, Some(&mut watch))
                 .await;
@@ -416,12 +418,12 @@ impl Walker {
     }
 }
 
-fn is_due(slot: &Slot, errand: Errand<'_>) -> bool {
+fn is_due(slot: &ScheduledQuery, errand: Errand<'_>) -> bool {
     !slot.is_fresh() && slot.is_due(errand.now, errand.interval)
 }
 
 /// What is due in a database that is not asked shows nothing.
-fn miss(slots: &mut [Slot], errand: Errand<'_>, why: &str) {
+fn miss(slots: &mut [ScheduledQuery], errand: Errand<'_>, why: &str) {
     for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
         slot.miss(QueryError::Deadline(why.to_owned()));
     }

@@ -26,9 +26,9 @@ use super::counters::TargetCounters;
 use super::flight::{Deadline, Order};
 use super::identity::ServerIdentities;
 use super::profile::{ProfileRequest, Profiling};
-use crate::model::Reason;
-use crate::postgres::{Connector, Orphan, ServerIdentity, Session};
-use crate::targets::{Health, Target, Trouble};
+use crate::model::TargetErrorKind;
+use crate::postgres::{Connector, LeakedBackend, ServerIdentity, Session};
+use crate::targets::{Health, Target, TargetError};
 
 /// The task of one target.
 pub(super) struct Worker {
@@ -47,7 +47,7 @@ pub(super) struct Worker {
     backoff: Backoff,
     floods: Floods,
     /// A backend that was left behind, and the server that it may still run on.
-    orphan: Option<(Orphan, ServerIdentity)>,
+    orphan: Option<(LeakedBackend, ServerIdentity)>,
     /// A session that has to answer first, and whether it is kept then.
     settling: Option<(bool, Settling)>,
     settling_since: Option<Instant>,
@@ -284,7 +284,7 @@ impl Worker {
                 // Nobody waits any more, and whoever waited had nothing.
                 match self.trouble.clone() {
                     Some(cause) => self.refuse(order, cause.to_trouble()),
-                    None if order.claim_failure() => self.counters.fail(Reason::Timeout),
+                    None if order.claim_failure() => self.counters.fail(TargetErrorKind::Timeout),
                     None => {}
                 }
             } else if let Some(session) = self.session.take() {
@@ -349,7 +349,7 @@ impl Worker {
             return;
         };
         let deadline = Instant::now() + CHECKED.min(self.target.timeouts.connect);
-        match session.ask_facts(false, deadline).await.map(|_| ()) {
+        match session.ask_server_info(false, deadline).await.map(|_| ()) {
             Ok(()) => {
                 self.check_at = Instant::now() + CHECK;
                 self.well(&session);
@@ -383,10 +383,10 @@ impl Worker {
 
     /// What an order is answered with at once. Who keeps no session has to try each time, but not
     /// before the backoff is over, nor beside an attempt that is `late`.
-    fn known_trouble(&self, late: bool) -> Option<Trouble> {
+    fn known_trouble(&self, late: bool) -> Option<TargetError> {
         if let Some(since) = self.settling_since {
-            return (since.elapsed() >= MOMENT).then(|| Trouble {
-                reason: Reason::Timeout,
+            return (since.elapsed() >= MOMENT).then(|| TargetError {
+                kind: TargetErrorKind::Timeout,
                 message: format!(
                     "{}: it still works on what a scrape before this one asked",
                     self.target.address
@@ -403,7 +403,7 @@ impl Worker {
     async fn collect(&mut self, session: Session, order: Order, again: u32) -> Option<Order> {
         let started = Instant::now();
         let mut session = session;
-        self.end_orphan(&mut session).await;
+        self.end_leaked_backend(&mut session).await;
         let collected = tokio::select! {
             collected = self.collector.collect(&mut session, &order) => Some(collected),
             () = self.commons.end.clone().reached() => None,
@@ -419,9 +419,9 @@ impl Worker {
         self.used += 1;
         // It lasted from one scrape to the next.
         self.on_demand &= self.used < 2;
-        let renewals = match session.trouble().map(|trouble| trouble.reason) {
-            Some(Reason::NotReady) => RENEWALS,
-            Some(Reason::ConnectionLost) => RENEWALS_UNTOLD,
+        let renewals = match session.trouble().map(|trouble| trouble.kind) {
+            Some(TargetErrorKind::NotReady) => RENEWALS,
+            Some(TargetErrorKind::ConnectionLost) => RENEWALS_UNTOLD,
             _ => 0,
         };
         if again < renewals
@@ -439,7 +439,7 @@ impl Worker {
         if let Some(trouble) = &trouble
             && order.claim_failure()
         {
-            self.counters.fail(trouble.reason);
+            self.counters.fail(trouble.kind);
         }
         order.answer(collected);
         self.tell(trouble.map(DownCause::Server));

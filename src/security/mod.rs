@@ -3,16 +3,16 @@
 //! In go paths, PEM and the environment; out come passwords as [`Secret`] and configurations of
 //! rustls. No error, log line or `Debug` here shows a secret.
 
+mod admin_verifiers;
 mod admins;
-mod blob;
+mod atomic_write;
 pub mod core_dumps;
+mod encryption;
 mod environment;
-mod mode;
 mod passwords;
+mod permissions;
 mod pgpass;
-mod replace;
 mod require_auth;
-mod roster;
 mod scram;
 mod secret;
 mod secret_file;
@@ -20,16 +20,16 @@ pub mod tls;
 mod users;
 mod vault;
 
+pub use admin_verifiers::AdminVerifiers;
 pub use admins::{AdminSource, AdminStamp};
-pub use blob::{FileKey, KeySize};
+pub use encryption::{FileKey, KeySize};
 pub use environment::Environment;
 pub use passwords::PasswordSources;
-pub use pgpass::{Login, PasswordFile, PasswordFileError};
+pub use pgpass::{PasswordFile, PasswordFileError, PasswordRequest};
 pub use require_auth::{
     AuthMethod, AuthRefused, AuthRules, MOST_SCRAM_ROUNDS, RequireAuth, RequireAuthError,
     ScramBinding, has_too_many_rounds,
 };
-pub use roster::Roster;
 pub use scram::{KEY as SCRAM_KEY, ScramVerifier, hmac};
 pub use secret::Secret;
 pub use secret_file::{SecretFileError, read_secret};

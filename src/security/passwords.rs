@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Secret;
 use super::environment::Environment;
-use super::pgpass::{Login, PasswordFile};
+use super::pgpass::{PasswordFile, PasswordRequest};
 use super::users::UsersFile;
 use super::vault::{Vault, VaultError};
 
@@ -65,7 +65,7 @@ impl PasswordSources {
 
     /// The password to log in with, if any is known.
     #[must_use]
-    pub fn find(&self, login: &Login<'_>) -> Option<Secret> {
+    pub fn find(&self, login: &PasswordRequest<'_>) -> Option<Secret> {
         self.users
             .get(login.user)
             .cloned()
@@ -102,7 +102,7 @@ mod tests {
             password: Some(Secret::new("from variable".to_owned())),
         };
         let find = |sources: &PasswordSources, user| {
-            let login = Login {
+            let login = PasswordRequest {
                 user,
                 host: "db",
                 port: 5432,

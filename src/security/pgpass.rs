@@ -18,7 +18,7 @@ const LARGEST_RESERVED: usize = 1 << 20;
 
 /// Who logs in, and where.
 #[derive(Clone, Copy, Debug)]
-pub struct Login<'a> {
+pub struct PasswordRequest<'a> {
     /// The role.
     pub user: &'a str,
     /// Host name, address, or a socket's folder (begins with `/`).
@@ -97,7 +97,7 @@ impl PasswordFile {
 
     /// The password of the first line that matches.
     #[must_use]
-    pub fn find(&self, login: &Login<'_>) -> Option<Secret> {
+    pub fn find(&self, login: &PasswordRequest<'_>) -> Option<Secret> {
         let port = login.port.to_string();
         let localhost = login.host.is_empty()
             || DEFAULT_SOCKET_FOLDERS.contains(&login.host.trim_end_matches('/'));
@@ -148,13 +148,13 @@ fn unescape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn found(text: &str, login: Login<'_>) -> Option<String> {
+    fn found(text: &str, login: PasswordRequest<'_>) -> Option<String> {
         PasswordFile(Zeroizing::new(text.to_owned()))
             .find(&login)
             .map(|secret| secret.expose().to_owned())
     }
 
-    const LOGIN: Login<'static> = Login {
+    const LOGIN: PasswordRequest<'static> = PasswordRequest {
         user: "monitor",
         host: "db1",
         port: 5432,
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn colons_and_backslashes_in_fields_are_written_with_a_backslash() {
-        let login = Login {
+        let login = PasswordRequest {
             user: r"a:b\c",
             host: "::1",
             ..LOGIN
@@ -211,7 +211,7 @@ mod tests {
             ("/srv/pg", "localhost:*:*:*:a", false),
             ("/srv/pg", "/srv/pg:*:*:*:a", true),
         ] {
-            let login = Login { host, ..LOGIN };
+            let login = PasswordRequest { host, ..LOGIN };
             assert_eq!(found(text, login).is_some(), matches, "{host} {text}");
         }
     }

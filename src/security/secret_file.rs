@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::Secret;
-use super::mode::open_mode;
+use super::permissions::open_mode;
 
 /// A password is short; whatever is larger is another file. In bytes.
 const LARGEST: usize = 4096;

@@ -10,19 +10,19 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::Secret;
-use super::blob::KeySize;
-use super::replace::WriteLock;
+use super::atomic_write::WriteLock;
+use super::encryption::KeySize;
 use super::vault::{Vault, VaultError};
 
 /// A users file as it stands on the disk, comments and all. It is read without the master key.
 #[derive(Debug)]
 pub struct UsersFile {
     path: PathBuf,
-    lines: Vec<Line>,
+    lines: Vec<UsersLine>,
 }
 
 #[derive(Debug)]
-enum Line {
+enum UsersLine {
     /// Comments and empty lines, kept as they are.
     Other(String),
     User {
@@ -61,7 +61,7 @@ impl UsersFile {
         create: bool,
         change: impl FnOnce(&mut Self) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
-        let lock = WriteLock::take(path)?;
+        let lock = WriteLock::acquire(path)?;
         let mut file = match Self::read(path) {
             Err(VaultError::Io { source, .. })
                 if create && source.kind() == io::ErrorKind::NotFound =>
@@ -86,7 +86,7 @@ impl UsersFile {
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
-                lines.push(Line::Other(line.to_owned()));
+                lines.push(UsersLine::Other(line.to_owned()));
                 continue;
             }
             let mut wrong = |problem: &str| {
@@ -114,7 +114,7 @@ impl UsersFile {
                 wrong("this user has a line already; remove one of them");
                 continue;
             }
-            lines.push(Line::User {
+            lines.push(UsersLine::User {
                 name: name.to_owned(),
                 blob,
             });
@@ -132,8 +132,8 @@ impl UsersFile {
     /// The names in it, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().filter_map(|line| match line {
-            Line::User { name, .. } => Some(name.as_str()),
-            Line::Other(_) => None,
+            UsersLine::User { name, .. } => Some(name.as_str()),
+            UsersLine::Other(_) => None,
         })
     }
 
@@ -157,14 +157,14 @@ impl UsersFile {
             .key()?
             .encrypt(password.expose().as_bytes(), KeySize::Aes256)?;
         for line in &mut self.lines {
-            if let Line::User { name, blob } = line
+            if let UsersLine::User { name, blob } = line
                 && name == wanted
             {
                 *blob = new;
                 return Ok(());
             }
         }
-        self.lines.push(Line::User {
+        self.lines.push(UsersLine::User {
             name: wanted.to_owned(),
             blob: new,
         });
@@ -175,7 +175,7 @@ impl UsersFile {
     pub fn remove(&mut self, wanted: &str) -> bool {
         let before = self.lines.len();
         self.lines
-            .retain(|line| !matches!(line, Line::User { name, .. } if name == wanted));
+            .retain(|line| !matches!(line, UsersLine::User { name, .. } if name == wanted));
         self.lines.len() < before
     }
 
@@ -185,8 +185,8 @@ impl UsersFile {
         let mut text = String::new();
         for line in &self.lines {
             match line {
-                Line::Other(other) => text.push_str(other),
-                Line::User { name, blob } => {
+                UsersLine::Other(other) => text.push_str(other),
+                UsersLine::User { name, blob } => {
                     text.push_str(name);
                     text.push(':');
                     STANDARD.encode_string(blob, &mut text);
@@ -207,7 +207,7 @@ impl UsersFile {
         let mut problems = Vec::new();
         let mut key = None;
         for (number, line) in self.lines.iter().enumerate() {
-            let Line::User { name, blob } = line else {
+            let UsersLine::User { name, blob } = line else {
                 continue;
             };
             let key = match &key {

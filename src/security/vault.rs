@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::Secret;
-use super::blob::{FileKey, SALT};
+use super::encryption::{FileKey, SALT};
 
 /// A key file is two short lines; whatever is larger is something else.
 const LARGEST_KEY_FILE: u64 = 64 * 1024;
@@ -326,7 +326,7 @@ fn parse_master_key(text: &[u8]) -> Result<MasterKey, (usize, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::blob::{IV, KeySize, TAG};
+    use super::super::encryption::{IV, KeySize, TAG};
     use super::*;
 
     const STRONG: &str = "Sup3r-s3cret master!";

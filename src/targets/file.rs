@@ -4,17 +4,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Address, ByteLimits, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target,
-    Tenure, Timeouts, TlsMode,
+    Address, ByteLimits, ClientTls, CollectorChoice, DatabaseChoice, Origin, OwnershipTerm,
+    SocketOptions, Target, Timeouts, TlsMode,
 };
 use crate::config::{Configuration, Main, Server, ServerTls};
 use crate::security::tls::TlsError;
-use crate::security::{Login, PasswordSources, RequireAuth, SecretFileError, read_secret};
+use crate::security::{
+    PasswordRequest, PasswordSources, RequireAuth, SecretFileError, read_secret,
+};
 
 /// A file that a server's section names cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("server {server}: {error}")]
-pub(super) struct TargetError {
+pub(super) struct TargetConfigError {
     /// The server's section.
     server: String,
     /// Which file, and what to do.
@@ -44,7 +46,7 @@ pub(super) fn from_file(
     configuration: &Configuration,
     passwords: &PasswordSources,
     known: impl Fn(&Server) -> Option<ClientTls>,
-) -> impl Iterator<Item = Result<Target, TargetError>> {
+) -> impl Iterator<Item = Result<Target, TargetConfigError>> {
     configuration.servers.iter().map(move |server| {
         let tls = match known(server) {
             Some(tls) => tls,
@@ -59,7 +61,7 @@ fn target(
     main: &Main,
     passwords: &PasswordSources,
     tls: ClientTls,
-) -> Result<Target, TargetError> {
+) -> Result<Target, TargetConfigError> {
     let address = if server.host.starts_with('/') {
         Address::Unix {
             directory: PathBuf::from(&server.host),
@@ -71,7 +73,7 @@ fn target(
             port: server.port,
         }
     };
-    let login = Login {
+    let login = PasswordRequest {
         user: &server.user,
         host: &server.host,
         port: server.port,
@@ -115,7 +117,7 @@ fn target(
         metrics: None,
         sample_limit: None,
         limits: byte_limits(main),
-        tenure: Tenure::unlimited(),
+        ownership_term: OwnershipTerm::unlimited(),
     })
 }
 
@@ -135,8 +137,8 @@ fn databases(server: &Server, main: &Main) -> DatabaseChoice {
     }
 }
 
-fn wrong(server: &Server, error: impl Into<FileError>) -> TargetError {
-    TargetError {
+fn wrong(server: &Server, error: impl Into<FileError>) -> TargetConfigError {
+    TargetConfigError {
         server: server.name.clone(),
         error: error.into(),
     }

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::{MissingDatabase, Target};
-use crate::model::{Reason, Role, ServerVersion};
+use crate::model::{Role, ServerVersion, TargetErrorKind};
 
-/// A trouble with a server: its kind, and words for people. Never holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+/// Why a server could not be scraped: the kind of error, and a message for people. Never holds a
+/// secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TargetError {
     /// The closed-set reason.
-    pub reason: Reason,
+    pub kind: TargetErrorKind,
     /// What happened and what to do.
     pub message: String,
 }
@@ -55,7 +57,7 @@ pub struct HealthReport {
     /// Whether the last collection brought samples.
     pub active: bool,
     /// Why not, when it is not active.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<TargetError>,
     /// Version, once connected.
     pub version: Option<ServerVersion>,
     /// Primary or replica, once connected.
@@ -84,15 +86,15 @@ pub struct HealthReport {
     /// Collectors that are left out because the target has too many samples or bytes, sorted.
     pub left_out: Vec<LeftOut>,
     /// The last trouble, also when it is over, and when it was last so.
-    pub last_error: Option<(Trouble, SystemTime)>,
+    pub last_error: Option<(TargetError, SystemTime)>,
 }
 
 impl Default for HealthReport {
     fn default() -> Self {
         Self {
             active: false,
-            trouble: Some(Trouble {
-                reason: Reason::Pending,
+            trouble: Some(TargetError {
+                kind: TargetErrorKind::Pending,
                 message: "not asked yet".to_owned(),
             }),
             version: None,
@@ -131,7 +133,7 @@ impl Health {
         let mut report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut report);
         if let Some(trouble) = &report.trouble
-            && trouble.reason != Reason::Pending
+            && trouble.kind != TargetErrorKind::Pending
         {
             report.last_error = Some((trouble.clone(), SystemTime::now()));
         }
@@ -141,9 +143,9 @@ impl Health {
 /// The reports of all targets by name: scraping hands them in, conditions read them. Cloning
 /// shares it.
 #[derive(Clone, Debug, Default)]
-pub struct HealthBoard(Arc<Mutex<Board>>);
+pub struct HealthBoard(Arc<Mutex<HealthByName>>);
 
-type Board = HashMap<String, (Arc<Target>, Health)>;
+type HealthByName = HashMap<String, (Arc<Target>, Health)>;
 
 impl HealthBoard {
     /// Replaces all.
@@ -155,9 +157,9 @@ impl HealthBoard {
     /// The present report of exactly this target; `None` when one of that name is asked that is
     /// not as this one is, or none.
     #[must_use]
-    pub fn of(&self, target: &Target) -> Option<HealthReport> {
-        let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (asked, health) = board.get(&target.name)?;
+    pub fn find_report(&self, target: &Target) -> Option<HealthReport> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (asked, health) = entries.get(&target.name)?;
         (**asked == *target).then(|| health.report())
     }
 }

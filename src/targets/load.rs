@@ -11,7 +11,7 @@ use super::{ClientTls, TargetList};
 use crate::catalog::{self, Catalog, SETTINGS};
 use crate::config::{self, ConfigErrors, Configuration, Main, Server};
 use crate::security::tls::ListenerTls;
-use crate::security::{Environment, PasswordSources, Roster, Vault};
+use crate::security::{AdminVerifiers, Environment, PasswordSources, Vault};
 
 /// The users file where none is named: as the C program finds it.
 const USERS_FILE: &str = "pgexporter_users.conf";
@@ -49,7 +49,7 @@ pub struct Loaded {
     /// TLS of the management port; `None` is without.
     pub management_tls: Option<Arc<ListenerTls>>,
     /// Who may log in over the management port.
-    pub roster: Arc<Roster>,
+    pub admin_verifiers: Arc<AdminVerifiers>,
     /// What a person should know, one line each.
     pub notices: Vec<String>,
 }
@@ -137,9 +137,9 @@ impl Sources {
         if problems.is_empty() {
             notices.extend(unknown_collectors(&catalog, main));
         }
-        let roster = match before {
-            Some(before) => Some(Arc::clone(&before.roster)),
-            None => ports::roster(
+        let admin_verifiers = match before {
+            Some(before) => Some(Arc::clone(&before.admin_verifiers)),
+            None => ports::admin_verifiers(
                 self.admins.as_deref(),
                 &configuration.path,
                 main,
@@ -188,8 +188,8 @@ impl Sources {
                 None
             }),
         };
-        let roster = match roster {
-            Some(roster) if problems.is_empty() => roster,
+        let admin_verifiers = match admin_verifiers {
+            Some(admin_verifiers) if problems.is_empty() => admin_verifiers,
             _ => return Err(LoadErrors { problems }),
         };
         Ok(Loaded {
@@ -199,7 +199,7 @@ impl Sources {
             passwords,
             metrics_tls,
             management_tls,
-            roster,
+            admin_verifiers,
             notices,
         })
     }

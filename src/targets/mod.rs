@@ -11,21 +11,21 @@ mod health;
 mod limits;
 mod load;
 mod memory;
+mod ownership_term;
 mod ports;
 mod publisher;
 mod redact;
 mod target;
-mod tenure;
 
 pub use databases::{DatabaseProblem, MissingDatabase};
 pub use file::{byte_limits, timeouts};
-pub use health::{Health, HealthBoard, HealthReport, LeftOut, LeftOutReason, Trouble};
+pub use health::{Health, HealthBoard, HealthReport, LeftOut, LeftOutReason, TargetError};
 pub use limits::ByteLimits;
 pub use load::{LoadErrors, Loaded, Sources};
 pub use memory::{MemoryExhausted, MemoryLease, SampleMemory, TargetMemory};
+pub use ownership_term::OwnershipTerm;
 pub use publisher::Publisher;
 pub use target::{
     Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, TargetList,
     Timeouts, TlsMode,
 };
-pub use tenure::Tenure;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Main, TlsFiles};
 use crate::security::tls::{ListenerFiles, ListenerTls};
-use crate::security::{AdminSource, Environment, Roster, Vault, VaultError};
+use crate::security::{AdminSource, AdminVerifiers, Environment, Vault, VaultError};
 
 /// The admins file where none is named: as the C program finds it.
 const ADMINS_FILE: &str = "pgexporter_admins.conf";
@@ -46,26 +46,26 @@ pub(super) fn admins_place(named: Option<&Path>, configuration: &Path) -> PathBu
 }
 
 /// Who may manage the exporter from afar. Nobody is asked for while that port is off.
-pub(super) fn roster(
+pub(super) fn admin_verifiers(
     named: Option<&Path>,
     configuration: &Path,
     main: &Main,
     notices: &mut Vec<String>,
-) -> Result<Arc<Roster>, VaultError> {
+) -> Result<Arc<AdminVerifiers>, VaultError> {
     let source = AdminSource::new(&admins_place(named, configuration));
     let vault = Arc::new(Vault::new(Environment::of_process().home.as_deref()));
     // One that is named is to be there and right, also while the port is off.
-    let roster = match named {
-        Some(_) => Roster::load(source, vault)?,
-        None if main.management.is_some() => Roster::nobody(source, vault)?,
-        None => Roster::nobody(AdminSource::new(Path::new("")), vault)?,
+    let admin_verifiers = match named {
+        Some(_) => AdminVerifiers::load(source, vault)?,
+        None if main.management.is_some() => AdminVerifiers::nobody(source, vault)?,
+        None => AdminVerifiers::nobody(AdminSource::new(Path::new("")), vault)?,
     };
-    if main.management.is_some() && roster.is_empty() {
+    if main.management.is_some() && admin_verifiers.is_empty() {
         notices.push(format!(
             "management: there are no admins in {}, so nobody can log in; add one with \
              `pgexporter-admin -f FILE -U NAME user add`",
-            roster.path().display()
+            admin_verifiers.path().display()
         ));
     }
-    Ok(Arc::new(roster))
+    Ok(Arc::new(admin_verifiers))
 }

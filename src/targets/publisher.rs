@@ -6,20 +6,20 @@ use tokio::sync::watch;
 
 use super::{Target, TargetList};
 
-/// Merges both halves and publishes them. Cloning gives another handle on the same list.
+/// Merges both lists and publishes them. Cloning gives another handle on the same list.
 ///
 /// A server of the file keeps its name against one of the cluster.
 #[derive(Clone, Debug)]
-pub struct Publisher(Arc<Inner>);
+pub struct Publisher(Arc<PublisherState>);
 
 #[derive(Debug)]
-struct Inner {
+struct PublisherState {
     list: watch::Sender<TargetList>,
-    halves: Mutex<Halves>,
+    lists: Mutex<TargetLists>,
 }
 
 #[derive(Debug, Default)]
-struct Halves {
+struct TargetLists {
     file: TargetList,
     cluster: TargetList,
 }
@@ -29,13 +29,13 @@ impl Publisher {
     #[must_use]
     pub fn new(file: TargetList) -> Self {
         let (list, _) = watch::channel(Arc::clone(&file));
-        let halves = Halves {
+        let lists = TargetLists {
             file,
             cluster: TargetList::default(),
         };
-        Self(Arc::new(Inner {
+        Self(Arc::new(PublisherState {
             list,
-            halves: Mutex::new(halves),
+            lists: Mutex::new(lists),
         }))
     }
 
@@ -48,28 +48,28 @@ impl Publisher {
     /// The servers of the file.
     #[must_use]
     pub fn file(&self) -> TargetList {
-        self.lock(|halves| Arc::clone(&halves.file))
+        self.lock(|lists| Arc::clone(&lists.file))
     }
 
     /// Takes other servers of the file, all at once.
     pub fn set_file(&self, file: TargetList) {
-        self.change(|halves| halves.file = file);
+        self.change(|lists| lists.file = file);
     }
 
     /// Takes other servers of the cluster, all at once. Those that are as they were stay the same
     /// [`Arc`].
     pub fn set_cluster(&self, cluster: Vec<Arc<Target>>) {
-        self.change(|halves| halves.cluster = Arc::new(cluster));
+        self.change(|lists| lists.cluster = Arc::new(cluster));
     }
 
-    fn change(&self, change: impl FnOnce(&mut Halves)) {
-        self.lock(|halves| {
-            change(halves);
-            let taken = |one: &&Arc<Target>| halves.file.iter().all(|own| own.name != one.name);
-            let merged: Vec<Arc<Target>> = halves
+    fn change(&self, change: impl FnOnce(&mut TargetLists)) {
+        self.lock(|lists| {
+            change(lists);
+            let taken = |one: &&Arc<Target>| lists.file.iter().all(|own| own.name != one.name);
+            let merged: Vec<Arc<Target>> = lists
                 .file
                 .iter()
-                .chain(halves.cluster.iter().filter(taken))
+                .chain(lists.cluster.iter().filter(taken))
                 .cloned()
                 .collect();
             self.0.list.send_if_modified(|list| {
@@ -83,7 +83,7 @@ impl Publisher {
         });
     }
 
-    fn lock<T>(&self, inside: impl FnOnce(&mut Halves) -> T) -> T {
-        inside(&mut self.0.halves.lock().unwrap_or_else(PoisonError::into_inner))
+    fn lock<T>(&self, inside: impl FnOnce(&mut TargetLists) -> T) -> T {
+        inside(&mut self.0.lists.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

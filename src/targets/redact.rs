@@ -1,6 +1,6 @@
 //! Keeps what came from a Secret out of what people read.
 
-use super::{Target, Trouble};
+use super::{Target, TargetError};
 
 /// What stands in its place.
 const REDACTED: &str = "[redacted]";
@@ -21,7 +21,7 @@ impl Target {
                 || self.name.contains(secret)
                 || self.address.to_string().contains(secret);
             if !secret.is_empty() && !open {
-                text = without(&text, secret);
+                text = replace_secret(&text, secret);
             }
         }
         text
@@ -29,8 +29,8 @@ impl Target {
 
     /// The same of a trouble.
     #[must_use]
-    pub fn redact_trouble(&self, trouble: Trouble) -> Trouble {
-        Trouble {
+    pub fn redact_error(&self, trouble: TargetError) -> TargetError {
+        TargetError {
             message: self.redact(&trouble.message),
             ..trouble
         }
@@ -46,7 +46,7 @@ impl Target {
     }
 }
 
-fn without(text: &str, secret: &str) -> String {
+fn replace_secret(text: &str, secret: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(secret) {
@@ -74,15 +74,15 @@ mod tests {
     #[test]
     fn a_secret_is_cut_out_wherever_it_stands() {
         let said = "password authentication failed for user \"s3cret-Xyzzy\" (s3cret-Xyzzy2)";
-        let told = without(said, "s3cret-Xyzzy");
+        let told = replace_secret(said, "s3cret-Xyzzy");
         assert_eq!(
             told,
             "password authentication failed for user \"[redacted]\" ([redacted]2)"
         );
         assert_eq!(
-            without("user \"a\" has a role: abba", "a"),
+            replace_secret("user \"a\" has a role: abba", "a"),
             "user \"[redacted]\" has [redacted] role: abba"
         );
-        assert_eq!(without("aa a", "a"), "aa [redacted]");
+        assert_eq!(replace_secret("aa a", "a"), "aa [redacted]");
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ByteLimits, Tenure};
+use super::{ByteLimits, OwnershipTerm};
 use crate::catalog::OwnMetrics;
 pub use crate::security::tls::{ClientTls, TlsMode};
 use crate::security::{RequireAuth, Secret};
@@ -59,7 +59,7 @@ pub struct Target {
     /// What it may make the exporter hold.
     pub limits: ByteLimits,
     /// How long it may be served.
-    pub tenure: Tenure,
+    pub ownership_term: OwnershipTerm,
 }
 
 impl Target {
@@ -78,7 +78,7 @@ impl Target {
                 message: self.limits.message,
                 ..other.limits
             },
-            tenure: other.tenure.clone(),
+            ownership_term: other.ownership_term.clone(),
             ..self.clone()
         };
         as_other == *other

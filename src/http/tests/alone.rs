@@ -47,7 +47,7 @@ fn a_thousand_clients_that_hang_up_leave_nothing_behind() {
     }
     run(async {
         let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let served = Served::new(Settings::default(), |_| waiting(asked.clone(), go));
+        let served = Served::new(HttpSettings::default(), |_| waiting(asked.clone(), go));
         let tasks = || {
             tokio::runtime::Handle::current()
                 .metrics()
@@ -79,7 +79,7 @@ fn running_out_of_files_does_not_end_the_port() {
     }
     run(async {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let served = Served::metrics(Settings::default());
+        let served = Served::metrics(HttpSettings::default());
         let stream = served.connect().await;
         served.until_connections(1).await;
         let mut waiting = served.connect().await;

@@ -7,7 +7,7 @@ use crate::http::health::Readiness;
 
 #[tokio::test]
 async fn each_path_and_method_gets_its_answer() {
-    let served = Served::metrics(Settings::default());
+    let served = Served::metrics(HttpSettings::default());
     let table = [
         ("GET", "/", 200, "text/html; charset=utf-8"),
         (
@@ -77,7 +77,7 @@ async fn each_path_and_method_gets_its_answer() {
 
 #[tokio::test]
 async fn the_head_of_an_answer_is_that_of_the_whole_answer() {
-    let served = Served::new(Settings::default(), with_big(2));
+    let served = Served::new(HttpSettings::default(), with_big(2));
     for path in ["/", "/metrics", "/big", "/nowhere"] {
         for headers in ["", "Accept-Encoding: gzip\r\n", "Accept-Encoding: zstd\r\n"] {
             let mut seen = Vec::new();
@@ -100,7 +100,7 @@ async fn the_head_of_an_answer_is_that_of_the_whole_answer() {
 
 #[tokio::test]
 async fn a_body_goes_out_in_chunks_and_unchanged() {
-    let served = Served::new(Settings::default(), with_big(20));
+    let served = Served::new(HttpSettings::default(), with_big(20));
     let want: Vec<u8> = big_body(20).concat();
     let plain = served.get("GET", "/big", "").await;
     assert_eq!(plain.header("transfer-encoding"), Some("chunked"));
@@ -115,7 +115,7 @@ async fn a_body_goes_out_in_chunks_and_unchanged() {
 
 #[tokio::test]
 async fn a_body_is_compressed_when_asked_for() {
-    let served = Served::new(Settings::default(), with_big(20));
+    let served = Served::new(HttpSettings::default(), with_big(20));
     let want: Vec<u8> = big_body(20).concat();
     let gzip = served.get("GET", "/big", "Accept-Encoding: gzip\r\n").await;
     assert_eq!(gzip.header("content-encoding"), Some("gzip"));
@@ -149,16 +149,16 @@ async fn a_body_is_compressed_when_asked_for() {
 
 #[tokio::test]
 async fn openmetrics_is_served_when_it_is_switched_on_and_asked_for() {
-    let served = Served::metrics(Settings::default());
+    let served = Served::metrics(HttpSettings::default());
     let ask = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
     let off = served.get("GET", "/metrics", ask).await;
     assert_eq!(
         off.header("content-type"),
         Some("text/plain; version=0.0.4; charset=utf-8")
     );
-    served.settings.send_replace(Arc::new(Settings {
+    served.settings.send_replace(Arc::new(HttpSettings {
         openmetrics: true,
-        ..Settings::default()
+        ..HttpSettings::default()
     }));
     let on = served.get("GET", "/metrics", ask).await;
     assert_eq!(
@@ -170,7 +170,7 @@ async fn openmetrics_is_served_when_it_is_switched_on_and_asked_for() {
 
 #[tokio::test]
 async fn heads_that_are_too_large_are_refused() {
-    let served = Served::metrics(Settings::default());
+    let served = Served::metrics(HttpSettings::default());
     let fits = served
         .get("GET", &format!("/metrics?{}", "a".repeat(8_000)), "")
         .await;
@@ -198,7 +198,7 @@ async fn heads_that_are_too_large_are_refused() {
 
 #[tokio::test]
 async fn rubbish_is_answered_with_an_error_or_with_nothing() {
-    let served = Served::metrics(Settings::default());
+    let served = Served::metrics(HttpSettings::default());
     let rubbish: &[&[u8]] = &[
         b"\0\0\0\x08\x04\xd2\x16\x2f",
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03rubbish\r\n\r\n",
@@ -230,7 +230,7 @@ async fn rubbish_is_answered_with_an_error_or_with_nothing() {
 
 #[tokio::test]
 async fn a_connection_serves_many_requests_and_pipelined_ones() {
-    let served = Served::metrics(Settings::default());
+    let served = Served::metrics(HttpSettings::default());
     let mut stream = served.connect().await;
     for _ in 0..3 {
         stream.write_all(METRICS.as_bytes()).await.unwrap();
@@ -247,7 +247,7 @@ async fn a_connection_serves_many_requests_and_pipelined_ones() {
 
 #[tokio::test]
 async fn both_families_answer() {
-    let served = Served::on("*", Settings::default(), |settings| {
+    let served = Served::on("*", HttpSettings::default(), |settings| {
         metrics::router(Scraper::default(), settings)
     });
     for host in ["127.0.0.1", "::1"] {
@@ -270,7 +270,7 @@ async fn the_health_port_says_what_it_lacks() {
             "two\nlines".to_owned(),
         ],
     });
-    let served = Served::new(Settings::default(), |_| health::router(receiver));
+    let served = Served::new(HttpSettings::default(), |_| health::router(receiver));
     let get = async |path: &str| {
         let answer = served.get("GET", path, "").await;
         (answer.status, answer.text().to_owned())

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn shutdown_finishes_answers_under_way_and_nothing_else() {
     let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let served = Served::new(Settings::default(), |settings| {
+    let served = Served::new(HttpSettings::default(), |settings| {
         waiting(asked.clone(), go.clone()).merge(metrics::router(Scraper::default(), settings))
     });
     let mut fresh = served.connect().await;
@@ -44,7 +44,7 @@ async fn shutdown_finishes_answers_under_way_and_nothing_else() {
 #[tokio::test]
 async fn shutdown_does_not_wait_for_ever() {
     let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let served = Served::new(Settings::default(), |_| waiting(asked.clone(), go));
+    let served = Served::new(HttpSettings::default(), |_| waiting(asked.clone(), go));
     let mut stream = served.connect().await;
     stream
         .write_all(b"GET /wait HTTP/1.1\r\n\r\n")
@@ -64,7 +64,7 @@ async fn shutdown_does_not_wait_for_ever() {
 
 #[tokio::test]
 async fn shutdown_sends_the_tail_of_an_answer_to_a_slow_reader() {
-    let served = Served::new(Settings::default(), with_big(300));
+    let served = Served::new(HttpSettings::default(), with_big(300));
     let mut stream = served.connect().await;
     stream
         .write_all(b"GET /big HTTP/1.1\r\n\r\n")

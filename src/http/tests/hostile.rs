@@ -4,9 +4,9 @@ use super::*;
 
 #[tokio::test]
 async fn who_sends_no_head_is_dropped() {
-    let served = Served::metrics(Settings {
+    let served = Served::metrics(HttpSettings {
         blocking_timeout: SHORT,
-        ..Settings::default()
+        ..HttpSettings::default()
     });
     let mut silent = served.connect().await;
     let mut dripping = served.connect().await;
@@ -33,10 +33,10 @@ async fn who_sends_no_head_is_dropped() {
 
 #[tokio::test]
 async fn a_connection_that_is_idle_is_closed_after_a_time_and_not_before() {
-    let served = Served::metrics(Settings {
+    let served = Served::metrics(HttpSettings {
         blocking_timeout: Duration::from_millis(50),
         idle_timeout: SHORT,
-        ..Settings::default()
+        ..HttpSettings::default()
     });
     let mut stream = served.connect().await;
     stream.write_all(METRICS.as_bytes()).await.unwrap();
@@ -52,10 +52,10 @@ async fn a_connection_that_is_idle_is_closed_after_a_time_and_not_before() {
     served.until_connections(0).await;
 
     // A second head that has begun has no longer than the first.
-    served.settings.send_replace(Arc::new(Settings {
+    served.settings.send_replace(Arc::new(HttpSettings {
         blocking_timeout: SHORT,
         idle_timeout: LONG * 10,
-        ..Settings::default()
+        ..HttpSettings::default()
     }));
     let mut stream = served.connect().await;
     stream.write_all(METRICS.as_bytes()).await.unwrap();
@@ -68,9 +68,9 @@ async fn a_connection_that_is_idle_is_closed_after_a_time_and_not_before() {
 #[tokio::test]
 async fn who_does_not_read_is_dropped_and_costs_nobody_else_anything() {
     let served = Served::new(
-        Settings {
+        HttpSettings {
             blocking_timeout: SHORT,
-            ..Settings::default()
+            ..HttpSettings::default()
         },
         with_big(1_000),
     );
@@ -95,9 +95,9 @@ async fn who_does_not_read_is_dropped_and_costs_nobody_else_anything() {
 #[tokio::test]
 async fn who_reads_slowly_but_steadily_gets_it_all() {
     let served = Served::new(
-        Settings {
+        HttpSettings {
             blocking_timeout: SHORT,
-            ..Settings::default()
+            ..HttpSettings::default()
         },
         with_big(320),
     );
@@ -139,9 +139,9 @@ async fn connections_past_the_limit_are_refused_while_all_are_answered_and_serve
     let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let router = waiting(Arc::clone(&asked), Arc::clone(&go));
     let served = Served::new(
-        Settings {
+        HttpSettings {
             max_connections: 4,
-            ..Settings::default()
+            ..HttpSettings::default()
         },
         |settings| router.merge(metrics::router(Scraper::default(), settings)),
     );
@@ -155,9 +155,9 @@ async fn connections_past_the_limit_are_refused_while_all_are_answered_and_serve
     assert_eq!(refused.header("retry-after"), Some("5"));
     assert!(refused.text().contains("Too many connections"));
     // The limit may be raised while it runs.
-    served.settings.send_replace(Arc::new(Settings {
+    served.settings.send_replace(Arc::new(HttpSettings {
         max_connections: 5,
-        ..Settings::default()
+        ..HttpSettings::default()
     }));
     assert_eq!(served.get("GET", "/metrics", "").await.status, 200);
     // None of those that were being answered lost its answer.
@@ -173,9 +173,9 @@ async fn silent_connections_give_way_and_those_that_are_answered_do_not() {
     let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let router = waiting(Arc::clone(&asked), Arc::clone(&go));
     let served = Served::new(
-        Settings {
+        HttpSettings {
             max_connections: 8,
-            ..Settings::default()
+            ..HttpSettings::default()
         },
         |settings| router.merge(metrics::router(Scraper::default(), settings)),
     );
@@ -207,11 +207,11 @@ async fn silent_connections_give_way_and_those_that_are_answered_do_not() {
 #[tokio::test]
 async fn clients_that_take_nothing_of_their_answers_give_way_when_others_come() {
     let served = Served::new(
-        Settings {
+        HttpSettings {
             max_connections: 4,
             // So long they could stay.
             blocking_timeout: LONG * 10,
-            ..Settings::default()
+            ..HttpSettings::default()
         },
         with_big(1_000),
     );
@@ -233,9 +233,9 @@ async fn clients_that_take_nothing_of_their_answers_give_way_when_others_come() 
 
 #[tokio::test]
 async fn idle_connections_make_room_for_others() {
-    let served = Served::metrics(Settings {
+    let served = Served::metrics(HttpSettings {
         max_connections: 3,
-        ..Settings::default()
+        ..HttpSettings::default()
     });
     let mut idle = Vec::new();
     for _ in 0..3 {
@@ -249,9 +249,9 @@ async fn idle_connections_make_room_for_others() {
 
 #[tokio::test]
 async fn a_flood_of_connections_is_survived() {
-    let served = Served::metrics(Settings {
+    let served = Served::metrics(HttpSettings {
         max_connections: 8,
-        ..Settings::default()
+        ..HttpSettings::default()
     });
     let mut flood = Vec::new();
     for _ in 0..300 {

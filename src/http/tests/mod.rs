@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::serve::Port;
-use super::{Settings, bind, health, metrics};
+use super::{HttpSettings, bind, health, metrics};
 use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::exposition::Format;
 use crate::scrape::Scraper;
@@ -35,21 +35,21 @@ struct Served {
     address: SocketAddr,
     port: Arc<Port>,
     shutdown: Shutdown,
-    settings: watch::Sender<Arc<Settings>>,
+    settings: watch::Sender<Arc<HttpSettings>>,
 }
 
 impl Served {
     fn new(
-        settings: Settings,
-        router: impl FnOnce(watch::Receiver<Arc<Settings>>) -> Router,
+        settings: HttpSettings,
+        router: impl FnOnce(watch::Receiver<Arc<HttpSettings>>) -> Router,
     ) -> Self {
         Self::on("127.0.0.1", settings, router)
     }
 
     fn on(
         host: &str,
-        settings: Settings,
-        router: impl FnOnce(watch::Receiver<Arc<Settings>>) -> Router,
+        settings: HttpSettings,
+        router: impl FnOnce(watch::Receiver<Arc<HttpSettings>>) -> Router,
     ) -> Self {
         let listeners = bind(host, 0, 128).unwrap();
         let address = listeners[0].local_addr().unwrap();
@@ -72,7 +72,7 @@ impl Served {
         }
     }
 
-    fn metrics(settings: Settings) -> Self {
+    fn metrics(settings: HttpSettings) -> Self {
         Self::new(settings, |settings| {
             metrics::router(Scraper::default(), settings)
         })
@@ -180,7 +180,7 @@ fn big_body(pieces: usize) -> Vec<Bytes> {
 }
 
 /// Routes with a body of 64 KiB times `pieces` at `/big`, beside the real ones.
-fn with_big(pieces: usize) -> impl FnOnce(watch::Receiver<Arc<Settings>>) -> Router {
+fn with_big(pieces: usize) -> impl FnOnce(watch::Receiver<Arc<HttpSettings>>) -> Router {
     move |settings| {
         let big = big_body(pieces);
         Router::new()

@@ -45,9 +45,9 @@ async fn get(served: &Served, client: &TlsConnector) -> std::io::Result<Answer> 
 async fn tls_is_spoken_and_a_renewed_certificate_is_taken() {
     let (first, trusts_first) = pair();
     let served = Served::new(
-        Settings {
+        HttpSettings {
             tls: Some(first),
-            ..Settings::default()
+            ..HttpSettings::default()
         },
         with_big(20),
     );
@@ -57,9 +57,9 @@ async fn tls_is_spoken_and_a_renewed_certificate_is_taken() {
 
     let (second, trusts_second) = pair();
     assert!(get(&served, &trusts_second).await.is_err());
-    served.settings.send_replace(Arc::new(Settings {
+    served.settings.send_replace(Arc::new(HttpSettings {
         tls: Some(second),
-        ..Settings::default()
+        ..HttpSettings::default()
     }));
     assert_eq!(get(&served, &trusts_second).await.unwrap().status, 200);
     assert!(get(&served, &trusts_first).await.is_err());
@@ -69,10 +69,10 @@ async fn tls_is_spoken_and_a_renewed_certificate_is_taken() {
 async fn who_does_not_shake_hands_or_read_is_dropped() {
     let (server, client) = pair();
     let served = Served::new(
-        Settings {
+        HttpSettings {
             tls: Some(server),
             blocking_timeout: SHORT,
-            ..Settings::default()
+            ..HttpSettings::default()
         },
         with_big(1_000),
     );
@@ -95,9 +95,9 @@ async fn the_metrics_port_speaks_tls_and_the_health_port_does_not() {
     use crate::http::{Readiness, serve_health, serve_metrics};
 
     let (server, client) = pair();
-    let (_settings, settings) = watch::channel(Arc::new(Settings {
+    let (_settings, settings) = watch::channel(Arc::new(HttpSettings {
         tls: Some(server),
-        ..Settings::default()
+        ..HttpSettings::default()
     }));
     let (_readiness, readiness) = watch::channel(Readiness::default());
     let shutdown = Shutdown::new();

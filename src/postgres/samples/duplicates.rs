@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::{Cell, Lines, QuerySamples};
+use super::{Cell, HistogramLines, QuerySamples};
 
 impl QuerySamples {
     /// Leaves out each sample whose labels a row before it has in the same family. Returns how many
@@ -50,7 +50,7 @@ impl QuerySamples {
             let lines = self.columns.get(column)?.lines.as_ref();
             let cell = self.cells.get(row * width + column)?;
             let has = !matches!(cell, Cell::Nothing)
-                || lines.is_some_and(|lines| !lines.of(row).0.is_empty());
+                || lines.is_some_and(|lines| !lines.range_of_row(row).0.is_empty());
             has.then_some((row, labels))
         })
     }
@@ -75,7 +75,7 @@ impl QuerySamples {
         let Some(lines) = column.and_then(|column| column.lines.as_mut()) else {
             return;
         };
-        let (range, count) = lines.of(row);
+        let (range, count) = lines.range_of_row(row);
         for (end, before) in lines.ends.iter_mut().skip(row) {
             *end -= range.len();
             *before -= count;
@@ -85,9 +85,9 @@ impl QuerySamples {
     }
 }
 
-impl Lines {
+impl HistogramLines {
     /// Where those of a row stand, and how many there are.
-    fn of(&self, row: usize) -> (std::ops::Range<usize>, usize) {
+    fn range_of_row(&self, row: usize) -> (std::ops::Range<usize>, usize) {
         let Some((end, count)) = self.ends.get(row) else {
             return (0..0, 0);
         };
@@ -104,7 +104,7 @@ mod tests {
 
     /// Rows of labels and cells: `-` is none, `h` two lines.
     fn table(rows: &[(&str, &str)]) -> QuerySamples {
-        let mut samples = QuerySamples::of(0..rows[0].1.len());
+        let mut samples = QuerySamples::with_families(0..rows[0].1.len());
         for (labels, cells) in rows {
             samples.labels().extend_from_slice(labels.as_bytes());
             samples.end_labels();

@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Collector, basis};
 use crate::catalog::SETTINGS;
-use crate::postgres::{Ask, QueryError, Room, Session, Shared};
+use crate::postgres::{PipelineRequest, QueryContext, QueryError, SampleBudget, Session};
 use crate::scrape::databases::ShareKind;
 use crate::scrape::flight::Deadline;
 use crate::scrape::profile::{ProfiledQuery, Profiling, Step};
 use crate::scrape::walk::Errand;
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 impl Collector {
     /// Takes the next step. When [`Self::is_unsettled`] after it, the server did not answer.
@@ -23,7 +23,7 @@ impl Collector {
         &mut self,
         session: &mut Session,
         profiling: &mut Profiling,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         let Some(step) = profiling.steps.pop_front() else {
             return Ok(());
         };
@@ -57,10 +57,10 @@ impl Collector {
         session: &mut Session,
         profiling: &mut Profiling,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         let walks = self.plan.as_ref().is_none_or(|plan| plan.walks());
         let begun = Instant::now();
-        let facts = match session.ask_facts(walks, deadline).await {
+        let facts = match session.ask_server_info(walks, deadline).await {
             Ok(facts) => facts.clone(),
             Err(trouble) => {
                 self.unsettled = true;
@@ -91,19 +91,19 @@ impl Collector {
         profiling: &mut Profiling,
         tag: &str,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         let Some(mut plan) = self.plan.take() else {
             return Ok(());
         };
         let room = self.room_for(plan.slots().filter(|slot| slot.chosen.metric.tag != tag));
         let (query_text, label_value) = self.label_limits();
         let catalog = Arc::clone(plan.catalog());
-        let shared = Shared {
+        let shared = QueryContext {
             catalog: &catalog,
             labels: &self.labels,
             query_text,
             label_value,
-            room: &room,
+            budget: &room,
         };
         // A scrape that came between may have found another plan to be right.
         let slot = plan
@@ -119,7 +119,7 @@ impl Collector {
                 let answer = session
                     .run(
                         &mut [&mut *slot],
-                        Ask::default(),
+                        PipelineRequest::default(),
                         shared,
                         &mut |_| {},
                         sleep_until(deadline),
@@ -141,22 +141,22 @@ impl Collector {
         session: &mut Session,
         profiling: &mut Profiling,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TargetError> {
         let Some(plan) = &self.plan else {
             return Ok(());
         };
         let room = self.room_for(plan.slots());
         let catalog = Arc::clone(plan.catalog());
-        let shared = Shared {
+        let shared = QueryContext {
             catalog: &catalog,
             labels: &self.labels,
             query_text: 0,
             label_value: 0,
-            room: &room,
+            budget: &room,
         };
-        let ask = Ask {
+        let ask = PipelineRequest {
             settings: true,
-            ..Ask::default()
+            ..PipelineRequest::default()
         };
         let begun = Instant::now();
         let answer = session
@@ -223,12 +223,12 @@ impl Collector {
             tries: self.walk_tries,
             now: Instant::now(),
             interval: Some(Duration::ZERO),
-            shared: Shared {
+            shared: QueryContext {
                 catalog: &catalog,
                 labels: &self.labels,
                 query_text,
                 label_value,
-                room: &room,
+                budget: &room,
             },
             deadline: &deadline,
         };
@@ -254,7 +254,10 @@ impl Collector {
     }
 
     /// What one query may bring beside what `others` show.
-    fn room_for<'a>(&self, others: impl Iterator<Item = &'a crate::postgres::Slot>) -> Room {
+    fn room_for<'a>(
+        &self,
+        others: impl Iterator<Item = &'a crate::postgres::ScheduledQuery>,
+    ) -> SampleBudget {
         let settings = self.settings.as_ref().map(|(_, all)| all.as_ref());
         self.room_beside(others, settings)
     }

@@ -6,7 +6,9 @@ use tokio::time::Instant;
 
 use super::{Collector, basis};
 use crate::catalog::SETTINGS;
-use crate::postgres::{Mode, QueryError, Room, RunResult, Session, SettingsSamples, Slot};
+use crate::postgres::{
+    Mode, QueryError, RunResult, SampleBudget, ScheduledQuery, Session, SettingsSamples,
+};
 use crate::scrape::collected::Early;
 use crate::scrape::plan::Plan;
 use crate::scrape::settings::ScrapeSettings;
@@ -131,7 +133,7 @@ impl Collector {
         now: Instant,
         session: &Session,
         settings: &ScrapeSettings,
-    ) -> Room {
+    ) -> SampleBudget {
         let stay = plan
             .slots()
             .filter(|slot| !slot.is_due(now, settings.interval));
@@ -143,15 +145,15 @@ impl Collector {
     /// What may come beside what these show.
     pub(super) fn room_beside<'a>(
         &self,
-        slots: impl Iterator<Item = &'a Slot>,
+        slots: impl Iterator<Item = &'a ScheduledQuery>,
         settings: Option<&SettingsSamples>,
-    ) -> Room {
-        let room = Room::new(self.target.sample_limit, self.target.limits, &self.memory);
-        for samples in slots.filter_map(Slot::samples) {
-            room.take(samples.samples(), samples.text());
+    ) -> SampleBudget {
+        let room = SampleBudget::new(self.target.sample_limit, self.target.limits, &self.memory);
+        for samples in slots.filter_map(ScheduledQuery::samples) {
+            room.consume(samples.samples(), samples.text());
         }
         if let Some(settings) = settings {
-            room.take(settings.len(), settings.size());
+            room.consume(settings.len(), settings.size());
         }
         room
     }

@@ -8,14 +8,14 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Handle, Scraper};
-use crate::exposition::{Format, write_own};
-use crate::model::Reason;
+use crate::exposition::{Format, write_self_metrics};
+use crate::model::TargetErrorKind;
 use crate::scrape::collected::Collected;
 use crate::scrape::exposition::{Own, Sent};
 use crate::scrape::flight::Ticket;
 use crate::scrape::settings::ScrapeSettings;
 use crate::scrape::{Exposition, own};
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 /// A scrape that goes on. Whoever drops it hears no more of it; the collections end by themselves.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Scrape {
             });
         let mut answers = join_all(answers).await;
         // The process may have been frozen meanwhile.
-        answers.retain(|one| one.target.tenure.holds());
+        answers.retain(|one| one.target.ownership_term.holds());
         let catalog = scraper.commons.catalog.borrow().clone();
         let more = scraper.more.get();
         let not_accepted = more.map(|more| more.not_accepted()).unwrap_or_default();
@@ -85,7 +85,7 @@ impl Scrape {
                 format,
             );
             if let Some(more) = more {
-                write_own(&**more, &mut out, format);
+                write_self_metrics(&**more, &mut out, format);
             }
             out
         };
@@ -106,15 +106,15 @@ impl Handle {
     /// A stand-in that says that there was no answer in time. It is a failure of the server if
     /// the collection is over for everybody, and then it counts once, whoever waited for it.
     fn no_answer(&self, ticket: &Ticket) -> Arc<Collected> {
-        let trouble = Trouble {
-            reason: Reason::Timeout,
+        let trouble = TargetError {
+            kind: TargetErrorKind::Timeout,
             message: format!(
                 "{}: no answer before the scrape's deadline",
                 self.target.address
             ),
         };
         if ticket.claim_failure() {
-            self.worker.counters.fail(trouble.reason);
+            self.worker.counters.fail(trouble.kind);
             self.worker.health.update(|health| {
                 health.active = false;
                 health.trouble = Some(trouble.clone());

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Errand, GONE, GONE_FROM_POOLER, Leftover, Stopwatch, Walker, is_due};
-use crate::model::Reason;
-use crate::postgres::{Ask, Mode, Outcome, QueryError, Session, Slot};
+use crate::model::TargetErrorKind;
+use crate::postgres::{Mode, PipelineRequest, QueryError, QueryOutcome, ScheduledQuery, Session};
 use crate::scrape::ledger::Ledger;
-use crate::targets::{DatabaseProblem, MissingDatabase, Trouble};
+use crate::targets::{DatabaseProblem, MissingDatabase, TargetError};
 
 /// How a visit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum NoSession {
     NoPlace,
     /// The login did not end in time, and goes on.
     Late,
-    Refused(Trouble),
+    Refused(TargetError),
 }
 
 impl Walker {
@@ -43,7 +43,7 @@ impl Walker {
     pub(super) async fn visit(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         errand: Errand<'_>,
         ledger: &mut Ledger,
         mut watch: Option<&mut Stopwatch>,
@@ -80,7 +80,7 @@ impl Walker {
     async fn visit_once(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         errand: Errand<'_>,
         ledger: &mut Ledger,
         watch: Option<&mut Stopwatch>,
@@ -99,10 +99,10 @@ impl Walker {
                 return Visit::Failed;
             }
             Err(NoSession::Refused(trouble)) => {
-                let problem = problem_of(trouble.reason);
+                let problem = problem_of(trouble.kind);
                 ledger.count_refusal();
                 self.fail(database, slots, problem, &trouble.message, (errand, ledger));
-                return match is_of_server(trouble.reason) {
+                return match is_of_server(trouble.kind) {
                     true => Visit::ServerFailed,
                     false => Visit::Failed,
                 };
@@ -138,7 +138,7 @@ impl Walker {
             return Visit::OtherServer;
         }
         if let Some(trouble) = session.trouble().cloned() {
-            self.ended_by_server = trouble.reason == Reason::NotReady;
+            self.ended_by_server = trouble.kind == TargetErrorKind::NotReady;
             self.give_up(database, session);
             return self.broke(database, slots, &trouble, errand, ledger);
         }
@@ -163,17 +163,19 @@ impl Walker {
     fn cut_off(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         begun: Instant,
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> Visit {
         self.turns.record_speed(database, true);
-        let ended = |slot: &&Slot| slot.is_fresh() && !matches!(slot.outcome, Outcome::Running);
-        let (done, failed): (Vec<&Slot>, Vec<&Slot>) = slots
+        let ended = |slot: &&ScheduledQuery| {
+            slot.is_fresh() && !matches!(slot.outcome, QueryOutcome::Running)
+        };
+        let (done, failed): (Vec<&ScheduledQuery>, Vec<&ScheduledQuery>) = slots
             .iter()
             .filter(ended)
-            .partition(|slot| matches!(slot.outcome, Outcome::Done));
+            .partition(|slot| matches!(slot.outcome, QueryOutcome::Done));
         if done.len() > failed.len() {
             self.answered(database);
             return Visit::Answered;
@@ -192,7 +194,7 @@ impl Walker {
     fn fail_late(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         message: &str,
         errand: Errand<'_>,
         ledger: &mut Ledger,
@@ -221,17 +223,18 @@ impl Walker {
     fn broke(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
-        trouble: &Trouble,
+        slots: &mut [ScheduledQuery],
+        trouble: &TargetError,
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> Visit {
-        let done = |slot: &Slot| slot.is_fresh() && matches!(slot.outcome, Outcome::Done);
+        let done =
+            |slot: &ScheduledQuery| slot.is_fresh() && matches!(slot.outcome, QueryOutcome::Done);
         if !slots.iter().any(done) {
             let problem = DatabaseProblem::ConnectionFailed;
             self.fail(database, slots, problem, &trouble.message, (errand, ledger));
         }
-        match is_of_server(trouble.reason) {
+        match is_of_server(trouble.kind) {
             true => Visit::ServerFailed,
             false => Visit::Failed,
         }
@@ -241,7 +244,7 @@ impl Walker {
     fn fail(
         &mut self,
         database: &str,
-        slots: &mut [Slot],
+        slots: &mut [ScheduledQuery],
         problem: DatabaseProblem,
         message: &str,
         (errand, ledger): (Errand<'_>, &mut Ledger),
@@ -345,29 +348,32 @@ impl Walker {
 }
 
 /// What the refusal of a login says of the database.
-fn problem_of(reason: Reason) -> DatabaseProblem {
+fn problem_of(reason: TargetErrorKind) -> DatabaseProblem {
     match reason {
-        Reason::AuthenticationFailed => DatabaseProblem::NotAllowed,
-        Reason::TooManyConnections => DatabaseProblem::ConnectionLimit,
-        Reason::Timeout => DatabaseProblem::TooSlow,
+        TargetErrorKind::AuthenticationFailed => DatabaseProblem::NotAllowed,
+        TargetErrorKind::TooManyConnections => DatabaseProblem::ConnectionLimit,
+        TargetErrorKind::Timeout => DatabaseProblem::TooSlow,
         _ => DatabaseProblem::ConnectionFailed,
     }
 }
 
 /// Whether such a refusal is one of the server as a whole, whatever the database.
-fn is_of_server(reason: Reason) -> bool {
+fn is_of_server(reason: TargetErrorKind) -> bool {
     matches!(
         reason,
-        Reason::ConnectionRefused | Reason::NameNotResolved | Reason::TlsFailed | Reason::NotReady
+        TargetErrorKind::ConnectionRefused
+            | TargetErrorKind::NameNotResolved
+            | TargetErrorKind::TlsFailed
+            | TargetErrorKind::NotReady
     )
 }
 
 /// A session that is being opened. Given up half-way it still counts at the server: so it is let in,
 /// and says goodbye.
-struct Opening(Option<BoxFuture<'static, Result<Session, Trouble>>>);
+struct Opening(Option<BoxFuture<'static, Result<Session, TargetError>>>);
 
 impl Opening {
-    async fn ended(&mut self) -> Result<Session, Trouble> {
+    async fn ended(&mut self) -> Result<Session, TargetError> {
         let Some(opening) = &mut self.0 else {
             return std::future::pending().await;
         };
@@ -402,8 +408,12 @@ impl Drop for Opening {
 
 /// Runs all that is due at once. Returns whether everything answered, and when the server was
 /// started.
-async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> (bool, Option<i64>) {
-    let mut due: Vec<&mut Slot> = slots
+async fn run(
+    session: &mut Session,
+    slots: &mut [ScheduledQuery],
+    errand: Errand<'_>,
+) -> (bool, Option<i64>) {
+    let mut due: Vec<&mut ScheduledQuery> = slots
         .iter_mut()
         .filter(|slot| is_due(slot, errand))
         .collect();
@@ -413,7 +423,7 @@ async fn run(session: &mut Session, slots: &mut [Slot], errand: Errand<'_>) -> (
 /// The same one after the other, timed.
 async fn run_apart(
     session: &mut Session,
-    slots: &mut [Slot],
+    slots: &mut [ScheduledQuery],
     errand: Errand<'_>,
     watch: &mut Stopwatch,
 ) -> (bool, Option<i64>) {
@@ -435,13 +445,13 @@ async fn run_apart(
 
 async fn ask(
     session: &mut Session,
-    slots: &mut [&mut Slot],
+    slots: &mut [&mut ScheduledQuery],
     errand: Errand<'_>,
 ) -> (bool, Option<i64>) {
     let late = errand.deadline.passed();
-    let ask = Ask {
+    let ask = PipelineRequest {
         started: true,
-        ..Ask::default()
+        ..PipelineRequest::default()
     };
     let answer = session
         .run(slots, ask, errand.shared, &mut |_| {}, late)

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{CHECK, GOODBYE, Worker};
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::postgres::{Mode, Session};
 use crate::scrape::beside::{Attempt, in_turn};
 use crate::scrape::flight::Deadline;
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 impl Worker {
     /// Begins to connect. Without an order that waits nobody queues for a connection: `None` then
@@ -75,7 +75,7 @@ impl Worker {
             Err(cause) => return self.down(cause),
         };
         let deadline = Instant::now() + self.target.timeouts.connect;
-        if let Err(trouble) = session.ask_facts(false, deadline).await.map(|_| ()) {
+        if let Err(trouble) = session.ask_server_info(false, deadline).await.map(|_| ()) {
             if beside {
                 self.let_go(session);
                 return self.not_renewed(&trouble.into());
@@ -92,7 +92,7 @@ impl Worker {
             }
             return;
         }
-        self.end_orphan(&mut session).await;
+        self.end_leaked_backend(&mut session).await;
         match self.collector.ready(&mut session, deadline).await {
             Ok(()) => {
                 self.take_place(&session).await;
@@ -127,7 +127,7 @@ impl Worker {
     /// down only if there is no other to be had.
     pub(super) fn ended_idle(&mut self) {
         let trouble = self.session.as_ref().and_then(Session::trouble);
-        if trouble.is_some_and(|trouble| trouble.reason == Reason::UnrequestedData) {
+        if trouble.is_some_and(|trouble| trouble.kind == TargetErrorKind::UnrequestedData) {
             // We ended it, and the next one would be flooded at once.
             return self.lost();
         }
@@ -137,7 +137,7 @@ impl Worker {
         }
         // One after the other would end so, with nobody the wiser.
         self.on_demand |= self.used == 0;
-        self.backoff.begin_again(Reason::NotReady);
+        self.backoff.begin_again(TargetErrorKind::NotReady);
     }
 
     pub(super) fn lost(&mut self) {
@@ -145,12 +145,13 @@ impl Worker {
             .session
             .take()
             .and_then(|session| session.trouble().cloned());
-        let trouble = trouble.unwrap_or_else(|| Trouble {
-            reason: Reason::ConnectionLost,
+        let trouble = trouble.unwrap_or_else(|| TargetError {
+            kind: TargetErrorKind::ConnectionLost,
             message: "the session ended".to_owned(),
         });
-        let pause = (trouble.reason == Reason::UnrequestedData).then(|| self.floods.flooded());
-        let reason = trouble.reason;
+        let pause =
+            (trouble.kind == TargetErrorKind::UnrequestedData).then(|| self.floods.flooded());
+        let reason = trouble.kind;
         self.down(trouble);
         match pause {
             // It would be let in, and flooded again.
@@ -168,14 +169,14 @@ pub(in crate::scrape) enum DownCause {
     /// connections are short is logged for all servers together.
     NoPlace,
     /// The server, or the way to it.
-    Server(Trouble),
+    Server(TargetError),
 }
 
 impl DownCause {
-    pub(in crate::scrape) fn reason(&self) -> Reason {
+    pub(in crate::scrape) fn reason(&self) -> TargetErrorKind {
         match self {
-            DownCause::NoPlace => Reason::TooManyConnections,
-            DownCause::Server(trouble) => trouble.reason,
+            DownCause::NoPlace => TargetErrorKind::TooManyConnections,
+            DownCause::Server(trouble) => trouble.kind,
         }
     }
 
@@ -190,16 +191,16 @@ impl DownCause {
         matches!(self, DownCause::NoPlace)
     }
 
-    pub(in crate::scrape) fn to_trouble(&self) -> Trouble {
-        Trouble {
-            reason: self.reason(),
+    pub(in crate::scrape) fn to_trouble(&self) -> TargetError {
+        TargetError {
+            kind: self.reason(),
             message: self.message().to_owned(),
         }
     }
 }
 
-impl From<Trouble> for DownCause {
-    fn from(trouble: Trouble) -> Self {
+impl From<TargetError> for DownCause {
+    fn from(trouble: TargetError) -> Self {
         DownCause::Server(trouble)
     }
 }

@@ -6,17 +6,17 @@ use tracing::{debug, info, warn};
 
 use super::Worker;
 use super::connecting::DownCause;
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::postgres::{Mode, Session};
 use crate::scrape::collected::Collected;
 use crate::scrape::flight::Order;
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 impl Worker {
-    pub(super) fn refuse(&mut self, order: Order, trouble: Trouble) {
-        let trouble = self.target.redact_trouble(trouble);
+    pub(super) fn refuse(&mut self, order: Order, trouble: TargetError) {
+        let trouble = self.target.redact_error(trouble);
         if order.claim_failure() {
-            self.counters.fail(trouble.reason);
+            self.counters.fail(trouble.kind);
         }
         self.health.update(|health| {
             health.active = false;
@@ -44,7 +44,7 @@ impl Worker {
     pub(super) fn down(&mut self, cause: impl Into<DownCause>) {
         let cause = match cause.into() {
             DownCause::NoPlace => DownCause::NoPlace,
-            DownCause::Server(trouble) => self.target.redact_trouble(trouble).into(),
+            DownCause::Server(trouble) => self.target.redact_error(trouble).into(),
         };
         if !cause.is_no_place() {
             self.backoff.next(cause.reason());
@@ -57,11 +57,11 @@ impl Worker {
     }
 
     /// Tells once that the server ends sessions: each is replaced, and costs nobody a scrape.
-    pub(super) fn note_ended(&mut self, trouble: &Trouble) {
+    pub(super) fn note_ended(&mut self, trouble: &TargetError) {
         if !std::mem::replace(&mut self.told_ended, true) {
             info!(
                 server = %self.target.name,
-                reason = trouble.reason.as_str(),
+                reason = trouble.kind.as_str(),
                 "the server ended the session: {}; it is replaced whenever that happens",
                 trouble.message
             );
@@ -82,12 +82,14 @@ impl Worker {
                 (Some(old), None) if old.is_no_place() => {}
                 // Each time it is let in it begins anew; that was told.
                 (_, Some(new))
-                    if new.reason() == Reason::UnrequestedData && self.floods.is_told() =>
+                    if new.reason() == TargetErrorKind::UnrequestedData
+                        && self.floods.is_told() =>
                 {
                     debug!(server = %self.target.name, "down again: {}", new.message());
                 }
                 (Some(old), None)
-                    if old.reason() == Reason::UnrequestedData && self.floods.are_expected() =>
+                    if old.reason() == TargetErrorKind::UnrequestedData
+                        && self.floods.are_expected() =>
                 {
                     debug!(server = %self.target.name, "connected again after: {}", old.message());
                 }
@@ -119,7 +121,7 @@ impl Worker {
         self.health.update(|health| {
             health.active = collected.active();
             let trouble = collected.trouble.clone();
-            health.trouble = trouble.map(|one| self.target.redact_trouble(one));
+            health.trouble = trouble.map(|one| self.target.redact_error(one));
             if let Some(facts) = &collected.facts {
                 health.version = Some(facts.version);
                 health.role = Some(facts.role);

@@ -3,9 +3,9 @@
 use tokio::time::{Instant, sleep_until};
 
 use super::{CANCEL, CHECK, GOODBYE, IN_FLIGHT, Worker, past};
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 use crate::scrape::profile::{ProfileRequest, Profiling};
-use crate::targets::Trouble;
+use crate::targets::TargetError;
 
 impl Worker {
     /// Begins a profile; its steps follow.
@@ -74,15 +74,15 @@ impl Worker {
         }
     }
 
-    fn answer_profile(&mut self, trouble: Option<Trouble>) {
+    fn answer_profile(&mut self, trouble: Option<TargetError>) {
         if let Some(profiling) = self.profiling.take() {
             profiling.answer(trouble);
         }
     }
 
-    fn no_answer(&self) -> Trouble {
-        Trouble {
-            reason: Reason::Timeout,
+    fn no_answer(&self) -> TargetError {
+        TargetError {
+            kind: TargetErrorKind::Timeout,
             message: format!("{}: no answer in time", self.target.address),
         }
     }

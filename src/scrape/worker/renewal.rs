@@ -11,8 +11,8 @@ use tracing::{debug, info, warn};
 
 use super::connecting::DownCause;
 use super::{GOODBYE, Worker};
-use crate::model::Reason;
-use crate::postgres::{Mode, Orphan, ServerIdentity, Session};
+use crate::model::TargetErrorKind;
+use crate::postgres::{LeakedBackend, Mode, ServerIdentity, Session};
 use crate::scrape::backoff::fraction;
 use crate::scrape::beside::{Attempt, MOMENT, Turns, in_turn};
 use crate::scrape::identity::{OldSession, SessionChoice, TRIES};
@@ -41,7 +41,7 @@ pub(super) struct Unanswered {
     /// Where it leads.
     pub peer: Option<SocketAddr>,
     /// What serves it there.
-    pub backend: Option<Orphan>,
+    pub backend: Option<LeakedBackend>,
     /// The server.
     pub server: Option<ServerIdentity>,
     /// Another session reached the same server: not tried again before.
@@ -126,7 +126,7 @@ impl Worker {
         let early = first.is_some_and(|first| first.elapsed() < SECOND);
         let only_elsewhere = third || early;
         if only_elsewhere && matches!(self.target.address, Address::Unix { .. }) {
-            self.backoff.next(Reason::Timeout);
+            self.backoff.next(TargetErrorKind::Timeout);
             return None;
         }
         self.connector.avoid(self.unanswered.peer, only_elsewhere);
@@ -212,14 +212,16 @@ impl Worker {
 
     /// Ends the backend of a session that was given up, if it is still there. A walk is left out
     /// meanwhile: it would be a third connection.
-    pub(super) async fn end_orphan(&mut self, session: &mut Session) {
+    pub(super) async fn end_leaked_backend(&mut self, session: &mut Session) {
         let server = session.facts().map(|facts| facts.identity);
         // On another server the process of that number is somebody else's.
         self.orphan = self
             .orphan
             .filter(|(_, of)| server.is_some_and(|server| server.is_same_server(of)));
         if let Some((orphan, _)) = self.orphan {
-            let alive = session.end_orphan(orphan, Instant::now() + LOOK).await;
+            let alive = session
+                .end_leaked_backend(orphan, Instant::now() + LOOK)
+                .await;
             self.collector.hold_walk(alive);
             if !alive {
                 self.orphan = None;

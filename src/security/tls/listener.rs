@@ -11,7 +11,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::super::mode::open_mode;
+use super::super::permissions::open_mode;
 use super::{TlsError, in_file, pem, provider, read, server_end_point};
 
 /// How often the files are looked at, at most.
@@ -33,27 +33,27 @@ pub struct ListenerFiles {
 pub struct ListenerTls {
     files: ListenerFiles,
     alpn: Vec<Vec<u8>>,
-    state: Mutex<State>,
+    state: Mutex<ListenerState>,
     pub(super) look_every: Duration,
 }
 
 #[derive(Debug)]
-struct State {
+struct ListenerState {
     config: Arc<ServerConfig>,
     /// The channel binding of the certificate that `config` shows.
     binding: Option<Arc<[u8]>>,
     /// What the files looked like when `config` was made of them.
-    seen: Vec<Stamp>,
+    seen: Vec<CertificateStamp>,
     /// What they looked like when they were last found wrong, so that one change warns once.
-    refused: Option<Vec<Stamp>>,
+    refused: Option<Vec<CertificateStamp>>,
     looked: Instant,
 }
 
 /// A configuration, and the channel binding of its certificate.
-type Made = (Arc<ServerConfig>, Option<Arc<[u8]>>);
+type BuiltConfig = (Arc<ServerConfig>, Option<Arc<[u8]>>);
 
 /// Tells one version of a file from another. `None` for a file that is not there.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
+type CertificateStamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl ListenerTls {
     /// Reads the files. `alpn` are the protocols spoken on the port, such as `http/1.1`.
@@ -69,7 +69,7 @@ impl ListenerTls {
         Ok(Self {
             files,
             alpn,
-            state: Mutex::new(State {
+            state: Mutex::new(ListenerState {
                 config,
                 binding,
                 seen,
@@ -104,7 +104,7 @@ impl ListenerTls {
             let now = self.files.stamps();
             if now != state.seen {
                 match self.files.config(&self.alpn) {
-                    Ok(made) => self.take(&mut state, made, now),
+                    Ok(made) => self.install_config(&mut state, made, now),
                     Err(error) => {
                         // A renewal writes one file after the other: this may be its middle.
                         if state.refused.as_ref() != Some(&now) {
@@ -129,11 +129,16 @@ impl ListenerTls {
         let made = self.files.config(&self.alpn)?;
         let mut state = self.state();
         state.looked = Instant::now();
-        self.take(&mut state, made, now);
+        self.install_config(&mut state, made, now);
         Ok(())
     }
 
-    fn take(&self, state: &mut State, made: Made, seen: Vec<Stamp>) {
+    fn install_config(
+        &self,
+        state: &mut ListenerState,
+        made: BuiltConfig,
+        seen: Vec<CertificateStamp>,
+    ) {
         if state.seen != seen {
             tracing::info!(
                 "the certificate in {} was renewed",
@@ -146,7 +151,7 @@ impl ListenerTls {
         state.refused = None;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ListenerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,7 +164,7 @@ impl ListenerFiles {
             .map(PathBuf::as_path)
     }
 
-    fn stamps(&self) -> Vec<Stamp> {
+    fn stamps(&self) -> Vec<CertificateStamp> {
         self.all()
             .map(|path| {
                 // Follows links: Kubernetes renews a mounted Secret by turning one.
@@ -175,7 +180,7 @@ impl ListenerFiles {
             .collect()
     }
 
-    fn config(&self, alpn: &[Vec<u8>]) -> Result<Made, TlsError> {
+    fn config(&self, alpn: &[Vec<u8>]) -> Result<BuiltConfig, TlsError> {
         let provider = provider();
         let chain = read(&self.certificate)?;
         in_file(&self.certificate, pem::certificates(&chain).map(|_| ()))?;
@@ -195,7 +200,8 @@ impl ListenerFiles {
             }
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Always(Arc::new(certified))));
+        let mut config =
+            builder.with_cert_resolver(Arc::new(FixedCertificate(Arc::new(certified))));
         config.alpn_protocols = alpn.to_vec();
         Ok((Arc::new(config), binding.map(Into::into)))
     }
@@ -212,9 +218,9 @@ impl ListenerFiles {
 
 /// Shows the one certificate, whatever name the client asks for.
 #[derive(Debug)]
-struct Always(Arc<CertifiedKey>);
+struct FixedCertificate(Arc<CertifiedKey>);
 
-impl ResolvesServerCert for Always {
+impl ResolvesServerCert for FixedCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0))
     }

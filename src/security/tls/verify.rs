@@ -96,7 +96,7 @@ impl ServerCertVerifier for ServerVerifier {
         if ParsedCertificate::try_from(cert).is_ok() {
             return verify_tls12_signature(message, cert, dss, &self.algorithms);
         }
-        let key = PublicKey::of(&parse(cert)?)?;
+        let key = PublicKey::from_certificate(&parse(cert)?)?;
         self.algorithms
             .mapping
             .iter()
@@ -123,7 +123,7 @@ impl ServerCertVerifier for ServerVerifier {
         if ParsedCertificate::try_from(cert).is_ok() {
             return verify_tls13_signature(message, cert, dss, &self.algorithms);
         }
-        let key = PublicKey::of(&parse(cert)?)?;
+        let key = PublicKey::from_certificate(&parse(cert)?)?;
         let info = SubjectPublicKeyInfoDer::from(key.info);
         verify_tls13_signature_with_raw_key(message, &info, dss, &self.algorithms)
     }
@@ -189,7 +189,7 @@ impl ServerVerifier {
             return false;
         }
         let (Ok(key), Some(signature), Some(signed), Some(used)) = (
-            PublicKey::of(&authority),
+            PublicKey::from_certificate(&authority),
             cert.signature.as_bytes(),
             signed_part(der),
             algorithm_contents(&cert.signature_algorithm),
@@ -223,7 +223,7 @@ struct PublicKey {
 }
 
 impl PublicKey {
-    fn of(cert: &Certificate) -> Result<Self, Error> {
+    fn from_certificate(cert: &Certificate) -> Result<Self, Error> {
         let info = &cert.tbs_certificate.subject_public_key_info;
         let pieces = || {
             Some(Self {

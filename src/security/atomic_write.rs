@@ -24,13 +24,13 @@ pub(super) struct WriteLock {
 
 impl WriteLock {
     /// Waits up to 30 s for the lock.
-    pub(super) fn take(path: &Path) -> Result<Self, VaultError> {
+    pub(super) fn acquire(path: &Path) -> Result<Self, VaultError> {
         let target = match fs::canonicalize(path) {
             Ok(target) => target,
             Err(e) if e.kind() == io::ErrorKind::NotFound => path.to_owned(),
             Err(e) => return Err(VaultError::io("read", path, e)),
         };
-        let lock = beside(&target, "lock")?;
+        let lock = hidden_sibling(&target, "lock")?;
         let end = Instant::now() + PATIENCE;
         loop {
             let held = OpenOptions::new()
@@ -42,7 +42,7 @@ impl WriteLock {
                 .map_err(|e| VaultError::io("create", &lock, e))?;
             match held.try_lock() {
                 // The one before us removed the file that we hold if the name is of another now.
-                Ok(()) if same_file(&held, &lock) => {
+                Ok(()) if is_same_file(&held, &lock) => {
                     return Ok(Self {
                         target,
                         lock,
@@ -61,7 +61,7 @@ impl WriteLock {
 
     /// Puts a new file of mode 0600 in place of the old one, with the owner of the old.
     pub(super) fn replace(&self, text: &[u8]) -> Result<(), VaultError> {
-        let temporary = beside(&self.target, "tmp")?;
+        let temporary = hidden_sibling(&self.target, "tmp")?;
         // Left by one that died while it held the lock that we hold now.
         let _ = fs::remove_file(&temporary);
         let done = write_whole(&temporary, text)
@@ -112,7 +112,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn beside(path: &Path, ending: &str) -> Result<PathBuf, VaultError> {
+fn hidden_sibling(path: &Path, ending: &str) -> Result<PathBuf, VaultError> {
     let name = path.file_name().ok_or_else(|| VaultError::WrongKind {
         path: path.to_owned(),
         wanted: "a file",
@@ -124,7 +124,7 @@ fn beside(path: &Path, ending: &str) -> Result<PathBuf, VaultError> {
     Ok(path.with_file_name(hidden))
 }
 
-fn same_file(held: &File, path: &Path) -> bool {
+fn is_same_file(held: &File, path: &Path) -> bool {
     let (Ok(held), Ok(named)) = (held.metadata(), fs::metadata(path)) else {
         return false;
     };

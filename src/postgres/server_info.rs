@@ -7,23 +7,23 @@ use tracing::warn;
 
 use super::error::QueryError;
 use super::identity::{STARTED, ServerIdentity};
-use super::query::Shared;
-use super::question::{Question, Word};
+use super::query::QueryContext;
 use super::row::Fields;
-use super::run::Ask;
-use super::samples::Room;
+use super::run::PipelineRequest;
+use super::samples::SampleBudget;
 use super::session::Session;
+use super::session_query::{RowEvent, SessionQuery};
 use super::settings;
 use super::statement::{Mode, Prepared};
 use super::value::{self, Number};
 use crate::catalog::Catalog;
-use crate::model::{OLDEST_MAJOR, Reason, Role, ServerVersion};
-use crate::targets::{DatabaseProblem, Trouble};
+use crate::model::{OLDEST_MAJOR, Role, ServerVersion, TargetErrorKind};
+use crate::targets::{DatabaseProblem, TargetError};
 use crate::text::{LONGEST_PEER_TEXT, cut};
 
 /// What a server says of itself at each collection.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Facts {
+pub struct ServerInfo {
     /// Its version.
     pub version: ServerVersion,
     /// Its role.
@@ -59,7 +59,7 @@ pub const MOST_DATABASES: usize = 5_000;
 
 /// The questions of every session beside the catalogue's.
 #[derive(Debug)]
-pub(super) struct Questions {
+pub(super) struct SessionQueries {
     pub(super) probe: Prepared,
     pub(super) extensions: Prepared,
     pub(super) databases: Prepared,
@@ -67,7 +67,7 @@ pub(super) struct Questions {
     pub(super) started: Prepared,
 }
 
-impl Default for Questions {
+impl Default for SessionQueries {
     fn default() -> Self {
         Self {
             probe: Prepared::new(PROBE),
@@ -79,9 +79,9 @@ impl Default for Questions {
     }
 }
 
-impl Questions {
-    /// Those for [`Facts`], in the order in which they are asked.
-    pub(super) fn of_facts(
+impl SessionQueries {
+    /// Those for [`ServerInfo`], in the order in which they are asked.
+    pub(super) fn of_server_info(
         &self,
         extensions: bool,
         databases: bool,
@@ -137,10 +137,10 @@ fn database_entry(fields: Fields<'_>) -> DatabaseEntry {
 /// What the session's role may do beside reading.
 pub const RIGHTS: &str = "\
 WITH own AS (SELECT * FROM pg_catalog.pg_roles WHERE rolname = SESSION_USER) \
-SELECT f.word FROM own, LATERAL (VALUES ('SUPERUSER', own.rolsuper), \
+SELECT f.event FROM own, LATERAL (VALUES ('SUPERUSER', own.rolsuper), \
 ('CREATEROLE', own.rolcreaterole AND NOT own.rolsuper), \
 ('CREATEDB', own.rolcreatedb AND NOT own.rolsuper), \
-('REPLICATION', own.rolreplication AND NOT own.rolsuper)) AS f(word, has) WHERE f.has \
+('REPLICATION', own.rolreplication AND NOT own.rolsuper)) AS f(event, has) WHERE f.has \
 UNION ALL \
 SELECT r.rolname::pg_catalog.text FROM own, pg_catalog.pg_roles AS r \
 WHERE NOT own.rolsuper AND r.rolname IN ('pg_execute_server_program', 'pg_write_server_files', \
@@ -153,12 +153,15 @@ impl Session {
     ///
     /// # Errors
     /// The session broke, or did not answer in time.
-    pub(super) async fn prepare_questions(&mut self, deadline: Instant) -> Result<(), Trouble> {
+    pub(super) async fn prepare_session_queries(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<(), TargetError> {
         if !self.questions.probe.is_new_to(self.id) {
             return Ok(());
         }
-        let mut questions = Questions::default();
-        let Questions {
+        let mut questions = SessionQueries::default();
+        let SessionQueries {
             probe,
             extensions,
             databases,
@@ -177,7 +180,7 @@ impl Session {
         let results = timeout_at(deadline, self.prepare_all(&mut all, None))
             .await
             .map_err(|_| no_answer())?
-            .map_err(QueryError::into_trouble)?;
+            .map_err(QueryError::into_target_error)?;
         let waited = |result: &&Result<(), QueryError>| {
             matches!(
                 result,
@@ -219,22 +222,25 @@ impl Session {
     ///
     /// # Errors
     /// The session's trouble.
-    pub async fn ask_rights(&mut self, deadline: Instant) -> Result<Option<Vec<String>>, Trouble> {
+    pub async fn ask_rights(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<Vec<String>>, TargetError> {
         if !self.connector.quirks.rights_are_due() {
             return Ok(None);
         }
         let query = Prepared::new(RIGHTS);
         let (mut found, mut answered) = (Vec::new(), false);
-        let mut hear = |word: Word<'_>| match word {
-            Word::Row(fields) => found.push(fields.text(0)),
-            Word::Restart => found.clear(),
-            Word::End(result) => answered = result.is_ok(),
+        let mut on_event = |event: RowEvent<'_>| match event {
+            RowEvent::Row(fields) => found.push(fields.text(0)),
+            RowEvent::Restart => found.clear(),
+            RowEvent::End(result) => answered = result.is_ok(),
         };
-        let mut ask = Question::new(&query, &mut hear);
+        let mut ask = SessionQuery::new(&query, &mut on_event);
         timeout_at(deadline, self.run_all(&mut [&mut ask]))
             .await
             .map_err(|_| no_answer())?
-            .map_err(QueryError::into_trouble)?;
+            .map_err(QueryError::into_target_error)?;
         Ok(answered.then_some(found))
     }
 
@@ -242,44 +248,44 @@ impl Session {
     ///
     /// # Errors
     /// The session's trouble, or the server's word.
-    pub async fn ask_facts(
+    pub async fn ask_server_info(
         &mut self,
         databases: bool,
         deadline: Instant,
-    ) -> Result<&Facts, Trouble> {
+    ) -> Result<&ServerInfo, TargetError> {
         if self.mode == Mode::Kept {
-            self.prepare_questions(deadline).await?;
+            self.prepare_session_queries(deadline).await?;
         }
         if self.control.is_none() {
             let asked = timeout_at(deadline, self.ask_control()).await;
             self.control = Some(
                 asked
                     .map_err(|_| no_answer())?
-                    .map_err(QueryError::into_trouble)?,
+                    .map_err(QueryError::into_target_error)?,
             );
         }
-        let ask = Ask {
+        let ask = PipelineRequest {
             facts: Some(databases),
-            ..Ask::default()
+            ..PipelineRequest::default()
         };
         let late = tokio::time::sleep_until(deadline);
-        let (none, room) = (Catalog::default(), Room::unlimited());
-        let shared = Shared {
+        let (none, budget) = (Catalog::default(), SampleBudget::unlimited());
+        let shared = QueryContext {
             catalog: &none,
             labels: &[],
             query_text: 0,
             label_value: 0,
-            room: &room,
+            budget: &budget,
         };
         let found = self
             .run(&mut [], ask, shared, &mut |_| {}, late)
             .await
             .facts
             .ok_or_else(no_answer)?
-            .map_err(QueryError::into_trouble)?;
+            .map_err(QueryError::into_target_error)?;
         if found.version.major() < OLDEST_MAJOR {
-            return Err(Trouble {
-                reason: Reason::UnsupportedVersion,
+            return Err(TargetError {
+                kind: TargetErrorKind::UnsupportedVersion,
                 message: format!(
                     "{}: PostgreSQL {} is older than {OLDEST_MAJOR}, the oldest that is scraped; \
                      upgrade the server",
@@ -291,9 +297,9 @@ impl Session {
     }
 }
 
-/// The three questions for [`Facts`].
+/// The three questions for [`ServerInfo`].
 #[derive(Clone, Copy, Debug)]
-pub(super) enum About {
+pub(super) enum InfoQuery {
     Server,
     Extensions,
     Databases,
@@ -301,15 +307,15 @@ pub(super) enum About {
 
 /// What comes back of them.
 #[derive(Debug)]
-pub(super) struct Told {
-    probe: Option<Facts>,
+pub(super) struct ServerInfoReader {
+    probe: Option<ServerInfo>,
     extensions: Vec<(String, String, String)>,
     databases: Vec<DatabaseEntry>,
     ends: [Option<Result<(), QueryError>>; 3],
     listed: Option<Result<(), QueryError>>,
 }
 
-impl Told {
+impl ServerInfoReader {
     /// Each is whether that is asked.
     pub(super) fn new(extensions: bool, databases: bool) -> Self {
         Self {
@@ -331,31 +337,33 @@ impl Told {
     }
 
     /// Takes what comes back of one. Returns the facts with the last.
-    pub(super) fn hear(
+    pub(super) fn handle_event(
         &mut self,
-        about: About,
-        word: Word<'_>,
-        before: Option<&Facts>,
-    ) -> Option<Result<Facts, QueryError>> {
-        match (word, about) {
-            (Word::Row(fields), About::Server) => self.probe = Some(facts_of(fields)),
-            (Word::Row(fields), About::Extensions) => {
+        about: InfoQuery,
+        event: RowEvent<'_>,
+        before: Option<&ServerInfo>,
+    ) -> Option<Result<ServerInfo, QueryError>> {
+        match (event, about) {
+            (RowEvent::Row(fields), InfoQuery::Server) => {
+                self.probe = Some(read_server_info(fields))
+            }
+            (RowEvent::Row(fields), InfoQuery::Extensions) => {
                 let text = |at| cut(&fields.text(at), LONGEST_PEER_TEXT).into_owned();
                 let extension = (text(0), text(1), text(2));
                 self.extensions.push(extension);
             }
-            (Word::Restart, About::Server) => self.probe = None,
-            (Word::Restart, About::Extensions) => self.extensions.clear(),
-            (Word::Restart, About::Databases) => self.databases.clear(),
-            (Word::Row(fields), About::Databases) => {
+            (RowEvent::Restart, InfoQuery::Server) => self.probe = None,
+            (RowEvent::Restart, InfoQuery::Extensions) => self.extensions.clear(),
+            (RowEvent::Restart, InfoQuery::Databases) => self.databases.clear(),
+            (RowEvent::Row(fields), InfoQuery::Databases) => {
                 // No name is longer; what is, is none that could be connected to.
                 let entry = database_entry(fields);
                 if entry.name.len() <= LONGEST_PEER_TEXT && self.databases.len() < MOST_DATABASES {
                     self.databases.push(entry);
                 }
             }
-            (Word::End(result), about) => {
-                if let About::Extensions = about {
+            (RowEvent::End(result), about) => {
+                if let InfoQuery::Extensions = about {
                     self.listed = Some(result.clone());
                 }
                 self.ends[about as usize] = Some(result);
@@ -371,8 +379,8 @@ impl Told {
     fn facts(
         &mut self,
         [probed, listed, named]: [Result<(), QueryError>; 3],
-        before: Option<&Facts>,
-    ) -> Result<Facts, QueryError> {
+        before: Option<&ServerInfo>,
+    ) -> Result<ServerInfo, QueryError> {
         probed?;
         // Somebody may hold a lock on one of the catalogues; the rest is none the worse for it.
         let extensions = match listed {
@@ -387,7 +395,7 @@ impl Told {
         };
         let probe = self.probe.take();
         let facts = probe.ok_or_else(|| QueryError::Server("no answer to the probe".to_owned()))?;
-        Ok(Facts {
+        Ok(ServerInfo {
             extensions,
             databases,
             ..facts
@@ -408,14 +416,14 @@ pub(super) fn integer(fields: &Fields<'_>, at: usize) -> i64 {
 }
 
 /// Reads the row of [`PROBE`].
-fn facts_of(fields: Fields<'_>) -> Facts {
+fn read_server_info(fields: Fields<'_>) -> ServerInfo {
     let float = |at: usize| {
         fields.get(at).map_or(0.0, |raw| {
             value::as_float(value::number(fields.encoding(at), raw))
         })
     };
     let integer = |at: usize| integer(&fields, at);
-    Facts {
+    ServerInfo {
         version: ServerVersion(u32::try_from(integer(1)).unwrap_or(0)),
         role: if integer(0) == 0 {
             Role::Primary
@@ -439,9 +447,9 @@ fn not_asked() -> QueryError {
 }
 
 /// The trouble of a session that was asked and did not answer.
-pub(super) fn no_answer() -> Trouble {
-    Trouble {
-        reason: Reason::Timeout,
+pub(super) fn no_answer() -> TargetError {
+    TargetError {
+        kind: TargetErrorKind::Timeout,
         message: "no answer before the scrape's deadline".to_owned(),
     }
 }

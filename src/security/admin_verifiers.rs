@@ -21,43 +21,43 @@ const ITERATIONS: u32 = 4096;
 const SALT: usize = 16;
 
 /// Who may manage the exporter from afar. A changed file counts without a reload.
-pub struct Roster {
+pub struct AdminVerifiers {
     source: AdminSource,
     vault: Arc<Vault>,
     /// Salts are made of it: a stranger's cannot be told from an admin's.
     secret: Zeroizing<[u8; KEY]>,
-    state: Mutex<State>,
+    state: Mutex<VerifierState>,
     /// Held while files are read, which a disk may make long; the state is not.
     looking: Mutex<()>,
     look_every: Duration,
 }
 
-struct State {
+struct VerifierState {
     admins: HashMap<String, ScramVerifier>,
-    seen: AdminStamp,
+    stamp: AdminStamp,
     /// What was last found wrong, so that one change warns once.
     refused: Option<AdminStamp>,
     looked: Instant,
 }
 
-impl fmt::Debug for Roster {
+impl fmt::Debug for AdminVerifiers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Roster")
+        f.debug_struct("AdminVerifiers")
             .field("source", &self.source)
             .finish_non_exhaustive()
     }
 }
 
-impl Roster {
+impl AdminVerifiers {
     /// Reads the admins. Takes some milliseconds for each.
     ///
     /// # Errors
     /// [`AdminSource::read`]; the system gave no random bytes.
     pub fn load(source: AdminSource, vault: Arc<Vault>) -> Result<Self, VaultError> {
-        Self::with(source, vault, Self::read)
+        Self::load_with(source, vault, Self::read)
     }
 
-    fn with(
+    fn load_with(
         source: AdminSource,
         vault: Arc<Vault>,
         read: fn(&Self) -> Result<HashMap<String, ScramVerifier>, VaultError>,
@@ -65,23 +65,23 @@ impl Roster {
         let mut secret = Zeroizing::new([0; KEY]);
         getrandom::fill(secret.as_mut_slice())
             .map_err(|e| VaultError::NoRandomness(e.to_string()))?;
-        let seen = source.stamp();
-        let roster = Self {
+        let stamp = source.stamp();
+        let admin_verifiers = Self {
             source,
             vault,
             secret,
-            state: Mutex::new(State {
+            state: Mutex::new(VerifierState {
                 admins: HashMap::new(),
-                seen,
+                stamp,
                 refused: None,
                 looked: Instant::now(),
             }),
             looking: Mutex::new(()),
             look_every: LOOK_EVERY,
         };
-        let admins = read(&roster)?;
-        roster.state().admins = admins;
-        Ok(roster)
+        let admins = read(&admin_verifiers)?;
+        admin_verifiers.state().admins = admins;
+        Ok(admin_verifiers)
     }
 
     /// Nobody, until there is something to read.
@@ -91,7 +91,7 @@ impl Roster {
     pub fn nobody(source: AdminSource, vault: Arc<Vault>) -> Result<Self, VaultError> {
         match source.path().exists() {
             true => Self::load(source, vault),
-            false => Self::with(source, vault, |_| Ok(HashMap::new())),
+            false => Self::load_with(source, vault, |_| Ok(HashMap::new())),
         }
     }
 
@@ -117,7 +117,7 @@ impl Roster {
     /// for whoever reads them.
     #[must_use]
     pub fn verifier(&self, user: &str) -> ScramVerifier {
-        self.look();
+        self.refresh();
         self.known_verifier(user)
     }
 
@@ -134,8 +134,8 @@ impl Roster {
         }
     }
 
-    /// Reads changed files, if it is time to look at them.
-    fn look(&self) {
+    /// Reads changed files, when [`LOOK_EVERY`] has passed since they were last looked at.
+    fn refresh(&self) {
         let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         if self.state().looked.elapsed() < self.look_every {
             return;
@@ -144,7 +144,7 @@ impl Roster {
         let known = {
             let mut state = self.state();
             state.looked = Instant::now();
-            now == state.seen || state.refused.as_ref() == Some(&now)
+            now == state.stamp || state.refused.as_ref() == Some(&now)
         };
         if known {
             return;
@@ -157,7 +157,7 @@ impl Roster {
                     self.path().display()
                 );
                 let mut state = self.state();
-                (state.admins, state.seen, state.refused) = (admins, now, None);
+                (state.admins, state.stamp, state.refused) = (admins, now, None);
             }
             Err(error) => {
                 tracing::warn!("the admins stay as they were: {error}");
@@ -179,7 +179,7 @@ impl Roster {
         hmac(&*self.secret, &[b"salt ", user.as_bytes()])[..SALT].to_vec()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, VerifierState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,14 +195,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("anna"), "first").unwrap();
         let source = AdminSource::new(folder.path());
-        let mut roster = Roster::load(source, Arc::new(Vault::new(None))).unwrap();
-        roster.look_every = Duration::ZERO;
-        let salt = |user: &str| roster.verifier(user).salt().to_vec();
+        let mut admin_verifiers = AdminVerifiers::load(source, Arc::new(Vault::new(None))).unwrap();
+        admin_verifiers.look_every = Duration::ZERO;
+        let salt = |user: &str| admin_verifiers.verifier(user).salt().to_vec();
         assert_eq!(salt("stranger"), salt("stranger"));
         assert_eq!(salt("anna"), salt("anna"));
         assert_ne!(salt("anna"), salt("stranger"));
         assert_eq!(salt("anna").len(), salt("stranger").len());
-        let signature = || roster.verifier("anna").server_signature(b"x");
+        let signature = || admin_verifiers.verifier("anna").server_signature(b"x");
         let before = signature();
         fs::write(folder.path().join("anna"), "second one").unwrap();
         assert_ne!(signature(), before);
@@ -210,6 +210,6 @@ mod tests {
         let now = signature();
         fs::write(folder.path().join("anna"), "").unwrap();
         assert_eq!(signature(), now);
-        assert!(!format!("{roster:?}").contains("second"));
+        assert!(!format!("{admin_verifiers:?}").contains("second"));
     }
 }

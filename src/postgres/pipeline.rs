@@ -12,21 +12,21 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
 use super::charset::Charset;
+use super::connection::without_zero;
 use super::error::{QueryError, ServerError};
 use super::job_state::JobState;
-use super::pipe::without_zero;
 use super::result_cancel::ResultCancel;
 use super::row::Fields;
 use super::session::Session;
 use super::statement::{Mode, Prepared, columns};
 use super::value::Encoding;
-use crate::model::Reason;
+use crate::model::TargetErrorKind;
 
 /// So many statements are prepared under one Sync: few round trips, and no long transaction.
 const PREPARED_TOGETHER: usize = 64;
 
 /// A statement, and what becomes of its answer.
-pub(super) trait Job: Send {
+pub(super) trait PipelineJob: Send {
     /// What is run.
     fn statement(&self) -> &Prepared;
     /// The statement, to be prepared anew before it is sent again. `None` where it is sent without
@@ -43,12 +43,12 @@ pub(super) trait Job: Send {
     /// It gives nothing, though its rows may still come; it ends with that error.
     fn stop(&mut self, _error: &QueryError) {}
     /// It ended, so or so; called once.
-    fn end(&mut self, result: Result<(), QueryError>);
+    fn finish(&mut self, result: Result<(), QueryError>);
 }
 
 /// Jobs, by their places in a list, that share settings.
 #[derive(Debug, Default)]
-pub(super) struct Group {
+pub(super) struct JobGroup {
     /// What is set before.
     pub before: Option<String>,
     /// Each is under one Sync.
@@ -62,7 +62,7 @@ pub(super) struct Group {
 /// The first jobs of a list, sent before the others under a Sync of their own: how the columns of
 /// each come.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct SentAhead {
     pub(super) extensions: bool,
     pub(super) databases: bool,
     pub(super) jobs: Vec<Arc<[Encoding]>>,
@@ -70,7 +70,7 @@ pub(super) struct Ahead {
 
 /// Jobs, by their places in a list, that have not ended.
 #[derive(Debug, Default)]
-pub(super) struct Unfinished {
+pub(super) struct UnfinishedJobs {
     /// Skipped, because one before them failed, or to be sent without a name.
     pub skipped: Vec<usize>,
     /// Their prepared statement may be out of date.
@@ -79,7 +79,7 @@ pub(super) struct Unfinished {
     pub forgot: bool,
 }
 
-impl Unfinished {
+impl UnfinishedJobs {
     fn skip(&mut self, job: usize, states: &mut [JobState]) {
         states[job].put_off();
         self.skipped.push(job);
@@ -93,7 +93,7 @@ impl Unfinished {
 
 /// What the server was sent and has to answer, in that order.
 #[derive(Debug)]
-enum Part {
+enum PendingReply {
     /// Ends with its completion; how its columns come.
     Job(usize, Arc<[Encoding]>, Charset),
     /// A simple query: ends when the server is ready for the next.
@@ -111,70 +111,75 @@ impl Session {
     ///
     /// # Errors
     /// The session broke. Every job has ended then.
-    pub(super) async fn exchange(
+    pub(super) async fn run_pipeline(
         &mut self,
-        ahead: Option<Ahead>,
-        jobs: &mut [&mut dyn Job],
+        ahead: Option<SentAhead>,
+        jobs: &mut [&mut dyn PipelineJob],
         states: &mut [JobState],
-        groups: &[Group],
+        groups: &[JobGroup],
         renewed: &[usize],
-    ) -> Result<Unfinished, QueryError> {
-        let mut parts = Vec::new();
-        if let Some(Ahead { jobs, .. }) = ahead {
+    ) -> Result<UnfinishedJobs, QueryError> {
+        let mut replies = Vec::new();
+        if let Some(SentAhead { jobs, .. }) = ahead {
             let charset = self.charset_of(false);
-            let job = |(at, encodings)| Part::Job(at, encodings, charset);
-            parts.extend(jobs.into_iter().enumerate().map(job));
-            parts.push(Part::Sync);
+            let job = |(at, encodings)| PendingReply::Job(at, encodings, charset);
+            replies.extend(jobs.into_iter().enumerate().map(job));
+            replies.push(PendingReply::Sync);
         }
         for (greeting, required) in std::mem::take(&mut self.greeting) {
-            self.set(&greeting, required, &mut parts);
+            self.send_settings(&greeting, required, &mut replies);
         }
         for group in groups {
-            self.send(group, jobs, &mut parts);
+            self.send_group(group, jobs, &mut replies);
         }
-        let mut left = Unfinished::default();
+        let mut left = UnfinishedJobs::default();
         let mut at = 0;
-        let answered = self.answers(jobs, states, &parts, &mut at, &mut left, renewed);
+        let answered = self.read_replies(jobs, states, &replies, &mut at, &mut left, renewed);
         match answered.await {
             Ok(()) => Ok(left),
             Err(mut error) => {
                 // A transaction of a user's query, as the pooler that ends the session for it has it.
                 if self.mode == Mode::Pooled
                     && let QueryError::Lost(message, reason) = &mut error
-                    && *reason == Reason::ServerError
+                    && *reason == TargetErrorKind::ServerError
                     // All but our own queries, which are one message each.
-                    && parts[at..].iter().any(|part| !matches!(part, Part::Whole(..)))
+                    && replies[at..].iter().any(|reply| !matches!(reply, PendingReply::Whole(..)))
                 {
                     self.connector.quirks.note_refused_transactions();
-                    *reason = Reason::NotReady;
+                    *reason = TargetErrorKind::NotReady;
                     message.push_str("; users' queries are sent as one message each from now on");
                 }
-                let open = parts[at..].iter().filter_map(|part| match part {
-                    Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
-                    Part::Setting(_) | Part::Sync => None,
+                let open = replies[at..].iter().filter_map(|reply| match reply {
+                    PendingReply::Job(at, ..) | PendingReply::Whole(at, _) => Some(*at),
+                    PendingReply::Setting(_) | PendingReply::Sync => None,
                 });
                 for job in left.skipped.into_iter().chain(left.stale).chain(open) {
-                    jobs[job].end(Err(error.clone()));
+                    jobs[job].finish(Err(error.clone()));
                 }
-                let suspect = parts[..parts.len().min(at + 1)].iter().rev();
-                let suspect = suspect.filter_map(|part| match part {
-                    Part::Job(at, ..) | Part::Whole(at, _) => Some(*at),
-                    Part::Setting(_) | Part::Sync => None,
+                let suspect = replies[..replies.len().min(at + 1)].iter().rev();
+                let suspect = suspect.filter_map(|reply| match reply {
+                    PendingReply::Job(at, ..) | PendingReply::Whole(at, _) => Some(*at),
+                    PendingReply::Setting(_) | PendingReply::Sync => None,
                 });
-                if let (Some(at), QueryError::Lost(_, Reason::NotReady)) =
+                if let (Some(at), QueryError::Lost(_, TargetErrorKind::NotReady)) =
                     (suspect.into_iter().next(), &error)
                 {
                     states[at].ended_session = true;
                 }
-                self.end_with(error.clone().into_trouble());
+                self.end_with(error.clone().into_target_error());
                 Err(error)
             }
         }
     }
 
-    fn send(&mut self, group: &Group, jobs: &mut [&mut dyn Job], parts: &mut Vec<Part>) {
+    fn send_group(
+        &mut self,
+        group: &JobGroup,
+        jobs: &mut [&mut dyn PipelineJob],
+        replies: &mut Vec<PendingReply>,
+    ) {
         if let Some(before) = &group.before {
-            self.set(before, true, parts);
+            self.send_settings(before, true, replies);
         }
         let charset = self.charset_of(group.raw);
         for batch in &group.batches {
@@ -186,7 +191,10 @@ impl Session {
                     // Statement pooling, where a transaction may not span messages.
                     let sql = &job.statement().sql;
                     match self.settings.in_one_message(sql, group.raw) {
-                        Some(text) => self.pipe.query(&text).map(|()| Part::Whole(at, charset)),
+                        Some(text) => self
+                            .connection
+                            .query(&text)
+                            .map(|()| PendingReply::Whole(at, charset)),
                         None => Err(std::io::Error::other(
                             "the pooler takes no transactions, and a query has to be one statement \
                              there; take the semicolon out",
@@ -198,24 +206,26 @@ impl Session {
                     // "Simple Query").
                     let settings = self.settings.pooled(group.raw);
                     let text = format!("{settings}{}", job.statement().sql);
-                    self.pipe.query(&text).map(|()| Part::Whole(at, charset))
+                    self.connection
+                        .query(&text)
+                        .map(|()| PendingReply::Whole(at, charset))
                 } else {
                     any = true;
-                    let put = job.statement().put(self.id, self.pipe.outbox());
-                    put.map(|encodings| Part::Job(at, encodings, charset))
+                    let put = job.statement().put(self.id, self.connection.outbox());
+                    put.map(|encodings| PendingReply::Job(at, encodings, charset))
                 };
                 match sent {
-                    Ok(part) => parts.push(part),
-                    Err(error) => job.end(Err(QueryError::Server(error.to_string()))),
+                    Ok(reply) => replies.push(reply),
+                    Err(error) => job.finish(Err(QueryError::Server(error.to_string()))),
                 }
             }
             if any {
-                self.pipe.sync();
-                parts.push(Part::Sync);
+                self.connection.sync();
+                replies.push(PendingReply::Sync);
             }
         }
         if let Some(after) = &group.after {
-            self.set(after, true, parts);
+            self.send_settings(after, true, replies);
         }
     }
 
@@ -227,26 +237,26 @@ impl Session {
         }
     }
 
-    fn set(&mut self, settings: &str, required: bool, parts: &mut Vec<Part>) {
+    fn send_settings(&mut self, settings: &str, required: bool, replies: &mut Vec<PendingReply>) {
         // These texts are ours and hold no zero byte.
-        if self.pipe.query(settings).is_ok() {
-            parts.push(Part::Setting(required));
+        if self.connection.query(settings).is_ok() {
+            replies.push(PendingReply::Setting(required));
         }
     }
 
-    async fn answers(
+    async fn read_replies(
         &mut self,
-        jobs: &mut [&mut dyn Job],
+        jobs: &mut [&mut dyn PipelineJob],
         states: &mut [JobState],
-        parts: &[Part],
+        replies: &[PendingReply],
         at: &mut usize,
-        left: &mut Unfinished,
+        left: &mut UnfinishedJobs,
         renewed: &[usize],
     ) -> Result<(), QueryError> {
         let Self {
             id,
-            pipe,
-            places,
+            connection,
+            field_ranges,
             scratch,
             charset: database,
             connector,
@@ -254,26 +264,28 @@ impl Session {
             ..
         } = self;
         let lost = |error: std::io::Error| QueryError::lost(&error);
-        pipe.expect();
+        connection.expect();
         let mut stopping = ResultCancel::default();
         // Whether the part that is being answered has brought rows: a stale statement has not.
         let mut begun = false;
         // What became of the part that is being answered, and whether it is run again.
         let mut failed: Option<QueryError> = None;
         let mut again = false;
-        while let Some(part) = parts.get(*at) {
-            let message = pipe.next().await.map_err(lost)?;
+        while let Some(reply) = replies.get(*at) {
+            let message = connection.next().await.map_err(lost)?;
             let length = message.cut.unwrap_or(message.whole.len());
-            match (message.kind, part) {
-                (b'D', Part::Job(job, ..) | Part::Whole(job, _)) if failed.is_some() => {
-                    pipe.waste(length).map_err(lost)?;
+            match (message.kind, reply) {
+                (b'D', PendingReply::Job(job, ..) | PendingReply::Whole(job, _))
+                    if failed.is_some() =>
+                {
+                    connection.waste(length).map_err(lost)?;
                     stopping.more(*job, length, connector, key).await;
                 }
-                (b'D', Part::Job(job, ..) | Part::Whole(job, _)) => {
-                    let (encodings, charset): (&[Encoding], _) = match part {
-                        Part::Job(_, encodings, charset) => (encodings, *charset),
-                        Part::Whole(_, charset) => (&[], *charset),
-                        Part::Setting(_) | Part::Sync => return Err(malformed()),
+                (b'D', PendingReply::Job(job, ..) | PendingReply::Whole(job, _)) => {
+                    let (encodings, charset): (&[Encoding], _) = match reply {
+                        PendingReply::Job(_, encodings, charset) => (encodings, *charset),
+                        PendingReply::Whole(_, charset) => (&[], *charset),
+                        PendingReply::Setting(_) | PendingReply::Sync => return Err(malformed()),
                     };
                     begun = true;
                     let row = match message.cut {
@@ -282,7 +294,7 @@ impl Session {
                              message_limit"
                         ))),
                         None => {
-                            let fields = Fields::read(message.body(), places, encodings);
+                            let fields = Fields::read(message.body(), field_ranges, encodings);
                             let fields = fields.ok_or_else(malformed)?.in_charset(charset);
                             jobs[*job].row(fields, scratch)
                         }
@@ -293,19 +305,19 @@ impl Session {
                     }
                 }
                 // The end of a statement; an empty one has its own.
-                (b'C' | b'I', Part::Job(job, ..)) => {
-                    jobs[*job].end(failed.take().map_or(Ok(()), Err));
+                (b'C' | b'I', PendingReply::Job(job, ..)) => {
+                    jobs[*job].finish(failed.take().map_or(Ok(()), Err));
                     begun = false;
                     *at += 1;
                 }
-                (b'E', part) => {
+                (b'E', reply) => {
                     let said = ServerError::read(message.whole);
                     let error = said.of_query();
                     if matches!(error, QueryError::Lost(..)) {
                         return Err(error);
                     }
-                    match part {
-                        Part::Job(job, ..) => {
+                    match reply {
+                        PendingReply::Job(job, ..) => {
                             let begun = std::mem::take(&mut begun);
                             let earlier = failed.take();
                             let stale = said.may_be_stale()
@@ -316,7 +328,7 @@ impl Session {
                                 jobs[*job].restart(states[*job].raw);
                                 left.skip(*job, states);
                             } else if let Some(earlier) = earlier {
-                                jobs[*job].end(Err(earlier));
+                                jobs[*job].finish(Err(earlier));
                             } else if stale && !renewed.contains(job) {
                                 left.stale(*job, states);
                                 left.forgot |= said.has_lost_statement();
@@ -330,60 +342,60 @@ impl Session {
                                 jobs[*job].restart(states[*job].raw);
                                 left.skip(*job, states);
                             } else {
-                                jobs[*job].end(Err(error));
+                                jobs[*job].finish(Err(error));
                             }
                             *at += 1;
-                            while let Some(Part::Job(job, ..)) = parts.get(*at) {
+                            while let Some(PendingReply::Job(job, ..)) = replies.get(*at) {
                                 left.skip(*job, states);
                                 *at += 1;
                             }
                         }
-                        Part::Whole(job, _) if stopping.hits(*job, &error) => again = true,
-                        Part::Whole(job, _) if failed.is_none() => {
+                        PendingReply::Whole(job, _) if stopping.hits(*job, &error) => again = true,
+                        PendingReply::Whole(job, _) if failed.is_none() => {
                             again = states[*job].try_again(&said, *database);
                             failed = Some(error);
                         }
-                        Part::Whole(..) | Part::Setting(_) | Part::Sync => {
+                        PendingReply::Whole(..) | PendingReply::Setting(_) | PendingReply::Sync => {
                             failed.get_or_insert(error);
                         }
                     }
                 }
-                (b'Z', Part::Whole(job, _)) => {
+                (b'Z', PendingReply::Whole(job, _)) => {
                     let failed = failed.take();
                     if std::mem::take(&mut again) {
                         jobs[*job].restart(states[*job].raw);
                         left.skip(*job, states);
                     } else {
-                        jobs[*job].end(failed.map_or(Ok(()), Err));
+                        jobs[*job].finish(failed.map_or(Ok(()), Err));
                     }
                     *at += 1;
                 }
-                (b'Z', Part::Setting(required)) => {
+                (b'Z', PendingReply::Setting(required)) => {
                     // What follows would run without its limits.
                     if let Some(error) = failed.take().filter(|_| *required) {
                         let reason = match error {
                             // A user's query can set a timeout that its own end runs into.
-                            QueryError::Timeout(_) => Reason::NotReady,
-                            _ => Reason::ServerError,
+                            QueryError::Timeout(_) => TargetErrorKind::NotReady,
+                            _ => TargetErrorKind::ServerError,
                         };
                         let message = format!("the server refused a setting: {error}");
                         return Err(QueryError::Lost(message, reason));
                     }
                     *at += 1;
                 }
-                (b'Z', Part::Sync) => {
+                (b'Z', PendingReply::Sync) => {
                     failed = None;
                     *at += 1;
                 }
                 // It waits for rows that we do not have.
                 (b'G', _) => {
                     let message = "a query waits for data, as COPY FROM STDIN does".to_owned();
-                    return Err(QueryError::Lost(message, Reason::ServerError));
+                    return Err(QueryError::Lost(message, TargetErrorKind::ServerError));
                 }
-                (b'Z', Part::Job(..)) => return Err(malformed()),
+                (b'Z', PendingReply::Job(..)) => return Err(malformed()),
                 // ParseComplete, BindComplete, RowDescription, notices and the like; and rows of
                 // COPY, which nobody wants.
-                _ => pipe.waste(length).map_err(lost)?,
+                _ => connection.waste(length).map_err(lost)?,
             }
         }
         Ok(())
@@ -395,26 +407,26 @@ impl Session {
     /// What the server said.
     pub(super) async fn execute(&mut self, sql: &str) -> Result<(), QueryError> {
         let lost = |error: std::io::Error| QueryError::lost(&error);
-        self.pipe.query(sql).map_err(lost)?;
+        self.connection.query(sql).map_err(lost)?;
         let mut failed = None;
         loop {
-            let message = self.pipe.next().await.map_err(lost)?;
+            let message = self.connection.next().await.map_err(lost)?;
             let length = message.cut.unwrap_or(message.whole.len());
             match message.kind {
                 b'E' => {
                     let error = ServerError::read(message.whole).of_query();
                     if matches!(error, QueryError::Lost(..)) {
-                        self.end_with(error.clone().into_trouble());
+                        self.end_with(error.clone().into_target_error());
                         return Err(error);
                     }
                     // Before the last stands what a scrape left.
-                    if self.pipe.owed() == 1 {
+                    if self.connection.owed() == 1 {
                         failed.get_or_insert(error);
                     }
                 }
-                b'Z' if self.pipe.owed() == 0 => return failed.map_or(Ok(()), Err),
+                b'Z' if self.connection.owed() == 0 => return failed.map_or(Ok(()), Err),
                 // Notices, and what a scrape left.
-                _ => self.pipe.waste(length).map_err(lost)?,
+                _ => self.connection.waste(length).map_err(lost)?,
             }
         }
     }
@@ -431,7 +443,7 @@ impl Session {
         path: Option<&[String; 2]>,
     ) -> Result<Vec<Result<(), QueryError>>, QueryError> {
         // Nobody wants these any more.
-        let out = self.pipe.outbox();
+        let out = self.connection.outbox();
         self.statements.retain(|(name, wanted)| {
             let keep = wanted.strong_count() > 0;
             keep || frontend::close(b'S', name, out).is_err()
@@ -443,7 +455,7 @@ impl Session {
         {
             Ok(()) => Ok(results),
             Err(error) => {
-                self.end_with(error.clone().into_trouble());
+                self.end_with(error.clone().into_target_error());
                 Err(error)
             }
         }
@@ -486,14 +498,14 @@ impl Session {
         &mut self,
         statements: &mut [&mut Prepared],
     ) -> Result<Option<(usize, QueryError)>, QueryError> {
-        self.pipe.expect();
+        self.connection.expect();
         let first = self.next_statement;
         let mut failed = None;
         let mut sent = 0;
         for statement in statements.iter() {
             let name = name(&self.statement_prefix, first + sent as u64);
             let put = without_zero(&statement.sql).and_then(|()| {
-                let out: &mut BytesMut = self.pipe.outbox();
+                let out: &mut BytesMut = self.connection.outbox();
                 frontend::parse(&name, &statement.sql, [], out)?;
                 frontend::describe(b'S', &name, out)
             });
@@ -504,10 +516,10 @@ impl Session {
             sent += 1;
         }
         self.next_statement += sent as u64;
-        self.pipe.sync();
+        self.connection.sync();
         let mut at = 0;
         loop {
-            let message = self.pipe.next().await;
+            let message = self.connection.next().await;
             let message = message.map_err(|error| QueryError::lost(&error))?;
             match message.kind {
                 b'T' | b'n' if at < sent => {
@@ -533,7 +545,7 @@ impl Session {
                 b'Z' => return Ok(failed),
                 _ => {
                     let length = message.cut.unwrap_or(message.whole.len());
-                    let wasted = self.pipe.waste(length);
+                    let wasted = self.connection.waste(length);
                     wasted.map_err(|error| QueryError::lost(&error))?;
                 }
             }
@@ -543,7 +555,7 @@ impl Session {
     async fn set_for_prepare(&mut self, settings: &str) -> Result<(), QueryError> {
         self.execute(settings).await.map_err(|error| match error {
             lost @ QueryError::Lost(..) => lost,
-            other => QueryError::Lost(other.to_string(), Reason::ServerError),
+            other => QueryError::Lost(other.to_string(), TargetErrorKind::ServerError),
         })
     }
 }
@@ -553,5 +565,5 @@ fn name(prefix: &str, number: u64) -> String {
 
 fn malformed() -> QueryError {
     let message = "the server's answer is not as its protocol has it".to_owned();
-    QueryError::Lost(message, Reason::ConnectionLost)
+    QueryError::Lost(message, TargetErrorKind::ConnectionLost)
 }

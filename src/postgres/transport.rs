@@ -26,7 +26,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// The two ends of a socket.
-    pub(super) fn of(stream: &TcpStream, tls: bool) -> Self {
+    pub(super) fn from_stream(stream: &TcpStream, tls: bool) -> Self {
         Self {
             address: stream.peer_addr().ok(),
             local_port: stream.local_addr().ok().map(|address| address.port()),
@@ -36,35 +36,35 @@ impl Peer {
 }
 
 /// The three kinds of stream to a server.
-pub(super) enum Wire {
+pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// With its two ends, which this type of stream does not tell.
     Tls(Box<TlsOverTcp>, Peer),
 }
 
-impl Wire {
+impl Transport {
     /// Where it leads.
     pub(super) fn peer(&self) -> Peer {
         match self {
-            Wire::Tcp(stream) => Peer::of(stream, false),
-            Wire::Unix(_) => Peer {
+            Transport::Tcp(stream) => Peer::from_stream(stream, false),
+            Transport::Unix(_) => Peer {
                 address: None,
                 local_port: None,
                 tls: false,
             },
-            Wire::Tls(_, peer) => *peer,
+            Transport::Tls(_, peer) => *peer,
         }
     }
 }
 
 // TLS has nothing to show that may be shown.
-impl std::fmt::Debug for Wire {
+impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Wire::Tcp(_) => "Tcp",
-            Wire::Unix(_) => "Unix",
-            Wire::Tls(..) => "Tls",
+            Transport::Tcp(_) => "Tcp",
+            Transport::Unix(_) => "Unix",
+            Transport::Tls(..) => "Tls",
         })
     }
 }
@@ -72,14 +72,14 @@ impl std::fmt::Debug for Wire {
 macro_rules! each {
     ($self:ident, $stream:ident => $do:expr) => {
         match $self.get_mut() {
-            Wire::Tcp($stream) => $do,
-            Wire::Unix($stream) => $do,
-            Wire::Tls($stream, _) => $do,
+            Transport::Tcp($stream) => $do,
+            Transport::Unix($stream) => $do,
+            Transport::Tls($stream, _) => $do,
         }
     };
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Transport {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -89,7 +89,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -107,11 +107,11 @@ impl AsyncWrite for Wire {
     }
 }
 
-impl TlsStream for Wire {
+impl TlsStream for Transport {
     fn channel_binding(&self) -> ChannelBinding {
         match self {
-            Wire::Tls(stream, _) => stream.channel_binding(),
-            Wire::Tcp(_) | Wire::Unix(_) => ChannelBinding::none(),
+            Transport::Tls(stream, _) => stream.channel_binding(),
+            Transport::Tcp(_) | Transport::Unix(_) => ChannelBinding::none(),
         }
     }
 }

@@ -13,9 +13,9 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use super::guard::GuardError;
+use super::login_guard::GuardError;
+use super::transport::Transport;
 use super::unrequested::{UnrequestedBytes, is_unrequested};
-use super::wire::Wire;
 use crate::targets::ByteLimits;
 
 /// What the server sends comes in pieces of up to this size, in bytes.
@@ -32,8 +32,8 @@ const MOST_WASTE: usize = 64 * 1024 * 1024;
 
 /// A connection that is logged in.
 #[derive(Debug)]
-pub(super) struct Pipe {
-    wire: Wire,
+pub(super) struct Connection {
+    transport: Transport,
     /// Bytes `from..to` have come and were not looked at.
     inbox: Vec<u8>,
     from: usize,
@@ -56,7 +56,7 @@ pub(super) struct Pipe {
 
 /// A message of the server.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'a> {
+pub(super) struct ServerMessage<'a> {
     /// Its type byte.
     pub kind: u8,
     /// Type byte and length with the body.
@@ -66,18 +66,18 @@ pub(super) struct Message<'a> {
     pub cut: Option<usize>,
 }
 
-impl<'a> Message<'a> {
+impl<'a> ServerMessage<'a> {
     /// What stands after the length.
     pub(super) fn body(&self) -> &'a [u8] {
         &self.whole[HEADER..]
     }
 }
 
-impl Pipe {
+impl Connection {
     /// Holds no message that is longer than `limit`, in bytes.
-    pub(super) fn new(wire: Wire, limit: usize) -> Self {
+    pub(super) fn new(transport: Transport, limit: usize) -> Self {
         Self {
-            wire,
+            transport,
             inbox: Vec::new(),
             from: 0,
             to: 0,
@@ -148,7 +148,7 @@ impl Pipe {
     ///
     /// # Errors
     /// The connection is of no more use.
-    pub(super) async fn next(&mut self) -> io::Result<Message<'_>> {
+    pub(super) async fn next(&mut self) -> io::Result<ServerMessage<'_>> {
         let coming = match self.complete()? {
             // Nothing is held back while answers are read.
             Some(coming) if self.outbox.is_empty() => coming,
@@ -171,7 +171,7 @@ impl Pipe {
             self.close_error(from, held);
         }
         let whole = &self.inbox[from..from + held];
-        Ok(Message { kind, whole, cut })
+        Ok(ServerMessage { kind, whole, cut })
     }
 
     /// Makes the beginning of an error a whole one: its length is what is held, and its last text
@@ -183,7 +183,7 @@ impl Pipe {
         whole[held - 2..].fill(0);
     }
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Coming>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<MessageFrame>> {
         loop {
             self.send(cx);
             if let Some(coming) = self.complete()? {
@@ -214,12 +214,12 @@ impl Pipe {
         }
         while self.sent < self.outbox.len() {
             let rest = &self.outbox[self.sent..];
-            match ready!(Pin::new(&mut self.wire).poll_write(cx, rest))? {
+            match ready!(Pin::new(&mut self.transport).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.sent += sent,
             }
         }
-        ready!(Pin::new(&mut self.wire).poll_flush(cx))?;
+        ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
         self.sent = 0;
         self.outbox.clear();
         // The texts of all queries go out once; what a scrape sends is short.
@@ -233,7 +233,7 @@ impl Pipe {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.make_room();
         let mut room = ReadBuf::new(&mut self.inbox[self.to..]);
-        ready!(Pin::new(&mut self.wire).poll_read(cx, &mut room))?;
+        ready!(Pin::new(&mut self.transport).poll_read(cx, &mut room))?;
         let read = room.filled().len();
         if read == 0 {
             let cause = self.deaf.take();
@@ -262,7 +262,7 @@ impl Pipe {
     }
 
     /// The message at the front, as its header says.
-    fn coming(&self) -> Option<Coming> {
+    fn coming(&self) -> Option<MessageFrame> {
         let header = self.inbox.get(self.from..self.to)?.get(..HEADER)?;
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
         let length = length as usize + 1;
@@ -274,12 +274,12 @@ impl Pipe {
             _ => self.limit,
         };
         let held = length.min(held);
-        Some(Coming { length, held })
+        Some(MessageFrame { length, held })
     }
 
     /// The message at the front, when all that is held of it is here. Throws away what belongs to
     /// the one before.
-    fn complete(&mut self) -> io::Result<Option<Coming>> {
+    fn complete(&mut self) -> io::Result<Option<MessageFrame>> {
         let thrown = self.skip.min(self.to - self.from);
         (self.from, self.skip) = (self.from + thrown, self.skip - thrown);
         if self.skip > 0 {
@@ -288,7 +288,7 @@ impl Pipe {
         let Some(coming) = self.coming() else {
             return Ok(None);
         };
-        let Coming { length, held } = coming;
+        let MessageFrame { length, held } = coming;
         let may_be_cut = held == HEADER || self.inbox[self.from] == b'E';
         let wrong = if length < HEADER {
             Some(GuardError::Malformed)
@@ -311,13 +311,13 @@ impl Pipe {
     /// Says Terminate and waits until the server has closed the connection: only then is its
     /// backend gone, and another connection is not one too many. One that goes on sending is not
     /// waited for.
-    pub(super) async fn goodbye(mut self) {
+    pub(super) async fn terminate(mut self) {
         frontend::terminate(&mut self.outbox);
         let sent = poll_fn(|cx| self.poll_send(cx)).await;
         // A peer that is gone already has nothing to be told. One that is there closes when it has
         // read the message, and needs no second word; but TLS has an end of its own.
-        if sent.is_ok() && self.deaf.is_none() && matches!(self.wire, Wire::Tls(..)) {
-            self.wire.shutdown().await.ok();
+        if sent.is_ok() && self.deaf.is_none() && matches!(self.transport, Transport::Tls(..)) {
+            self.transport.shutdown().await.ok();
         }
         (self.from, self.to) = (0, 0);
         let mut read = 0;
@@ -335,7 +335,7 @@ pub(super) fn refused(why: GuardError) -> io::Error {
 
 /// A message that has begun.
 #[derive(Clone, Copy, Debug)]
-struct Coming {
+struct MessageFrame {
     /// Its length, in bytes.
     length: usize,
     /// How much of it is held.

@@ -8,7 +8,7 @@ use super::{FamilyHead, Format, write_head};
 
 /// Families of one room. Their heads are constant; their samples are written when they are asked
 /// for.
-pub trait OwnFamilies: Debug + Send + Sync {
+pub trait SelfMetrics: Debug + Send + Sync {
     /// All of them, in the order they are sent. No other room has one of these names.
     fn heads(&self) -> &'static [FamilyHead<'static>];
 
@@ -35,7 +35,7 @@ pub struct NotAccepted {
 }
 
 /// Writes all families of a room that have samples.
-pub fn write_own(families: &dyn OwnFamilies, out: &mut Vec<u8>, format: Format) {
+pub fn write_self_metrics(families: &dyn SelfMetrics, out: &mut Vec<u8>, format: Format) {
     let mut lines = Vec::new();
     for head in families.heads() {
         lines.clear();

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::error::{QueryError, too_large};
-use super::exchange::Job;
+use super::pipeline::PipelineJob;
 use super::row::Fields;
 use super::statement::Prepared;
 
 /// What comes back of a question.
-pub(super) enum Word<'a> {
+pub(super) enum RowEvent<'a> {
     Row(Fields<'a>),
     /// What came so far counts no more: the question is put again.
     Restart,
@@ -20,27 +20,30 @@ pub(super) enum Word<'a> {
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// A question.
-pub(super) struct Question<'a> {
+pub(super) struct SessionQuery<'a> {
     statement: &'a Prepared,
     /// The same without a name, once the session does not know the other any more.
     unnamed: Option<Prepared>,
     /// How many bytes of rows may still come.
     room: usize,
-    hear: &'a mut (dyn FnMut(Word<'_>) + Send),
+    on_event: &'a mut (dyn FnMut(RowEvent<'_>) + Send),
 }
 
-impl<'a> Question<'a> {
-    pub(super) fn new(statement: &'a Prepared, hear: &'a mut (dyn FnMut(Word<'_>) + Send)) -> Self {
+impl<'a> SessionQuery<'a> {
+    pub(super) fn new(
+        statement: &'a Prepared,
+        on_event: &'a mut (dyn FnMut(RowEvent<'_>) + Send),
+    ) -> Self {
         Self {
             statement,
             unnamed: None,
             room: LONGEST_ANSWER,
-            hear,
+            on_event,
         }
     }
 }
 
-impl Job for Question<'_> {
+impl PipelineJob for SessionQuery<'_> {
     fn statement(&self) -> &Prepared {
         self.unnamed.as_ref().unwrap_or(self.statement)
     }
@@ -56,15 +59,15 @@ impl Job for Question<'_> {
             .room
             .checked_sub(fields.size())
             .ok_or_else(|| too_large("what the server says of itself", LONGEST_ANSWER))?;
-        (self.hear)(Word::Row(fields));
+        (self.on_event)(RowEvent::Row(fields));
         Ok(())
     }
 
     fn restart(&mut self, _: bool) {
-        (self.hear)(Word::Restart);
+        (self.on_event)(RowEvent::Restart);
     }
 
-    fn end(&mut self, result: Result<(), QueryError>) {
-        (self.hear)(Word::End(result));
+    fn finish(&mut self, result: Result<(), QueryError>) {
+        (self.on_event)(RowEvent::End(result));
     }
 }

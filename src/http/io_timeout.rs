@@ -24,10 +24,10 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 /// Where a connection stands: shared by its socket, its service and the body that is being sent.
 #[derive(Clone, Debug)]
-pub(super) struct Exchange(Arc<State>);
+pub(super) struct ConnectionState(Arc<SharedState>);
 
 #[derive(Debug)]
-struct State {
+struct SharedState {
     /// What the limit of connections knows of this one.
     activity: Activity,
     /// Requests that were begun.
@@ -42,12 +42,12 @@ struct State {
 
 /// A request that is being answered; dropped with the end of its body.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<State>);
+pub(super) struct RequestInProgress(Arc<SharedState>);
 
-impl Exchange {
+impl ConnectionState {
     /// Of a connection on which nothing has come yet.
     pub(super) fn new(activity: Activity) -> Self {
-        Self(Arc::new(State {
+        Self(Arc::new(SharedState {
             activity,
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -57,10 +57,10 @@ impl Exchange {
     }
 
     /// A request has arrived.
-    pub(super) fn begin(&self) -> Busy {
+    pub(super) fn begin(&self) -> RequestInProgress {
         self.0.begun.fetch_add(1, Ordering::AcqRel);
         self.0.activity.set_answering(true);
-        Busy(Arc::clone(&self.0))
+        RequestInProgress(Arc::clone(&self.0))
     }
 
     /// No request has arrived yet.
@@ -88,7 +88,7 @@ impl Exchange {
     }
 }
 
-impl Drop for Busy {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         let ended = self.0.ended.fetch_add(1, Ordering::AcqRel) + 1;
         if ended == self.0.begun.load(Ordering::Acquire) {
@@ -100,7 +100,7 @@ impl Drop for Busy {
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct IoTimeouts {
     /// For the handshake and the head of a request.
     pub(super) head: Duration,
     /// Until the next request.
@@ -111,10 +111,10 @@ pub(super) struct Patience {
 
 /// The socket with its timers.
 #[derive(Debug)]
-pub(super) struct Guarded {
+pub(super) struct TimeoutStream {
     stream: TcpStream,
-    exchange: Exchange,
-    patience: Patience,
+    state: ConnectionState,
+    timeouts: IoTimeouts,
     /// What reading waits for: which request (by number), and whether its head has begun.
     reading: Option<(u64, bool)>,
     read_timer: Pin<Box<Sleep>>,
@@ -123,15 +123,15 @@ pub(super) struct Guarded {
     lingering: Option<usize>,
 }
 
-impl Guarded {
-    pub(super) fn new(stream: TcpStream, exchange: Exchange, patience: Patience) -> Self {
+impl TimeoutStream {
+    pub(super) fn new(stream: TcpStream, state: ConnectionState, timeouts: IoTimeouts) -> Self {
         Self {
             stream,
-            exchange,
-            patience,
+            state,
+            timeouts,
             reading: None,
-            read_timer: Box::pin(tokio::time::sleep(patience.head)),
-            write_timer: Box::pin(tokio::time::sleep(patience.stall)),
+            read_timer: Box::pin(tokio::time::sleep(timeouts.head)),
+            write_timer: Box::pin(tokio::time::sleep(timeouts.stall)),
             last_write: None,
             lingering: None,
         }
@@ -139,15 +139,15 @@ impl Guarded {
 
     /// Keeps the timer of the next head; `bytes` says whether something of it has come.
     fn await_head(&mut self, bytes: bool) {
-        let next = self.exchange.begun();
+        let next = self.state.begun();
         let begun = bytes || next == 0;
         if self.reading == Some((next, true)) || self.reading == Some((next, begun)) {
             return;
         }
         let limit = if begun {
-            self.patience.head
+            self.timeouts.head
         } else {
-            self.patience.idle
+            self.timeouts.idle
         };
         self.reading = Some((next, begun));
         self.read_timer.as_mut().reset(Instant::now() + limit);
@@ -158,19 +158,19 @@ impl Guarded {
         cx: &mut Context<'_>,
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let was_blocked = self.exchange.is_blocked();
+        let was_blocked = self.state.is_blocked();
         if result.is_ready() {
             self.last_write = Some(Instant::now());
             if was_blocked {
-                self.exchange.set_blocked(false);
+                self.state.set_blocked(false);
             }
             return result;
         }
         if !was_blocked {
-            self.exchange.set_blocked(true);
+            self.state.set_blocked(true);
             self.write_timer
                 .as_mut()
-                .reset(Instant::now() + self.patience.stall);
+                .reset(Instant::now() + self.timeouts.stall);
         }
         if self.write_timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
@@ -187,7 +187,7 @@ impl Guarded {
     }
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for TimeoutStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -197,8 +197,8 @@ impl AsyncRead for Guarded {
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
         // While a request is answered, reading only waits for the peer to hang up.
-        if this.exchange.is_busy() {
-            this.exchange.0.reader.register(cx.waker());
+        if this.state.is_busy() {
+            this.state.0.reader.register(cx.waker());
             return result;
         }
         match result {
@@ -218,7 +218,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for TimeoutStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

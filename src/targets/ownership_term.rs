@@ -1,17 +1,18 @@
-//! How long a target may be served: for ever, or as long as this pod holds its Lease.
+//! How long this pod may serve a target: without end, or as long as it holds its Lease.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-/// A term, shared by all targets that were taken in it. Cloning shares it.
+/// The term of ownership, shared by all targets that this pod took over with one Lease. Cloning
+/// shares it.
 ///
-/// It is looked at when a scrape begins, not by a timer: a process that was frozen wakes up with
-/// its timers late, and must not serve what others have taken meanwhile.
+/// The caller checks it when a scrape begins. A timer would not do: the timers of a process that
+/// was frozen fire late, and until then it would serve targets that another pod has taken over.
 #[derive(Clone, Debug, Default)]
-pub struct Tenure(Option<Arc<Mutex<Instant>>>);
+pub struct OwnershipTerm(Option<Arc<Mutex<Instant>>>);
 
-impl Tenure {
+impl OwnershipTerm {
     /// Without an end.
     #[must_use]
     pub fn unlimited() -> Self {
@@ -24,8 +25,8 @@ impl Tenure {
         Self(Some(Arc::new(Mutex::new(end))))
     }
 
-    /// Moves the end. One that is over stays so: what was given up is not taken back, but taken
-    /// anew.
+    /// Moves the end. A term that is over stays over: its targets may have another owner by now,
+    /// and are taken over with a new term only.
     pub fn extend(&self, end: Instant) {
         if let Some(shared) = &self.0 {
             let mut until = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +46,7 @@ impl Tenure {
 }
 
 /// The same term, not one of the same length.
-impl PartialEq for Tenure {
+impl PartialEq for OwnershipTerm {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (None, None) => true,
@@ -65,13 +66,13 @@ mod tests {
     fn a_term_that_is_over_is_not_extended() {
         let now = Instant::now();
         let hour = Duration::from_secs(3_600);
-        let over = Tenure::until(now);
+        let over = OwnershipTerm::until(now);
         over.extend(now + hour);
         assert!(!over.holds());
-        let present = Tenure::until(now + hour);
+        let present = OwnershipTerm::until(now + hour);
         assert!(present.holds());
-        assert!(Tenure::unlimited().holds());
+        assert!(OwnershipTerm::unlimited().holds());
         assert!(present == present.clone());
-        assert!(present != Tenure::until(now + hour));
+        assert!(present != OwnershipTerm::until(now + hour));
     }
 }

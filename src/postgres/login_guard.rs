@@ -47,20 +47,20 @@ pub(super) enum GuardError {
 }
 
 /// A stream under guard.
-pub(super) struct Guarded<S> {
+pub(super) struct GuardedLogin<S> {
     inner: S,
-    watch: Watch,
+    watch: LoginWatch,
     said_goodbye: bool,
 }
 
-impl<S> Guarded<S> {
+impl<S> GuardedLogin<S> {
     /// `rules` say which requests for authentication are answered. No message may be longer than
     /// `message`, in bytes; [`ByteLimits::LOGIN_MESSAGES`] of those is what all of them may be
     /// together: the driver keeps each until it is logged in.
     pub(super) fn new(inner: S, rules: AuthRules, message: usize) -> Self {
         Self {
             inner,
-            watch: Watch::new(rules, message),
+            watch: LoginWatch::new(rules, message),
             said_goodbye: false,
         }
     }
@@ -95,7 +95,7 @@ struct SaslMessage {
 /// Follows the framing (PostgreSQL, "Message Formats"): a type byte, a length that counts itself,
 /// the body.
 #[derive(Debug)]
-struct Watch {
+struct LoginWatch {
     /// Type, length, and the first four bytes of an authentication request.
     header: [u8; 9],
     have: usize,
@@ -116,7 +116,7 @@ struct Watch {
     room: usize,
 }
 
-impl Watch {
+impl LoginWatch {
     fn new(rules: AuthRules, message: usize) -> Self {
         Self {
             header: [0; 9],
@@ -153,12 +153,12 @@ impl Watch {
             self.header[self.have] = bytes[0];
             self.have += 1;
             bytes = &bytes[1..];
-            self.look()?;
+            self.read_header()?;
         }
         Ok(())
     }
 
-    fn look(&mut self) -> Result<(), GuardError> {
+    fn read_header(&mut self) -> Result<(), GuardError> {
         let be = |at: usize| {
             u32::from_be_bytes([
                 self.header[at],
@@ -264,7 +264,7 @@ impl Watch {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedLogin<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -281,7 +281,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedLogin<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -324,7 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 }
 
-impl<S: TlsStream + Unpin> TlsStream for Guarded<S> {
+impl<S: TlsStream + Unpin> TlsStream for GuardedLogin<S> {
     fn channel_binding(&self) -> ChannelBinding {
         self.inner.channel_binding()
     }
@@ -343,12 +343,12 @@ mod tests {
 
     const LIMIT: usize = 4096;
 
-    fn watch(private: bool) -> Watch {
+    fn watch(private: bool) -> LoginWatch {
         let rules = AuthRules {
             private,
             ..AuthRules::default()
         };
-        Watch::new(rules, LIMIT)
+        LoginWatch::new(rules, LIMIT)
     }
 
     #[test]
@@ -430,7 +430,7 @@ mod tests {
         };
         let limit = LARGEST_SASL;
         assert_eq!(
-            Watch::new(rules, 1 << 20).feed(&long),
+            LoginWatch::new(rules, 1 << 20).feed(&long),
             Err(GuardError::TooLarge { length, limit })
         );
     }
