@@ -20,6 +20,7 @@ use super::databases::{DatabaseTurns, ShareKind, share};
 use super::flight::Deadline;
 use super::ledger::Ledger;
 use super::plan::Plan;
+use super::silence::ServerSilence;
 use crate::postgres::{Connector, Mode, QueryError, ServerIdentity, Session, Shared, Slot};
 use crate::targets::{DatabaseProblem, MissingDatabase};
 
@@ -62,6 +63,8 @@ struct Leftover {
     database: String,
     /// Our port, if it is a login that has not ended.
     login_port: Option<u16>,
+    /// Whether the server as a whole was silent since.
+    silence: ServerSilence,
 }
 
 /// What a walk is told.
@@ -154,6 +157,7 @@ impl Walker {
     /// Lets the next walk wait for the end of a connection that was given up.
     pub(super) fn wait_for(&mut self, leftover: JoinHandle<()>) {
         let before = self.leftover.take();
+        let silence = before.as_ref().map(|before| before.silence.clone());
         let both = tokio::spawn(async move {
             if let Some(before) = before {
                 let _ = before.closed.await;
@@ -164,6 +168,7 @@ impl Walker {
             closed: both,
             database: self.connector.target.database.clone(),
             login_port: None,
+            silence: silence.unwrap_or_default(),
         });
     }
 
@@ -392,8 +397,29 @@ impl Walker {
         let gone = timeout(LEFTOVER, &mut leftover.closed).await.is_ok();
         if gone {
             self.leftover = None;
+        } else if let Some(peer) = self.connector.dialed()
+            && !leftover.silence.was_seen()
+        {
+            // Whether only this connection hangs is to be known when the server is looked for.
+            let (silence, connector) = (leftover.silence.clone(), Arc::clone(&self.connector));
+            tokio::spawn(async move { silence.ask(&connector, peer).await });
         }
         gone
+    }
+
+    /// What was seen of the server since a connection was given up that may still count there.
+    pub(super) fn silence(&self) -> Option<ServerSilence> {
+        self.leftover
+            .as_ref()
+            .map(|leftover| leftover.silence.clone())
+    }
+
+    /// Another server is shown from now on: a connection that the one before it, which was silent,
+    /// has not closed does not count there.
+    pub(super) fn forget_silent(&mut self) {
+        if self.silence().is_some_and(|silence| silence.was_seen()) {
+            self.leftover = None;
+        }
     }
 
     async fn bid_goodbye(&mut self, database: &str, session: Session, left: Duration) {
@@ -402,6 +428,7 @@ impl Walker {
                 closed: leftover,
                 database: database.to_owned(),
                 login_port: None,
+                silence: ServerSilence::default(),
             });
         }
     }

@@ -11,6 +11,7 @@ use super::{Errand, GONE, GONE_FROM_POOLER, Leftover, Stopwatch, Walker, is_due}
 use crate::model::Reason;
 use crate::postgres::{Ask, Mode, Outcome, QueryError, Session, Slot};
 use crate::scrape::ledger::Ledger;
+use crate::scrape::silence::ServerSilence;
 use crate::targets::{DatabaseProblem, MissingDatabase, Trouble};
 
 /// How a visit ended.
@@ -318,6 +319,7 @@ impl Walker {
                     closed,
                     database: database.to_owned(),
                     login_port,
+                    silence: ServerSilence::default(),
                 });
                 Err(NoSession::Late)
             }
@@ -340,6 +342,7 @@ impl Walker {
             closed: leftover,
             database: database.to_owned(),
             login_port: None,
+            silence: ServerSilence::default(),
         });
     }
 }
