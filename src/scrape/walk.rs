@@ -2,16 +2,19 @@
 //! that the server never counts more than two. Each has its turn and its share of the deadline; one
 //! that refuses or hangs is left alone for a while.
 
+mod leftover;
+mod replacement;
 mod visit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use self::leftover::Leftover;
+use self::replacement::SessionReplacement;
 use self::visit::Visit;
 
 use super::commons::Commons;
@@ -42,8 +45,8 @@ pub(super) struct Walker {
     skipped: Vec<MissingDatabase>,
     /// Those that did not answer in the last walk within a share that was too short to judge them by.
     late: Vec<MissingDatabase>,
-    /// The server ended the session of the last visit, and may give another.
-    ended_by_server: bool,
+    /// What may still be done for sessions that end in a walk.
+    replacement: SessionReplacement,
     /// That some had no turn was told, and so many walks came to their end since.
     told_skipped: Option<u32>,
     /// Skip the next walk: a backend that was given up may still be there.
@@ -53,18 +56,6 @@ pub(super) struct Walker {
     next_session: u64,
     /// When the servers were started that new connections reached, since they were last taken.
     reached: Vec<i64>,
-}
-
-/// A connection that was given up.
-#[derive(Debug)]
-struct Leftover {
-    /// Completes when the server has closed it.
-    closed: JoinHandle<()>,
-    database: String,
-    /// Our port, if it is a login that has not ended.
-    login_port: Option<u16>,
-    /// Whether the server as a whole was silent since.
-    silence: ServerSilence,
 }
 
 /// What a walk is told.
@@ -103,9 +94,6 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const GONE: Duration = Duration::from_secs(60);
 /// The same behind a pooler: shorter than the next visit waits for it.
 const GONE_FROM_POOLER: Duration = Duration::from_millis(300);
-/// How long a walk waits for a connection that an earlier visit gave up: mostly the server has only
-/// to take note of a cancel.
-const LEFTOVER: Duration = Duration::from_millis(500);
 /// After so many whole walks all databases have their turn again.
 const WHOLE_WALKS: u32 = 20;
 /// After so many databases in a row that refuse, the walk goes on with the next scrape.
@@ -127,7 +115,7 @@ impl Walker {
             turns: DatabaseTurns::default(),
             skipped: Vec::new(),
             late: Vec::new(),
-            ended_by_server: false,
+            replacement: SessionReplacement::default(),
             told_skipped: None,
             hold: false,
             told: false,
@@ -140,36 +128,6 @@ impl Walker {
     /// epoch, since this was last asked.
     pub(super) fn take_reached(&mut self) -> Vec<i64> {
         std::mem::take(&mut self.reached)
-    }
-
-    /// Whether no connection but the target's own may count at the server.
-    pub(super) fn is_over(&mut self) -> bool {
-        if self
-            .leftover
-            .as_ref()
-            .is_some_and(|leftover| leftover.closed.is_finished())
-        {
-            self.leftover = None;
-        }
-        self.leftover.is_none()
-    }
-
-    /// Lets the next walk wait for the end of a connection that was given up.
-    pub(super) fn wait_for(&mut self, leftover: JoinHandle<()>) {
-        let before = self.leftover.take();
-        let silence = before.as_ref().map(|before| before.silence.clone());
-        let both = tokio::spawn(async move {
-            if let Some(before) = before {
-                let _ = before.closed.await;
-            }
-            let _ = leftover.await;
-        });
-        self.leftover = Some(Leftover {
-            closed: both,
-            database: self.connector.target.database.clone(),
-            login_port: None,
-            silence: silence.unwrap_or_default(),
-        });
     }
 
     /// Ends the sessions that were kept, beside what comes next: the next walk opens others.
@@ -237,6 +195,7 @@ impl Walker {
             return 0;
         }
         let mut refusals = 0;
+        self.replacement.of_broken = true;
         for (at, name) in order.iter().enumerate() {
             let left = order.len() - at;
             let (now, end) = (Instant::now(), errand.deadline.at());
@@ -252,14 +211,13 @@ impl Walker {
                 share: ShareKind::of(now, until, end),
                 ..errand
             };
+            self.replacement.of_visit = true;
             let mut visit = self.visit(name, slots, errand, ledger, None).await;
-            if std::mem::take(&mut self.ended_by_server) {
-                // As it may end any session: another one is made in its place, once.
+            if self.replacement.take_due() {
                 for slot in slots.iter_mut().filter(|slot| slot.is_lost()) {
                     slot.take_fresh();
                 }
                 visit = self.visit(name, slots, errand, ledger, None).await;
-                self.ended_by_server = false;
             }
             if visit != Visit::NoPlace {
                 self.turns.visited(name);
@@ -356,20 +314,11 @@ impl Walker {
         if self.may_walk(errand.deadline).await {
             self.visit(database, slots, errand, ledger, Some(&mut watch))
                 .await;
-            self.ended_by_server = false;
         } else {
             miss(slots, errand, "not asked in time");
         }
         ledger.enter(slots.iter_mut(), false);
         watch
-    }
-
-    /// Our port of a login that hangs in one of the databases and holds up the others.
-    pub(super) fn hanging_login(&self) -> Option<u16> {
-        let leftover = self.leftover.as_ref()?;
-        leftover
-            .login_port
-            .filter(|_| !leftover.closed.is_finished())
     }
 
     async fn may_walk(&mut self, deadline: &Deadline) -> bool {
@@ -386,40 +335,6 @@ impl Walker {
             return false;
         }
         !deadline.is_over() && self.leftover_is_gone().await
-    }
-
-    /// Waits a moment for a connection that was given up. While the server may still count it there
-    /// is none for another database.
-    async fn leftover_is_gone(&mut self) -> bool {
-        let Some(leftover) = &mut self.leftover else {
-            return true;
-        };
-        let gone = timeout(LEFTOVER, &mut leftover.closed).await.is_ok();
-        if gone {
-            self.leftover = None;
-        } else if let Some(peer) = self.connector.dialed()
-            && !leftover.silence.was_seen()
-        {
-            // Whether only this connection hangs is to be known when the server is looked for.
-            let (silence, connector) = (leftover.silence.clone(), Arc::clone(&self.connector));
-            tokio::spawn(async move { silence.ask(&connector, peer).await });
-        }
-        gone
-    }
-
-    /// What was seen of the server since a connection was given up that may still count there.
-    pub(super) fn silence(&self) -> Option<ServerSilence> {
-        self.leftover
-            .as_ref()
-            .map(|leftover| leftover.silence.clone())
-    }
-
-    /// Another server is shown from now on: a connection that the one before it, which was silent,
-    /// has not closed does not count there.
-    pub(super) fn forget_silent(&mut self) {
-        if self.silence().is_some_and(|silence| silence.was_seen()) {
-            self.leftover = None;
-        }
     }
 
     async fn bid_goodbye(&mut self, database: &str, session: Session, left: Duration) {
