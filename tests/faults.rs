@@ -17,6 +17,8 @@ mod bed;
 mod crowd;
 #[path = "faults/down.rs"]
 mod down;
+#[path = "faults/frozen_walk.rs"]
+mod frozen_walk;
 #[path = "faults/identity.rs"]
 mod identity;
 #[path = "faults/invented.rs"]

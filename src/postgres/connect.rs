@@ -151,6 +151,21 @@ impl Connector {
         Some(self.login_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
+    /// Whether a server answers there within `limit`. It is asked whether it speaks TLS, and no more:
+    /// nobody logs in.
+    pub async fn answers(&self, peer: SocketAddr, limit: Duration) -> bool {
+        let ask = async {
+            let mut stream = TcpStream::connect(peer).await?;
+            offers_tls(&mut stream).await
+        };
+        match tokio::time::timeout(limit, ask).await {
+            Ok(Ok(_)) => true,
+            // Whatever it says, somebody is there.
+            Ok(Err(error)) => error.kind() == io::ErrorKind::InvalidData,
+            Err(_) => false,
+        }
+    }
+
     async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
         if let Some(config) = self.tls.get() {
             return Ok(Arc::clone(config));

@@ -23,6 +23,7 @@ mod profile;
 mod reported;
 mod scraper;
 mod settings;
+mod silence;
 mod walk;
 mod worker;
 

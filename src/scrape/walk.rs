@@ -2,16 +2,19 @@
 //! that the server never counts more than two. Each has its turn and its share of the deadline; one
 //! that refuses or hangs is left alone for a while.
 
+mod leftover;
+mod replacement;
 mod visit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use self::leftover::Leftover;
+use self::replacement::SessionReplacement;
 use self::visit::Visit;
 
 use super::commons::Commons;
@@ -20,6 +23,7 @@ use super::databases::{DatabaseTurns, ShareKind, share};
 use super::flight::Deadline;
 use super::ledger::Ledger;
 use super::plan::Plan;
+use super::silence::ServerSilence;
 use crate::postgres::{
     Connector, Mode, QueryContext, QueryError, ScheduledQuery, ServerIdentity, Session,
 };
@@ -43,8 +47,8 @@ pub(super) struct Walker {
     skipped: Vec<MissingDatabase>,
     /// Those that did not answer in the last walk within a share that was too short to judge them by.
     late: Vec<MissingDatabase>,
-    /// The server ended the session of the last visit, and may give another.
-    ended_by_server: bool,
+    /// What may still be done for sessions that end in a walk.
+    replacement: SessionReplacement,
     /// That some had no turn was told, and so many walks came to their end since.
     told_skipped: Option<u32>,
     /// Skip the next walk: a backend that was given up may still be there.
@@ -54,16 +58,6 @@ pub(super) struct Walker {
     next_session: u64,
     /// When the servers were started that new connections reached, since they were last taken.
     reached: Vec<i64>,
-}
-
-/// A connection that was given up.
-#[derive(Debug)]
-struct Leftover {
-    /// Completes when the server has closed it.
-    closed: JoinHandle<()>,
-    database: String,
-    /// Our port, if it is a login that has not ended.
-    login_port: Option<u16>,
 }
 
 /// What a walk is told.
@@ -102,9 +96,6 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const GONE: Duration = Duration::from_secs(60);
 /// The same behind a pooler: shorter than the next visit waits for it.
 const GONE_FROM_POOLER: Duration = Duration::from_millis(300);
-/// How long a walk waits for a connection that an earlier visit gave up: mostly the server has only
-/// to take note of a cancel.
-const LEFTOVER: Duration = Duration::from_millis(500);
 /// After so many whole walks all databases have their turn again.
 const WHOLE_WALKS: u32 = 20;
 /// After so many databases in a row that refuse, the walk goes on with the next scrape.
@@ -126,7 +117,7 @@ impl Walker {
             turns: DatabaseTurns::default(),
             skipped: Vec::new(),
             late: Vec::new(),
-            ended_by_server: false,
+            replacement: SessionReplacement::default(),
             told_skipped: None,
             hold: false,
             told: false,
@@ -139,34 +130,6 @@ impl Walker {
     /// epoch, since this was last asked.
     pub(super) fn take_reached(&mut self) -> Vec<i64> {
         std::mem::take(&mut self.reached)
-    }
-
-    /// Whether no connection but the target's own may count at the server.
-    pub(super) fn is_over(&mut self) -> bool {
-        if self
-            .leftover
-            .as_ref()
-            .is_some_and(|leftover| leftover.closed.is_finished())
-        {
-            self.leftover = None;
-        }
-        self.leftover.is_none()
-    }
-
-    /// Lets the next walk wait for the end of a connection that was given up.
-    pub(super) fn wait_for(&mut self, leftover: JoinHandle<()>) {
-        let before = self.leftover.take();
-        let both = tokio::spawn(async move {
-            if let Some(before) = before {
-                let _ = before.closed.await;
-            }
-            let _ = leftover.await;
-        });
-        self.leftover = Some(Leftover {
-            closed: both,
-            database: self.connector.target.database.clone(),
-            login_port: None,
-        });
     }
 
     /// Ends the sessions that were kept, beside what comes next: the next walk opens others.
@@ -234,6 +197,7 @@ impl Walker {
             return 0;
         }
         let mut refusals = 0;
+        self.replacement.of_broken = true;
         for (at, name) in order.iter().enumerate() {
             let left = order.len() - at;
             let (now, end) = (Instant::now(), errand.deadline.at());
@@ -249,14 +213,13 @@ impl Walker {
                 share: ShareKind::of(now, until, end),
                 ..errand
             };
+            self.replacement.of_visit = true;
             let mut visit = self.visit(name, slots, errand, ledger, None).await;
-            if std::mem::take(&mut self.ended_by_server) {
-                // As it may end any session: another one is made in its place, once.
+            if self.replacement.take_due() {
                 for slot in slots.iter_mut().filter(|slot| slot.is_lost()) {
                     slot.take_fresh();
                 }
                 visit = self.visit(name, slots, errand, ledger, None).await;
-                self.ended_by_server = false;
             }
             if visit != Visit::NoPlace {
                 self.turns.visited(name);
@@ -353,20 +316,11 @@ impl Walker {
         if self.may_walk(errand.deadline).await {
             self.visit(database, slots, errand, ledger, Some(&mut watch))
                 .await;
-            self.ended_by_server = false;
         } else {
             miss(slots, errand, "not asked in time");
         }
         ledger.enter(slots.iter_mut(), false);
         watch
-    }
-
-    /// Our port of a login that hangs in one of the databases and holds up the others.
-    pub(super) fn hanging_login(&self) -> Option<u16> {
-        let leftover = self.leftover.as_ref()?;
-        leftover
-            .login_port
-            .filter(|_| !leftover.closed.is_finished())
     }
 
     async fn may_walk(&mut self, deadline: &Deadline) -> bool {
@@ -385,25 +339,13 @@ impl Walker {
         !deadline.is_over() && self.leftover_is_gone().await
     }
 
-    /// Waits a moment for a connection that was given up. While the server may still count it there
-    /// is none for another database.
-    async fn leftover_is_gone(&mut self) -> bool {
-        let Some(leftover) = &mut self.leftover else {
-            return true;
-        };
-        let gone = timeout(LEFTOVER, &mut leftover.closed).await.is_ok();
-        if gone {
-            self.leftover = None;
-        }
-        gone
-    }
-
     async fn bid_goodbye(&mut self, database: &str, session: Session, left: Duration) {
         if let Err(leftover) = session.close(left.min(GOODBYE)).await {
             self.leftover = Some(Leftover {
                 closed: leftover,
                 database: database.to_owned(),
                 login_port: None,
+                silence: ServerSilence::default(),
             });
         }
     }

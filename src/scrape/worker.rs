@@ -239,7 +239,11 @@ impl Worker {
                     }
                     None => {}
                 },
-                (keep, result) = settled(&mut self.settling) => self.settled(keep, result).await,
+                (keep, result) = settled(&mut self.settling) => {
+                    // One that only asks yet whether the server answers is not needed.
+                    connecting.take_if(|attempt| !attempt.has_begun());
+                    self.settled(keep, result).await;
+                }
                 () = patience(
                     &self.settling_since,
                     waiting.is_some() || self.profiling.is_some(),

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::leftover::Opening;
 use super::{Errand, GONE, GONE_FROM_POOLER, Leftover, Stopwatch, Walker, is_due};
 use crate::model::TargetErrorKind;
 use crate::postgres::{Mode, PipelineRequest, QueryError, QueryOutcome, ScheduledQuery, Session};
 use crate::scrape::ledger::Ledger;
+use crate::scrape::silence::ServerSilence;
 use crate::targets::{DatabaseProblem, MissingDatabase, TargetError};
 
 /// How a visit ended.
@@ -111,9 +111,14 @@ impl Walker {
         if self.proven.remove(database) {
             session.trust();
         }
-        if session.prepare(slots, errand.deadline.at()).await.is_err() {
+        if let Err(trouble) = session.prepare(slots, errand.deadline.at()).await {
             self.give_up(database, session);
-            return self.cut_off(database, slots, begun, errand, ledger);
+            return match trouble.kind {
+                TargetErrorKind::NotReady | TargetErrorKind::ConnectionLost => {
+                    self.broke(database, slots, &trouble, errand, ledger)
+                }
+                _ => self.cut_off(database, slots, begun, errand, ledger),
+            };
         }
         let (complete, started) = match watch {
             None => run(&mut session, slots, errand).await,
@@ -138,7 +143,6 @@ impl Walker {
             return Visit::OtherServer;
         }
         if let Some(trouble) = session.trouble().cloned() {
-            self.ended_by_server = trouble.kind == TargetErrorKind::NotReady;
             self.give_up(database, session);
             return self.broke(database, slots, &trouble, errand, ledger);
         }
@@ -219,7 +223,8 @@ impl Walker {
         );
     }
 
-    /// The session broke while it was asked. If nothing was answered it is left alone for a while.
+    /// The session broke while it was asked. If nothing was answered, and no other session takes its
+    /// place, it is left alone for a while.
     fn broke(
         &mut self,
         database: &str,
@@ -228,6 +233,10 @@ impl Walker {
         errand: Errand<'_>,
         ledger: &mut Ledger,
     ) -> Visit {
+        self.replacement.record_end(trouble.kind);
+        if self.replacement.is_due {
+            return Visit::Failed;
+        }
         let done =
             |slot: &ScheduledQuery| slot.is_fresh() && matches!(slot.outcome, QueryOutcome::Done);
         if !slots.iter().any(done) {
@@ -321,6 +330,7 @@ impl Walker {
                     closed,
                     database: database.to_owned(),
                     login_port,
+                    silence: ServerSilence::default(),
                 });
                 Err(NoSession::Late)
             }
@@ -343,6 +353,7 @@ impl Walker {
             closed: leftover,
             database: database.to_owned(),
             login_port: None,
+            silence: ServerSilence::default(),
         });
     }
 }
@@ -366,44 +377,6 @@ fn is_of_server(reason: TargetErrorKind) -> bool {
             | TargetErrorKind::TlsFailed
             | TargetErrorKind::NotReady
     )
-}
-
-/// A session that is being opened. Given up half-way it still counts at the server: so it is let in,
-/// and says goodbye.
-struct Opening(Option<BoxFuture<'static, Result<Session, TargetError>>>);
-
-impl Opening {
-    async fn ended(&mut self) -> Result<Session, TargetError> {
-        let Some(opening) = &mut self.0 else {
-            return std::future::pending().await;
-        };
-        let opened = opening.await;
-        self.0 = None;
-        opened
-    }
-
-    /// Closes the socket, whatever the other side is at.
-    fn abandon(&mut self) {
-        self.0 = None;
-    }
-
-    fn give_up(&mut self) -> Option<JoinHandle<()>> {
-        let opening = self.0.take()?;
-        Some(tokio::spawn(async move {
-            if let Ok(session) = opening.await {
-                let _ = session.close(GONE).await;
-            }
-        }))
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        // A runtime that ends drops it for good.
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.give_up();
-        }
-    }
 }
 
 /// Runs all that is due at once. Returns whether everything answered, and when the server was

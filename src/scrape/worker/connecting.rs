@@ -1,6 +1,7 @@
 //! From no session to one that is ready, and what follows when it is lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -12,6 +13,11 @@ use crate::postgres::{Mode, Session};
 use crate::scrape::beside::{Attempt, in_turn};
 use crate::scrape::flight::Deadline;
 use crate::targets::TargetError;
+
+/// A server that has two connections and answers over none is looked for this often, at first.
+const PAUSE: Duration = Duration::from_secs(2);
+/// For so long: each time it may have one connection more to take and to end once it goes on.
+const OFTEN: Duration = Duration::from_secs(60);
 
 impl Worker {
     /// Begins to connect. Without an order that waits nobody queues for a connection: `None` then
@@ -83,6 +89,7 @@ impl Worker {
             self.settle(session, false);
             return self.down(trouble);
         }
+        let before = self.identities.shown().copied();
         let Some(mut session) = self.choose_session(session).await else {
             return;
         };
@@ -96,6 +103,13 @@ impl Worker {
         match self.collector.ready(&mut session, deadline).await {
             Ok(()) => {
                 self.take_place(&session).await;
+                let now = self.identities.shown();
+                if before
+                    .zip(now)
+                    .is_some_and(|(one, other)| !one.is_same_server(other))
+                {
+                    self.collector.walker().forget_silent();
+                }
                 self.floods.connected();
                 self.well(&session);
                 self.used = 0;
@@ -118,6 +132,12 @@ impl Worker {
         if self.session.is_some() {
             self.stay_with_session();
             self.renew_later();
+        } else if !self.collector.walker().is_over()
+            && self
+                .settling_since
+                .is_some_and(|since| since.elapsed() < OFTEN)
+        {
+            self.backoff.hold(PAUSE);
         } else {
             self.backoff.next(cause.reason());
         }

@@ -16,6 +16,7 @@ use crate::postgres::{LeakedBackend, Mode, ServerIdentity, Session};
 use crate::scrape::backoff::fraction;
 use crate::scrape::beside::{Attempt, MOMENT, Turns, in_turn};
 use crate::scrape::identity::{OldSession, SessionChoice, TRIES};
+use crate::scrape::silence::ServerSilence;
 use crate::targets::Address;
 
 /// A session that has no answer for so many scrapes is given up for another one.
@@ -87,7 +88,7 @@ impl Worker {
             // To see whether the other addresses are those of another server.
             self.connector.avoid(self.peer(), false);
         }
-        Some(self.attempt(Some(self.commons.renewal_turns.clone())))
+        Some(self.attempt(Some(self.commons.renewal_turns.clone()), None))
     }
 
     /// Whether the next renewal goes to another address of the name than the session.
@@ -120,7 +121,8 @@ impl Worker {
     /// Begins to connect beside a session, or beside an attempt that began at `first`, that does
     /// not answer: to another address of the name, if it has one by now. To the same address only
     /// when that is no third connection to one server; an attempt has some time more before, for a
-    /// server that hangs is not to be knocked at twice.
+    /// server that hangs is not to be knocked at twice. And when the address answers again while the
+    /// connections to it do not: then it is another server's.
     pub(super) fn connect_elsewhere(&mut self, first: Option<Instant>) -> Option<Attempt> {
         let third = !self.collector.walker().is_over();
         let early = first.is_some_and(|first| first.elapsed() < SECOND);
@@ -130,10 +132,16 @@ impl Worker {
             return None;
         }
         self.connector.avoid(self.unanswered.peer, only_elsewhere);
-        Some(self.attempt(None))
+        let silence = self.collector.walker().silence();
+        let silent = silence.filter(|_| third).zip(self.unanswered.peer);
+        Some(self.attempt(None, silent))
     }
 
-    fn attempt(&mut self, turns: Option<Turns>) -> Attempt {
+    fn attempt(
+        &mut self,
+        turns: Option<Turns>,
+        silent: Option<(ServerSilence, SocketAddr)>,
+    ) -> Attempt {
         self.next_session += 1;
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
         let (counters, places) = (Arc::clone(&self.counters), self.commons.places.clone());
@@ -143,6 +151,11 @@ impl Worker {
                 Some(turns) => turns.next(&Notify::new()).await,
                 None => None,
             };
+            if let Some((silence, peer)) = silent
+                && silence.is_over(&connector, peer).await
+            {
+                connector.avoid(Some(peer), false);
+            }
             let open = async move {
                 let permits = places.free().ok_or(DownCause::NoPlace)?;
                 begun.send_replace(Some(Instant::now()));
