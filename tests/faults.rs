@@ -15,6 +15,8 @@ use test_support as support;
 mod bed;
 #[path = "faults/crowd.rs"]
 mod crowd;
+#[path = "faults/database_names.rs"]
+mod database_names;
 #[path = "faults/down.rs"]
 mod down;
 #[path = "faults/frozen_walk.rs"]
