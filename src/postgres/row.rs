@@ -63,7 +63,8 @@ impl<'a> Fields<'a> {
 
     /// Text of a field as UTF-8; `scratch` holds what had to be written anew.
     pub(super) fn readable<'b>(&self, text: &'b [u8], scratch: &'b mut Vec<u8>) -> &'b [u8] {
-        if self.charset == Charset::Utf8 || text.is_ascii() {
+        // A database's name comes as it was stored, in whichever encoding that was.
+        if text.is_ascii() || self.charset == Charset::Utf8 && std::str::from_utf8(text).is_ok() {
             return text;
         }
         scratch.clear();
@@ -92,7 +93,7 @@ impl<'a> Fields<'a> {
         self.encodings.get(at).copied().unwrap_or(Encoding::Text)
     }
 
-    /// A field as text, with what is not UTF-8 escaped or replaced.
+    /// A field as text, with what is not UTF-8 escaped.
     pub(super) fn text(&self, at: usize) -> String {
         let mut scratch = Vec::new();
         let raw = self.readable(self.get(at).unwrap_or_default(), &mut scratch);

@@ -7,7 +7,10 @@ use crate::support::{Exporter, Postgres};
 fn furnish_names(server: &Postgres, names: &[&str]) {
     furnish(server);
     for name in names {
-        server.execute(&format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\"")));
+        server.execute(&format!(
+            "CREATE DATABASE \"{}\"",
+            name.replace('"', "\"\"")
+        ));
     }
     server.execute(
         "CREATE DATABASE bytes ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
@@ -22,7 +25,14 @@ fn furnish_names(server: &Postgres, names: &[&str]) {
 #[test]
 fn a_database_whose_name_is_no_utf8_costs_no_other_database_and_no_collector() {
     let server = Postgres::start(17);
-    let names = ["with space", "quo\"te", "back\\slash", "größe", "a=b host=c", "%41"];
+    let names = [
+        "with space",
+        "quo\"te",
+        "back\\slash",
+        "größe",
+        "a=b host=c",
+        "%41",
+    ];
     furnish_names(&server, &names);
     let metrics = Metrics::new(&[]);
     let exporter = Exporter::builder()
@@ -54,7 +64,9 @@ fn a_database_whose_name_is_no_utf8_costs_no_other_database_and_no_collector() {
     );
     let connections = |samples: &crate::support::Samples| {
         let family = "pgexporter_postgresql_connections_total";
-        samples.value(family, &[("server", "sick")]).expect("it is counted")
+        samples
+            .value(family, &[("server", "sick")])
+            .expect("it is counted")
     };
     let before = connections(&samples);
     for _ in 0..3 {
