@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,15 +45,13 @@ impl Shutdown {
         F: Future<Output = ()> + Send + 'static,
     {
         self.update_running(|running| running.push(name));
-        let this = self.clone();
-        self.tracker.spawn(async move {
-            // Dropped also when the task panics, so that its name does not stay.
-            let _leave = RunningGuard {
-                shutdown: this,
-                name,
-            };
-            task.await;
-        });
+        // Dropped also when the task panics, so that its name does not stay.
+        let leave = RunningGuard {
+            shutdown: self.clone(),
+            name,
+        };
+        // An async block that awaits what it captured has room for it twice.
+        self.tracker.spawn(task.map(|()| drop(leave)));
     }
 
     /// Waits for all tasks.

@@ -209,7 +209,7 @@ impl Worker {
                         if result.is_ok() && let Some(other) = connecting.take() {
                             self.leave(other);
                         }
-                        self.connected(result).await;
+                        Box::pin(self.connected(result)).await;
                         drop(turn);
                     }
                     None if self.session.is_some() => {
@@ -230,7 +230,7 @@ impl Worker {
                     Some((result @ Ok(_), turn)) => {
                         second = None;
                         connecting.take().into_iter().for_each(|one| self.leave(one));
-                        self.connected(result).await;
+                        Box::pin(self.connected(result)).await;
                         drop(turn);
                     }
                     Some((Err(cause), _)) => {
@@ -242,7 +242,7 @@ impl Worker {
                 (keep, result) = settled(&mut self.settling) => {
                     // One that only asks yet whether the server answers is not needed.
                     connecting.take_if(|attempt| !attempt.has_begun());
-                    self.settled(keep, result).await;
+                    Box::pin(self.settled(keep, result)).await;
                 }
                 () = patience(
                     &self.settling_since,
@@ -257,7 +257,7 @@ impl Worker {
                 // A reload: what refused us may have been mended.
                 Ok(()) = self.commons.settings.changed() => self.backoff.reset(),
                 () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
-                    self.check().await;
+                    Box::pin(self.check()).await;
                 }
                 Some(request) = profiles.recv(), if self.profiling.is_none() => {
                     self.begin_profile(request);
@@ -268,13 +268,13 @@ impl Worker {
                 () = over(&self.profiling), if self.session.is_none() => {}
                 // After all else: scrapes come before it.
                 () = std::future::ready(()), if self.can_profile() && connecting.is_none() => {
-                    self.profile_step().await;
+                    Box::pin(self.profile_step()).await;
                 }
             }
             let late = connecting.as_ref().is_some_and(|attempt| attempt.late);
             self.end_profile_without_session(late);
             if waiting.is_none() && !self.keeps_session() && self.profiling.is_none() {
-                self.put_down().await;
+                Box::pin(self.put_down()).await;
             }
             let Some(order) = waiting.take() else {
                 self.unanswered.renewal_until = None;
@@ -293,7 +293,7 @@ impl Worker {
                 }
             } else if let Some(session) = self.session.take() {
                 tokio::select! {
-                    unanswered = self.collect(session, order, again) => {
+                    unanswered = Box::pin(self.collect(session, order, again)) => {
                         again += 1;
                         waiting = unanswered;
                     }
@@ -322,9 +322,9 @@ impl Worker {
             self.session = Some(session);
         }
         if let Some(session) = self.session.take() {
-            let _ = session.close(GOODBYE).await;
+            let _ = Box::pin(session.close(GOODBYE)).await;
         }
-        self.collector.close().await;
+        Box::pin(self.collector.close()).await;
         self.ended.cancel();
     }
 
