@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use pgexporter::management::scram::{ScramOffer, ScramError};
+use pgexporter::management::scram::{ScramError, ScramOffer};
 use pgexporter::security::{SCRAM_KEY, ScramVerifier, Secret, hmac};
 use sha2::{Digest, Sha256};
 
@@ -46,7 +46,10 @@ fuzz_target!(|bytes: &[u8]| {
 
     // Text throughout, or it ends here.
     let Ok(last) = std::str::from_utf8(last) else {
-        assert!(matches!(exchange.finish(last), Err(ScramError::Malformed(_))));
+        assert!(matches!(
+            exchange.finish(last),
+            Err(ScramError::Malformed(_))
+        ));
         return;
     };
     let last = last.replace("{nonce}", nonce);
