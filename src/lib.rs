@@ -10,7 +10,7 @@
 //! 3  postgres/  kubernetes/  sessions: connect, pipeline, rows to text; the controller
 //! 2  targets/   management/  the shared server list and health of each; frames, SCRAM exchange
 //! 1  config/    catalog/  security/
-//! 0  exposition/  model  telemetry  text  shutdown  blocking  connection_limit
+//! 0  exposition/  model  telemetry  text  shutdown  blocking  connection_limit  jitter
 //! ```
 //!
 //! A scrape, from left to right:
@@ -33,6 +33,7 @@ pub mod connection_limit;
 pub mod daemon;
 pub mod exposition;
 pub mod http;
+pub mod jitter;
 pub mod kubernetes;
 pub mod management;
 pub mod model;

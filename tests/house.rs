@@ -19,6 +19,7 @@ const FLOORS: [&[&str]; 8] = [
         "text",
         "shutdown",
         "blocking",
+        "jitter",
         "connection_limit",
     ],
     &["config", "catalog", "security"],

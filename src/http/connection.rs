@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 use super::io_timeout::{ConnectionState, IoTimeouts, RequestInProgress, TimeoutStream};
 use super::reply;
-use super::serve::Port;
+use super::serve::HttpPort;
 use super::settings::HttpSettings;
 use crate::connection_limit::ConnectionPlace;
 
@@ -31,7 +31,7 @@ const READ_BUFFER: usize = 64 * 1024;
 /// What a connection needs.
 #[derive(Debug)]
 pub(super) struct HttpConnection<'a> {
-    pub(super) port: &'a Port,
+    pub(super) port: &'a HttpPort,
     pub(super) router: Router,
     pub(super) settings: &'a HttpSettings,
     pub(super) place: ConnectionPlace,

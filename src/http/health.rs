@@ -12,7 +12,7 @@ use axum::routing::any;
 use tokio::sync::watch;
 
 use super::reply;
-use super::serve::{Port, ServeError};
+use super::serve::{HttpPort, ServeError};
 use super::settings::HttpSettings;
 use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::shutdown::Shutdown;
@@ -42,7 +42,7 @@ pub fn serve_health(
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {
     let connections = ConnectionLimit::new(ListenerPort::Health, displaced);
-    Port::new(
+    HttpPort::new(
         "health port",
         router(readiness),
         settings,

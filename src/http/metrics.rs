@@ -21,7 +21,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::send_margin::SendTime;
 use super::sending::SentAnswers;
-use super::serve::{Port, ServeError};
+use super::serve::{HttpPort, ServeError};
 use super::settings::HttpSettings;
 use super::{negotiate, overview, reply};
 use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
@@ -46,7 +46,8 @@ pub fn serve_metrics(
 ) -> Result<(), ServeError> {
     let connections = ConnectionLimit::new(ListenerPort::Metrics, displaced);
     let router = router(scraper, settings.clone());
-    Port::new("metrics port", router, settings, true, connections).spawn(listeners, shutdown)?;
+    HttpPort::new("metrics port", router, settings, true, connections)
+        .spawn(listeners, shutdown)?;
     Ok(())
 }
 

@@ -51,7 +51,7 @@ enum Admission {
 
 /// A port while it is served.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct HttpPort {
     pub(super) name: &'static str,
     router: Router,
     settings: watch::Receiver<Arc<HttpSettings>>,
@@ -63,7 +63,7 @@ pub(super) struct Port {
     full: Mutex<LogThrottle>,
 }
 
-impl Port {
+impl HttpPort {
     pub(super) fn new(
         name: &'static str,
         router: Router,

@@ -24,8 +24,8 @@ use super::settings::KubernetesSettings;
 use super::validate::{Validated, ValidationContext, validate};
 use super::validation_pool::run_validation;
 use super::watches::{ResourceWatch, WatchEvents, WatchSubject};
-use super::write_limiter::random_fraction;
 use crate::catalog::Catalog;
+use crate::jitter::random_fraction;
 use crate::shutdown::Shutdown;
 use crate::targets::{HealthBoard, Publisher, Target};
 

@@ -23,7 +23,7 @@ use tracing::warn;
 use super::client::exceeds_answer_limit;
 use super::resource::PostgresTarget;
 use super::watches::explain_watch_error;
-use super::write_limiter::random_fraction;
+use crate::jitter::random_fraction;
 use crate::shutdown::Shutdown;
 
 /// A new list is taken this often, and up to a tenth later.

@@ -25,7 +25,8 @@ use super::events::{EventRecorder, ResourceEvent, events_of_change, object_refer
 use super::metrics::ControllerMetrics;
 use super::outcome::{ReconcileOutcome, ReconcileOutcomes};
 use super::resource::{PostgresTarget, PostgresTargetStatus};
-use super::write_limiter::{self, WriteLimiter, random_fraction};
+use super::write_limiter::{self, WriteLimiter};
+use crate::jitter::random_fraction;
 use crate::shutdown::Shutdown;
 use crate::targets::HealthBoard;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::jitter::random_fraction;
 use crate::model::TargetErrorKind;
 
 const FIRST: Duration = Duration::from_millis(250);
@@ -37,7 +38,7 @@ impl Backoff {
             _ => LONGEST,
         };
         let half = self.step.min(longest) / 2;
-        self.until = Some(Instant::now() + half + half.mul_f64(fraction()));
+        self.until = Some(Instant::now() + half + half.mul_f64(random_fraction()));
         self.step = (self.step * 2).min(longest);
     }
 
@@ -110,16 +111,6 @@ impl Floods {
     pub(super) fn calmed(&mut self) -> bool {
         let calm = self.connected.is_some_and(|at| at.elapsed() >= CALM);
         calm && std::mem::take(&mut self.number) > 0
-    }
-}
-
-/// Anything from 0 to 1.
-pub(super) fn fraction() -> f64 {
-    let mut bytes = [0; 4];
-    // Without randomness the servers only try in step.
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
     }
 }
 

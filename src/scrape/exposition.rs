@@ -15,16 +15,16 @@ use crate::postgres::{QuerySamples, SettingsSamples};
 
 /// What one scrape brought. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
-pub struct Exposition(Arc<Inner>);
+pub struct Exposition(Arc<ExpositionData>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct ExpositionData {
     own: Own,
     catalog: Arc<Catalog>,
     /// Families that single servers have beside the catalogue's, sorted by name. Their indexes
     /// follow on those of the catalogue.
     extras: Vec<Arc<Family>>,
-    servers: Vec<Source>,
+    servers: Vec<SampleSource>,
     /// Every piece that holds lines, in the order they are sent.
     pieces: Vec<Piece>,
     /// Every setting of every server, in the order they are sent.
@@ -62,30 +62,30 @@ impl Own {
 
 /// Where samples come from.
 #[derive(Clone, Debug)]
-enum Source {
+enum SampleSource {
     Early(Arc<Early>),
     Done(Arc<Collected>),
 }
 
-impl Source {
+impl SampleSource {
     fn queries(&self) -> &[Arc<QuerySamples>] {
         match self {
-            Source::Early(early) => &early.queries,
-            Source::Done(collected) => &collected.queries,
+            SampleSource::Early(early) => &early.queries,
+            SampleSource::Done(collected) => &collected.queries,
         }
     }
 
     fn settings(&self) -> Option<&SettingsSamples> {
         match self {
-            Source::Early(early) => early.settings.as_deref(),
-            Source::Done(collected) => collected.settings.as_deref(),
+            SampleSource::Early(early) => early.settings.as_deref(),
+            SampleSource::Done(collected) => collected.settings.as_deref(),
         }
     }
 
     fn catalog(&self) -> Option<&Arc<Catalog>> {
         match self {
-            Source::Early(early) => early.catalog.as_ref(),
-            Source::Done(collected) => Some(&collected.catalog),
+            SampleSource::Early(early) => early.catalog.as_ref(),
+            SampleSource::Done(collected) => Some(&collected.catalog),
         }
     }
 }
@@ -129,13 +129,13 @@ impl Exposition {
         servers: Vec<Arc<Collected>>,
         sent: Option<&Sent>,
     ) -> Self {
-        let servers = servers.into_iter().map(Source::Done).collect();
-        let mut inner = Inner {
+        let servers = servers.into_iter().map(SampleSource::Done).collect();
+        let mut inner = ExpositionData {
             own,
             catalog,
             servers,
             last: true,
-            ..Inner::default()
+            ..ExpositionData::default()
         };
         inner.lay_out(
             |catalog, family| sent.is_none_or(|sent| !sent.holds(catalog, family)),
@@ -163,10 +163,10 @@ impl Exposition {
         }
         let mut asked = servers.iter().filter(|early| early.catalog.is_some());
         let settings = asked.all(|early| !early.settings_open);
-        let mut inner = Inner {
+        let mut inner = ExpositionData {
             catalog: Arc::clone(&catalog),
-            servers: servers.into_iter().map(Source::Early).collect(),
-            ..Inner::default()
+            servers: servers.into_iter().map(SampleSource::Early).collect(),
+            ..ExpositionData::default()
         };
         inner.lay_out(
             |_, family| families.get(family).is_some_and(|one| *one),
@@ -198,23 +198,23 @@ impl Exposition {
         let servers = self.0.servers.iter();
         servers
             .map(|source| match source {
-                Source::Early(early) => Arc::as_ptr(early).addr(),
-                Source::Done(collected) => Arc::as_ptr(collected).addr(),
+                SampleSource::Early(early) => Arc::as_ptr(early).addr(),
+                SampleSource::Done(collected) => Arc::as_ptr(collected).addr(),
             })
             .collect()
     }
 
     /// What is kept of all samples, in bytes.
     pub(super) fn size(&self) -> usize {
-        let size = |source: &Source| match source {
-            Source::Early(_) => 0,
-            Source::Done(collected) => collected.size(),
+        let size = |source: &SampleSource| match source {
+            SampleSource::Early(_) => 0,
+            SampleSource::Done(collected) => collected.size(),
         };
         self.0.servers.iter().map(size).sum()
     }
 }
 
-impl Inner {
+impl ExpositionData {
     /// Lists the pieces of the families that are `wanted`.
     fn lay_out(&mut self, wanted: impl Fn(&Arc<Catalog>, usize) -> bool, settings: bool) {
         self.extras = self.find_extras();
@@ -309,7 +309,7 @@ impl Inner {
 }
 
 /// Every setting of every server, by name, then by server.
-fn in_order(servers: &[Source]) -> Vec<(u32, u32)> {
+fn in_order(servers: &[SampleSource]) -> Vec<(u32, u32)> {
     let lists: Vec<(u32, &SettingsSamples)> = servers
         .iter()
         .enumerate()
@@ -352,7 +352,7 @@ enum Stage {
 }
 
 struct Chunks {
-    inner: Arc<Inner>,
+    inner: Arc<ExpositionData>,
     format: Format,
     stage: Stage,
     at: usize,

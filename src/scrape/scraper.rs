@@ -33,10 +33,10 @@ use crate::telemetry::LogCounters;
 
 /// Asks all targets. Cloning gives another handle on the same scraper.
 #[derive(Clone, Debug)]
-pub struct Scraper(Arc<Inner>);
+pub struct Scraper(Arc<ScraperState>);
 
 #[derive(Debug)]
-struct Inner {
+struct ScraperState {
     commons: Commons,
     logs: Arc<LogCounters>,
     displaced: DisplacedConnections,
@@ -116,7 +116,7 @@ impl Scraper {
             renewal_turns: Turns::for_one(),
             end: End(known_end),
         };
-        Self(Arc::new(Inner {
+        Self(Arc::new(ScraperState {
             commons,
             logs,
             displaced,

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use super::serve::Port;
+use super::serve::HttpPort;
 use super::{HttpSettings, bind, health, metrics};
 use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::exposition::Format;
@@ -33,7 +33,7 @@ const SHORT: Duration = Duration::from_millis(300);
 /// A port on 127.0.0.1 (or where it was told), and the means to look at it.
 struct Served {
     address: SocketAddr,
-    port: Arc<Port>,
+    port: Arc<HttpPort>,
     shutdown: Shutdown,
     settings: watch::Sender<Arc<HttpSettings>>,
 }
@@ -55,7 +55,7 @@ impl Served {
         let address = listeners[0].local_addr().unwrap();
         let (sender, receiver) = watch::channel(Arc::new(settings));
         let shutdown = Shutdown::new();
-        let port = Port::new(
+        let port = HttpPort::new(
             "test port",
             router(receiver.clone()),
             receiver,

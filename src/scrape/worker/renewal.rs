@@ -11,9 +11,9 @@ use tracing::{debug, info, warn};
 
 use super::connecting::DownCause;
 use super::{GOODBYE, Worker};
+use crate::jitter::random_fraction;
 use crate::model::TargetErrorKind;
 use crate::postgres::{LeakedBackend, Mode, ServerIdentity, Session};
-use crate::scrape::backoff::fraction;
 use crate::scrape::beside::{Attempt, MOMENT, Turns, in_turn};
 use crate::scrape::identity::{OldSession, SessionChoice, TRIES};
 use crate::scrape::silence::ServerSilence;
@@ -67,7 +67,7 @@ impl Worker {
         let now = Instant::now();
         let [first, last] = AFTER_RELOAD;
         let from = self.reloaded_at.map_or(now, |last| now.max(last + RELOADS));
-        let at = from + first + (last - first).mul_f64(fraction());
+        let at = from + first + (last - first).mul_f64(random_fraction());
         self.reloaded_at = Some(from);
         self.renew_at = Some(self.renew_at.map_or(at, |before| before.min(at)));
     }
@@ -338,7 +338,8 @@ impl Worker {
     /// targets that began together are not renewed together.
     fn plan_renewal(&mut self) {
         let age = self.commons.settings.borrow().session_max_age;
-        let at = (!age.is_zero()).then(|| Instant::now() + age.mul_f64(0.75 + fraction() / 4.0));
+        let at =
+            (!age.is_zero()).then(|| Instant::now() + age.mul_f64(0.75 + random_fraction() / 4.0));
         // One that a reload asked for, and that is still to come, stays.
         let asked = self.renew_at.filter(|asked| *asked > Instant::now());
         self.renew_at = match (at, asked) {

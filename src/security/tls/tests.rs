@@ -414,14 +414,14 @@ fn debug_output_shows_no_key() {
     assert!(!format!("{tls:?}{config:?}").contains(&line));
 }
 
-struct Port {
+struct TlsPort {
     _folder: tempfile::TempDir,
     files: ListenerFiles,
     ca: Authority,
 }
 
 /// The files of a port whose certificate `ca` issued.
-fn port(with_clients: bool) -> Port {
+fn port(with_clients: bool) -> TlsPort {
     let ca = authority("the authority");
     let folder = tempfile::tempdir().unwrap();
     let path = |name| folder.path().join(name);
@@ -432,7 +432,7 @@ fn port(with_clients: bool) -> Port {
     };
     fs::write(path("ca.crt"), &ca.pem).unwrap();
     write(&files, &ca.server());
-    Port {
+    TlsPort {
         _folder: folder,
         files,
         ca,
