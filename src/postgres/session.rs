@@ -48,6 +48,8 @@ pub struct Session {
     pub(super) mode: Mode,
     /// The database's encoding.
     pub(super) charset: Charset,
+    /// The major version of the server, 0 when it does not tell.
+    major: u32,
     /// What it is set to.
     pub(super) settings: SessionSettings,
     /// Not all queries are known to answer in time.
@@ -87,25 +89,63 @@ impl Session {
         mode: Mode,
         permits: ConnectionPermits,
     ) -> Result<Self, TargetError> {
-        let mut mode = mode;
+        // Nobody is shown the settings of a session to another database than the target's.
+        let beside = database != connector.target.database;
+        let mut limits = beside.then(|| limits_at_login(&connector.target, 0));
+        let mut attempts = 0;
+        loop {
+            let mut session =
+                Self::log_in(connector, database, id, mode, limits.as_deref()).await?;
+            attempts += 1;
+            match tokio::time::timeout(PATIENCE, session.introduce()).await {
+                Ok(Ok(())) => {
+                    session.permits = permits;
+                    return Ok(session);
+                }
+                // The role has a time limit that is too short for a busy server, and `exit_on_error`
+                // makes it the end of the session. The first session is replaced by one of the same
+                // kind; the next comes with limits of ours, at the price that `pg_settings` shows
+                // those instead of the role's.
+                Ok(Err(QueryError::Lost(_, TargetErrorKind::NotReady)))
+                    if attempts < OPEN_ATTEMPTS && session.mode == Mode::Kept =>
+                {
+                    if attempts + 1 == OPEN_ATTEMPTS {
+                        limits = Some(limits_at_login(&connector.target, session.major));
+                    }
+                }
+                Ok(Err(error)) => return Err(error.into_target_error()),
+                Err(_) => {
+                    return Err(TargetError {
+                        kind: TargetErrorKind::Timeout,
+                        message: format!("{}: no answer after login", connector.target.address),
+                    });
+                }
+            }
+        }
+    }
+
+    /// A session that is logged in and has no settings yet.
+    async fn log_in(
+        connector: &Arc<Connector>,
+        database: &str,
+        id: u64,
+        mut mode: Mode,
+        limits: Option<&str>,
+    ) -> Result<Self, TargetError> {
         let target = &connector.target;
         if connector.quirks.refuses_options() {
             mode = Mode::Pooled;
         }
-        // Nobody is shown the settings of a session to another database than the target's.
-        let beside = database != target.database;
-        let mark = match mode {
-            Mode::Pooled => None,
-            Mode::Kept | Mode::Once if beside => {
-                Some(format!("{MARK} {}", limits_at_login(target)))
-            }
-            Mode::Kept | Mode::Once => Some(MARK.to_owned()),
+        let options = match (mode, limits) {
+            (Mode::Pooled, _) => None,
+            (Mode::Kept | Mode::Once, Some(limits)) => Some(format!("{MARK} {limits}")),
+            (Mode::Kept | Mode::Once, None) => Some(MARK.to_owned()),
         };
-        let login = match log_in(connector, database, mark.as_deref()).await {
+        let login = match log_in(connector, database, options.as_deref()).await {
             Ok(login) => login,
             // Poolers and proxies pass no options on. In which words they say so, or whether they
             // only hang up, differs: so it is tried without, once.
-            Err(failed) if mark.is_some() && failed.may_be_for_options() => {
+            Err(failed) if options.is_some() && failed.may_be_for_options() => {
                 mode = Mode::Pooled;
                 let login = log_in(connector, database, None)
                     .await
@@ -126,7 +166,7 @@ impl Session {
         let raw = charset == Charset::Any;
         let refused = connector.quirks.refused_settings();
         let settings = SessionSettings::new(target.timeouts, raw, major, &refused);
-        let mut session = Self {
+        Ok(Self {
             id,
             connection,
             field_ranges: FieldRanges::default(),
@@ -136,6 +176,7 @@ impl Session {
             mode,
             settings,
             charset,
+            major,
             careful: true,
             greeting: Vec::new(),
             raw_server_info: false,
@@ -147,16 +188,8 @@ impl Session {
             ahead: None,
             questions: Arc::default(),
             connector: Arc::clone(connector),
-            permits,
-        };
-        match tokio::time::timeout(PATIENCE, session.introduce()).await {
-            Ok(Ok(())) => Ok(session),
-            Ok(Err(error)) => Err(error.into_target_error()),
-            Err(_) => Err(TargetError {
-                kind: TargetErrorKind::Timeout,
-                message: format!("{}: no answer after login", target.address),
-            }),
-        }
+            permits: ConnectionPermits::new(),
+        })
     }
 
     /// Gives the session its settings. By `SET`, not with the startup packet: `pg_settings` then
@@ -454,16 +487,27 @@ impl Session {
     }
 }
 
+/// How often a session is opened before its end is taken for the server's refusal.
+const OPEN_ATTEMPTS: u32 = 3;
+
 /// A setting of no effect. Who does not find it again is not alone on its session.
 const MARK: &str = "-c pgexporter.session=own";
 
 /// A locked catalogue keeps a login waiting, and nothing but a lock timeout ends that: a server does
 /// not look whether its client has gone meanwhile. It is set anew after the login. The role's own
 /// `statement_timeout` may be too short even for that, and its `exit_on_error` make that the end of
-/// the session: what comes with the login goes before what the role is given.
-fn limits_at_login(target: &Target) -> String {
+/// the session: what comes with the login goes before what the role is given. `major` is the
+/// server's version, 0 where it is not known: a server refuses a login with a setting that it has not.
+fn limits_at_login(target: &Target, major: u32) -> String {
     const LONGEST: Duration = Duration::from_millis(500);
     let lock = target.timeouts.lock.min(LONGEST).as_millis().max(1);
     let query = target.timeouts.query.as_millis();
-    format!("-c lock_timeout={lock} -c statement_timeout={query} -c exit_on_error=off")
+    let mut limits =
+        format!("-c lock_timeout={lock} -c statement_timeout={query} -c exit_on_error=off");
+    for (since, name) in [(14, "idle_session_timeout"), (17, "transaction_timeout")] {
+        if major >= since {
+            limits.push_str(&format!(" -c {name}=0"));
+        }
+    }
+    limits
 }

@@ -12,7 +12,7 @@ use super::connection::without_zero;
 use super::value::Encoding;
 
 /// How a session sends its queries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Prepared once and kept: the server plans nothing again.
     Kept,

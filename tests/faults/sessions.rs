@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::bed::{ROLE, all_failures, furnish, is_active, nothing_lost, scrape_within};
-use crate::support::{DEADLINE, Exporter, PgBouncer, Postgres, Samples, within};
+use crate::support::hostile::message;
+use crate::support::{DEADLINE, Exporter, Hostile, PgBouncer, Postgres, Samples, within};
 
 /// What the role of the exporter can be given to make its session another one.
 const HOSTILE_SETTINGS: &[(u32, &str, &str)] = &[
@@ -159,6 +160,32 @@ fn no_setting_of_a_role_changes_what_is_shown_or_ends_the_session() {
         }
         assert_eq!(exporter.log(), log, "nothing more is told");
         drop(writer);
+    }
+}
+
+#[test]
+fn limits_of_the_role_that_end_the_session_at_its_first_statement_cost_no_scrape() {
+    for (major, state) in [(13, "57014"), (17, "25P04"), (18, "57014")] {
+        let server = Postgres::start(major);
+        furnish(&server);
+        let port = server.port();
+        // A busy server, whose role has `exit_on_error` and a time limit of a millisecond: the first
+        // answer of two sessions is that they are over.
+        let busy = Hostile::start(move |guest| {
+            let ends = guest.number < 2;
+            guest.relay(port, |_, _, is_ready| {
+                (is_ready && ends).then(|| {
+                    let text = format!("SFATAL\0VFATAL\0C{state}\0Mcanceling statement\0\0");
+                    message(b'E', text.as_bytes())
+                })
+            })
+        });
+        let exporter = Exporter::builder()
+            .section(&busy.section("busy", ROLE))
+            .start();
+        let samples = first(&exporter, "busy");
+        assert_eq!(all_failures(&samples, "busy"), 0.0, "{}", exporter.log());
+        assert!(!exporter.log().contains("down:"), "{}", exporter.log());
     }
 }
 
