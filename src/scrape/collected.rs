@@ -32,20 +32,6 @@ pub(super) struct Collected {
     pub counters: Arc<TargetCounters>,
 }
 
-/// What a collection will not change: told while the server still works, so that it can be sent.
-#[derive(Debug, Default)]
-pub(super) struct Early {
-    /// What the indexes refer to; `None` when there are none.
-    pub catalog: Option<Arc<Catalog>>,
-    /// What other queries showed last, and still show.
-    pub queries: Vec<Arc<QuerySamples>>,
-    /// Families, by index, that queries which run now may fill.
-    pub open: Vec<usize>,
-    /// The settings are asked for now.
-    pub settings_open: bool,
-    pub settings: Option<Arc<SettingsSamples>>,
-}
-
 impl Collected {
     /// Whether it answered.
     pub(super) fn active(&self) -> bool {

@@ -234,14 +234,13 @@ impl Collector {
             return self.nothing(unasked());
         };
         let mut plan = self.plan_for(&known);
-        // What is due is decided once: what comes to be due meanwhile was told as what stays.
+        // What is due is decided once, for both turns.
         let now = Instant::now();
         let may_try = |name: &str| self.walker.turns.may_try(name, now);
         let walk = plan.walk_is_due(now, settings.interval, may_try);
         let others = plan.count_due(now, settings.interval, may_try);
         session.ask_ahead(&plan.own, walk);
         let room = self.room(&plan, now, session, &settings);
-        let mut early = Some(self.early(&plan, now, walk, session, &settings));
         let mut found = Found::default();
         let answers = AtomicBool::new(false);
         // The second turn is for a server that was promoted, demoted, configured anew, or got an
@@ -257,12 +256,7 @@ impl Collector {
                 settings: !self.has_settings(session),
                 started: false,
             };
-            let mut begin = |facts: &ServerInfo| {
-                answers.store(true, Ordering::Relaxed);
-                // What a server shows that is not what it was may not stay.
-                let same = Plan::is_same(facts, &known) && facts.configured == known.configured;
-                order.begin(early.take().filter(|_| same));
-            };
+            let mut begin = |_: &ServerInfo| answers.store(true, Ordering::Relaxed);
             // A server that answers leaves the others of its databases their share; one that does
             // not is waited for.
             let late = async {

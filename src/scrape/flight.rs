@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::collected::{Collected, Early};
+use super::collected::Collected;
 
 /// Who waits less than this has no say in how long a collection takes: no server can be judged by
 /// it, and what a query works on must not be thrown away for it.
@@ -23,7 +23,7 @@ const UNHURRIED: Duration = Duration::from_secs(10);
 pub(super) struct Order {
     /// When the last of those who wait stops waiting.
     deadline: Deadline,
-    reply: watch::Sender<Progress>,
+    reply: watch::Sender<Option<Arc<Collected>>>,
     counted: Counted,
     /// Part of it was given up for want of time.
     cut: Arc<AtomicBool>,
@@ -40,24 +40,9 @@ impl Counted {
     }
 }
 
-/// How far a collection is.
-#[derive(Clone, Debug)]
-enum Progress {
-    Ordered,
-    /// The server answers. What the collection will not change, if that is known.
-    Begun(Option<Arc<Early>>),
-    Done(Arc<Collected>),
-}
-
 impl Order {
     pub(super) fn deadline(&self) -> &Deadline {
         &self.deadline
-    }
-
-    /// Tells what this collection will not change, once it is known to bring something.
-    pub(super) fn begin(&self, early: Option<Early>) {
-        self.reply
-            .send_replace(Progress::Begun(early.map(Arc::new)));
     }
 
     /// Part of it was given up for want of time: it is nothing any more for those who wait much
@@ -73,42 +58,23 @@ impl Order {
 
     /// Answers everyone who waits. Nobody may wait any more: then nothing happens.
     pub(super) fn answer(self, collected: Collected) {
-        self.reply.send_replace(Progress::Done(Arc::new(collected)));
+        self.reply.send_replace(Some(Arc::new(collected)));
     }
 }
 
 /// A place among those who wait for a collection.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    progress: watch::Receiver<Progress>,
+    answer: watch::Receiver<Option<Arc<Collected>>>,
     deadline: watch::Receiver<Instant>,
     counted: Counted,
 }
 
 impl Ticket {
-    /// What the collection will not change, as soon as that is known. `None`: nothing is known to
-    /// stay, or it ended.
-    pub(super) async fn early(&mut self) -> Option<Arc<Early>> {
-        let begun = |progress: &Progress| !matches!(progress, Progress::Ordered);
-        match &*self.progress.wait_for(begun).await.ok()? {
-            Progress::Begun(early) => early.clone(),
-            // What there is comes at once, and all of it.
-            Progress::Done(collected) => collected.trouble.is_some().then(Arc::default),
-            Progress::Ordered => None,
-        }
-    }
-
     /// The answer. `None` when it is not there at `deadline`; the collection goes on then.
     pub(super) async fn answer(&mut self, deadline: Instant) -> Option<Arc<Collected>> {
-        let done = |progress: &Progress| matches!(progress, Progress::Done(_));
-        match &*timeout_at(deadline, self.progress.wait_for(done))
-            .await
-            .ok()?
-            .ok()?
-        {
-            Progress::Done(collected) => Some(Arc::clone(collected)),
-            Progress::Ordered | Progress::Begun(_) => None,
-        }
+        let answered = self.answer.wait_for(Option::is_some);
+        timeout_at(deadline, answered).await.ok()?.ok()?.clone()
     }
 
     /// Whether the caller, who had no answer, has to count the collection as a failure: it is over
@@ -169,7 +135,7 @@ pub(super) struct Flights {
 struct Flight {
     span: Span,
     deadline: watch::Sender<Instant>,
-    progress: watch::Receiver<Progress>,
+    answer: watch::Receiver<Option<Arc<Collected>>>,
     counted: Counted,
     cut: Arc<AtomicBool>,
 }
@@ -177,7 +143,7 @@ struct Flight {
 impl Flight {
     fn ticket(&self) -> Ticket {
         Ticket {
-            progress: self.progress.clone(),
+            answer: self.answer.clone(),
             deadline: self.deadline.subscribe(),
             counted: self.counted.clone(),
         }
@@ -186,9 +152,9 @@ impl Flight {
     /// Whether who comes now and waits until `deadline` can still share it.
     fn is_under_way(&self, now: Instant, deadline: Instant) -> bool {
         let too_late = self.cut.load(Ordering::Acquire) && self.span.is_outlasted(now, deadline);
-        !too_late && !matches!(*self.progress.borrow(), Progress::Done(_))
+        !too_late && self.answer.borrow().is_none()
             // Nor was the order dropped unanswered.
-            && self.progress.has_changed().is_ok()
+            && self.answer.has_changed().is_ok()
             && self.span.end() > now
     }
 }
@@ -270,13 +236,13 @@ impl Flights {
         }
         let mut span = Span::new(now);
         span.join(now, deadline);
-        let (reply, progress) = watch::channel(Progress::Ordered);
+        let (reply, answer) = watch::channel(None);
         let (sender, deadline) = watch::channel(span.end());
         let (counted, cut) = (Counted::default(), Arc::<AtomicBool>::default());
         let flight = Flight {
             span,
             deadline: sender,
-            progress,
+            answer,
             counted: counted.clone(),
             cut: Arc::clone(&cut),
         };

@@ -30,5 +30,5 @@ mod worker;
 pub use exposition::Exposition;
 pub use overview::{FamilyOverview, Overview, ServerOverview};
 pub use profile::{Profile, ProfiledQuery};
-pub use scraper::{Scrape, Scraper};
+pub use scraper::Scraper;
 pub use settings::ScrapeSettings;

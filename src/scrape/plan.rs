@@ -133,11 +133,6 @@ impl Plan {
         &self.catalog
     }
 
-    /// Whether two answers of a server lead to the same plan.
-    pub(super) fn is_same(one: &ServerInfo, other: &ServerInfo) -> bool {
-        Basis::of(one) == Basis::of(other) && one.identity.is_same_server(&other.identity)
-    }
-
     /// Takes over from `old` the slots that did not change, with what they show and hold prepared.
     pub(super) fn adopt(&mut self, old: Plan) {
         // Their samples refer to families by index, which is the catalogue's.
@@ -210,12 +205,6 @@ impl Plan {
     pub(super) fn retry(&mut self) {
         self.look_again = true;
         self.slots_mut().for_each(ScheduledQuery::retry);
-    }
-
-    /// Families of the queries that run in every database.
-    pub(super) fn families_everywhere(&self) -> impl Iterator<Item = usize> {
-        let columns = self.everywhere.iter().flat_map(|one| &one.query().columns);
-        columns.filter_map(|column| column.kind.family())
     }
 
     /// Makes the slots of databases that appeared, and drops those of databases that are gone, closed

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use self::scrape::Scrape;
 use super::beside::Turns;
 use super::commons::{Commons, End};
 use super::counters::TargetCounters;
@@ -273,37 +272,6 @@ impl Scraper {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    /// Begins to collect from every target; what is ready at `deadline` counts. Never fails: a
-    /// server that could not be asked is in the answer as `pgexporter_postgresql_active 0`.
-    #[must_use]
-    pub fn scrape(&self, deadline: Instant) -> Scrape {
-        self.0
-            .asked
-            .send_if_modified(|asked| !std::mem::replace(asked, true));
-        let settings = self.0.commons.settings.borrow().clone();
-        self.0.commons.memory.set_limit(settings.memory);
-        let cached = self.cached(settings.cache_age);
-        let tickets = if cached.is_some() {
-            Vec::new()
-        } else {
-            let join = |handle: Arc<Handle>| {
-                let ticket = handle.worker.flights.join(deadline);
-                (handle, ticket)
-            };
-            let mut handles = self.workers();
-            handles.retain(|one| one.target.ownership_term.holds());
-            handles.into_iter().map(join).collect()
-        };
-        Scrape {
-            scraper: self.clone(),
-            settings,
-            deadline,
-            cached,
-            tickets,
-            sent: None,
-        }
     }
 
     /// Runs everything that a server is asked once, one query after the other, and times each.

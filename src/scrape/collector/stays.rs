@@ -1,4 +1,4 @@
-//! What a collection will not change, and the room that it leaves.
+//! The settings of a server, and the room that is left for its samples.
 
 use std::sync::Arc;
 
@@ -9,43 +9,11 @@ use crate::catalog::SETTINGS;
 use crate::postgres::{
     Mode, QueryError, RunResult, SampleBudget, ScheduledQuery, Session, SettingsSamples,
 };
-use crate::scrape::collected::Early;
 use crate::scrape::plan::Plan;
 use crate::scrape::settings::ScrapeSettings;
 use crate::targets::LeftOutReason;
 
 impl Collector {
-    /// What a collection that begins now will not change, if the server is as it was.
-    pub(super) fn early(
-        &self,
-        plan: &Plan,
-        now: Instant,
-        walk: bool,
-        session: &Session,
-        settings: &ScrapeSettings,
-    ) -> Early {
-        let mut early = Early {
-            catalog: Some(Arc::clone(plan.catalog())),
-            ..Early::default()
-        };
-        for slot in plan.slots() {
-            if slot.is_due(now, settings.interval) {
-                early.open.extend(slot.families());
-            } else {
-                early.queries.extend(slot.samples().cloned());
-            }
-        }
-        if walk {
-            // It may find a new database.
-            early.open.extend(plan.families_everywhere());
-        }
-        match self.has_settings(session) {
-            true => early.settings = self.shown_settings(),
-            false => early.settings_open = true,
-        }
-        early
-    }
-
     /// Whether the settings at hand are this session's as they are now, or none are wanted, or not
     /// to be had for now. Behind a pooler each query may meet another session.
     pub(super) fn has_settings(&self, session: &Session) -> bool {

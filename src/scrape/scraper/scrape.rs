@@ -1,64 +1,46 @@
-//! A scrape that goes on: what is known to stay, then all the rest.
+//! One scrape: all targets are asked, and what they brought by the deadline is the answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::{Handle, Scraper};
 use crate::exposition::{Format, write_self_metrics};
 use crate::model::TargetErrorKind;
 use crate::scrape::collected::Collected;
-use crate::scrape::exposition::{Own, Sent};
+use crate::scrape::exposition::Own;
 use crate::scrape::flight::Ticket;
-use crate::scrape::settings::ScrapeSettings;
 use crate::scrape::{Exposition, own};
 use crate::targets::TargetError;
 
-/// A scrape that goes on. Whoever drops it hears no more of it; the collections end by themselves.
-#[derive(Debug)]
-pub struct Scrape {
-    pub(super) scraper: Scraper,
-    pub(super) settings: ScrapeSettings,
-    pub(super) deadline: Instant,
-    pub(super) cached: Option<Exposition>,
-    pub(super) tickets: Vec<(Arc<Handle>, Ticket)>,
-    pub(super) sent: Option<Sent>,
-}
-
-impl Scrape {
-    /// What the collections will not change: the samples of collectors that are not due, and the
-    /// settings. Comes once every server has answered that it is as it was, while they work on.
-    pub async fn early(&mut self) -> Option<Exposition> {
-        if self.tickets.is_empty() {
-            return None;
-        }
-        let all = join_all(self.tickets.iter_mut().map(|(_, ticket)| ticket.early()));
-        let found = tokio::select! {
-            biased;
-            found = all => found,
-            () = sleep_until(self.deadline) => return None,
-            () = self.scraper.0.commons.end.clone().reached() => return None,
-        };
-        let found = found.into_iter().collect::<Option<Vec<_>>>()?;
-        let catalog = self.scraper.0.commons.catalog.borrow().clone();
-        let (exposition, sent) = Exposition::early(catalog, found)?;
-        self.sent = Some(sent);
-        Some(exposition)
-    }
-
-    /// All the rest, with the exporter's own families in that format.
-    pub async fn rest(self, format: Format) -> Exposition {
-        if let Some(kept) = self.cached {
+impl Scraper {
+    /// Collects from every target; what is ready at `deadline` counts. Never fails: a server that
+    /// could not be asked is in the answer as `pgexporter_postgresql_active 0`. The exporter's own
+    /// families are in that format. Whoever drops the future hears no more of it; the collections
+    /// end by themselves.
+    pub async fn scrape(&self, deadline: Instant, format: Format) -> Exposition {
+        let scraper = &*self.0;
+        let asked = |asked: &mut bool| !std::mem::replace(asked, true);
+        scraper.asked.send_if_modified(asked);
+        let settings = scraper.commons.settings.borrow().clone();
+        scraper.commons.memory.set_limit(settings.memory);
+        if let Some(kept) = self.cached(settings.cache_age) {
             return kept;
         }
-        let (scraper, deadline) = (&self.scraper.0, self.deadline);
+        let mut handles = self.workers();
+        handles.retain(|one| one.target.ownership_term.holds());
+        // All are asked before the first is waited for.
+        let tickets: Vec<Ticket> = handles
+            .iter()
+            .map(|one| one.worker.flights.join(deadline))
+            .collect();
         let all_answered = &AtomicBool::new(true);
-        let answers = self
-            .tickets
+        let answers = handles
             .into_iter()
+            .zip(tickets)
             .map(|(handle, mut ticket)| async move {
                 let answer = tokio::select! {
                     biased;
@@ -90,15 +72,15 @@ impl Scrape {
             out
         };
         // What one client did not wait for is not shown to others as the state of a server.
-        if !self.settings.cache_age.is_zero() && all_answered.load(Ordering::Relaxed) {
-            let own = Own::both(render);
-            let whole = Exposition::new(own, Arc::clone(&catalog), answers.clone(), None);
-            if whole.size() as u64 <= self.settings.cache_size {
-                self.scraper.keep(&whole);
-            }
+        if settings.cache_age.is_zero() || !all_answered.load(Ordering::Relaxed) {
+            return Exposition::new(Own::one(format, render), catalog, answers);
         }
-        let own = Own::one(format, render);
-        Exposition::new(own, catalog, answers, self.sent.as_ref())
+        let own = Own::both(render);
+        let whole = Exposition::new(own, catalog, answers);
+        if whole.size() as u64 <= settings.cache_size {
+            self.keep(&whole);
+        }
+        whole
     }
 }
 
