@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::collected::Collected;
+use super::collection_result::CollectionResult;
 use crate::catalog::{Catalog, Family};
 use crate::exposition::{FamilyHead, Format, write_head};
 use crate::model::Kind;
@@ -18,26 +18,26 @@ pub struct Exposition(Arc<ExpositionData>);
 
 #[derive(Debug, Default)]
 struct ExpositionData {
-    own: Own,
+    own: SelfMetricsText,
     catalog: Arc<Catalog>,
     /// Families that single servers have beside the catalogue's, sorted by name. Their indexes
     /// follow on those of the catalogue.
     extras: Vec<Arc<Family>>,
-    servers: Vec<Arc<Collected>>,
+    servers: Vec<Arc<CollectionResult>>,
     /// Every piece that holds lines, in the order they are sent.
-    pieces: Vec<Piece>,
+    pieces: Vec<FamilyPiece>,
     /// Every setting of every server, in the order they are sent.
     settings: Vec<(u32, u32)>,
 }
 
 /// The exporter's own families, in the formats that are asked for.
 #[derive(Debug, Default)]
-pub(super) struct Own {
+pub(super) struct SelfMetricsText {
     text: Bytes,
     open_metrics: Bytes,
 }
 
-impl Own {
+impl SelfMetricsText {
     /// For an answer that is sent once.
     pub(super) fn one(format: Format, render: impl Fn(Format) -> Vec<u8>) -> Self {
         let mut own = Self::default();
@@ -59,7 +59,7 @@ impl Own {
 
 /// Lines of one family from one query of one server. Sorts as it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Piece {
+struct FamilyPiece {
     family: u32,
     server: u32,
     query: u32,
@@ -73,7 +73,11 @@ const LINE: usize = 2 * 1024;
 
 impl Exposition {
     /// All that the servers brought.
-    pub(super) fn new(own: Own, catalog: Arc<Catalog>, servers: Vec<Arc<Collected>>) -> Self {
+    pub(super) fn new(
+        own: SelfMetricsText,
+        catalog: Arc<Catalog>,
+        servers: Vec<Arc<CollectionResult>>,
+    ) -> Self {
         let mut inner = ExpositionData {
             own,
             catalog,
@@ -86,10 +90,10 @@ impl Exposition {
 
     /// The body in that format, piece by piece.
     pub fn chunks(&self, format: Format) -> impl Iterator<Item = Bytes> + Send + use<> {
-        Chunks {
+        ExpositionChunks {
             inner: Arc::clone(&self.0),
             format,
-            stage: Stage::Own,
+            stage: WriteStage::Own,
             at: 0,
             row: 0,
         }
@@ -131,7 +135,7 @@ impl ExpositionData {
                         // Of two types under one name the first counts.
                         (extras[at].kind == family.kind).then_some(catalog.families.len() + at)
                     });
-                    self.pieces.extend(index.map(|family| Piece {
+                    self.pieces.extend(index.map(|family| FamilyPiece {
                         family: narrow(family),
                         server: narrow(server),
                         query: narrow(query),
@@ -199,7 +203,7 @@ impl ExpositionData {
 }
 
 /// Every setting of every server, by name, then by server.
-fn in_order(servers: &[Arc<Collected>]) -> Vec<(u32, u32)> {
+fn in_order(servers: &[Arc<CollectionResult>]) -> Vec<(u32, u32)> {
     let lists: Vec<(u32, &SettingsSamples)> = servers
         .iter()
         .enumerate()
@@ -234,7 +238,7 @@ fn narrow(number: usize) -> u32 {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum WriteStage {
     Own,
     Families,
     Settings,
@@ -242,10 +246,10 @@ enum Stage {
     End,
 }
 
-struct Chunks {
+struct ExpositionChunks {
     inner: Arc<ExpositionData>,
     format: Format,
-    stage: Stage,
+    stage: WriteStage,
     at: usize,
     /// The row of the piece that comes next.
     row: usize,
@@ -258,15 +262,15 @@ fn make_room(out: &mut Vec<u8>) {
     }
 }
 
-impl Iterator for Chunks {
+impl Iterator for ExpositionChunks {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
         while out.len() < CHUNK {
             match self.stage {
-                Stage::Own => {
-                    self.stage = Stage::Families;
+                WriteStage::Own => {
+                    self.stage = WriteStage::Families;
                     let own = match self.format {
                         Format::Text => &self.inner.own.text,
                         Format::OpenMetrics => &self.inner.own.open_metrics,
@@ -275,28 +279,28 @@ impl Iterator for Chunks {
                         return Some(own.clone());
                     }
                 }
-                Stage::Families => {
+                WriteStage::Families => {
                     if !self.family(&mut out) {
-                        (self.stage, self.at) = (Stage::Settings, 0);
+                        (self.stage, self.at) = (WriteStage::Settings, 0);
                     }
                 }
-                Stage::Settings => {
+                WriteStage::Settings => {
                     if !self.setting(&mut out) {
-                        self.stage = Stage::Trailer;
+                        self.stage = WriteStage::Trailer;
                     }
                 }
-                Stage::Trailer => {
+                WriteStage::Trailer => {
                     out.extend_from_slice(self.format.trailer());
-                    self.stage = Stage::End;
+                    self.stage = WriteStage::End;
                 }
-                Stage::End => break,
+                WriteStage::End => break,
             }
         }
         (!out.is_empty()).then(|| out.into())
     }
 }
 
-impl Chunks {
+impl ExpositionChunks {
     /// Writes what comes next of a piece, after its family's head when it is the first of it.
     fn family(&mut self, out: &mut Vec<u8>) -> bool {
         let inner = &*self.inner;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Handle, Scraper};
+use super::{Scraper, TargetHandle};
 use crate::exposition::{Format, write_self_metrics};
 use crate::model::TargetErrorKind;
-use crate::scrape::collected::Collected;
-use crate::scrape::exposition::Own;
-use crate::scrape::flight::Ticket;
-use crate::scrape::{Exposition, own};
+use crate::scrape::collection_result::CollectionResult;
+use crate::scrape::exposition::SelfMetricsText;
+use crate::scrape::single_flight::Waiter;
+use crate::scrape::{Exposition, self_metrics};
 use crate::targets::TargetError;
 
 impl Scraper {
@@ -25,42 +25,42 @@ impl Scraper {
         let scraper = &*self.0;
         let asked = |asked: &mut bool| !std::mem::replace(asked, true);
         scraper.asked.send_if_modified(asked);
-        let settings = scraper.commons.settings.borrow().clone();
-        scraper.commons.memory.set_limit(settings.memory);
+        let settings = scraper.context.settings.borrow().clone();
+        scraper.context.memory.set_limit(settings.memory);
         if let Some(kept) = self.cached(settings.cache_age) {
             return kept;
         }
-        let mut handles = self.workers();
+        let mut handles = self.handles();
         handles.retain(|one| one.target.ownership_term.holds());
         // All are asked before the first is waited for.
-        let tickets: Vec<Ticket> = handles
+        let waiters: Vec<Waiter> = handles
             .iter()
-            .map(|one| one.worker.flights.join(deadline))
+            .map(|one| one.worker.single_flight.join(deadline))
             .collect();
         let all_answered = &AtomicBool::new(true);
         let answers = handles
             .into_iter()
-            .zip(tickets)
-            .map(|(handle, mut ticket)| async move {
+            .zip(waiters)
+            .map(|(handle, mut waiter)| async move {
                 let answer = tokio::select! {
                     biased;
-                    answer = ticket.answer(deadline) => answer,
-                    () = scraper.commons.end.clone().reached() => None,
+                    answer = waiter.answer(deadline) => answer,
+                    () = scraper.context.end.clone().reached() => None,
                 };
                 answer.unwrap_or_else(|| {
                     all_answered.store(false, Ordering::Relaxed);
-                    handle.no_answer(&ticket)
+                    handle.no_answer(&waiter)
                 })
             });
         let mut answers = join_all(answers).await;
         // The process may have been frozen meanwhile.
         answers.retain(|one| one.target.ownership_term.holds());
-        let catalog = scraper.commons.catalog.borrow().clone();
+        let catalog = scraper.context.catalog.borrow().clone();
         let more = scraper.more.get();
         let not_accepted = more.map(|more| more.not_accepted()).unwrap_or_default();
         let render = |format| {
-            let counters = &scraper.commons.counters;
-            let mut out = own::render(
+            let counters = &scraper.context.counters;
+            let mut out = self_metrics::render(
                 &answers,
                 &not_accepted,
                 (counters, &scraper.logs, &scraper.displaced),
@@ -73,9 +73,9 @@ impl Scraper {
         };
         // What one client did not wait for is not shown to others as the state of a server.
         if settings.cache_age.is_zero() || !all_answered.load(Ordering::Relaxed) {
-            return Exposition::new(Own::one(format, render), catalog, answers);
+            return Exposition::new(SelfMetricsText::one(format, render), catalog, answers);
         }
-        let own = Own::both(render);
+        let own = SelfMetricsText::both(render);
         let whole = Exposition::new(own, catalog, answers);
         if whole.size() as u64 <= settings.cache_size {
             self.keep(&whole);
@@ -84,10 +84,10 @@ impl Scraper {
     }
 }
 
-impl Handle {
+impl TargetHandle {
     /// A stand-in that says that there was no answer in time. It is a failure of the server if
     /// the collection is over for everybody, and then it counts once, whoever waited for it.
-    fn no_answer(&self, ticket: &Ticket) -> Arc<Collected> {
+    fn no_answer(&self, waiter: &Waiter) -> Arc<CollectionResult> {
         let trouble = TargetError {
             kind: TargetErrorKind::Timeout,
             message: format!(
@@ -95,14 +95,14 @@ impl Handle {
                 self.target.address
             ),
         };
-        if ticket.claim_failure() {
+        if waiter.claim_failure() {
             self.worker.counters.fail(trouble.kind);
             self.worker.health.update(|health| {
                 health.active = false;
                 health.trouble = Some(trouble.clone());
             });
         }
-        Arc::new(Collected {
+        Arc::new(CollectionResult {
             target: Arc::clone(&self.target),
             catalog: Arc::default(),
             queries: Vec::new(),

@@ -2,28 +2,28 @@
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{CANCEL, CHECK, GOODBYE, IN_FLIGHT, Worker, past};
+use super::{CANCEL, CHECK, GOODBYE, IN_FLIGHT, TargetDriver, past};
 use crate::model::TargetErrorKind;
-use crate::scrape::profile::{ProfileRequest, Profiling};
+use crate::scrape::profile::{ProfileRequest, ProfileRun};
 use crate::targets::TargetError;
 
-impl Worker {
+impl TargetDriver {
     /// Begins a profile; its steps follow.
-    pub(super) fn begin_profile(&mut self, request: ProfileRequest) {
-        self.profiling = Some(Profiling::new(request, self.target.address.to_string()));
+    pub(in crate::scrape) fn begin_profile(&mut self, request: ProfileRequest) {
+        self.profiling = Some(ProfileRun::new(request, self.target.address.to_string()));
     }
 
     /// Whether a step could be taken now.
-    pub(super) fn can_profile(&self) -> bool {
+    pub(in crate::scrape) fn can_profile(&self) -> bool {
         self.profiling.is_some() && self.session.is_some()
     }
 
     /// Ends a profile that has no session and will have none in time.
-    pub(super) fn end_profile_without_session(&mut self, late: bool) {
+    pub(in crate::scrape) fn end_profile_without_session(&mut self, late: bool) {
         if self.profiling.is_none() || self.session.is_some() {
             return;
         }
-        let over = self.profiling.as_ref().is_some_and(Profiling::is_over);
+        let over = self.profiling.as_ref().is_some_and(ProfileRun::is_over);
         let trouble = self.known_trouble(late);
         if over || trouble.is_some() {
             let trouble = trouble.unwrap_or_else(|| self.no_answer());
@@ -32,7 +32,7 @@ impl Worker {
     }
 
     /// Takes the next step of the profile that is under way.
-    pub(super) async fn profile_step(&mut self) {
+    pub(in crate::scrape) async fn profile_step(&mut self) {
         let Some(mut session) = self.session.take() else {
             return;
         };
@@ -48,7 +48,7 @@ impl Worker {
         let cancelled = self.cancelled.clone();
         let done = tokio::select! {
             done = self.collector.profile_step(&mut session, &mut profiling) => Some(done),
-            () = self.commons.end.clone().reached() => None,
+            () = self.context.end.clone().reached() => None,
             () = past(&cancelled, IN_FLIGHT) => None,
         };
         self.check_at = Instant::now() + CHECK;
@@ -63,8 +63,8 @@ impl Worker {
             self.lost();
             return profiling.answer(Some(trouble));
         }
-        if self.collector.is_unsettled() {
-            self.settle(session, true);
+        if self.collector.must_drain() {
+            self.begin_drain(session, true);
             return profiling.answer(Some(self.no_answer()));
         }
         self.session = Some(session);
@@ -89,7 +89,7 @@ impl Worker {
 }
 
 /// Completes at the deadline of a profile that waits for a session.
-pub(super) async fn over(profiling: &Option<Profiling>) {
+pub(in crate::scrape) async fn over(profiling: &Option<ProfileRun>) {
     match profiling {
         Some(profiling) => sleep_until(profiling.request.deadline).await,
         None => std::future::pending().await,

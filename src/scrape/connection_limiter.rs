@@ -8,7 +8,7 @@ use crate::postgres::ConnectionPermits;
 
 /// Cloning shares it.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionLimiter {
     all: Arc<Semaphore>,
     /// One less than all: a target that has its session and walks through its other databases
     /// finds a place some time, for those who hold the rest do not wait for one with both hands.
@@ -16,7 +16,7 @@ pub(super) struct Places {
     limit: usize,
 }
 
-impl Places {
+impl ConnectionLimiter {
     /// For so many connections, at least one.
     pub(super) fn new(limit: usize) -> Self {
         let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
@@ -94,7 +94,7 @@ mod tests {
             (1, 5, Some("to 6 or more")),
             (usize::MAX, 100_000, None),
         ] {
-            let said = Places::new(limit).shortage(servers);
+            let said = ConnectionLimiter::new(limit).shortage(servers);
             let as_expected = match (&said, enough) {
                 (Some(said), Some(enough)) => said.contains(enough),
                 (said, enough) => said.is_none() && enough.is_none(),
@@ -102,6 +102,6 @@ mod tests {
             assert!(as_expected, "{limit} {servers}: {said:?}");
         }
         // What it names does.
-        assert_eq!(Places::new(6).shortage(5), None);
+        assert_eq!(ConnectionLimiter::new(6).shortage(5), None);
     }
 }

@@ -3,7 +3,7 @@
 //! Connecting goes on beside the scrapes, with jittered backoff; an order that finds the target
 //! known to be down is answered at once.
 
-mod connecting;
+mod connect;
 mod health;
 mod profile;
 mod renewal;
@@ -15,42 +15,44 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::connecting::DownCause;
+pub(in crate::scrape) use self::connect::DownCause;
 use self::profile::over;
-use self::renewal::Unanswered;
-use super::backoff::{Backoff, Floods};
-use super::beside::{Attempt, MOMENT, Settled, Settling, attempted, no_session, patience, settled};
-use super::collector::Collector;
-use super::commons::Commons;
-use super::counters::TargetCounters;
-use super::flight::{Deadline, Order};
+use self::renewal::UnansweredSession;
+use super::backoff::{Backoff, FloodHistory};
+use super::collection::CollectionRunner;
+use super::connect_queue::{
+    ConnectAttempt, DrainResult, Draining, MOMENT, attempt_ended, drain_ended, no_session, patience,
+};
+use super::context::TargetContext;
 use super::identity::ServerIdentities;
-use super::profile::{ProfileRequest, Profiling};
 use crate::model::TargetErrorKind;
 use crate::postgres::{Connector, LeakedBackend, ServerIdentity, Session};
+use crate::scrape::counters::TargetCounters;
+use crate::scrape::profile::{ProfileRequest, ProfileRun};
+use crate::scrape::single_flight::{CollectRequest, SharedDeadline};
 use crate::targets::{Health, Target, TargetError};
 
 /// The task of one target.
-pub(super) struct Worker {
+pub(in crate::scrape) struct TargetDriver {
     target: Arc<Target>,
     /// The target as it is to be from now on.
     changes: watch::Receiver<Arc<Target>>,
     connector: Arc<Connector>,
     health: Health,
     counters: Arc<TargetCounters>,
-    commons: Commons,
+    context: TargetContext,
     cancelled: CancellationToken,
     session: Option<Session>,
-    collector: Collector,
+    collector: CollectionRunner,
     /// `None` while all is well, or before the first attempt.
     trouble: Option<DownCause>,
     backoff: Backoff,
-    floods: Floods,
+    floods: FloodHistory,
     /// A backend that was left behind, and the server that it may still run on.
-    orphan: Option<(LeakedBackend, ServerIdentity)>,
+    leaked: Option<(LeakedBackend, ServerIdentity)>,
     /// A session that has to answer first, and whether it is kept then.
-    settling: Option<(bool, Settling)>,
-    settling_since: Option<Instant>,
+    draining: Option<(bool, Draining)>,
+    draining_since: Option<Instant>,
     /// Whose samples are shown, and where the name leads beside.
     identities: ServerIdentities,
     /// What was told of a name that leads to several servers.
@@ -62,7 +64,7 @@ pub(super) struct Worker {
     /// When a reload last had it renewed.
     reloaded_at: Option<Instant>,
     /// What is known of a session, or of an attempt, that does not answer.
-    unanswered: Unanswered,
+    unanswered: UnansweredSession,
     /// The first connection was told.
     greeted: bool,
     /// That the server ends sessions was told.
@@ -80,7 +82,7 @@ pub(super) struct Worker {
     /// When the server is asked how it is, unless somebody asks it more before.
     check_at: Instant,
     /// A profile that is under way.
-    profiling: Option<Profiling>,
+    profiling: Option<ProfileRun>,
 }
 
 /// How many sessions a collection may have in place of such as the server ended: one may have ended
@@ -100,41 +102,41 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// How long a server may take to give up a query at the end of the program.
 const CANCEL: Duration = Duration::from_secs(4);
 
-impl Worker {
-    pub(super) fn new(
+impl TargetDriver {
+    pub(in crate::scrape) fn new(
         changes: watch::Receiver<Arc<Target>>,
         health: Health,
         counters: Arc<TargetCounters>,
-        commons: Commons,
+        context: TargetContext,
         cancelled: CancellationToken,
         before: Option<CancellationToken>,
         ended: CancellationToken,
     ) -> Self {
         let target = changes.borrow().clone();
-        let connector = Arc::new(Connector::new(Arc::clone(&target), commons.connect.clone()));
-        let collector = Collector::new(&connector, &commons, &counters);
+        let connector = Arc::new(Connector::new(Arc::clone(&target), context.connect.clone()));
+        let collector = CollectionRunner::new(&connector, &context, &counters);
         Self {
             target,
             changes,
             connector,
             health,
             counters,
-            commons,
+            context,
             cancelled,
             session: None,
             collector,
             trouble: None,
             backoff: Backoff::default(),
-            floods: Floods::default(),
-            orphan: None,
-            settling: None,
-            settling_since: None,
+            floods: FloodHistory::default(),
+            leaked: None,
+            draining: None,
+            draining_since: None,
             identities: ServerIdentities::default(),
             ambiguous: None,
             looked_around: false,
             renew_at: None,
             reloaded_at: None,
-            unanswered: Unanswered::default(),
+            unanswered: UnansweredSession::default(),
             greeted: false,
             told_ended: false,
             on_demand: false,
@@ -149,9 +151,9 @@ impl Worker {
     }
 
     /// Runs until cancelled, then says Terminate.
-    pub(super) async fn run(
+    pub(in crate::scrape) async fn run(
         mut self,
-        mut orders: mpsc::UnboundedReceiver<Order>,
+        mut requests: mpsc::UnboundedReceiver<CollectRequest>,
         mut profiles: mpsc::UnboundedReceiver<ProfileRequest>,
     ) {
         let cancelled = self.cancelled.clone();
@@ -162,19 +164,19 @@ impl Worker {
                 () = cancelled.cancelled() => {}
             }
         }
-        let mut connecting: Option<Attempt> = None;
+        let mut connecting: Option<ConnectAttempt> = None;
         // Beside one that has had no answer for two scrapes.
-        let mut second: Option<Attempt> = None;
-        let mut waiting: Option<Order> = None;
-        let mut renewals = self.commons.renewals.clone();
+        let mut second: Option<ConnectAttempt> = None;
+        let mut waiting: Option<CollectRequest> = None;
+        let mut renewals = self.context.renewals.clone();
         // How many sessions the order that waits had, which the server ended.
         let mut again = 0;
         loop {
-            match (&self.session, &self.settling, &connecting) {
+            match (&self.session, &self.draining, &connecting) {
                 (None, None, None) if self.wants_session(&waiting) => {
-                    let patience = waiting.as_ref().map(|order| order.deadline().clone());
+                    let patience = waiting.as_ref().map(|request| request.deadline().clone());
                     let profiling = self.profiling.as_ref();
-                    let profiled = profiling.map(|one| Deadline::fixed(one.request.deadline));
+                    let profiled = profiling.map(|one| SharedDeadline::fixed(one.request.deadline));
                     connecting = self.connect(patience.or(profiled));
                 }
                 (Some(_), _, None) if waiting.is_none() && self.renewal_is_due() => {
@@ -194,16 +196,16 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => break,
-                Ok(()) = self.changes.changed() => self.retarget(),
+                Ok(()) = self.changes.changed() => self.apply_change(),
                 Ok(()) = renewals.changed() => self.renew_after_reload(),
-                Some(order) = orders.recv() => {
-                    waiting = Some(order);
+                Some(request) = requests.recv() => {
+                    waiting = Some(request);
                     again = 0;
                     if let Some(attempt) = &connecting {
                         attempt.hurry.notify_one();
                     }
                 }
-                step = attempted(&mut connecting, self.target.timeouts.connect) => match step {
+                step = attempt_ended(&mut connecting, self.target.timeouts.connect) => match step {
                     Some((result, turn)) => {
                         connecting = second.take();
                         if result.is_ok() && let Some(other) = connecting.take() {
@@ -219,14 +221,14 @@ impl Worker {
                     }
                     None => {
                         self.unanswered.peer = self.connector.dialed();
-                        self.down(no_session(&self.target));
-                        if self.commons.places.are_taken() {
+                        self.mark_down(no_session(&self.target));
+                        if self.context.limiter.are_taken() {
                             // Others need its place more than one that does not answer.
                             connecting = None;
                         }
                     }
                 },
-                step = attempted(&mut second, self.target.timeouts.connect) => match step {
+                step = attempt_ended(&mut second, self.target.timeouts.connect) => match step {
                     Some((result @ Ok(_), turn)) => {
                         second = None;
                         connecting.take().into_iter().for_each(|one| self.leave(one));
@@ -239,13 +241,13 @@ impl Worker {
                     }
                     None => {}
                 },
-                (keep, result) = settled(&mut self.settling) => {
+                (keep, result) = drain_ended(&mut self.draining) => {
                     // One that only asks yet whether the server answers is not needed.
                     connecting.take_if(|attempt| !attempt.has_begun());
-                    Box::pin(self.settled(keep, result)).await;
+                    Box::pin(self.drained(keep, result)).await;
                 }
                 () = patience(
-                    &self.settling_since,
+                    &self.draining_since,
                     waiting.is_some() || self.profiling.is_some(),
                 ) => {}
                 () = passed(&waiting) => {}
@@ -255,7 +257,7 @@ impl Worker {
                     if self.session.is_some() && waiting.is_some() => {}
                 () = sleep_until(self.backoff.until()), if !self.backoff.is_over() => {}
                 // A reload: what refused us may have been mended.
-                Ok(()) = self.commons.settings.changed() => self.backoff.reset(),
+                Ok(()) = self.context.settings.changed() => self.backoff.reset(),
                 () = sleep_until(self.check_at), if self.checks(connecting.is_some()) => {
                     Box::pin(self.check()).await;
                 }
@@ -274,26 +276,26 @@ impl Worker {
             let late = connecting.as_ref().is_some_and(|attempt| attempt.late);
             self.end_profile_without_session(late);
             if waiting.is_none() && !self.keeps_session() && self.profiling.is_none() {
-                Box::pin(self.put_down()).await;
+                Box::pin(self.close_unkept()).await;
             }
-            let Some(order) = waiting.take() else {
+            let Some(request) = waiting.take() else {
                 self.unanswered.renewal_until = None;
                 continue;
             };
             if self.session.is_some() && self.waits_for_renewal(&mut connecting) {
-                waiting = Some(order);
+                waiting = Some(request);
                 continue;
             }
-            if order.deadline().is_over() {
+            if request.deadline().is_over() {
                 // Nobody waits any more, and whoever waited had nothing.
                 match self.trouble.clone() {
-                    Some(cause) => self.refuse(order, cause.to_trouble()),
-                    None if order.claim_failure() => self.counters.fail(TargetErrorKind::Timeout),
+                    Some(cause) => self.refuse_request(request, cause.to_trouble()),
+                    None if request.claim_failure() => self.counters.fail(TargetErrorKind::Timeout),
                     None => {}
                 }
             } else if let Some(session) = self.session.take() {
                 tokio::select! {
-                    unanswered = Box::pin(self.collect(session, order, again)) => {
+                    unanswered = Box::pin(self.collect(session, request, again)) => {
                         again += 1;
                         waiting = unanswered;
                     }
@@ -302,10 +304,10 @@ impl Worker {
                 }
             } else if let Some(trouble) = self.known_trouble(late) {
                 self.unanswered.scrapes += 1;
-                self.refuse(order, trouble);
+                self.refuse_request(request, trouble);
             } else {
                 // What runs or comes now is this order's answer.
-                waiting = Some(order);
+                waiting = Some(request);
             }
         }
         // One that is under way is let in and says goodbye: a server is not to wonder.
@@ -316,8 +318,8 @@ impl Worker {
         {
             self.session = Some(session);
         }
-        if let Some((_, settling)) = self.settling.take()
-            && let Ok(Ok(session)) = timeout(GOODBYE, settling).await
+        if let Some((_, draining)) = self.draining.take()
+            && let Ok(Ok(session)) = timeout(GOODBYE, draining).await
         {
             self.session = Some(session);
         }
@@ -328,22 +330,22 @@ impl Worker {
         self.ended.cancel();
     }
 
-    fn wants_session(&self, waiting: &Option<Order>) -> bool {
+    fn wants_session(&self, waiting: &Option<CollectRequest>) -> bool {
         let asked = waiting.is_some() || self.profiling.is_some();
         let keeps = self.keeps_session() && !self.on_demand;
         let wanted = keeps || asked || self.check_at <= Instant::now();
         wanted && self.backoff.is_over()
     }
 
-    fn retarget(&mut self) {
+    fn apply_change(&mut self) {
         self.target = self.changes.borrow_and_update().clone();
-        self.collector.retarget(&self.target);
+        self.collector.apply_change(&self.target);
     }
 
     /// Whether it is time to wait for a check: there is a session to ask, or there should be one
     /// for the sake of it.
     fn checks(&self, connecting: bool) -> bool {
-        let idle = self.settling.is_none() && !connecting;
+        let idle = self.draining.is_none() && !connecting;
         self.session.is_some() || (idle && self.backoff.is_over() && self.check_at > Instant::now())
     }
 
@@ -356,7 +358,7 @@ impl Worker {
         match session.ask_server_info(false, deadline).await.map(|_| ()) {
             Ok(()) => {
                 self.check_at = Instant::now() + CHECK;
-                self.well(&session);
+                self.mark_up(&session);
                 self.session = Some(session);
             }
             Err(_) if session.trouble().is_some() => {
@@ -366,16 +368,16 @@ impl Worker {
             Err(trouble) => {
                 // Asked again as soon as it has answered.
                 self.check_at = Instant::now() + MOMENT;
-                self.settle(session, true);
-                self.down(trouble);
+                self.begin_drain(session, true);
+                self.mark_down(trouble);
             }
         }
     }
 
     /// Ends a session that is not to be kept.
-    async fn put_down(&mut self) {
+    async fn close_unkept(&mut self) {
         if let Some(session) = self.session.take() {
-            self.put_back(session).await;
+            self.keep_or_close(session).await;
         }
     }
 
@@ -388,7 +390,7 @@ impl Worker {
     /// What an order is answered with at once. Who keeps no session has to try each time, but not
     /// before the backoff is over, nor beside an attempt that is `late`.
     fn known_trouble(&self, late: bool) -> Option<TargetError> {
-        if let Some(since) = self.settling_since {
+        if let Some(since) = self.draining_since {
             return (since.elapsed() >= MOMENT).then(|| TargetError {
                 kind: TargetErrorKind::Timeout,
                 message: format!(
@@ -404,13 +406,18 @@ impl Worker {
 
     /// Collects, and answers the order. One whose session ended comes back if it is to have another
     /// after those that it had (`again`), and there is time.
-    async fn collect(&mut self, session: Session, order: Order, again: u32) -> Option<Order> {
+    async fn collect(
+        &mut self,
+        session: Session,
+        request: CollectRequest,
+        again: u32,
+    ) -> Option<CollectRequest> {
         let started = Instant::now();
         let mut session = session;
         self.end_leaked_backend(&mut session).await;
         let collected = tokio::select! {
-            collected = self.collector.collect(&mut session, &order) => Some(collected),
-            () = self.commons.end.clone().reached() => None,
+            collected = self.collector.collect(&mut session, &request) => Some(collected),
+            () = self.context.end.clone().reached() => None,
         };
         self.check_at = Instant::now() + CHECK;
         let Some(mut collected) = collected else {
@@ -430,23 +437,23 @@ impl Worker {
         };
         if again < renewals
             && let Some(trouble) = session.trouble()
-            && !order.deadline().is_over()
+            && !request.deadline().is_over()
         {
             self.note_ended(trouble);
             self.backoff.reset();
-            return Some(order);
+            return Some(request);
         }
         collected.duration = started.elapsed();
         let trouble = collected.trouble.clone();
         self.record_reached(&session);
         self.report(&collected, &session);
         if let Some(trouble) = &trouble
-            && order.claim_failure()
+            && request.claim_failure()
         {
             self.counters.fail(trouble.kind);
         }
-        order.answer(collected);
-        self.tell(trouble.map(DownCause::Server));
+        request.answer(collected);
+        self.log_state(trouble.map(DownCause::Server));
 
         let lost = session.trouble().is_some();
         if lost {
@@ -454,10 +461,10 @@ impl Worker {
             self.lost();
             return None;
         }
-        if self.collector.is_unsettled() {
-            self.settle(session, true);
+        if self.collector.must_drain() {
+            self.begin_drain(session, true);
         } else {
-            self.put_back(session).await;
+            self.keep_or_close(session).await;
         }
         None
     }
@@ -465,10 +472,10 @@ impl Worker {
     /// Waits, beside what comes, until the server has answered all it was asked. A server that
     /// does not answer is waited for instead of connected to again: that would be one connection
     /// more for as long as it sleeps.
-    fn settle(&mut self, session: Session, keep: bool) {
+    fn begin_drain(&mut self, session: Session, keep: bool) {
         let limit = (self.target.timeouts.query * 2).max(Duration::from_secs(60));
-        self.settling_since = Some(Instant::now());
-        self.unanswered = Unanswered {
+        self.draining_since = Some(Instant::now());
+        self.unanswered = UnansweredSession {
             scrapes: 1,
             peer: session.peer(),
             backend: session.backend(),
@@ -476,30 +483,30 @@ impl Worker {
             again_at: None,
             renewal_until: None,
         };
-        self.settling = Some((keep, Box::pin(session.settled(limit))));
+        self.draining = Some((keep, Box::pin(session.settled(limit))));
     }
 
-    async fn settled(&mut self, keep: bool, result: Settled) {
-        self.settling = None;
-        self.settling_since = None;
+    async fn drained(&mut self, keep: bool, result: DrainResult) {
+        self.draining = None;
+        self.draining_since = None;
         match result {
             Ok(session) if keep => {
                 self.collector.settled();
                 self.connector.prefer(session.peer());
-                self.put_back(session).await;
+                self.keep_or_close(session).await;
             }
             Ok(session) => {
                 let _ = session.close(GOODBYE).await;
             }
-            Err((orphan, trouble)) => {
-                self.orphan = orphan.zip(self.unanswered.server);
-                self.down(trouble);
+            Err((leaked, trouble)) => {
+                self.leaked = leaked.zip(self.unanswered.server);
+                self.mark_down(trouble);
             }
         }
     }
 
-    async fn put_back(&mut self, session: Session) {
-        self.crowded = self.commons.places.are_taken();
+    async fn keep_or_close(&mut self, session: Session) {
+        self.crowded = self.context.limiter.are_taken();
         if self.keeps_session() || self.profiling.is_some() {
             self.session = Some(session);
         } else {
@@ -525,9 +532,9 @@ async fn at(time: Option<Instant>) {
 }
 
 /// Completes when the collection that waits for a session has to be over.
-async fn passed(waiting: &Option<Order>) {
+async fn passed(waiting: &Option<CollectRequest>) {
     match waiting {
-        Some(order) => order.deadline().passed().await,
+        Some(request) => request.deadline().passed().await,
         None => std::future::pending().await,
     }
 }

@@ -1,21 +1,24 @@
-//! A visit to one other database: the connection, what runs over it, and its end.
+//! A result to one other database: the connection, what runs over it, and its end.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::leftover::Opening;
-use super::{Errand, GONE, GONE_FROM_POOLER, Leftover, Stopwatch, Walker, is_due};
+use super::abandoned::OpeningSession;
+use super::{
+    AbandonedConnection, DatabaseCollection, DatabaseRequest, GONE, GONE_FROM_POOLER, Stopwatch,
+    is_due,
+};
 use crate::model::TargetErrorKind;
 use crate::postgres::{Mode, PipelineRequest, QueryError, QueryOutcome, ScheduledQuery, Session};
-use crate::scrape::ledger::Ledger;
-use crate::scrape::silence::ServerSilence;
+use crate::scrape::target::query_log::QueryLog;
+use crate::scrape::target::silence::ServerSilence;
 use crate::targets::{DatabaseProblem, MissingDatabase, TargetError};
 
-/// How a visit ended.
+/// How a result ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Visit {
+pub(in crate::scrape) enum DatabaseResult {
     /// It answered, all of it or in part.
     Answered,
     /// This database could not be asked; another one may be.
@@ -29,7 +32,7 @@ pub(super) enum Visit {
 }
 
 /// Why there is no session.
-enum NoSession {
+enum NoDatabaseSession {
     /// The exporter's own limit is reached.
     NoPlace,
     /// The login did not end in time, and goes on.
@@ -37,25 +40,25 @@ enum NoSession {
     Refused(TargetError),
 }
 
-impl Walker {
+impl DatabaseCollection {
     /// Asks what is due in a database, until the errand's deadline, over as many connections as it
     /// may take to reach the target's server.
-    pub(super) async fn visit(
+    pub(in crate::scrape) async fn collect_database(
         &mut self,
         database: &str,
         slots: &mut [ScheduledQuery],
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
+        request: DatabaseRequest<'_>,
+        query_log: &mut QueryLog,
         mut watch: Option<&mut Stopwatch>,
-    ) -> Visit {
-        for _ in 0..errand.tries.max(1) {
+    ) -> DatabaseResult {
+        for _ in 0..request.tries.max(1) {
             let watch = watch.as_deref_mut();
-            let visit = self
-                .visit_once(database, slots, errand, ledger, watch)
+            let result = self
+                .collect_once(database, slots, request, query_log, watch)
                 .await;
-            let may_go_on = self.leftover.is_none() && !errand.deadline.is_over();
-            if visit != Visit::OtherServer {
-                return visit;
+            let may_go_on = self.abandoned.is_none() && !request.deadline.is_over();
+            if result != DatabaseResult::OtherServer {
+                return result;
             }
             if !may_go_on {
                 break;
@@ -67,99 +70,105 @@ impl Walker {
              database until all sessions reach one server"
         );
         // It is not the database that is to be left alone: the next walk may reach it.
-        ledger.enter_missed(
-            slots.iter().filter(|slot| is_due(slot, errand)),
+        query_log.record_missed(
+            slots.iter().filter(|slot| is_due(slot, request)),
             DatabaseProblem::ConnectionFailed,
         );
-        for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+        for slot in slots.iter_mut().filter(|slot| is_due(slot, request)) {
             slot.miss(QueryError::Server(message.clone()));
         }
-        Visit::OtherServer
+        DatabaseResult::OtherServer
     }
 
-    async fn visit_once(
+    async fn collect_once(
         &mut self,
         database: &str,
         slots: &mut [ScheduledQuery],
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
+        request: DatabaseRequest<'_>,
+        query_log: &mut QueryLog,
         watch: Option<&mut Stopwatch>,
-    ) -> Visit {
-        let due: Vec<bool> = slots.iter().map(|slot| is_due(slot, errand)).collect();
+    ) -> DatabaseResult {
+        let due: Vec<bool> = slots.iter().map(|slot| is_due(slot, request)).collect();
         let known = self.kept.contains_key(database);
         let begun = Instant::now();
-        let mut session = match self.session_of(database, errand).await {
+        let mut session = match self.session_of(database, request).await {
             Ok(session) => session,
-            Err(NoSession::NoPlace) => return Visit::NoPlace,
-            Err(NoSession::Late) => {
+            Err(NoDatabaseSession::NoPlace) => return DatabaseResult::NoPlace,
+            Err(NoDatabaseSession::Late) => {
                 let took = begun.elapsed();
                 let message =
                     format!("the login did not end within its share of the deadline, {took:.1?}");
-                self.fail_late(database, slots, &message, errand, ledger);
-                return Visit::Failed;
+                self.fail_late(database, slots, &message, request, query_log);
+                return DatabaseResult::Failed;
             }
-            Err(NoSession::Refused(trouble)) => {
+            Err(NoDatabaseSession::Refused(trouble)) => {
                 let problem = problem_of(trouble.kind);
-                ledger.count_refusal();
-                self.fail(database, slots, problem, &trouble.message, (errand, ledger));
+                query_log.count_refusal();
+                self.fail(
+                    database,
+                    slots,
+                    problem,
+                    &trouble.message,
+                    (request, query_log),
+                );
                 return match is_of_server(trouble.kind) {
-                    true => Visit::ServerFailed,
-                    false => Visit::Failed,
+                    true => DatabaseResult::ServerFailed,
+                    false => DatabaseResult::Failed,
                 };
             }
         };
         if self.proven.remove(database) {
             session.trust();
         }
-        if let Err(trouble) = session.prepare(slots, errand.deadline.at()).await {
+        if let Err(trouble) = session.prepare(slots, request.deadline.at()).await {
             self.give_up(database, session);
             return match trouble.kind {
                 TargetErrorKind::NotReady | TargetErrorKind::ConnectionLost => {
-                    self.broke(database, slots, &trouble, errand, ledger)
+                    self.broke(database, slots, &trouble, request, query_log)
                 }
-                _ => self.cut_off(database, slots, begun, errand, ledger),
+                _ => self.cut_off(database, slots, begun, request, query_log),
             };
         }
         let (complete, started) = match watch {
-            None => run(&mut session, slots, errand).await,
+            None => run(&mut session, slots, request).await,
             Some(watch) => {
                 watch.connect = (!known).then(|| begun.elapsed());
-                run_apart(&mut session, slots, errand, watch).await
+                run_apart(&mut session, slots, request, watch).await
             }
         };
         self.reached.extend(started.filter(|_| !known));
-        if started.is_some_and(|started| started != errand.server.started) {
+        if started.is_some_and(|started| started != request.server.started) {
             // What came is another server's: as if it had not run.
             for (slot, _) in slots.iter_mut().zip(due).filter(|(_, due)| *due) {
                 slot.forget();
                 slot.take_fresh();
             }
             if complete && session.trouble().is_none() {
-                let left = errand.deadline.at() - Instant::now();
+                let left = request.deadline.at() - Instant::now();
                 self.bid_goodbye(database, session, left).await;
             } else {
                 self.give_up(database, session);
             }
-            return Visit::OtherServer;
+            return DatabaseResult::OtherServer;
         }
         if let Some(trouble) = session.trouble().cloned() {
             self.give_up(database, session);
-            return self.broke(database, slots, &trouble, errand, ledger);
+            return self.broke(database, slots, &trouble, request, query_log);
         }
         if !complete {
             self.give_up(database, session);
-            return self.cut_off(database, slots, begun, errand, ledger);
+            return self.cut_off(database, slots, begun, request, query_log);
         }
         self.turns.record_speed(database, false);
         self.answered(database);
         self.proven.insert(database.to_owned());
         if *session.mode() == Mode::Kept {
             self.kept.insert(database.to_owned(), session);
-            return Visit::Answered;
+            return DatabaseResult::Answered;
         }
-        let left = errand.deadline.at() - Instant::now();
+        let left = request.deadline.at() - Instant::now();
         self.bid_goodbye(database, session, left).await;
-        Visit::Answered
+        DatabaseResult::Answered
     }
 
     /// Its share of the deadline is over. If nothing of it was answered it is left alone for a
@@ -169,9 +178,9 @@ impl Walker {
         database: &str,
         slots: &mut [ScheduledQuery],
         begun: Instant,
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
-    ) -> Visit {
+        request: DatabaseRequest<'_>,
+        query_log: &mut QueryLog,
+    ) -> DatabaseResult {
         self.turns.record_speed(database, true);
         let ended = |slot: &&ScheduledQuery| {
             slot.is_fresh() && !matches!(slot.outcome, QueryOutcome::Running)
@@ -182,15 +191,15 @@ impl Walker {
             .partition(|slot| matches!(slot.outcome, QueryOutcome::Done));
         if done.len() > failed.len() {
             self.answered(database);
-            return Visit::Answered;
+            return DatabaseResult::Answered;
         }
         let took = begun.elapsed();
         let message = format!(
             "it did not answer within its share of the deadline, {took:.1?}; it is slow, or one of \
              its catalogues is locked"
         );
-        self.fail_late(database, slots, &message, errand, ledger);
-        Visit::Failed
+        self.fail_late(database, slots, &message, request, query_log);
+        DatabaseResult::Failed
     }
 
     /// It did not answer within its share. It is left alone for a while only if that was a share to
@@ -200,16 +209,16 @@ impl Walker {
         database: &str,
         slots: &mut [ScheduledQuery],
         message: &str,
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
+        request: DatabaseRequest<'_>,
+        query_log: &mut QueryLog,
     ) {
         self.turns.record_speed(database, true);
         let problem = DatabaseProblem::TooSlow;
-        if self.turns.record_late(database, errand.share) {
-            return self.fail(database, slots, problem, message, (errand, ledger));
+        if self.turns.record_late(database, request.share) {
+            return self.fail(database, slots, problem, message, (request, query_log));
         }
-        ledger.enter_missed(slots.iter().filter(|slot| is_due(slot, errand)), problem);
-        for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+        query_log.record_missed(slots.iter().filter(|slot| is_due(slot, request)), problem);
+        for slot in slots.iter_mut().filter(|slot| is_due(slot, request)) {
             slot.miss(QueryError::Deadline(message.to_owned()));
         }
         self.late.push(MissingDatabase {
@@ -230,22 +239,28 @@ impl Walker {
         database: &str,
         slots: &mut [ScheduledQuery],
         trouble: &TargetError,
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
-    ) -> Visit {
+        request: DatabaseRequest<'_>,
+        query_log: &mut QueryLog,
+    ) -> DatabaseResult {
         self.replacement.record_end(trouble.kind);
         if self.replacement.is_due {
-            return Visit::Failed;
+            return DatabaseResult::Failed;
         }
         let done =
             |slot: &ScheduledQuery| slot.is_fresh() && matches!(slot.outcome, QueryOutcome::Done);
         if !slots.iter().any(done) {
             let problem = DatabaseProblem::ConnectionFailed;
-            self.fail(database, slots, problem, &trouble.message, (errand, ledger));
+            self.fail(
+                database,
+                slots,
+                problem,
+                &trouble.message,
+                (request, query_log),
+            );
         }
         match is_of_server(trouble.kind) {
-            true => Visit::ServerFailed,
-            false => Visit::Failed,
+            true => DatabaseResult::ServerFailed,
+            false => DatabaseResult::Failed,
         }
     }
 
@@ -256,14 +271,14 @@ impl Walker {
         slots: &mut [ScheduledQuery],
         problem: DatabaseProblem,
         message: &str,
-        (errand, ledger): (Errand<'_>, &mut Ledger),
+        (request, query_log): (DatabaseRequest<'_>, &mut QueryLog),
     ) {
-        ledger.enter_missed(slots.iter().filter(|slot| is_due(slot, errand)), problem);
+        query_log.record_missed(slots.iter().filter(|slot| is_due(slot, request)), problem);
         let error = match problem {
             DatabaseProblem::TooSlow => QueryError::Deadline(message.to_owned()),
             _ => QueryError::Server(message.to_owned()),
         };
-        for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+        for slot in slots.iter_mut().filter(|slot| is_due(slot, request)) {
             slot.miss(error.clone());
         }
         let is_news = self
@@ -287,52 +302,52 @@ impl Walker {
     async fn session_of(
         &mut self,
         database: &str,
-        errand: Errand<'_>,
-    ) -> Result<Session, NoSession> {
+        request: DatabaseRequest<'_>,
+    ) -> Result<Session, NoDatabaseSession> {
         if let Some(mut session) = self.kept.remove(database)
             && session.is_alive()
         {
             return Ok(session);
         }
         let target = &self.connector.target;
-        let mode = match errand.mode {
+        let mode = match request.mode {
             Mode::Pooled => Mode::Pooled,
             // The session of the target's own database counts as one.
             _ if self.kept.len() + 1 < target.session_databases
-                && self.commons.places.has_room() =>
+                && self.context.limiter.has_room() =>
             {
                 Mode::Kept
             }
             _ => Mode::Once,
         };
         let permits = tokio::select! {
-            permits = self.commons.places.for_another_database() => permits,
-            () = errand.deadline.passed() => None,
+            permits = self.context.limiter.for_another_database() => permits,
+            () = request.deadline.passed() => None,
         };
-        let permits = permits.ok_or(NoSession::NoPlace)?;
+        let permits = permits.ok_or(NoDatabaseSession::NoPlace)?;
         self.next_session += 1;
         self.counters.connections.add(1);
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
         let name = database.to_owned();
-        let mut opening = Opening(Some(Box::pin(async move {
+        let mut opening = OpeningSession(Some(Box::pin(async move {
             Session::open(&connector, &name, id, mode, permits).await
         })));
         tokio::select! {
-            opened = opening.ended() => opened.map_err(NoSession::Refused),
-            () = errand.deadline.passed() => {
-                if *errand.mode == Mode::Pooled {
+            opened = opening.ended() => opened.map_err(NoDatabaseSession::Refused),
+            () = request.deadline.passed() => {
+                if *request.mode == Mode::Pooled {
                     // A pooler notices that its client is gone.
                     opening.abandon();
-                    return Err(NoSession::Late);
+                    return Err(NoDatabaseSession::Late);
                 }
                 let login_port = self.connector.login_port();
-                self.leftover = opening.give_up().map(|closed| Leftover {
+                self.abandoned = opening.give_up().map(|closed| AbandonedConnection {
                     closed,
                     database: database.to_owned(),
                     login_port,
                     silence: ServerSilence::default(),
                 });
-                Err(NoSession::Late)
+                Err(NoDatabaseSession::Late)
             }
         }
     }
@@ -344,13 +359,13 @@ impl Walker {
             Mode::Pooled => GONE_FROM_POOLER,
             Mode::Kept | Mode::Once => GONE,
         };
-        let leftover = tokio::spawn(async move {
+        let abandoned = tokio::spawn(async move {
             if let Ok(session) = session.settled(limit).await {
                 let _ = session.close(GONE).await;
             }
         });
-        self.leftover = Some(Leftover {
-            closed: leftover,
+        self.abandoned = Some(AbandonedConnection {
+            closed: abandoned,
             database: database.to_owned(),
             login_port: None,
             silence: ServerSilence::default(),
@@ -384,29 +399,29 @@ fn is_of_server(reason: TargetErrorKind) -> bool {
 async fn run(
     session: &mut Session,
     slots: &mut [ScheduledQuery],
-    errand: Errand<'_>,
+    request: DatabaseRequest<'_>,
 ) -> (bool, Option<i64>) {
     let mut due: Vec<&mut ScheduledQuery> = slots
         .iter_mut()
-        .filter(|slot| is_due(slot, errand))
+        .filter(|slot| is_due(slot, request))
         .collect();
-    ask(session, &mut due, errand).await
+    ask(session, &mut due, request).await
 }
 
 /// The same one after the other, timed.
 async fn run_apart(
     session: &mut Session,
     slots: &mut [ScheduledQuery],
-    errand: Errand<'_>,
+    request: DatabaseRequest<'_>,
     watch: &mut Stopwatch,
 ) -> (bool, Option<i64>) {
     let mut started = None;
     for (at, slot) in slots.iter_mut().enumerate() {
-        if !is_due(slot, errand) {
+        if !is_due(slot, request) {
             continue;
         }
         let begun = Instant::now();
-        let (complete, reached) = ask(session, &mut [slot], errand).await;
+        let (complete, reached) = ask(session, &mut [slot], request).await;
         watch.runs.insert(at, begun.elapsed());
         started = started.or(reached);
         if !complete {
@@ -419,15 +434,15 @@ async fn run_apart(
 async fn ask(
     session: &mut Session,
     slots: &mut [&mut ScheduledQuery],
-    errand: Errand<'_>,
+    request: DatabaseRequest<'_>,
 ) -> (bool, Option<i64>) {
-    let late = errand.deadline.passed();
+    let late = request.deadline.passed();
     let ask = PipelineRequest {
         started: true,
         ..PipelineRequest::default()
     };
     let answer = session
-        .run(slots, ask, errand.shared, &mut |_| {}, late)
+        .run(slots, ask, request.shared, &mut |_| {}, late)
         .await;
     (answer.complete, answer.started)
 }

@@ -9,14 +9,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::connecting::DownCause;
-use super::{GOODBYE, Worker};
+use super::connect::DownCause;
+use super::{GOODBYE, TargetDriver};
 use crate::jitter::random_fraction;
 use crate::model::TargetErrorKind;
 use crate::postgres::{LeakedBackend, Mode, ServerIdentity, Session};
-use crate::scrape::beside::{Attempt, MOMENT, Turns, in_turn};
-use crate::scrape::identity::{OldSession, SessionChoice, TRIES};
-use crate::scrape::silence::ServerSilence;
+use crate::scrape::target::connect_queue::{ConnectAttempt, ConnectQueue, MOMENT, in_turn};
+use crate::scrape::target::identity::{OldSession, SessionChoice, TRIES};
+use crate::scrape::target::silence::ServerSilence;
 use crate::targets::Address;
 
 /// A session that has no answer for so many scrapes is given up for another one.
@@ -36,7 +36,7 @@ const GONE: Duration = Duration::from_secs(60);
 
 /// A session, or an attempt to connect, that does not answer.
 #[derive(Debug, Default)]
-pub(super) struct Unanswered {
+pub(in crate::scrape) struct UnansweredSession {
     /// Scrapes that got nothing for it.
     pub scrapes: u32,
     /// Where it leads.
@@ -51,19 +51,19 @@ pub(super) struct Unanswered {
     pub renewal_until: Option<Instant>,
 }
 
-impl Worker {
+impl TargetDriver {
     /// Whether it is time for another session.
-    pub(super) fn renewal_is_due(&self) -> bool {
+    pub(in crate::scrape) fn renewal_is_due(&self) -> bool {
         self.may_renew() && self.renew_at.is_some_and(|at| at <= Instant::now())
     }
 
     /// Whether there is a session that another may take the place of.
-    pub(super) fn may_renew(&self) -> bool {
+    pub(in crate::scrape) fn may_renew(&self) -> bool {
         self.session.is_some() && self.profiling.is_none() && self.keeps_session()
     }
 
     /// After a reload: all targets, one by one.
-    pub(super) fn renew_after_reload(&mut self) {
+    pub(in crate::scrape) fn renew_after_reload(&mut self) {
         let now = Instant::now();
         let [first, last] = AFTER_RELOAD;
         let from = self.reloaded_at.map_or(now, |last| now.max(last + RELOADS));
@@ -73,14 +73,14 @@ impl Worker {
     }
 
     /// Tries again some time later.
-    pub(super) fn renew_later(&mut self) {
+    pub(in crate::scrape) fn renew_later(&mut self) {
         self.renew_at = Some(Instant::now() + AGAIN);
     }
 
     /// Begins to connect beside the session, in turn with other targets. `None` when that would be
     /// a third connection.
-    pub(super) fn begin_renewal(&mut self) -> Option<Attempt> {
-        if !self.collector.walker().is_over() {
+    pub(in crate::scrape) fn begin_renewal(&mut self) -> Option<ConnectAttempt> {
+        if !self.collector.databases().is_over() {
             self.renew_at = Some(Instant::now() + MOMENT);
             return None;
         }
@@ -88,7 +88,7 @@ impl Worker {
             // To see whether the other addresses are those of another server.
             self.connector.avoid(self.peer(), false);
         }
-        Some(self.attempt(Some(self.commons.renewal_turns.clone()), None))
+        Some(self.attempt(Some(self.context.renewal_turns.clone()), None))
     }
 
     /// Whether the next renewal goes to another address of the name than the session.
@@ -103,14 +103,14 @@ impl Worker {
     }
 
     /// All connections go to the address of the session again.
-    pub(super) fn stay_with_session(&self) {
+    pub(in crate::scrape) fn stay_with_session(&self) {
         if let Some(session) = &self.session {
             self.connector.prefer(session.peer());
         }
     }
 
     /// Whether what does not answer has had its time.
-    pub(super) fn looks_again(&self) -> bool {
+    pub(in crate::scrape) fn looks_again(&self) -> bool {
         let waits = self
             .unanswered
             .again_at
@@ -123,8 +123,11 @@ impl Worker {
     /// when that is no third connection to one server; an attempt has some time more before, for a
     /// server that hangs is not to be knocked at twice. And when the address answers again while the
     /// connections to it do not: then it is another server's.
-    pub(super) fn connect_elsewhere(&mut self, first: Option<Instant>) -> Option<Attempt> {
-        let third = !self.collector.walker().is_over();
+    pub(in crate::scrape) fn connect_elsewhere(
+        &mut self,
+        first: Option<Instant>,
+    ) -> Option<ConnectAttempt> {
+        let third = !self.collector.databases().is_over();
         let early = first.is_some_and(|first| first.elapsed() < SECOND);
         let only_elsewhere = third || early;
         if only_elsewhere && matches!(self.target.address, Address::Unix { .. }) {
@@ -132,19 +135,19 @@ impl Worker {
             return None;
         }
         self.connector.avoid(self.unanswered.peer, only_elsewhere);
-        let silence = self.collector.walker().silence();
+        let silence = self.collector.databases().silence();
         let silent = silence.filter(|_| third).zip(self.unanswered.peer);
         Some(self.attempt(None, silent))
     }
 
     fn attempt(
         &mut self,
-        turns: Option<Turns>,
+        turns: Option<ConnectQueue>,
         silent: Option<(ServerSilence, SocketAddr)>,
-    ) -> Attempt {
+    ) -> ConnectAttempt {
         self.next_session += 1;
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
-        let (counters, places) = (Arc::clone(&self.counters), self.commons.places.clone());
+        let (counters, limiter) = (Arc::clone(&self.counters), self.context.limiter.clone());
         let (begun, began) = watch::channel(None);
         let result = Box::pin(async move {
             let turn = match turns {
@@ -157,7 +160,7 @@ impl Worker {
                 connector.avoid(Some(peer), false);
             }
             let open = async move {
-                let permits = places.free().ok_or(DownCause::NoPlace)?;
+                let permits = limiter.free().ok_or(DownCause::NoPlace)?;
                 begun.send_replace(Some(Instant::now()));
                 let before = connector.dials();
                 let database = &connector.target.database;
@@ -170,7 +173,7 @@ impl Worker {
             };
             in_turn(turn, open).await
         });
-        Attempt {
+        ConnectAttempt {
             result,
             hurry: Arc::new(Notify::new()),
             began,
@@ -181,7 +184,10 @@ impl Worker {
     /// Whether an order that could be carried out has to wait for the renewal that is under way:
     /// its connection and that of a walk would be one too many. One that takes long is left to
     /// itself, and a walk waits for its end.
-    pub(super) fn waits_for_renewal(&mut self, connecting: &mut Option<Attempt>) -> bool {
+    pub(in crate::scrape) fn waits_for_renewal(
+        &mut self,
+        connecting: &mut Option<ConnectAttempt>,
+    ) -> bool {
         let Some(attempt) = connecting.take() else {
             return false;
         };
@@ -200,7 +206,7 @@ impl Worker {
     }
 
     /// Leaves an attempt to itself: a server that counts it sees an orderly end.
-    pub(super) fn leave(&mut self, attempt: Attempt) {
+    pub(in crate::scrape) fn leave(&mut self, attempt: ConnectAttempt) {
         self.stay_with_session();
         if !attempt.has_begun() {
             return;
@@ -210,42 +216,42 @@ impl Worker {
                 let _ = session.close(GONE).await;
             }
         });
-        self.collector.walker().wait_for(end);
+        self.collector.databases().wait_for(end);
     }
 
     /// Ends a session whose state is unsure and that nobody needs, beside what comes next.
-    pub(super) fn let_go(&mut self, session: Session) {
+    pub(in crate::scrape) fn let_go(&mut self, session: Session) {
         let end = tokio::spawn(async move {
             if let Ok(session) = session.settled(GONE).await {
                 let _ = session.close(GONE).await;
             }
         });
-        self.collector.walker().wait_for(end);
+        self.collector.databases().wait_for(end);
     }
 
     /// Ends the backend of a session that was given up, if it is still there. A walk is left out
     /// meanwhile: it would be a third connection.
-    pub(super) async fn end_leaked_backend(&mut self, session: &mut Session) {
+    pub(in crate::scrape) async fn end_leaked_backend(&mut self, session: &mut Session) {
         let server = session.facts().map(|facts| facts.identity);
         // On another server the process of that number is somebody else's.
-        self.orphan = self
-            .orphan
+        self.leaked = self
+            .leaked
             .filter(|(_, of)| server.is_some_and(|server| server.is_same_server(of)));
-        if let Some((orphan, _)) = self.orphan {
+        if let Some((leaked, _)) = self.leaked {
             let alive = session
-                .end_leaked_backend(orphan, Instant::now() + LOOK)
+                .end_leaked_backend(leaked, Instant::now() + LOOK)
                 .await;
             self.collector.hold_walk(alive);
             if !alive {
-                self.orphan = None;
+                self.leaked = None;
             }
         }
     }
 
     /// What becomes of a new session, by the server that it has reached. `None`: it was closed.
-    pub(super) async fn choose_session(&mut self, session: Session) -> Option<Session> {
+    pub(in crate::scrape) async fn choose_session(&mut self, session: Session) -> Option<Session> {
         let identity = session.facts().map(|facts| facts.identity)?;
-        let old = match (&self.session, &self.settling) {
+        let old = match (&self.session, &self.draining) {
             (Some(_), _) => OldSession::Alive,
             (None, Some(_)) => OldSession::Hung,
             (None, None) => OldSession::Gone,
@@ -264,7 +270,7 @@ impl Worker {
             SessionChoice::KeepOld => self.plan_renewal(),
         }
         if let Err(end) = session.close(GOODBYE).await {
-            self.collector.walker().wait_for(end);
+            self.collector.databases().wait_for(end);
         }
         None
     }
@@ -284,8 +290,8 @@ impl Worker {
     /// server. On the same server it is still waited for, as long as its query may take there:
     /// returns false then, and the new session is not needed.
     /// One on the same server, which answers again, has a moment to end in order.
-    pub(super) async fn give_up_settling(&mut self, session: &Session) -> bool {
-        let Some((keep, mut settling)) = self.settling.take() else {
+    pub(in crate::scrape) async fn give_up_settling(&mut self, session: &Session) -> bool {
+        let Some((keep, mut draining)) = self.draining.take() else {
             return true;
         };
         let server = session.facts().map(|facts| facts.identity);
@@ -295,29 +301,29 @@ impl Worker {
             .zip(server)
             .is_some_and(|(one, other)| one.is_same_server(&other));
         if same {
-            match timeout(MOMENT, &mut settling).await {
+            match timeout(MOMENT, &mut draining).await {
                 Ok(Ok(old)) => {
                     if let Err(end) = old.close(GOODBYE).await {
-                        self.collector.walker().wait_for(end);
+                        self.collector.databases().wait_for(end);
                     }
                 }
                 Ok(Err(_)) => {
-                    self.orphan = self.unanswered.backend.zip(self.unanswered.server);
+                    self.leaked = self.unanswered.backend.zip(self.unanswered.server);
                 }
                 Err(_) => {
-                    self.settling = Some((keep, settling));
+                    self.draining = Some((keep, draining));
                     self.unanswered.again_at = Some(Instant::now() + SECOND);
                     return false;
                 }
             }
         }
-        self.settling_since = None;
+        self.draining_since = None;
         self.collector.settled();
         true
     }
 
     /// A new session takes the place of the one before it.
-    pub(super) async fn take_place(&mut self, session: &Session) {
+    pub(in crate::scrape) async fn take_place(&mut self, session: &Session) {
         self.connector.prefer(session.peer());
         self.plan_renewal();
         if self.connector.has_alternatives() && !std::mem::replace(&mut self.looked_around, true) {
@@ -325,19 +331,19 @@ impl Worker {
             let soon = Instant::now() + AFTER_RELOAD[0];
             self.renew_at = Some(self.renew_at.map_or(soon, |at| at.min(soon)));
         }
-        self.unanswered = Unanswered::default();
-        self.collector.walker().close_kept();
+        self.unanswered = UnansweredSession::default();
+        self.collector.databases().close_kept();
         if let Some(old) = self.session.take()
             && let Err(end) = old.close(GOODBYE).await
         {
-            self.collector.walker().wait_for(end);
+            self.collector.databases().wait_for(end);
         }
     }
 
     /// The session lives from three quarters of `session_max_age` to all of it, so that those of
     /// targets that began together are not renewed together.
     fn plan_renewal(&mut self) {
-        let age = self.commons.settings.borrow().session_max_age;
+        let age = self.context.settings.borrow().session_max_age;
         let at =
             (!age.is_zero()).then(|| Instant::now() + age.mul_f64(0.75 + random_fraction() / 4.0));
         // One that a reload asked for, and that is still to come, stays.
@@ -349,8 +355,8 @@ impl Worker {
     }
 
     /// After a collection: where the connections of its walk have led.
-    pub(super) fn record_reached(&mut self, session: &Session) {
-        let reached = self.collector.walker().take_reached();
+    pub(in crate::scrape) fn record_reached(&mut self, session: &Session) {
+        let reached = self.collector.databases().take_reached();
         let Some(own) = session.facts().map(|facts| facts.identity) else {
             return;
         };

@@ -15,9 +15,9 @@ use crate::targets::{DatabaseChoice, LeftOut, LeftOutReason, MissingDatabase, Ta
 
 /// What a target runs, chosen for the version, role and extensions that it had last.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(in crate::scrape) struct CollectionPlan {
     catalog: Arc<Catalog>,
-    basis: Basis,
+    selection_key: SelectionKey,
     /// Whose samples it shows.
     server: ServerIdentity,
     pub own: Vec<ScheduledQuery>,
@@ -32,18 +32,18 @@ pub(super) struct Plan {
     look_again: bool,
     /// Families that several slots may fill with the same labels; `None` before they were looked
     /// for.
-    pub(super) shared: Option<Vec<usize>>,
+    pub(in crate::scrape) shared: Option<Vec<usize>>,
 }
 
 #[derive(Debug, PartialEq)]
-struct Basis {
+struct SelectionKey {
     version: u32,
     role: crate::model::Role,
     extensions: Vec<(String, String)>,
 }
 
-impl Basis {
-    fn of(facts: &ServerInfo) -> Self {
+impl SelectionKey {
+    fn from_info(facts: &ServerInfo) -> Self {
         Self {
             version: facts.version.0,
             role: facts.role,
@@ -56,14 +56,18 @@ impl Basis {
     }
 }
 
-impl Plan {
-    pub(super) fn new(target: &Target, catalog: &Arc<Catalog>, facts: &ServerInfo) -> Self {
-        let basis = Basis::of(facts);
+impl CollectionPlan {
+    pub(in crate::scrape) fn new(
+        target: &Target,
+        catalog: &Arc<Catalog>,
+        facts: &ServerInfo,
+    ) -> Self {
+        let selection_key = SelectionKey::from_info(facts);
         let collectors = &target.collectors;
         let chosen = catalog.choose(Choice {
             version: facts.version,
             role: facts.role,
-            extensions: &basis.extensions,
+            extensions: &selection_key.extensions,
             include: &collectors.include,
             exclude: &collectors.exclude,
             wanted_extensions: collectors.extensions.as_deref(),
@@ -79,7 +83,7 @@ impl Plan {
             .collect();
         Self {
             catalog: Arc::clone(catalog),
-            basis,
+            selection_key,
             server: facts.identity,
             own,
             others: BTreeMap::new(),
@@ -93,7 +97,7 @@ impl Plan {
 
     /// Gives way to another plan that adopts this one. With `forget` nothing that it shows stays;
     /// with `look_again` the databases are chosen anew.
-    pub(super) fn give_way(&mut self, forget: bool, look_again: bool) {
+    pub(in crate::scrape) fn give_way(&mut self, forget: bool, look_again: bool) {
         self.stale = true;
         self.look_again |= look_again;
         if forget {
@@ -102,20 +106,20 @@ impl Plan {
     }
 
     /// Whether it is still right for such a server and such a catalogue.
-    pub(super) fn fits(&self, catalog: &Arc<Catalog>, facts: &ServerInfo) -> bool {
+    pub(in crate::scrape) fn fits(&self, catalog: &Arc<Catalog>, facts: &ServerInfo) -> bool {
         !self.stale
             && Arc::ptr_eq(&self.catalog, catalog)
-            && self.basis == Basis::of(facts)
+            && self.selection_key == SelectionKey::from_info(facts)
             && self.server.is_same_server(&facts.identity)
     }
 
     /// All slots: of the own database, then of the others.
-    pub(super) fn slots(&self) -> impl Iterator<Item = &ScheduledQuery> {
+    pub(in crate::scrape) fn slots(&self) -> impl Iterator<Item = &ScheduledQuery> {
         self.own.iter().chain(self.others.values().flatten())
     }
 
     /// Whether a query of that tag runs in a database.
-    pub(super) fn runs(&self, database: &str, tag: &str) -> bool {
+    pub(in crate::scrape) fn runs(&self, database: &str, tag: &str) -> bool {
         let is_it =
             |slot: &ScheduledQuery| slot.database() == database && slot.chosen.metric.tag == tag;
         let others = self.others.get(database).into_iter().flatten();
@@ -123,18 +127,18 @@ impl Plan {
     }
 
     /// All slots, to be changed.
-    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut ScheduledQuery> {
+    pub(in crate::scrape) fn slots_mut(&mut self) -> impl Iterator<Item = &mut ScheduledQuery> {
         self.own
             .iter_mut()
             .chain(self.others.values_mut().flatten())
     }
 
-    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+    pub(in crate::scrape) fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
 
     /// Takes over from `old` the slots that did not change, with what they show and hold prepared.
-    pub(super) fn adopt(&mut self, old: Plan) {
+    pub(in crate::scrape) fn adopt(&mut self, old: CollectionPlan) {
         // Their samples refer to families by index, which is the catalogue's.
         let root = |catalog: &Arc<Catalog>| catalog.base.as_ref().unwrap_or(catalog).clone();
         if !Arc::ptr_eq(&root(&self.catalog), &root(&old.catalog)) {
@@ -161,13 +165,13 @@ impl Plan {
     }
 
     /// Whether anything runs in other databases at all.
-    pub(super) fn walks(&self) -> bool {
+    pub(in crate::scrape) fn walks(&self) -> bool {
         !self.everywhere.is_empty()
     }
 
     /// Whether a walk through the other databases would run anything now, in those that it
     /// `may_try`. The list of databases is asked for only then.
-    pub(super) fn walk_is_due(
+    pub(in crate::scrape) fn walk_is_due(
         &self,
         now: Instant,
         interval: Option<Duration>,
@@ -189,7 +193,7 @@ impl Plan {
     }
 
     /// How many of the other databases have anything to run now.
-    pub(super) fn count_due(
+    pub(in crate::scrape) fn count_due(
         &self,
         now: Instant,
         interval: Option<Duration>,
@@ -202,14 +206,18 @@ impl Plan {
     }
 
     /// What failed is tried again at the next collection, and the list of databases asked for.
-    pub(super) fn retry(&mut self) {
+    pub(in crate::scrape) fn retry(&mut self) {
         self.look_again = true;
         self.slots_mut().for_each(ScheduledQuery::retry);
     }
 
     /// Makes the slots of databases that appeared, and drops those of databases that are gone, closed
     /// or not chosen.
-    pub(super) fn set_databases(&mut self, entries: &[DatabaseEntry], choice: &DatabaseChoice) {
+    pub(in crate::scrape) fn set_databases(
+        &mut self,
+        entries: &[DatabaseEntry],
+        choice: &DatabaseChoice,
+    ) {
         self.look_again = false;
         self.shared = None;
         self.closed.clear();
@@ -231,7 +239,7 @@ impl Plan {
 
     /// Leaves out whole what gave more than there is room for: wherever a family is missing some of
     /// its samples it shows none. Returns the collectors of which families are left out, sorted.
-    pub(super) fn leave_out(&mut self) -> Vec<LeftOut> {
+    pub(in crate::scrape) fn leave_out(&mut self) -> Vec<LeftOut> {
         let mut families: BTreeMap<usize, QueryError> = BTreeMap::new();
         let mut collectors: BTreeMap<String, (BTreeSet<usize>, LeftOutReason, String)> =
             BTreeMap::new();

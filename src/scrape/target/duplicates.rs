@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::plan::Plan;
+use super::plan::CollectionPlan;
 use crate::exposition::split_labels;
 use crate::postgres::ScheduledQuery;
 
 /// What one query brought that another one brings as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Overlap {
+pub(in crate::scrape) struct Overlap {
     /// The collector whose samples were left out.
     pub collector: String,
     /// Where the query stands whose samples were kept, and in which database it ran.
@@ -22,12 +22,12 @@ pub(super) struct Overlap {
 }
 
 /// A sample to be left out: its slot, column and row, and the slot that keeps its own.
-type Found = (usize, usize, usize, usize);
+type SamplePosition = (usize, usize, usize, usize);
 
-impl Plan {
+impl CollectionPlan {
     /// Leaves out each sample whose labels another slot has in the same family. `None` when no slot
     /// has run that this concerns.
-    pub(super) fn drop_duplicates(&mut self) -> Option<Vec<Overlap>> {
+    pub(in crate::scrape) fn drop_duplicates(&mut self) -> Option<Vec<Overlap>> {
         let shared = match self.shared.take() {
             Some(shared) => shared,
             None => find_shared(self.slots()),
@@ -91,7 +91,7 @@ fn find_shared<'a>(slots: impl Iterator<Item = &'a ScheduledQuery>) -> Vec<usize
     shared
 }
 
-fn find_in(family: usize, slots: &[&mut ScheduledQuery], found: &mut Vec<Found>) {
+fn find_in(family: usize, slots: &[&mut ScheduledQuery], found: &mut Vec<SamplePosition>) {
     let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
     for (at, slot) in slots.iter().enumerate() {
         let Some(samples) = slot.samples() else {

@@ -2,9 +2,10 @@
 //! that the server never counts more than two. Each has its turn and its share of the deadline; one
 //! that refuses or hangs is left alone for a while.
 
-mod leftover;
+mod abandoned;
+mod one_database;
 mod replacement;
-mod visit;
+pub(super) mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,36 +14,36 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use self::leftover::Leftover;
+use self::abandoned::AbandonedConnection;
+use self::one_database::DatabaseResult;
 use self::replacement::SessionReplacement;
-use self::visit::Visit;
 
-use super::commons::Commons;
-use super::counters::TargetCounters;
-use super::databases::{DatabaseTurns, ShareKind, share};
-use super::flight::Deadline;
-use super::ledger::Ledger;
-use super::plan::Plan;
+use super::context::TargetContext;
+use super::databases::turns::{DatabaseTurns, ShareKind, share};
+use super::plan::CollectionPlan;
+use super::query_log::QueryLog;
 use super::silence::ServerSilence;
 use crate::postgres::{
     Connector, Mode, QueryContext, QueryError, ScheduledQuery, ServerIdentity, Session,
 };
+use crate::scrape::counters::TargetCounters;
+use crate::scrape::single_flight::SharedDeadline;
 use crate::targets::{DatabaseProblem, MissingDatabase};
 
 /// Walks for one target.
 #[derive(Debug)]
-pub(super) struct Walker {
+pub(in crate::scrape) struct DatabaseCollection {
     connector: Arc<Connector>,
-    commons: Commons,
+    context: TargetContext,
     counters: Arc<TargetCounters>,
     /// Sessions that are kept, for those who chose to spend connections on it.
     kept: BTreeMap<String, Session>,
     /// Databases whose last walk came to its end.
     proven: BTreeSet<String>,
     /// A connection that was given up and may still count at the server.
-    leftover: Option<Leftover>,
+    abandoned: Option<AbandonedConnection>,
     /// Whose turn is next, and which of them are left alone for now.
-    pub(super) turns: DatabaseTurns,
+    pub(in crate::scrape) turns: DatabaseTurns,
     /// Those that had no turn in the last walk, and why.
     skipped: Vec<MissingDatabase>,
     /// Those that did not answer in the last walk within a share that was too short to judge them by.
@@ -62,7 +63,7 @@ pub(super) struct Walker {
 
 /// What a walk is told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Errand<'a> {
+pub(in crate::scrape) struct DatabaseRequest<'a> {
     /// How the target's own session sends its queries.
     pub mode: &'a Mode,
     /// The server that the target's own session reached.
@@ -74,14 +75,14 @@ pub(super) struct Errand<'a> {
     /// Overrides the catalogue's intervals.
     pub interval: Option<Duration>,
     pub shared: QueryContext<'a>,
-    pub deadline: &'a Deadline,
+    pub deadline: &'a SharedDeadline,
     /// What it says of a database that does not answer by that deadline.
     pub share: ShareKind,
 }
 
 /// What a visit took, query by query: they run one after the other then.
 #[derive(Debug, Default)]
-pub(super) struct Stopwatch {
+pub(in crate::scrape) struct Stopwatch {
     /// Until a new connection was there.
     pub connect: Option<Duration>,
     /// The queries that ran, by their place among the slots.
@@ -101,19 +102,19 @@ const WHOLE_WALKS: u32 = 20;
 /// After so many databases in a row that refuse, the walk goes on with the next scrape.
 const MOST_REFUSALS: usize = 8;
 
-impl Walker {
-    pub(super) fn new(
+impl DatabaseCollection {
+    pub(in crate::scrape) fn new(
         connector: &Arc<Connector>,
-        commons: &Commons,
+        context: &TargetContext,
         counters: &Arc<TargetCounters>,
     ) -> Self {
         Self {
             connector: Arc::clone(connector),
-            commons: commons.clone(),
+            context: context.clone(),
             counters: Arc::clone(counters),
             kept: BTreeMap::new(),
             proven: BTreeSet::new(),
-            leftover: None,
+            abandoned: None,
             turns: DatabaseTurns::default(),
             skipped: Vec::new(),
             late: Vec::new(),
@@ -128,12 +129,12 @@ impl Walker {
 
     /// When the servers were started that new connections have reached, in microseconds of the Unix
     /// epoch, since this was last asked.
-    pub(super) fn take_reached(&mut self) -> Vec<i64> {
+    pub(in crate::scrape) fn take_reached(&mut self) -> Vec<i64> {
         std::mem::take(&mut self.reached)
     }
 
     /// Ends the sessions that were kept, beside what comes next: the next walk opens others.
-    pub(super) fn close_kept(&mut self) {
+    pub(in crate::scrape) fn close_kept(&mut self) {
         for (_, session) in std::mem::take(&mut self.kept) {
             self.wait_for(tokio::spawn(async move {
                 let _ = session.close(GONE).await;
@@ -142,36 +143,41 @@ impl Walker {
     }
 
     /// Leaves the next walk out, if `hold`.
-    pub(super) fn hold(&mut self, hold: bool) {
+    pub(in crate::scrape) fn hold(&mut self, hold: bool) {
         self.hold = hold;
     }
 
     /// Runs what is due in the other databases. What could not be run shows nothing: old rows would
     /// pass for new.
-    pub(super) async fn walk(&mut self, plan: &mut Plan, errand: Errand<'_>, ledger: &mut Ledger) {
+    pub(in crate::scrape) async fn collect_due(
+        &mut self,
+        plan: &mut CollectionPlan,
+        request: DatabaseRequest<'_>,
+        query_log: &mut QueryLog,
+    ) {
         self.turns.retain(|name| plan.others.contains_key(name));
         self.proven.retain(|name| plan.others.contains_key(name));
         let due = plan
             .others
             .iter()
-            .filter(|(_, slots)| slots.iter().any(|slot| is_due(slot, errand)))
+            .filter(|(_, slots)| slots.iter().any(|slot| is_due(slot, request)))
             .map(|(name, _)| name.clone());
         let (due, resting): (Vec<String>, Vec<String>) =
-            due.partition(|name| self.turns.may_try(name, errand.now));
+            due.partition(|name| self.turns.may_try(name, request.now));
         for name in &resting {
             if let Some(slots) = plan.others.get_mut(name) {
                 miss(
                     slots,
-                    errand,
+                    request,
                     "it could not be asked when it was last tried",
                 );
             }
         }
         self.late.clear();
         let order = self.turns.order(due);
-        let visited = self.visit_in_turn(&order, plan, errand, ledger).await;
-        ledger.enter(plan.others.values_mut().flatten(), false);
-        self.skip(&order[visited..], plan, errand, ledger);
+        let visited = self.collect_in_turn(&order, plan, request, query_log).await;
+        query_log.record(plan.others.values_mut().flatten(), false);
+        self.skip(&order[visited..], plan, request, query_log);
         let gone: Vec<String> = self
             .kept
             .keys()
@@ -186,53 +192,57 @@ impl Walker {
     }
 
     /// Visits them in that order. Returns how many had their turn.
-    async fn visit_in_turn(
+    async fn collect_in_turn(
         &mut self,
         order: &[String],
-        plan: &mut Plan,
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
+        plan: &mut CollectionPlan,
+        request: DatabaseRequest<'_>,
+        query_log: &mut QueryLog,
     ) -> usize {
-        if order.is_empty() || !self.may_walk(errand.deadline).await {
+        if order.is_empty() || !self.may_walk(request.deadline).await {
             return 0;
         }
         let mut refusals = 0;
         self.replacement.of_broken = true;
         for (at, name) in order.iter().enumerate() {
             let left = order.len() - at;
-            let (now, end) = (Instant::now(), errand.deadline.at());
+            let (now, end) = (Instant::now(), request.deadline.at());
             let Some(until) = share(now, end, left) else {
                 return at;
             };
             let Some(slots) = plan.others.get_mut(name) else {
                 continue;
             };
-            let deadline = Deadline::fixed(until);
-            let errand = Errand {
+            let deadline = SharedDeadline::fixed(until);
+            let request = DatabaseRequest {
                 deadline: &deadline,
-                share: ShareKind::of(now, until, end),
-                ..errand
+                share: ShareKind::from_share(now, until, end),
+                ..request
             };
             self.replacement.of_visit = true;
-            let mut visit = self.visit(name, slots, errand, ledger, None).await;
+            let mut result = self
+                .collect_database(name, slots, request, query_log, None)
+                .await;
             if self.replacement.take_due() {
                 for slot in slots.iter_mut().filter(|slot| slot.is_lost()) {
                     slot.take_fresh();
                 }
-                visit = self.visit(name, slots, errand, ledger, None).await;
+                result = self
+                    .collect_database(name, slots, request, query_log, None)
+                    .await;
             }
-            if visit != Visit::NoPlace {
+            if result != DatabaseResult::NoPlace {
                 self.turns.visited(name);
             }
-            refusals = match visit {
-                Visit::Answered => 0,
-                Visit::Failed => refusals + 1,
-                Visit::OtherServer => refusals,
-                Visit::NoPlace => return at,
-                Visit::ServerFailed => return at + 1,
+            refusals = match result {
+                DatabaseResult::Answered => 0,
+                DatabaseResult::Failed => refusals + 1,
+                DatabaseResult::OtherServer => refusals,
+                DatabaseResult::NoPlace => return at,
+                DatabaseResult::ServerFailed => return at + 1,
             };
             // What so many have in common is the server's, and not worth an attempt for each.
-            if refusals >= MOST_REFUSALS || !self.leftover_is_gone().await {
+            if refusals >= MOST_REFUSALS || !self.abandoned_is_gone().await {
                 return at + 1;
             }
         }
@@ -240,25 +250,31 @@ impl Walker {
     }
 
     /// Those that had no turn show nothing; that is told when it begins and when it is over.
-    fn skip(&mut self, names: &[String], plan: &mut Plan, errand: Errand<'_>, ledger: &mut Ledger) {
-        let message = match &self.leftover {
-            _ if self.commons.places.is_for_one() => {
+    fn skip(
+        &mut self,
+        names: &[String],
+        plan: &mut CollectionPlan,
+        request: DatabaseRequest<'_>,
+        query_log: &mut QueryLog,
+    ) {
+        let message = match &self.abandoned {
+            _ if self.context.limiter.is_for_one() => {
                 "max_connections = 1 leaves no connection for it".to_owned()
             }
-            Some(leftover) => format!(
+            Some(abandoned) => format!(
                 "the connection to database {} does not end",
-                leftover.database
+                abandoned.database
             ),
             None => DatabaseProblem::NoTurn.explain().to_owned(),
         };
-        let problem = match self.commons.places.is_for_one() {
+        let problem = match self.context.limiter.is_for_one() {
             true => DatabaseProblem::ConnectionLimit,
             false => DatabaseProblem::NoTurn,
         };
         for name in names {
             if let Some(slots) = plan.others.get_mut(name) {
-                ledger.enter_missed(slots.iter().filter(|slot| is_due(slot, errand)), problem);
-                miss(slots, errand, &message);
+                query_log.record_missed(slots.iter().filter(|slot| is_due(slot, request)), problem);
+                miss(slots, request, &message);
             }
         }
         if problem == DatabaseProblem::NoTurn {
@@ -298,33 +314,33 @@ impl Walker {
     }
 
     /// Databases whose metrics are missing, beside those that are closed.
-    pub(super) fn missing(&self) -> impl Iterator<Item = MissingDatabase> {
+    pub(in crate::scrape) fn missing(&self) -> impl Iterator<Item = MissingDatabase> {
         let in_last_walk = self.skipped.iter().chain(&self.late);
         self.turns.failed().chain(in_last_walk.cloned())
     }
 
     /// Runs everything in one other database, query by query.
-    pub(super) async fn profile(
+    pub(in crate::scrape) async fn profile(
         &mut self,
         database: &str,
         slots: &mut [ScheduledQuery],
-        errand: Errand<'_>,
-        ledger: &mut Ledger,
+        request: DatabaseRequest<'_>,
+        query_log: &mut QueryLog,
     ) -> Stopwatch {
         let mut watch = Stopwatch::default();
         slots.iter_mut().for_each(ScheduledQuery::make_due);
-        if self.may_walk(errand.deadline).await {
-            self.visit(database, slots, errand, ledger, Some(&mut watch))
+        if self.may_walk(request.deadline).await {
+            self.collect_database(database, slots, request, query_log, Some(&mut watch))
                 .await;
         } else {
-            miss(slots, errand, "not asked in time");
+            miss(slots, request, "not asked in time");
         }
-        ledger.enter(slots.iter_mut(), false);
+        query_log.record(slots.iter_mut(), false);
         watch
     }
 
-    async fn may_walk(&mut self, deadline: &Deadline) -> bool {
-        if self.commons.places.is_for_one() {
+    async fn may_walk(&mut self, deadline: &SharedDeadline) -> bool {
+        if self.context.limiter.is_for_one() {
             if !std::mem::replace(&mut self.told, true) {
                 warn!(
                     server = %self.connector.target.name,
@@ -336,13 +352,13 @@ impl Walker {
         if std::mem::take(&mut self.hold) {
             return false;
         }
-        !deadline.is_over() && self.leftover_is_gone().await
+        !deadline.is_over() && self.abandoned_is_gone().await
     }
 
     async fn bid_goodbye(&mut self, database: &str, session: Session, left: Duration) {
-        if let Err(leftover) = session.close(left.min(GOODBYE)).await {
-            self.leftover = Some(Leftover {
-                closed: leftover,
+        if let Err(abandoned) = session.close(left.min(GOODBYE)).await {
+            self.abandoned = Some(AbandonedConnection {
+                closed: abandoned,
                 database: database.to_owned(),
                 login_port: None,
                 silence: ServerSilence::default(),
@@ -351,22 +367,22 @@ impl Walker {
     }
 
     /// Ends the sessions that were kept.
-    pub(super) async fn close(&mut self) {
+    pub(in crate::scrape) async fn close(&mut self) {
         self.close_kept();
-        if let Some(leftover) = self.leftover.take() {
+        if let Some(abandoned) = self.abandoned.take() {
             // Whoever takes the target over now begins with the server as it is.
-            let _ = timeout(GOODBYE, leftover.closed).await;
+            let _ = timeout(GOODBYE, abandoned.closed).await;
         }
     }
 }
 
-fn is_due(slot: &ScheduledQuery, errand: Errand<'_>) -> bool {
-    !slot.is_fresh() && slot.is_due(errand.now, errand.interval)
+fn is_due(slot: &ScheduledQuery, request: DatabaseRequest<'_>) -> bool {
+    !slot.is_fresh() && slot.is_due(request.now, request.interval)
 }
 
 /// What is due in a database that is not asked shows nothing.
-fn miss(slots: &mut [ScheduledQuery], errand: Errand<'_>, why: &str) {
-    for slot in slots.iter_mut().filter(|slot| is_due(slot, errand)) {
+fn miss(slots: &mut [ScheduledQuery], request: DatabaseRequest<'_>, why: &str) {
+    for slot in slots.iter_mut().filter(|slot| is_due(slot, request)) {
         slot.miss(QueryError::Deadline(why.to_owned()));
     }
 }

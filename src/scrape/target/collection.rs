@@ -2,7 +2,7 @@
 //! others.
 
 mod profile;
-mod stays;
+mod settings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::collected::Collected;
-use super::commons::Commons;
-use super::counters::TargetCounters;
-use super::databases::{ShareKind, own_share};
-use super::flight::Order;
-use super::ledger::Ledger;
-use super::plan::Plan;
-use super::settings::ScrapeSettings;
-use super::walk::{Errand, Walker};
+use super::context::TargetContext;
+use super::databases::turns::{ShareKind, own_share};
+use super::databases::{DatabaseCollection, DatabaseRequest};
+use super::plan::CollectionPlan;
+use super::query_log::QueryLog;
 use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Role, TargetErrorKind};
@@ -27,18 +23,22 @@ use crate::postgres::{
     Connector, PipelineRequest, PipelineResponse, QueryContext, QuerySchedule, SampleBudget,
     ScheduledQuery, ServerIdentity, ServerInfo, Session, SettingsSamples,
 };
+use crate::scrape::collection_result::CollectionResult;
+use crate::scrape::counters::TargetCounters;
+use crate::scrape::settings::ScrapeSettings;
+use crate::scrape::single_flight::CollectRequest;
 use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetError, TargetMemory};
 
 /// Holds what one target runs and what it showed last.
 #[derive(Debug)]
-pub(super) struct Collector {
+pub(in crate::scrape) struct CollectionRunner {
     target: Arc<Target>,
-    commons: Commons,
+    context: TargetContext,
     counters: Arc<TargetCounters>,
     /// `server` and the target's own labels, rendered.
     labels: Vec<u8>,
-    plan: Option<Plan>,
-    settings: Option<(Basis, Arc<SettingsSamples>)>,
+    plan: Option<CollectionPlan>,
+    settings: Option<(SettingsKey, Arc<SettingsSamples>)>,
     /// The settings were asked for and took too much.
     settings_too_large: Option<String>,
     /// What its samples may take.
@@ -47,43 +47,43 @@ pub(super) struct Collector {
     settings_schedule: QuerySchedule,
     /// The catalogue with the target's own metrics over it, and what it was made of.
     extended: Option<(Arc<OwnMetrics>, Arc<Catalog>)>,
-    walker: Walker,
-    ledger: Ledger,
-    unsettled: bool,
+    databases: DatabaseCollection,
+    query_log: QueryLog,
+    must_drain: bool,
     /// Connections that a walk may make to reach the target's server in one database.
     walk_tries: u32,
 }
 
 /// What the settings of a session depend on: the session, when the server read its configuration
 /// (in bits of the time), and the role.
-type Basis = (u64, u64, Role);
+type SettingsKey = (u64, u64, Role);
 
-fn basis(session: &Session) -> Option<Basis> {
+fn settings_key(session: &Session) -> Option<SettingsKey> {
     let facts = session.facts()?;
     Some((session.id(), facts.configured.to_bits(), facts.role))
 }
 
-impl Collector {
-    pub(super) fn new(
+impl CollectionRunner {
+    pub(in crate::scrape) fn new(
         connector: &Arc<Connector>,
-        commons: &Commons,
+        context: &TargetContext,
         counters: &Arc<TargetCounters>,
     ) -> Self {
         let target = &connector.target;
         Self {
             target: Arc::clone(target),
-            commons: commons.clone(),
+            context: context.clone(),
             counters: Arc::clone(counters),
             labels: labels(target),
             plan: None,
             settings: None,
             settings_too_large: None,
-            memory: commons.memory.join(),
+            memory: context.memory.join(),
             settings_schedule: QuerySchedule::default(),
             extended: None,
-            walker: Walker::new(connector, commons, counters),
-            ledger: Ledger::new(target, &commons.counters, counters),
-            unsettled: false,
+            databases: DatabaseCollection::new(connector, context, counters),
+            query_log: QueryLog::new(target, &context.counters, counters),
+            must_drain: false,
             walk_tries: 1,
         }
     }
@@ -95,17 +95,17 @@ impl Collector {
     }
 
     /// How many connections a walk may make to reach the target's server in one database.
-    pub(super) fn set_walk_tries(&mut self, tries: u32) {
+    pub(in crate::scrape) fn set_walk_tries(&mut self, tries: u32) {
         self.walk_tries = tries;
     }
 
     /// The connections beside the target's own session.
-    pub(super) fn walker(&mut self) -> &mut Walker {
-        &mut self.walker
+    pub(in crate::scrape) fn databases(&mut self) -> &mut DatabaseCollection {
+        &mut self.databases
     }
 
     /// Takes over a change of the target that its session outlives.
-    pub(super) fn retarget(&mut self, target: &Arc<Target>) {
+    pub(in crate::scrape) fn apply_change(&mut self, target: &Arc<Target>) {
         let before = std::mem::replace(&mut self.target, Arc::clone(target));
         let relabelled = before.labels != target.labels;
         if relabelled {
@@ -127,7 +127,7 @@ impl Collector {
     /// What failed or was refused is tried again at the next collection: somebody may have mended
     /// it.
     fn retry(&mut self) {
-        self.walker.turns.retry(Instant::now());
+        self.databases.turns.retry(Instant::now());
         self.settings_schedule.retry();
         if let Some(plan) = &mut self.plan {
             plan.retry();
@@ -136,7 +136,7 @@ impl Collector {
 
     /// The present catalogue, with the target's own metrics over it.
     fn catalog(&mut self) -> Arc<Catalog> {
-        let base = self.commons.catalog.borrow().clone();
+        let base = self.context.catalog.borrow().clone();
         let Some(own) = &self.target.metrics else {
             self.extended = None;
             return base;
@@ -163,33 +163,33 @@ impl Collector {
     }
 
     /// Whether the session's last collection did not end: it must be settled before the next.
-    pub(super) fn is_unsettled(&self) -> bool {
-        self.unsettled
+    pub(in crate::scrape) fn must_drain(&self) -> bool {
+        self.must_drain
     }
 
     /// The session was settled.
-    pub(super) fn settled(&mut self) {
-        self.unsettled = false;
+    pub(in crate::scrape) fn settled(&mut self) {
+        self.must_drain = false;
     }
 
     /// Leaves the other databases out once, if `hold`.
-    pub(super) fn hold_walk(&mut self, hold: bool) {
-        self.walker.hold(hold);
+    pub(in crate::scrape) fn hold_walk(&mut self, hold: bool) {
+        self.databases.hold(hold);
     }
 
     /// Learns what the server is and prepares its queries.
     ///
     /// # Errors
     /// Why the session is of no use.
-    pub(super) async fn ready(
+    pub(in crate::scrape) async fn ready(
         &mut self,
         session: &mut Session,
         deadline: Instant,
     ) -> Result<(), TargetError> {
-        self.unsettled = false;
+        self.must_drain = false;
         let facts = session.ask_server_info(false, deadline).await?.clone();
         if let Some(rights) = session.ask_rights(deadline).await? {
-            self.ledger.note_excess_rights(rights);
+            self.query_log.note_excess_rights(rights);
         }
         let mut plan = self.plan_for(&facts);
         let prepared = session.prepare(&mut plan.own, deadline).await;
@@ -199,7 +199,7 @@ impl Collector {
 
     /// The plan that fits such a server and the present catalogue: the old one, or a new one that
     /// takes over what did not change.
-    fn plan_for(&mut self, facts: &ServerInfo) -> Plan {
+    fn plan_for(&mut self, facts: &ServerInfo) -> CollectionPlan {
         let catalog = self.catalog();
         let old = self.plan.take();
         match old {
@@ -213,7 +213,7 @@ impl Collector {
                         facts.version
                     );
                 }
-                let mut plan = Plan::new(&self.target, &catalog, facts);
+                let mut plan = CollectionPlan::new(&self.target, &catalog, facts);
                 if let Some(old) = old {
                     plan.adopt(old);
                 }
@@ -223,31 +223,35 @@ impl Collector {
     }
 
     /// Asks everything that is due. What is ready at the order's deadline counts.
-    pub(super) async fn collect(&mut self, session: &mut Session, order: &Order) -> Collected {
-        let deadline = order.deadline();
+    pub(in crate::scrape) async fn collect(
+        &mut self,
+        session: &mut Session,
+        request: &CollectRequest,
+    ) -> CollectionResult {
+        let deadline = request.deadline();
         // They are sent anew at each reload, whether they differ or not.
-        if self.commons.settings.has_changed().unwrap_or(false) {
+        if self.context.settings.has_changed().unwrap_or(false) {
             self.retry();
         }
-        let settings = self.commons.settings.borrow_and_update().clone();
+        let settings = self.context.settings.borrow_and_update().clone();
         let Some(known) = session.facts().cloned() else {
             return self.nothing(unasked());
         };
         let mut plan = self.plan_for(&known);
         // What is due is decided once, for both turns.
         let now = Instant::now();
-        let may_try = |name: &str| self.walker.turns.may_try(name, now);
+        let may_try = |name: &str| self.databases.turns.may_try(name, now);
         let walk = plan.walk_is_due(now, settings.interval, may_try);
         let others = plan.count_due(now, settings.interval, may_try);
         session.ask_ahead(&plan.own, walk);
         let room = self.room(&plan, now, session, &settings);
-        let mut found = Found::default();
+        let mut found = ServerAnswer::default();
         let answers = AtomicBool::new(false);
         // The second turn is for a server that was promoted, demoted, configured anew, or got an
         // extension since the last scrape: what it runs now, it runs at once.
         for _ in 0..2 {
             if let Err(trouble) = session.prepare(&mut plan.own, deadline.at()).await {
-                self.unsettled = true;
+                self.must_drain = true;
                 found.trouble = Some(trouble);
                 break;
             }
@@ -276,9 +280,9 @@ impl Collector {
                     late,
                 )
                 .await;
-            self.unsettled |= !answer.complete;
+            self.must_drain |= !answer.complete;
             if !answer.complete {
-                order.note_cut();
+                request.note_cut();
             }
             found.facts(answer.facts, &self.target);
             if ask.settings {
@@ -295,22 +299,22 @@ impl Collector {
             plan = self.plan_for(facts);
         }
         let lost = self
-            .ledger
-            .enter(plan.own.iter_mut(), found.trouble.is_some());
+            .query_log
+            .record(plan.own.iter_mut(), found.trouble.is_some());
         found.trouble = found.trouble.or(lost);
         if found.trouble.is_none()
             && walk
             && let Some(facts) = &found.facts
         {
             if let Some(names) = &facts.databases {
-                self.ledger.note_databases(names.len());
+                self.query_log.note_databases(names.len());
                 plan.set_databases(names, &self.target.databases);
             }
-            if let Some(port) = self.walker.hanging_login().filter(|_| !self.unsettled) {
-                self.unsettled = !session.end_login(port, deadline.at()).await;
+            if let Some(port) = self.databases.hanging_login().filter(|_| !self.must_drain) {
+                self.must_drain = !session.end_login(port, deadline.at()).await;
             }
             let catalog = Arc::clone(plan.catalog());
-            let errand = Errand {
+            let request = DatabaseRequest {
                 share: ShareKind::Fair,
                 mode: session.mode(),
                 server: facts.identity,
@@ -326,12 +330,14 @@ impl Collector {
                 },
                 deadline,
             };
-            self.walker.walk(&mut plan, errand, &mut self.ledger).await;
+            self.databases
+                .collect_due(&mut plan, request, &mut self.query_log)
+                .await;
         }
-        self.ledger.forget_gone(&plan);
-        self.ledger.note_denied(&plan);
-        self.ledger.note_closed(&plan);
-        let collected = self.gather(&mut plan, found);
+        self.query_log.forget_gone(&plan);
+        self.query_log.note_denied(&plan);
+        self.query_log.note_closed(&plan);
+        let collected = self.build_result(&mut plan, found);
         self.plan = Some(plan);
         collected
     }
@@ -339,7 +345,7 @@ impl Collector {
     async fn run(
         &self,
         session: &mut Session,
-        plan: &mut Plan,
+        plan: &mut CollectionPlan,
         ask: PipelineRequest,
         (now, settings, room): (Instant, &ScrapeSettings, &SampleBudget),
         begin: &mut (dyn FnMut(&ServerInfo) + Send),
@@ -361,12 +367,12 @@ impl Collector {
         session.run(&mut due, ask, shared, begin, late).await
     }
 
-    fn gather(&mut self, plan: &mut Plan, found: Found) -> Collected {
+    fn build_result(&mut self, plan: &mut CollectionPlan, found: ServerAnswer) -> CollectionResult {
         let mut collected = self.nothing(unasked());
         if found.trouble.is_none() {
             collected.left_out = self.leave_out(plan);
             if let Some(overlaps) = plan.drop_duplicates() {
-                self.ledger.note_overlaps(overlaps);
+                self.query_log.note_overlaps(overlaps);
             }
             collected.queries = plan
                 .slots()
@@ -382,9 +388,9 @@ impl Collector {
     }
 
     /// Databases that are not seen, and why.
-    fn missing(&self, plan: &Plan) -> Vec<MissingDatabase> {
+    fn missing(&self, plan: &CollectionPlan) -> Vec<MissingDatabase> {
         let closed = plan.closed.iter().cloned();
-        let mut missing: Vec<MissingDatabase> = closed.chain(self.walker.missing()).collect();
+        let mut missing: Vec<MissingDatabase> = closed.chain(self.databases.missing()).collect();
         missing.sort_by(|a, b| a.name.cmp(&b.name));
         missing.dedup_by(|a, b| a.name == b.name);
         missing.truncate(MissingDatabase::MOST_NAMED);
@@ -392,7 +398,7 @@ impl Collector {
     }
 
     /// What has no room, by collector.
-    fn leave_out(&mut self, plan: &mut Plan) -> Vec<LeftOut> {
+    fn leave_out(&mut self, plan: &mut CollectionPlan) -> Vec<LeftOut> {
         let mut left_out = plan.leave_out();
         if let (Some((_, all)), None) = (&self.settings, self.shown_settings())
             && self.wants_settings()
@@ -414,22 +420,22 @@ impl Collector {
             });
         }
         left_out.sort_by(|a, b| a.collector.cmp(&b.collector));
-        self.ledger
+        self.query_log
             .note_left_out(&left_out, self.target.sample_limit);
         left_out
     }
 
     /// An answer without samples.
-    pub(super) fn nothing(&self, trouble: TargetError) -> Collected {
-        Collected {
+    pub(in crate::scrape) fn nothing(&self, trouble: TargetError) -> CollectionResult {
+        CollectionResult {
             target: Arc::clone(&self.target),
-            catalog: self.commons.catalog.borrow().clone(),
+            catalog: self.context.catalog.borrow().clone(),
             queries: Vec::new(),
             settings: None,
             facts: None,
             trouble: Some(trouble),
-            denied: self.ledger.denied().to_vec(),
-            excess_rights: self.ledger.excess_rights().to_vec(),
+            denied: self.query_log.denied().to_vec(),
+            excess_rights: self.query_log.excess_rights().to_vec(),
             left_out: Vec::new(),
             missing: Vec::new(),
             duration: Duration::ZERO,
@@ -438,19 +444,19 @@ impl Collector {
     }
 
     /// Ends the sessions of other databases.
-    pub(super) async fn close(&mut self) {
-        self.walker.close().await;
+    pub(in crate::scrape) async fn close(&mut self) {
+        self.databases.close().await;
     }
 }
 
 /// What the turns of a collection found out about the target as a whole.
 #[derive(Default)]
-struct Found {
+struct ServerAnswer {
     facts: Option<ServerInfo>,
     trouble: Option<TargetError>,
 }
 
-impl Found {
+impl ServerAnswer {
     fn facts(
         &mut self,
         answer: Option<Result<ServerInfo, crate::postgres::QueryError>>,

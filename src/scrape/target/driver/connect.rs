@@ -7,11 +7,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{CHECK, GOODBYE, Worker};
+use super::{CHECK, GOODBYE, TargetDriver};
 use crate::model::TargetErrorKind;
 use crate::postgres::{Mode, Session};
-use crate::scrape::beside::{Attempt, in_turn};
-use crate::scrape::flight::Deadline;
+use crate::scrape::single_flight::SharedDeadline;
+use crate::scrape::target::connect_queue::{ConnectAttempt, in_turn};
 use crate::targets::TargetError;
 
 /// A server that has two connections and answers over none is looked for this often, at first.
@@ -19,12 +19,15 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// For so long: each time it may have one connection more to take and to end once it goes on.
 const OFTEN: Duration = Duration::from_secs(60);
 
-impl Worker {
+impl TargetDriver {
     /// Begins to connect. Without an order that waits nobody queues for a connection: `None` then
     /// when there is none.
-    pub(super) fn connect(&mut self, until: Option<Deadline>) -> Option<Attempt> {
-        let places = self.commons.places.clone();
-        let free = places.free();
+    pub(in crate::scrape) fn connect(
+        &mut self,
+        until: Option<SharedDeadline>,
+    ) -> Option<ConnectAttempt> {
+        let limiter = self.context.limiter.clone();
+        let free = limiter.free();
         if free.is_none() && until.is_none() {
             self.crowded = true;
             self.check_at = Instant::now() + CHECK;
@@ -36,7 +39,7 @@ impl Worker {
         let (connector, id) = (Arc::clone(&self.connector), self.next_session);
         let counters = Arc::clone(&self.counters);
         let (begun, began) = watch::channel(None);
-        let (turns, hurry) = (self.commons.turns.clone(), Arc::new(Notify::new()));
+        let (turns, hurry) = (self.context.turns.clone(), Arc::new(Notify::new()));
         let told = Arc::clone(&hurry);
         let result = Box::pin(async move {
             let turn = match &until {
@@ -47,9 +50,9 @@ impl Worker {
                 let permits = match (free, until) {
                     (Some(permits), _) => permits,
                     (None, until) => {
-                        let until = until.unwrap_or_else(|| Deadline::fixed(Instant::now()));
+                        let until = until.unwrap_or_else(|| SharedDeadline::fixed(Instant::now()));
                         let permits = tokio::select! {
-                            permits = places.for_session() => permits,
+                            permits = limiter.for_session() => permits,
                             () = until.passed() => None,
                         };
                         permits.ok_or(DownCause::NoPlace)?
@@ -63,7 +66,7 @@ impl Worker {
             };
             in_turn(turn, open).await
         });
-        Some(Attempt {
+        Some(ConnectAttempt {
             result,
             hurry,
             began,
@@ -72,13 +75,13 @@ impl Worker {
     }
 
     /// Looks the new session over, so that the first scrape finds everything prepared.
-    pub(super) async fn connected(&mut self, result: Result<Session, DownCause>) {
+    pub(in crate::scrape) async fn connected(&mut self, result: Result<Session, DownCause>) {
         self.check_at = Instant::now() + CHECK;
-        let beside = self.session.is_some() || self.settling.is_some();
+        let beside = self.session.is_some() || self.draining.is_some();
         let mut session = match result {
             Ok(session) => session,
             Err(cause) if beside => return self.not_renewed(&cause),
-            Err(cause) => return self.down(cause),
+            Err(cause) => return self.mark_down(cause),
         };
         let deadline = Instant::now() + self.target.timeouts.connect;
         if let Err(trouble) = session.ask_server_info(false, deadline).await.map(|_| ()) {
@@ -86,8 +89,8 @@ impl Worker {
                 self.let_go(session);
                 return self.not_renewed(&trouble.into());
             }
-            self.settle(session, false);
-            return self.down(trouble);
+            self.begin_drain(session, false);
+            return self.mark_down(trouble);
         }
         let before = self.identities.shown().copied();
         let Some(mut session) = self.choose_session(session).await else {
@@ -95,7 +98,7 @@ impl Worker {
         };
         if !self.give_up_settling(&session).await {
             if let Err(end) = session.close(GOODBYE).await {
-                self.collector.walker().wait_for(end);
+                self.collector.databases().wait_for(end);
             }
             return;
         }
@@ -108,10 +111,10 @@ impl Worker {
                     .zip(now)
                     .is_some_and(|(one, other)| !one.is_same_server(other))
                 {
-                    self.collector.walker().forget_silent();
+                    self.collector.databases().forget_silent();
                 }
                 self.floods.connected();
-                self.well(&session);
+                self.mark_up(&session);
                 self.used = 0;
                 self.session = Some(session);
             }
@@ -120,8 +123,8 @@ impl Worker {
                 self.not_renewed(&trouble.into());
             }
             Err(trouble) => {
-                self.settle(session, false);
-                self.down(trouble);
+                self.begin_drain(session, false);
+                self.mark_down(trouble);
             }
         }
     }
@@ -132,9 +135,9 @@ impl Worker {
         if self.session.is_some() {
             self.stay_with_session();
             self.renew_later();
-        } else if !self.collector.walker().is_over()
+        } else if !self.collector.databases().is_over()
             && self
-                .settling_since
+                .draining_since
                 .is_some_and(|since| since.elapsed() < OFTEN)
         {
             self.backoff.hold(PAUSE);
@@ -145,7 +148,7 @@ impl Worker {
 
     /// The server ended a session between two scrapes, as it may with those that are idle. It is
     /// down only if there is no other to be had.
-    pub(super) fn ended_idle(&mut self) {
+    pub(in crate::scrape) fn ended_idle(&mut self) {
         let trouble = self.session.as_ref().and_then(Session::trouble);
         if trouble.is_some_and(|trouble| trouble.kind == TargetErrorKind::UnrequestedData) {
             // We ended it, and the next one would be flooded at once.
@@ -160,7 +163,7 @@ impl Worker {
         self.backoff.begin_again(TargetErrorKind::NotReady);
     }
 
-    pub(super) fn lost(&mut self) {
+    pub(in crate::scrape) fn lost(&mut self) {
         let trouble = self
             .session
             .take()
@@ -172,7 +175,7 @@ impl Worker {
         let pause =
             (trouble.kind == TargetErrorKind::UnrequestedData).then(|| self.floods.flooded());
         let reason = trouble.kind;
-        self.down(trouble);
+        self.mark_down(trouble);
         match pause {
             // It would be let in, and flooded again.
             Some(pause) => self.backoff.hold(pause),

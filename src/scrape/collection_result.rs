@@ -11,7 +11,7 @@ use super::counters::TargetCounters;
 
 /// Samples of a target, or its trouble.
 #[derive(Debug)]
-pub(super) struct Collected {
+pub(super) struct CollectionResult {
     pub target: Arc<Target>,
     /// What the indexes in `queries` refer to.
     pub catalog: Arc<Catalog>,
@@ -32,7 +32,7 @@ pub(super) struct Collected {
     pub counters: Arc<TargetCounters>,
 }
 
-impl Collected {
+impl CollectionResult {
     /// Whether it answered.
     pub(super) fn active(&self) -> bool {
         self.trouble.is_none()

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Collector, basis};
+use super::{CollectionRunner, settings_key};
 use crate::catalog::SETTINGS;
 use crate::postgres::{
     Mode, QueryError, RunResult, SampleBudget, ScheduledQuery, Session, SettingsSamples,
 };
-use crate::scrape::plan::Plan;
 use crate::scrape::settings::ScrapeSettings;
+use crate::scrape::target::plan::CollectionPlan;
 use crate::targets::LeftOutReason;
 
-impl Collector {
+impl CollectionRunner {
     /// Whether the settings at hand are this session's as they are now, or none are wanted, or not
     /// to be had for now. Behind a pooler each query may meet another session.
-    pub(super) fn has_settings(&self, session: &Session) -> bool {
+    pub(in crate::scrape) fn has_settings(&self, session: &Session) -> bool {
         let due = self.settings_schedule.is_due(Instant::now(), None);
         if !self.wants_settings() || !due {
             return true;
@@ -25,11 +25,11 @@ impl Collector {
             && self
                 .settings
                 .as_ref()
-                .is_some_and(|(of, _)| Some(*of) == basis(session))
+                .is_some_and(|(of, _)| Some(*of) == settings_key(session))
     }
 
     /// Keeps what was said of the settings; `None` is no answer in time.
-    pub(super) fn take_settings(
+    pub(in crate::scrape) fn take_settings(
         &mut self,
         session: &Session,
         answer: Option<Result<SettingsSamples, QueryError>>,
@@ -42,7 +42,7 @@ impl Collector {
                 Err(_) => RunResult::Failure,
             };
             self.settings_schedule.record(Instant::now(), result);
-            self.ledger.enter_settings(answer.as_ref().err());
+            self.query_log.record_settings(answer.as_ref().err());
         }
         self.settings_too_large = match &answer {
             Some(Err(QueryError::TooLarge(message))) => Some(message.clone()),
@@ -50,13 +50,13 @@ impl Collector {
         };
         let samples = answer.and_then(Result::ok).map(Arc::new);
         if let Some(samples) = &samples {
-            self.ledger.note_same_settings(samples.duplicates());
+            self.query_log.note_same_settings(samples.duplicates());
         }
-        self.settings = basis(session).zip(samples);
+        self.settings = settings_key(session).zip(samples);
     }
 
     /// They stand in no catalogue, but are left out by name like any collector.
-    pub(super) fn wants_settings(&self) -> bool {
+    pub(in crate::scrape) fn wants_settings(&self) -> bool {
         !self
             .target
             .collectors
@@ -66,7 +66,7 @@ impl Collector {
     }
 
     /// The settings, unless they alone are more than the target may show.
-    pub(super) fn shown_settings(&self) -> Option<Arc<SettingsSamples>> {
+    pub(in crate::scrape) fn shown_settings(&self) -> Option<Arc<SettingsSamples>> {
         let (_, samples) = self.settings.as_ref().filter(|_| self.wants_settings())?;
         let many = self
             .target
@@ -77,7 +77,10 @@ impl Collector {
     }
 
     /// Why they are more.
-    pub(super) fn settings_do_not_fit(&self, all: &SettingsSamples) -> (LeftOutReason, String) {
+    pub(in crate::scrape) fn settings_do_not_fit(
+        &self,
+        all: &SettingsSamples,
+    ) -> (LeftOutReason, String) {
         match self.target.sample_limit {
             Some(limit) if all.len() > limit => (
                 LeftOutReason::TooManySamples,
@@ -95,9 +98,9 @@ impl Collector {
     }
 
     /// What the samples that will be collected may not exceed: the limits, less what stays.
-    pub(super) fn room(
+    pub(in crate::scrape) fn room(
         &self,
-        plan: &Plan,
+        plan: &CollectionPlan,
         now: Instant,
         session: &Session,
         settings: &ScrapeSettings,
@@ -111,7 +114,7 @@ impl Collector {
     }
 
     /// What may come beside what these show.
-    pub(super) fn room_beside<'a>(
+    pub(in crate::scrape) fn room_beside<'a>(
         &self,
         slots: impl Iterator<Item = &'a ScheduledQuery>,
         settings: Option<&SettingsSamples>,

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::worker::DownCause;
+use super::driver::DownCause;
 use crate::model::TargetErrorKind;
 use crate::postgres::{LeakedBackend, Session};
 use crate::targets::{Target, TargetError};
 
 /// How long an order waits for a session that a scrape before it left at work.
-pub(super) const MOMENT: Duration = Duration::from_secs(1);
+pub(in crate::scrape) const MOMENT: Duration = Duration::from_secs(1);
 
 /// Targets that connect at once while nobody waits for them. When a thousand arrive together, each
 /// has a server or a proxy that works for it, and who reads the list is not to be the last of them.
@@ -25,25 +25,25 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Turns to connect, for those whom nobody waits for. Cloning shares them.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(Arc<Semaphore>);
+pub(in crate::scrape) struct ConnectQueue(Arc<Semaphore>);
 
 /// A turn, given back when dropped.
-pub(super) type Turn = Option<OwnedSemaphorePermit>;
+pub(in crate::scrape) type ConnectTurn = Option<OwnedSemaphorePermit>;
 
-impl Default for Turns {
+impl Default for ConnectQueue {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(TURNS)))
     }
 }
 
-impl Turns {
+impl ConnectQueue {
     /// For one at a time.
-    pub(super) fn for_one() -> Self {
+    pub(in crate::scrape) fn for_one() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
 
     /// A turn, or none as soon as somebody is in a `hurry`.
-    pub(super) async fn next(&self, hurry: &Notify) -> Turn {
+    pub(in crate::scrape) async fn next(&self, hurry: &Notify) -> ConnectTurn {
         tokio::select! {
             turn = Arc::clone(&self.0).acquire_owned() => turn.ok(),
             () = hurry.notified() => None,
@@ -52,7 +52,10 @@ impl Turns {
 }
 
 /// Works in a turn, and goes on without it when that takes long.
-pub(super) async fn in_turn<T>(mut turn: Turn, work: impl Future<Output = T>) -> (T, Turn) {
+pub(in crate::scrape) async fn in_turn<T>(
+    mut turn: ConnectTurn,
+    work: impl Future<Output = T>,
+) -> (T, ConnectTurn) {
     let mut work = pin!(work);
     let done = tokio::time::timeout(TURN, &mut work).await;
     match done {
@@ -65,31 +68,31 @@ pub(super) async fn in_turn<T>(mut turn: Turn, work: impl Future<Output = T>) ->
 }
 
 /// What came of an attempt, and the turn that it was made in.
-pub(super) type Attempted = (Result<Session, DownCause>, Turn);
+pub(in crate::scrape) type AttemptResult = (Result<Session, DownCause>, ConnectTurn);
 
 /// An attempt to connect, which goes on beside the scrapes.
-pub(super) struct Attempt {
-    pub(super) result: Pin<Box<dyn Future<Output = Attempted> + Send>>,
+pub(in crate::scrape) struct ConnectAttempt {
+    pub(in crate::scrape) result: Pin<Box<dyn Future<Output = AttemptResult> + Send>>,
     /// Told when somebody begins to wait for it.
-    pub(super) hurry: Arc<Notify>,
+    pub(in crate::scrape) hurry: Arc<Notify>,
     /// When it had its place among the connections.
-    pub(super) began: watch::Receiver<Option<Instant>>,
+    pub(in crate::scrape) began: watch::Receiver<Option<Instant>>,
     /// It was told that it takes too long.
-    pub(super) late: bool,
+    pub(in crate::scrape) late: bool,
 }
 
-impl Attempt {
+impl ConnectAttempt {
     /// Whether a connection is being made.
-    pub(super) fn has_begun(&self) -> bool {
+    pub(in crate::scrape) fn has_begun(&self) -> bool {
         self.began.borrow().is_some()
     }
 }
 
-pub(super) type Settled = Result<Session, (Option<LeakedBackend>, TargetError)>;
-pub(super) type Settling = Pin<Box<dyn Future<Output = Settled> + Send>>;
+pub(in crate::scrape) type DrainResult = Result<Session, (Option<LeakedBackend>, TargetError)>;
+pub(in crate::scrape) type Draining = Pin<Box<dyn Future<Output = DrainResult> + Send>>;
 
 /// The trouble of an attempt that takes too long.
-pub(super) fn no_session(target: &Target) -> TargetError {
+pub(in crate::scrape) fn no_session(target: &Target) -> TargetError {
     TargetError {
         kind: TargetErrorKind::Timeout,
         message: format!(
@@ -102,10 +105,10 @@ pub(super) fn no_session(target: &Target) -> TargetError {
 
 /// The end of an attempt, or `None` once when it takes longer than `limit`. It goes on then: one
 /// that is given up still counts at a server that hangs, and a second would come on top.
-pub(super) async fn attempted(
-    connecting: &mut Option<Attempt>,
+pub(in crate::scrape) async fn attempt_ended(
+    connecting: &mut Option<ConnectAttempt>,
     limit: Duration,
-) -> Option<Attempted> {
+) -> Option<AttemptResult> {
     let Some(attempt) = connecting else {
         return std::future::pending().await;
     };
@@ -132,15 +135,17 @@ pub(super) async fn attempted(
 }
 
 /// The end of settling, and whether the session is kept then.
-pub(super) async fn settled(settling: &mut Option<(bool, Settling)>) -> (bool, Settled) {
-    match settling {
+pub(in crate::scrape) async fn drain_ended(
+    draining: &mut Option<(bool, Draining)>,
+) -> (bool, DrainResult) {
+    match draining {
         Some((keep, future)) => (*keep, future.await),
         None => std::future::pending().await,
     }
 }
 
 /// Completes when an order that waits for a session to settle has waited long enough.
-pub(super) async fn patience(since: &Option<Instant>, waits: bool) {
+pub(in crate::scrape) async fn patience(since: &Option<Instant>, waits: bool) {
     match since {
         Some(since) if waits && since.elapsed() < MOMENT => sleep_until(*since + MOMENT).await,
         _ => std::future::pending().await,

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::beside::Turns;
-use super::counters::Counters;
-use super::places::Places;
-use super::settings::ScrapeSettings;
+use super::connect_queue::ConnectQueue;
 use crate::catalog::Catalog;
 use crate::postgres::ConnectContext;
+use crate::scrape::connection_limiter::ConnectionLimiter;
+use crate::scrape::counters::Counters;
+use crate::scrape::settings::ScrapeSettings;
 use crate::targets::SampleMemory;
 
 /// Handles that every worker holds.
 #[derive(Clone, Debug)]
-pub(super) struct Commons {
+pub(in crate::scrape) struct TargetContext {
     pub counters: Arc<Counters>,
     pub catalog: watch::Receiver<Arc<Catalog>>,
     pub settings: watch::Receiver<ScrapeSettings>,
@@ -26,22 +26,22 @@ pub(super) struct Commons {
     /// The memory of the samples of all targets.
     pub memory: SampleMemory,
     /// The limit of connections of the whole process.
-    pub places: Places,
+    pub limiter: ConnectionLimiter,
     /// Turns to connect while nobody waits.
-    pub turns: Turns,
+    pub turns: ConnectQueue,
     /// Turns to connect beside a session that is to be renewed: one target after the other.
-    pub renewal_turns: Turns,
+    pub renewal_turns: ConnectQueue,
     /// When collections have to be over, once the end of the program is known.
-    pub end: End,
+    pub end: ShutdownDeadline,
 }
 
 /// A moment that may come to be known. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(super) struct End(pub watch::Receiver<Option<Instant>>);
+pub(in crate::scrape) struct ShutdownDeadline(pub watch::Receiver<Option<Instant>>);
 
-impl End {
+impl ShutdownDeadline {
     /// Completes at that moment.
-    pub(super) async fn reached(mut self) {
+    pub(in crate::scrape) async fn reached(mut self) {
         let known = self.0.wait_for(Option::is_some).await.map(|end| *end);
         match known {
             Ok(Some(end)) => sleep_until(end).await,

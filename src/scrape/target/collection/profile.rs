@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Collector, basis};
+use super::{CollectionRunner, settings_key};
 use crate::catalog::SETTINGS;
 use crate::postgres::{PipelineRequest, QueryContext, QueryError, SampleBudget, Session};
-use crate::scrape::databases::ShareKind;
-use crate::scrape::flight::Deadline;
-use crate::scrape::profile::{ProfiledQuery, Profiling, Step};
-use crate::scrape::walk::Errand;
+use crate::scrape::profile::{ProfileRun, ProfileStep, ProfiledQuery};
+use crate::scrape::single_flight::SharedDeadline;
+use crate::scrape::target::databases::DatabaseRequest;
+use crate::scrape::target::databases::turns::ShareKind;
 use crate::targets::TargetError;
 
-impl Collector {
+impl CollectionRunner {
     /// Takes the next step. When [`Self::is_unsettled`] after it, the server did not answer.
     ///
     /// # Errors
@@ -22,7 +22,7 @@ impl Collector {
     pub(in crate::scrape) async fn profile_step(
         &mut self,
         session: &mut Session,
-        profiling: &mut Profiling,
+        profiling: &mut ProfileRun,
     ) -> Result<(), TargetError> {
         let Some(step) = profiling.steps.pop_front() else {
             return Ok(());
@@ -32,10 +32,10 @@ impl Collector {
         let deadline = profiling.request.deadline.min(patience);
         let begun = Instant::now();
         let done = match step {
-            Step::Begin => self.profile_begin(session, profiling, deadline).await,
-            Step::Query(tag) => self.profile_query(session, profiling, &tag, deadline).await,
-            Step::Settings => self.profile_settings(session, profiling, deadline).await,
-            Step::Database(name) => {
+            ProfileStep::Begin => self.profile_begin(session, profiling, deadline).await,
+            ProfileStep::Query(tag) => self.profile_query(session, profiling, &tag, deadline).await,
+            ProfileStep::Settings => self.profile_settings(session, profiling, deadline).await,
+            ProfileStep::Database(name) => {
                 self.profile_database(session, profiling, &name, deadline)
                     .await;
                 Ok(())
@@ -45,7 +45,7 @@ impl Collector {
         if profiling.steps.is_empty()
             && let Some(mut plan) = self.plan.take()
         {
-            self.ledger.note_denied(&plan);
+            self.query_log.note_denied(&plan);
             self.leave_out(&mut plan);
             self.plan = Some(plan);
         }
@@ -55,7 +55,7 @@ impl Collector {
     async fn profile_begin(
         &mut self,
         session: &mut Session,
-        profiling: &mut Profiling,
+        profiling: &mut ProfileRun,
         deadline: Instant,
     ) -> Result<(), TargetError> {
         let walks = self.plan.as_ref().is_none_or(|plan| plan.walks());
@@ -63,7 +63,7 @@ impl Collector {
         let facts = match session.ask_server_info(walks, deadline).await {
             Ok(facts) => facts.clone(),
             Err(trouble) => {
-                self.unsettled = true;
+                self.must_drain = true;
                 return Err(trouble);
             }
         };
@@ -73,14 +73,14 @@ impl Collector {
             plan.set_databases(names, &self.target.databases);
         }
         let prepared = session.prepare(&mut plan.own, deadline).await;
-        self.unsettled |= prepared.is_err();
+        self.must_drain |= prepared.is_err();
         let tags = plan.own.iter().map(|slot| slot.chosen.metric.tag.clone());
-        profiling.steps.extend(tags.map(Step::Query));
+        profiling.steps.extend(tags.map(ProfileStep::Query));
         if self.wants_settings() {
-            profiling.steps.push_back(Step::Settings);
+            profiling.steps.push_back(ProfileStep::Settings);
         }
         let databases = plan.others.keys().cloned();
-        profiling.steps.extend(databases.map(Step::Database));
+        profiling.steps.extend(databases.map(ProfileStep::Database));
         self.plan = Some(plan);
         prepared
     }
@@ -88,7 +88,7 @@ impl Collector {
     async fn profile_query(
         &mut self,
         session: &mut Session,
-        profiling: &mut Profiling,
+        profiling: &mut ProfileRun,
         tag: &str,
         deadline: Instant,
     ) -> Result<(), TargetError> {
@@ -114,7 +114,7 @@ impl Collector {
         if let Some(slot) = slot {
             let begun = Instant::now();
             done = session.prepare(std::slice::from_mut(slot), deadline).await;
-            self.unsettled |= done.is_err();
+            self.must_drain |= done.is_err();
             if done.is_ok() {
                 let answer = session
                     .run(
@@ -125,12 +125,15 @@ impl Collector {
                         sleep_until(deadline),
                     )
                     .await;
-                self.unsettled |= !answer.complete;
+                self.must_drain |= !answer.complete;
             }
             let took = begun.elapsed();
-            let lost = self.ledger.enter(std::iter::once(&mut *slot), false);
+            let lost = self.query_log.record(std::iter::once(&mut *slot), false);
             done = done.and(lost.map_or(Ok(()), Err));
-            profiling.found.queries.push(ProfiledQuery::of(slot, took));
+            profiling
+                .found
+                .queries
+                .push(ProfiledQuery::from_query(slot, took));
         }
         self.plan = Some(plan);
         done
@@ -139,7 +142,7 @@ impl Collector {
     async fn profile_settings(
         &mut self,
         session: &mut Session,
-        profiling: &mut Profiling,
+        profiling: &mut ProfileRun,
         deadline: Instant,
     ) -> Result<(), TargetError> {
         let Some(plan) = &self.plan else {
@@ -163,7 +166,7 @@ impl Collector {
             .run(&mut [], ask, shared, &mut |_| {}, sleep_until(deadline))
             .await;
         let took = begun.elapsed();
-        self.unsettled |= !answer.complete;
+        self.must_drain |= !answer.complete;
         let mut line = ProfiledQuery {
             collector: SETTINGS.to_owned(),
             tag: SETTINGS.to_owned(),
@@ -193,7 +196,7 @@ impl Collector {
                 None
             }
         };
-        self.settings = basis(session).zip(samples);
+        self.settings = settings_key(session).zip(samples);
         self.settings_too_large = too_large;
         profiling.found.queries.push(line);
         Ok(())
@@ -202,7 +205,7 @@ impl Collector {
     async fn profile_database(
         &mut self,
         session: &Session,
-        profiling: &mut Profiling,
+        profiling: &mut ProfileRun,
         name: &str,
         deadline: Instant,
     ) {
@@ -215,8 +218,8 @@ impl Collector {
         let room = self.room_for(plan.own.iter().chain(others));
         let (query_text, label_value) = self.label_limits();
         let catalog = Arc::clone(plan.catalog());
-        let deadline = Deadline::fixed(deadline);
-        let errand = Errand {
+        let deadline = SharedDeadline::fixed(deadline);
+        let request = DatabaseRequest {
             share: ShareKind::Fair,
             mode: session.mode(),
             server: self.server(session),
@@ -234,14 +237,14 @@ impl Collector {
         };
         if let Some(slots) = plan.others.get_mut(name) {
             let watch = self
-                .walker
-                .profile(name, slots, errand, &mut self.ledger)
+                .databases
+                .profile(name, slots, request, &mut self.query_log)
                 .await;
             let queries = &mut profiling.found.queries;
             queries.extend(watch.connect.map(|took| ProfiledQuery::connect(name, took)));
             queries.extend(slots.iter().enumerate().map(|(at, slot)| {
                 let took = watch.runs.get(&at).copied().unwrap_or_default();
-                ProfiledQuery::of(slot, took)
+                ProfiledQuery::from_query(slot, took)
             }));
         }
         self.plan = Some(plan);
@@ -249,7 +252,7 @@ impl Collector {
 
     /// Longest text of a statement in a label, in characters, and longest value of one, in bytes.
     fn label_limits(&self) -> (usize, usize) {
-        let settings = self.commons.settings.borrow();
+        let settings = self.context.settings.borrow();
         (settings.query_text, settings.label_value)
     }
 

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::counters::{Counters, QueryFailure, TargetCounters};
 use super::duplicates::Overlap;
-use super::plan::Plan;
+use super::plan::CollectionPlan;
 use super::reported::{ReportAction, ReportedProblems};
 use crate::catalog::SETTINGS;
 use crate::postgres::{MOST_DATABASES, QueryError, QueryOutcome, ScheduledQuery};
+use crate::scrape::counters::{Counters, QueryFailure, TargetCounters};
 use crate::targets::{
     DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase, Target, TargetError,
 };
 
 /// The book of one target.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(in crate::scrape) struct QueryLog {
     target: Arc<Target>,
     counters: Arc<Counters>,
     target_counters: Arc<TargetCounters>,
@@ -39,8 +39,8 @@ pub(super) struct Ledger {
     many_databases: bool,
 }
 
-impl Ledger {
-    pub(super) fn new(
+impl QueryLog {
+    pub(in crate::scrape) fn new(
         target: &Arc<Target>,
         counters: &Arc<Counters>,
         target_counters: &Arc<TargetCounters>,
@@ -61,11 +61,11 @@ impl Ledger {
     }
 
     /// Enters each slot that ran. Returns the trouble of the session, if one of them lost it. Where
-    /// the whole target is in trouble (`quiet`), its queries are counted and not told.
-    pub(super) fn enter<'a>(
+    /// the whole target is in trouble (`is_down`), its queries are counted and not told.
+    pub(in crate::scrape) fn record<'a>(
         &mut self,
         slots: impl Iterator<Item = &'a mut ScheduledQuery>,
-        quiet: bool,
+        is_down: bool,
     ) -> Option<TargetError> {
         let mut trouble = None;
         for slot in slots {
@@ -77,10 +77,10 @@ impl Ledger {
             let metric = &slot.chosen.metric;
             let (database, tag) = (slot.database(), metric.tag.as_str());
             if let QueryOutcome::Failed(error) = &slot.outcome {
-                let failure = QueryFailure::of(error);
+                let failure = QueryFailure::from_error(error);
                 let allowed = metric.optional && failure == QueryFailure::Error;
                 // A server that is in trouble as a whole is counted as such.
-                if !quiet && !allowed {
+                if !is_down && !allowed {
                     self.target_counters.fail_query(&metric.collector, failure);
                 }
             }
@@ -102,8 +102,8 @@ impl Ledger {
                     | QueryError::Deadline(message),
                 ) => {
                     self.counters.timeouts.add(1);
-                    if !quiet {
-                        self.tell(database, tag, message);
+                    if !is_down {
+                        self.log_failure(database, tag, message);
                     }
                 }
                 QueryOutcome::Failed(
@@ -111,7 +111,7 @@ impl Ledger {
                 ) => {
                     if !metric.optional {
                         self.counters.errors.add(1);
-                        self.tell(database, tag, &error.to_string());
+                        self.log_failure(database, tag, &error.to_string());
                     }
                 }
                 // Nearly always nothing was told.
@@ -136,7 +136,7 @@ impl Ledger {
 
     /// Enters what was due in a database that could not be asked. It counts under the cause, and as
     /// a query cut off by the deadline only where that is the cause.
-    pub(super) fn enter_missed<'a>(
+    pub(in crate::scrape) fn record_missed<'a>(
         &mut self,
         slots: impl Iterator<Item = &'a ScheduledQuery>,
         problem: DatabaseProblem,
@@ -154,11 +154,11 @@ impl Ledger {
     }
 
     /// A database could not be asked.
-    pub(super) fn count_refusal(&self) {
+    pub(in crate::scrape) fn count_refusal(&self) {
         self.counters.errors.add(1);
     }
 
-    fn tell(&mut self, database: &str, tag: &str, message: &str) {
+    fn log_failure(&mut self, database: &str, tag: &str, message: &str) {
         match self.told.add(database, tag) {
             ReportAction::Log => {
                 let message = self.target.redact(message);
@@ -174,7 +174,7 @@ impl Ledger {
     }
 
     /// Forgets what was logged of databases and queries that are gone.
-    pub(super) fn forget_gone(&mut self, plan: &Plan) {
+    pub(in crate::scrape) fn forget_gone(&mut self, plan: &CollectionPlan) {
         let is_there = |database: &str, tag: &str| tag == SETTINGS || plan.runs(database, tag);
         for reported in [&mut self.told, &mut self.told_duplicates] {
             if !reported.is_empty() {
@@ -214,7 +214,7 @@ impl Ledger {
 
     /// Counts the samples of queries that another query of the server brings as well, and tells of
     /// each pair once.
-    pub(super) fn note_overlaps(&mut self, overlaps: Vec<Overlap>) {
+    pub(in crate::scrape) fn note_overlaps(&mut self, overlaps: Vec<Overlap>) {
         let server = &self.target.name;
         let mut present = BTreeSet::new();
         for Overlap {
@@ -246,7 +246,7 @@ impl Ledger {
     }
 
     /// Counts settings whose names are the same as a metric's name, and tells of them once.
-    pub(super) fn note_same_settings(&mut self, settings: usize) {
+    pub(in crate::scrape) fn note_same_settings(&mut self, settings: usize) {
         if settings == 0 {
             self.told_duplicates.remove("", SETTINGS);
             return;
@@ -262,7 +262,7 @@ impl Ledger {
     }
 
     /// Tells what the role may not see when that is not what it was.
-    pub(super) fn note_denied(&mut self, plan: &Plan) {
+    pub(in crate::scrape) fn note_denied(&mut self, plan: &CollectionPlan) {
         let denied: BTreeSet<&str> = plan
             .slots()
             .filter(|slot| slot.is_denied())
@@ -289,7 +289,7 @@ impl Ledger {
     }
 
     /// Tells which databases `pg_database` says are closed when these are not what they were.
-    pub(super) fn note_closed(&mut self, plan: &Plan) {
+    pub(in crate::scrape) fn note_closed(&mut self, plan: &CollectionPlan) {
         if self.closed == plan.closed {
             return;
         }
@@ -307,7 +307,7 @@ impl Ledger {
     }
 
     /// Enters what came of asking for the settings.
-    pub(super) fn enter_settings(&mut self, error: Option<&QueryError>) {
+    pub(in crate::scrape) fn record_settings(&mut self, error: Option<&QueryError>) {
         let database = self.target.database.clone();
         let Some(error) = error else {
             self.told.remove(&database, SETTINGS);
@@ -319,13 +319,13 @@ impl Ledger {
             QueryError::Timeout(_) | QueryError::LockTimeout(_) => self.counters.timeouts.add(1),
             _ => self.counters.errors.add(1),
         }
-        let failure = QueryFailure::of(error);
+        let failure = QueryFailure::from_error(error);
         self.target_counters.fail_query(SETTINGS, failure);
-        self.tell(&database, SETTINGS, &error.to_string());
+        self.log_failure(&database, SETTINGS, &error.to_string());
     }
 
     /// Tells what the role may do beside reading when that is not what it was.
-    pub(super) fn note_excess_rights(&mut self, rights: Vec<String>) {
+    pub(in crate::scrape) fn note_excess_rights(&mut self, rights: Vec<String>) {
         if self.excess_rights == rights {
             return;
         }
@@ -341,12 +341,12 @@ impl Ledger {
         }
     }
 
-    pub(super) fn excess_rights(&self) -> &[String] {
+    pub(in crate::scrape) fn excess_rights(&self) -> &[String] {
         &self.excess_rights
     }
 
     /// Tells what is left out for want of room when that is not what it was.
-    pub(super) fn note_left_out(&mut self, left_out: &[LeftOut], limit: Option<usize>) {
+    pub(in crate::scrape) fn note_left_out(&mut self, left_out: &[LeftOut], limit: Option<usize>) {
         let now = left_out.iter().map(|one| (&one.collector, one.reason));
         if now.eq(self.left_out.iter().map(|(name, reason)| (name, *reason))) {
             return;
@@ -387,7 +387,7 @@ impl Ledger {
     }
 
     /// Tells that a server has more databases than are known, when it did not before.
-    pub(super) fn note_databases(&mut self, known: usize) {
+    pub(in crate::scrape) fn note_databases(&mut self, known: usize) {
         let many = known >= MOST_DATABASES;
         if many && !std::mem::replace(&mut self.many_databases, many) {
             warn!(
@@ -399,7 +399,7 @@ impl Ledger {
         self.many_databases = many;
     }
 
-    pub(super) fn denied(&self) -> &[String] {
+    pub(in crate::scrape) fn denied(&self) -> &[String] {
         &self.denied
     }
 }

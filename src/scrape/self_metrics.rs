@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::collected::Collected;
+use super::collection_result::CollectionResult;
 use super::counters::Counters;
 use crate::connection_limit::{DisplacedConnections, ListenerPort};
 use crate::exposition::{FamilyHead, Format, NotAccepted, SampleWriter, write_head};
@@ -136,14 +136,14 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 24] = [
 
 /// Renders all of them.
 pub(super) fn render(
-    servers: &[Arc<Collected>],
+    servers: &[Arc<CollectionResult>],
     not_accepted: &[NotAccepted],
     (counters, logs, displaced): (&Counters, &LogCounters, &DisplacedConnections),
     format: Format,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
     for (name, kind, help) in FAMILIES {
-        let mut lines = Lines {
+        let mut lines = SelfMetricsLines {
             out: Vec::new(),
             name,
             more: &[],
@@ -188,7 +188,7 @@ pub(super) fn render(
     out
 }
 
-fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
+fn of_server<'a>(lines: &mut SelfMetricsLines<'a>, collected: &'a CollectionResult) {
     let server = ("server", collected.target.name.as_str());
     lines.more = &collected.target.labels;
     match lines.name {
@@ -277,7 +277,7 @@ fn of_server<'a>(lines: &mut Lines<'a>, collected: &'a Collected) {
 }
 
 /// A server that is not scraped has no sample but these.
-fn of_not_accepted<'a>(lines: &mut Lines<'a>, one: &'a NotAccepted, known: bool) {
+fn of_not_accepted<'a>(lines: &mut SelfMetricsLines<'a>, one: &'a NotAccepted, known: bool) {
     let server = ("server", one.server.as_str());
     lines.more = &one.labels;
     match lines.name {
@@ -289,14 +289,14 @@ fn of_not_accepted<'a>(lines: &mut Lines<'a>, one: &'a NotAccepted, known: bool)
     }
 }
 
-struct Lines<'a> {
+struct SelfMetricsLines<'a> {
     out: Vec<u8>,
     name: &'a str,
     /// Labels of the target that is written of.
     more: &'a [(String, String)],
 }
 
-impl Lines<'_> {
+impl SelfMetricsLines<'_> {
     fn add(&mut self, labels: &[(&str, &str)], value: u64) {
         let mut sample = SampleWriter::begin(&mut self.out, self.name);
         for (name, value) in labels {

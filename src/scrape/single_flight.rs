@@ -1,6 +1,6 @@
 //! Single flight: whoever asks while a collection of that target runs shares it.
 //!
-//! A collection is one success or one failure, however many wait for it: its [`Order`] is counted
+//! A collection is one success or one failure, however many wait for it: its [`CollectRequest`] is counted
 //! once. How long it may take is decided by those who wait long enough to have a say.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::collected::Collected;
+use super::collection_result::CollectionResult;
 
 /// Who waits less than this has no say in how long a collection takes: no server can be judged by
 /// it, and what a query works on must not be thrown away for it.
@@ -20,28 +20,28 @@ const UNHURRIED: Duration = Duration::from_secs(10);
 
 /// An order for one collection.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct CollectRequest {
     /// When the last of those who wait stops waiting.
-    deadline: Deadline,
-    reply: watch::Sender<Option<Arc<Collected>>>,
-    counted: Counted,
+    deadline: SharedDeadline,
+    reply: watch::Sender<Option<Arc<CollectionResult>>>,
+    counted: FailureClaim,
     /// Part of it was given up for want of time.
     cut: Arc<AtomicBool>,
 }
 
 /// Whether a collection was counted as a failure. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-struct Counted(Arc<AtomicBool>);
+struct FailureClaim(Arc<AtomicBool>);
 
-impl Counted {
+impl FailureClaim {
     /// Whether it is for the caller to count it: true once.
     fn claim(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
     }
 }
 
-impl Order {
-    pub(super) fn deadline(&self) -> &Deadline {
+impl CollectRequest {
+    pub(super) fn deadline(&self) -> &SharedDeadline {
         &self.deadline
     }
 
@@ -57,22 +57,22 @@ impl Order {
     }
 
     /// Answers everyone who waits. Nobody may wait any more: then nothing happens.
-    pub(super) fn answer(self, collected: Collected) {
+    pub(super) fn answer(self, collected: CollectionResult) {
         self.reply.send_replace(Some(Arc::new(collected)));
     }
 }
 
 /// A place among those who wait for a collection.
 #[derive(Debug)]
-pub(super) struct Ticket {
-    answer: watch::Receiver<Option<Arc<Collected>>>,
+pub(super) struct Waiter {
+    answer: watch::Receiver<Option<Arc<CollectionResult>>>,
     deadline: watch::Receiver<Instant>,
-    counted: Counted,
+    counted: FailureClaim,
 }
 
-impl Ticket {
+impl Waiter {
     /// The answer. `None` when it is not there at `deadline`; the collection goes on then.
-    pub(super) async fn answer(&mut self, deadline: Instant) -> Option<Arc<Collected>> {
+    pub(super) async fn answer(&mut self, deadline: Instant) -> Option<Arc<CollectionResult>> {
         let answered = self.answer.wait_for(Option::is_some);
         timeout_at(deadline, answered).await.ok()?.ok()?.clone()
     }
@@ -86,9 +86,9 @@ impl Ticket {
 
 /// When a collection has to be over. It moves when somebody joins who has a say.
 #[derive(Clone, Debug)]
-pub(super) struct Deadline(watch::Receiver<Instant>);
+pub(super) struct SharedDeadline(watch::Receiver<Instant>);
 
-impl Deadline {
+impl SharedDeadline {
     /// One that does not move.
     pub(super) fn fixed(at: Instant) -> Self {
         Self(watch::channel(at).1)
@@ -126,23 +126,23 @@ impl Deadline {
 
 /// Where a target's collections are ordered.
 #[derive(Debug)]
-pub(super) struct Flights {
-    orders: mpsc::UnboundedSender<Order>,
-    current: Mutex<Option<Flight>>,
+pub(super) struct SingleFlight {
+    requests: mpsc::UnboundedSender<CollectRequest>,
+    current: Mutex<Option<SharedCollection>>,
 }
 
 #[derive(Debug)]
-struct Flight {
-    span: Span,
+struct SharedCollection {
+    span: WaitSpan,
     deadline: watch::Sender<Instant>,
-    answer: watch::Receiver<Option<Arc<Collected>>>,
-    counted: Counted,
+    answer: watch::Receiver<Option<Arc<CollectionResult>>>,
+    counted: FailureClaim,
     cut: Arc<AtomicBool>,
 }
 
-impl Flight {
-    fn ticket(&self) -> Ticket {
-        Ticket {
+impl SharedCollection {
+    fn waiter(&self) -> Waiter {
+        Waiter {
             answer: self.answer.clone(),
             deadline: self.deadline.subscribe(),
             counted: self.counted.clone(),
@@ -155,13 +155,13 @@ impl Flight {
         !too_late && self.answer.borrow().is_none()
             // Nor was the order dropped unanswered.
             && self.answer.has_changed().is_ok()
-            && self.span.end() > now
+            && self.span.ends_at() > now
     }
 }
 
 /// How long a collection may take, by those who wait for it.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct WaitSpan {
     begun: Instant,
     /// The longest that one of those with a say waits.
     longest: Option<Duration>,
@@ -169,7 +169,7 @@ struct Span {
     last: Instant,
 }
 
-impl Span {
+impl WaitSpan {
     fn new(begun: Instant) -> Self {
         Self {
             begun,
@@ -196,7 +196,7 @@ impl Span {
 
     /// When it has to be over. Those who come one after the other do not draw it out: it never
     /// takes longer than the most patient of them waits.
-    fn end(&self) -> Instant {
+    fn ends_at(&self) -> Instant {
         match self.longest {
             Some(longest) => self.last.min(self.begun + longest),
             None => self.begun + UNHURRIED,
@@ -204,13 +204,13 @@ impl Span {
     }
 }
 
-impl Flights {
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Order>) {
+impl SingleFlight {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<CollectRequest>) {
         // Never more than one order waits: a second one joins it.
-        let (orders, receiver) = mpsc::unbounded_channel();
+        let (requests, receiver) = mpsc::unbounded_channel();
         (
             Self {
-                orders,
+                requests,
                 current: Mutex::new(None),
             },
             receiver,
@@ -218,7 +218,7 @@ impl Flights {
     }
 
     /// A place in the collection that runs, or in a new one.
-    pub(super) fn join(&self, deadline: Instant) -> Ticket {
+    pub(super) fn join(&self, deadline: Instant) -> Waiter {
         let (deadline, now) = (margin(deadline), Instant::now());
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = current
@@ -226,37 +226,37 @@ impl Flights {
             .filter(|one| one.is_under_way(now, deadline))
         {
             flight.span.join(now, deadline);
-            let end = flight.span.end();
+            let end = flight.span.ends_at();
             flight.deadline.send_if_modified(|known| {
                 let moved = *known != end;
                 *known = end;
                 moved
             });
-            return flight.ticket();
+            return flight.waiter();
         }
-        let mut span = Span::new(now);
+        let mut span = WaitSpan::new(now);
         span.join(now, deadline);
         let (reply, answer) = watch::channel(None);
-        let (sender, deadline) = watch::channel(span.end());
-        let (counted, cut) = (Counted::default(), Arc::<AtomicBool>::default());
-        let flight = Flight {
+        let (sender, deadline) = watch::channel(span.ends_at());
+        let (counted, cut) = (FailureClaim::default(), Arc::<AtomicBool>::default());
+        let flight = SharedCollection {
             span,
             deadline: sender,
             answer,
             counted: counted.clone(),
             cut: Arc::clone(&cut),
         };
-        let ticket = flight.ticket();
+        let waiter = flight.waiter();
         // The answer before this one goes, and with it the last hold on its buffers.
         *current = Some(flight);
         // A worker that has ended answers nobody; the deadline does.
-        let _ = self.orders.send(Order {
-            deadline: Deadline(deadline),
+        let _ = self.requests.send(CollectRequest {
+            deadline: SharedDeadline(deadline),
             reply,
             counted,
             cut,
         });
-        ticket
+        waiter
     }
 }
 
@@ -290,50 +290,50 @@ mod tests {
             (&[(0.0, 8.0), (7.0, 15.0), (7.5, 15.5)], 8.0),
         ];
         for (joins, end) in cases {
-            let mut span = Span::new(begun);
+            let mut span = WaitSpan::new(begun);
             for (from, until) in *joins {
                 span.join(at(*from), at(*until));
             }
-            assert_eq!(span.end(), at(*end), "{joins:?}");
+            assert_eq!(span.ends_at(), at(*end), "{joins:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_more_patient_does_not_share_what_was_given_up_for_others() {
-        let (flights, mut orders) = Flights::new();
+        let (single_flight, mut requests) = SingleFlight::new();
         let within = |seconds| Instant::now() + Duration::from_secs(seconds);
-        let _first = flights.join(within(2));
-        let order = orders.recv().await.expect("one order");
-        let _alike = flights.join(within(30));
-        assert!(orders.try_recv().is_err(), "nothing was given up yet");
-        drop(order);
-        let _first = flights.join(within(2));
-        let order = orders.recv().await.expect("one order");
-        order.note_cut();
-        let _alike = flights.join(within(3));
-        assert!(orders.try_recv().is_err(), "he would have no more of it");
-        let _patient = flights.join(within(30));
-        let _other = flights.join(within(30));
-        orders.try_recv().expect("one of their own");
-        assert!(orders.try_recv().is_err(), "which they share");
+        let _first = single_flight.join(within(2));
+        let request = requests.recv().await.expect("one order");
+        let _alike = single_flight.join(within(30));
+        assert!(requests.try_recv().is_err(), "nothing was given up yet");
+        drop(request);
+        let _first = single_flight.join(within(2));
+        let request = requests.recv().await.expect("one order");
+        request.note_cut();
+        let _alike = single_flight.join(within(3));
+        assert!(requests.try_recv().is_err(), "he would have no more of it");
+        let _patient = single_flight.join(within(30));
+        let _other = single_flight.join(within(30));
+        requests.try_recv().expect("one of their own");
+        assert!(requests.try_recv().is_err(), "which they share");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_collection_is_counted_once_and_only_when_it_is_over_for_all() {
-        let (flights, mut orders) = Flights::new();
+        let (single_flight, mut requests) = SingleFlight::new();
         let now = Instant::now();
-        let hurried = flights.join(now);
-        let mut short = flights.join(now + Duration::from_secs(2));
-        let mut long = flights.join(now + Duration::from_secs(8));
-        let order = orders.recv().await.expect("one order");
-        assert!(orders.try_recv().is_err(), "all share it");
+        let hurried = single_flight.join(now);
+        let mut short = single_flight.join(now + Duration::from_secs(2));
+        let mut long = single_flight.join(now + Duration::from_secs(8));
+        let request = requests.recv().await.expect("one order");
+        assert!(requests.try_recv().is_err(), "all share it");
         assert!(short.answer(now + Duration::from_secs(2)).await.is_none());
         assert!(!short.claim_failure() && !hurried.claim_failure());
         assert!(long.answer(now + Duration::from_secs(8)).await.is_none());
         assert!(long.claim_failure());
-        assert!(!short.claim_failure() && !order.claim_failure());
+        assert!(!short.claim_failure() && !request.claim_failure());
         // Who comes then does not share what is over.
-        let _next = flights.join(Instant::now() + Duration::from_secs(8));
-        assert!(orders.recv().await.expect("another").claim_failure());
+        let _next = single_flight.join(Instant::now() + Duration::from_secs(8));
+        assert!(requests.recv().await.expect("another").claim_failure());
     }
 }

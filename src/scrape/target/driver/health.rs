@@ -4,32 +4,36 @@ use std::time::SystemTime;
 
 use tracing::{debug, info, warn};
 
-use super::Worker;
-use super::connecting::DownCause;
+use super::TargetDriver;
+use super::connect::DownCause;
 use crate::model::TargetErrorKind;
 use crate::postgres::{Mode, Session};
-use crate::scrape::collected::Collected;
-use crate::scrape::flight::Order;
+use crate::scrape::collection_result::CollectionResult;
+use crate::scrape::single_flight::CollectRequest;
 use crate::targets::TargetError;
 
-impl Worker {
-    pub(super) fn refuse(&mut self, order: Order, trouble: TargetError) {
+impl TargetDriver {
+    pub(in crate::scrape) fn refuse_request(
+        &mut self,
+        request: CollectRequest,
+        trouble: TargetError,
+    ) {
         let trouble = self.target.redact_error(trouble);
-        if order.claim_failure() {
+        if request.claim_failure() {
             self.counters.fail(trouble.kind);
         }
         self.health.update(|health| {
             health.active = false;
             health.trouble = Some(trouble.clone());
         });
-        order.answer(self.collector.nothing(trouble));
+        request.answer(self.collector.nothing(trouble));
     }
 
-    pub(super) fn well(&mut self, session: &Session) {
+    pub(in crate::scrape) fn mark_up(&mut self, session: &Session) {
         if !std::mem::replace(&mut self.greeted, true) && self.trouble.is_none() {
             info!(server = %self.target.name, address = %self.target.address, "connected");
         }
-        self.tell(None);
+        self.log_state(None);
         self.backoff.reset();
         let facts = session.facts();
         self.health.update(|health| {
@@ -41,7 +45,7 @@ impl Worker {
         });
     }
 
-    pub(super) fn down(&mut self, cause: impl Into<DownCause>) {
+    pub(in crate::scrape) fn mark_down(&mut self, cause: impl Into<DownCause>) {
         let cause = match cause.into() {
             DownCause::NoPlace => DownCause::NoPlace,
             DownCause::Server(trouble) => self.target.redact_error(trouble).into(),
@@ -53,11 +57,11 @@ impl Worker {
             health.active = false;
             health.trouble = Some(cause.to_trouble());
         });
-        self.tell(Some(cause));
+        self.log_state(Some(cause));
     }
 
     /// Tells once that the server ends sessions: each is replaced, and costs nobody a scrape.
-    pub(super) fn note_ended(&mut self, trouble: &TargetError) {
+    pub(in crate::scrape) fn note_ended(&mut self, trouble: &TargetError) {
         if !std::mem::replace(&mut self.told_ended, true) {
             info!(
                 server = %self.target.name,
@@ -69,7 +73,7 @@ impl Worker {
     }
 
     /// Remembers how the target is, and logs it when it is not as it was.
-    pub(super) fn tell(&mut self, trouble: Option<DownCause>) {
+    pub(in crate::scrape) fn log_state(&mut self, trouble: Option<DownCause>) {
         let reason = |cause: &Option<DownCause>| cause.as_ref().map(DownCause::reason);
         if trouble.is_none() && self.floods.calmed() {
             info!(server = %self.target.name, "no longer sends what was not asked for");
@@ -107,7 +111,7 @@ impl Worker {
         self.trouble = trouble;
     }
 
-    pub(super) fn report(&self, collected: &Collected, session: &Session) {
+    pub(in crate::scrape) fn report(&self, collected: &CollectionResult, session: &Session) {
         let samples = collected
             .queries
             .iter()

@@ -16,7 +16,7 @@ const LONGEST_IF_REFUSED: Duration = Duration::from_secs(60);
 /// Doubles from a quarter of a second to ten seconds, or a minute where the login was refused, each
 /// time between a half and all of it.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(in crate::scrape) struct Backoff {
     step: Duration,
     until: Option<Instant>,
 }
@@ -32,7 +32,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// After a failure.
-    pub(super) fn next(&mut self, reason: TargetErrorKind) {
+    pub(in crate::scrape) fn next(&mut self, reason: TargetErrorKind) {
         let longest = match reason {
             TargetErrorKind::AuthenticationFailed => LONGEST_IF_REFUSED,
             _ => LONGEST,
@@ -43,35 +43,35 @@ impl Backoff {
     }
 
     /// After a success.
-    pub(super) fn reset(&mut self) {
+    pub(in crate::scrape) fn reset(&mut self) {
         *self = Self::default();
     }
 
     /// After the loss of what worked: the first step again.
-    pub(super) fn begin_again(&mut self, reason: TargetErrorKind) {
+    pub(in crate::scrape) fn begin_again(&mut self, reason: TargetErrorKind) {
         self.step = FIRST;
         self.next(reason);
     }
 
     /// No attempt is made before that time, whatever is known.
-    pub(super) fn hold(&mut self, time: Duration) {
+    pub(in crate::scrape) fn hold(&mut self, time: Duration) {
         self.until = Some(Instant::now() + time);
     }
 
     /// Whether a new attempt may be made.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::scrape) fn is_over(&self) -> bool {
         self.until.is_none_or(|until| Instant::now() >= until)
     }
 
     /// When it may be made.
-    pub(super) fn until(&self) -> Instant {
+    pub(in crate::scrape) fn until(&self) -> Instant {
         self.until.unwrap_or_else(Instant::now)
     }
 }
 
 /// A server that floods its sessions: it connects well and must be let be all the same.
 #[derive(Debug, Default)]
-pub(super) struct Floods {
+pub(in crate::scrape) struct FloodHistory {
     /// In a row.
     number: u32,
     connected: Option<Instant>,
@@ -83,14 +83,14 @@ const LONGEST_FLOOD: Duration = Duration::from_secs(300);
 /// A session that lasts this long says that the flood is over.
 const CALM: Duration = Duration::from_secs(60);
 
-impl Floods {
+impl FloodHistory {
     /// There is a session.
-    pub(super) fn connected(&mut self) {
+    pub(in crate::scrape) fn connected(&mut self) {
         self.connected = Some(Instant::now());
     }
 
     /// It was flooded and ended. How long the server is let be.
-    pub(super) fn flooded(&mut self) -> Duration {
+    pub(in crate::scrape) fn flooded(&mut self) -> Duration {
         let pause = FLOOD.saturating_mul(1 << self.number.min(8));
         self.number += 1;
         self.connected = None;
@@ -98,17 +98,17 @@ impl Floods {
     }
 
     /// Whether it was not the first one: that was told.
-    pub(super) fn is_told(&self) -> bool {
+    pub(in crate::scrape) fn is_told(&self) -> bool {
         self.number > 1
     }
 
     /// Whether a flood may come again.
-    pub(super) fn are_expected(&self) -> bool {
+    pub(in crate::scrape) fn are_expected(&self) -> bool {
         self.number > 0
     }
 
     /// All is well: true once, when that shows that floods are over.
-    pub(super) fn calmed(&mut self) -> bool {
+    pub(in crate::scrape) fn calmed(&mut self) -> bool {
         let calm = self.connected.is_some_and(|at| at.elapsed() >= CALM);
         calm && std::mem::take(&mut self.number) > 0
     }
@@ -120,7 +120,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_floods_is_let_be_for_longer_each_time_until_it_is_calm() {
-        let mut floods = Floods::default();
+        let mut floods = FloodHistory::default();
         let seconds = [10, 20, 40, 80, 160, 300, 300];
         for (number, expected) in seconds.into_iter().enumerate() {
             floods.connected();
