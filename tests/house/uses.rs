@@ -35,8 +35,8 @@ struct UsedPath {
 pub(super) struct Crate {
     modules: BTreeMap<ModulePath, Module>,
     paths: Vec<UsedPath>,
-    /// How often each file has each word.
-    words: BTreeMap<String, BTreeMap<String, usize>>,
+    /// The words that each file has outside `use` lines and names of modules.
+    words: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A file that uses another one, at a line.
@@ -73,10 +73,6 @@ impl Crate {
     }
 
     fn read_file(&mut self, file: &str, path: ModulePath, tokens: &[Token]) {
-        let words = self.words.entry(file.to_owned()).or_default();
-        for token in tokens {
-            *words.entry(token.text.clone()).or_default() += 1;
-        }
         self.module(&path, file);
         // Inline modules that are open, each with the depth of braces inside it.
         let mut open = vec![(path, 0)];
@@ -86,7 +82,17 @@ impl Crate {
             let (module, level) = open[open.len() - 1].clone();
             let text = tokens[at].text.as_str();
             let next = tokens.get(at + 1).map_or("", |token| token.text.as_str());
+            if at == 0 || tokens[at - 1].text != "mod" {
+                let words = self.words.entry(file.to_owned()).or_default();
+                words.insert(text.to_owned());
+            }
             match text {
+                // Who may see it: `pub(in crate::room)`.
+                "in" if at > 1 && tokens[at - 1].text == "(" && tokens[at - 2].text == "pub" => {
+                    while tokens[at].text != ")" {
+                        at += 1;
+                    }
+                }
                 "{" => depth += 1,
                 "}" => {
                     depth -= 1;
@@ -278,10 +284,9 @@ impl Crate {
                 continue;
             };
             let file = &self.modules[&used.module].file;
-            let only_passed_on = used
-                .passed_on
-                .as_ref()
-                .is_some_and(|name| self.words[file].get(name).is_none_or(|count| *count < 2));
+            let words = self.words.get(file);
+            let needs = |name: &String| words.is_some_and(|words| words.contains(name));
+            let only_passed_on = used.passed_on.as_ref().is_some_and(|name| !needs(name));
             if *file != target && !only_passed_on {
                 let line = lines.entry((file.clone(), target)).or_insert(used.line);
                 *line = used.line.min(*line);
@@ -354,6 +359,11 @@ fn what_a_file_passes_on_and_needs_itself_it_uses() {
         ("room/b.rs", "pub struct X;"),
     ];
     assert_eq!(edges(&files), ["room/mod.rs:2 room/b.rs"]);
+    let files = [
+        ("room/mod.rs", "mod b;\npub use b::b;"),
+        ("room/b.rs", "pub fn b() {}\npub(in crate::room) fn c() {}"),
+    ];
+    assert_eq!(edges(&files), Vec::<String>::new());
 }
 
 #[test]
