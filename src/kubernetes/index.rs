@@ -8,52 +8,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::labels::labels_of;
+use super::api::key::{ResourceKey, server_name};
+use super::api::labels::labels_of;
+use super::api::object_refs::ObjectVersions;
+use super::api::rejection::{Rejection, RejectionReason};
+use super::api::resource::PostgresTarget;
 use super::queue::WorkQueue;
-use super::rejection::{Rejection, RejectionReason};
-use super::resolve::ObjectVersions;
-use super::resource::PostgresTarget;
-use super::validate::{Validated, server_name};
+use super::reconcile::validate::Validated;
 use crate::catalog::Catalog;
 use crate::targets::{OwnershipTerm, Target};
-
-/// Identifies a resource. The namespace comes first, so that a map keeps the resources of one
-/// namespace next to each other.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ResourceKey {
-    pub namespace: String,
-    pub source: ResourceSource,
-    pub name: String,
-}
-
-/// What a target is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ResourceSource {
-    /// A `PostgresTarget`.
-    Target,
-    /// A Service with our annotation.
-    Service,
-}
-
-impl ResourceKey {
-    pub(super) fn new(source: ResourceSource, namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.to_owned(),
-            source,
-            name: name.to_owned(),
-        }
-    }
-
-    pub(super) fn from_resource(resource: &PostgresTarget, source: ResourceSource) -> Self {
-        let part = |part: &Option<String>| part.clone().unwrap_or_default();
-        let metadata = &resource.metadata;
-        Self {
-            namespace: part(&metadata.namespace),
-            source,
-            name: part(&metadata.name),
-        }
-    }
-}
 
 /// All resources, the queue of reconciles, and what changed since the last publication.
 #[derive(Default)]

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::api::rejection::{Rejection, RejectionReason};
 use super::client::{ApiKind, ApiRequests, ApiVerb, RIGHTS};
-use super::rejection::{Rejection, RejectionReason};
-use super::validate::Validated;
+use super::reconcile::validate::Validated;
 use crate::exposition::{FamilyHead, NotAccepted, SampleWriter, SelfMetrics};
 use crate::model::Kind;
 use crate::targets::OwnershipTerm;

@@ -13,45 +13,26 @@
 //! watch Service (metadata) ────┘     └─ Leases: which targets are this pod's
 //! ```
 
+mod api;
 mod client;
-mod conditions;
 mod controller;
-mod discover;
-mod event_handler;
-mod events;
-mod families;
-mod family_registry;
-mod host;
 mod index;
-mod labels;
-mod lease;
-mod membership;
 mod metrics;
-mod outcome;
-mod ownership;
+mod publish;
 mod queue;
-mod quota;
-mod rejection;
-mod relist;
-mod rendezvous;
-mod resolve;
-mod resource;
-mod schema;
+mod reconcile;
 mod settings;
+mod sharding;
+mod source;
 mod start;
-mod status;
-mod validate;
-mod validation_pool;
-mod watches;
-mod write_limiter;
 
-pub use client::{explain_api, explain_chain, explain_kubeconfig};
-pub use controller::{ControllerContext, ControllerProgress};
-pub use metrics::FAMILIES;
-pub use resource::{
+pub use api::resource::{
     CaKind, CaRef, Collectors, ConfigMapKey, Credentials, CredentialsSecret, Databases,
     MetricsSource, PostgresTarget, PostgresTargetSpec, PostgresTargetStatus, SecretName,
     TargetTimeouts, TargetTlsMode, Tls, crd_yaml,
 };
+pub use client::{explain_api, explain_chain, explain_kubeconfig};
+pub use controller::{ControllerContext, ControllerProgress};
+pub use metrics::FAMILIES;
 pub use settings::{ControllerOptions, KubernetesSettings};
 pub use start::{KubernetesError, StartedController, start};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::index::ResourceKey;
+use super::api::key::ResourceKey;
 
 /// Reconciles that run at once.
 const AT_ONCE: usize = 16;
@@ -112,8 +112,8 @@ impl WorkQueue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::index::ResourceSource;
     use super::*;
+    use crate::kubernetes::api::key::ResourceSource;
 
     fn key(namespace: &str, name: usize) -> ResourceKey {
         ResourceKey::new(ResourceSource::Target, namespace, &format!("{name:03}"))

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 
 use kube::client::AuthError;
 use kube::config::{InferConfigError, KubeconfigError, LoadDataError};
+use kube::runtime::watcher;
 
 use crate::text::peer_text;
 
@@ -150,6 +151,27 @@ fn explain_auth(error: &AuthError) -> String {
         }
         AuthError::MissingCommand => error.to_string(),
         _ => "the user of the kubeconfig cannot log in".to_owned(),
+    }
+}
+
+/// What an error of the API server says, without the rest of its answer.
+pub(in crate::kubernetes) fn explain_watch_error(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(inner)
+        | watcher::Error::WatchStartFailed(inner)
+        | watcher::Error::WatchFailed(inner) => explain_api(inner),
+        watcher::Error::WatchError(status) => peer_text(&status.message),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
+}
+
+/// The HTTP status that the API server answered with, if it did.
+pub(in crate::kubernetes) fn status_code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
     }
 }
 

@@ -17,9 +17,12 @@ use kube::{Client, Config};
 use tower::{Layer, Service};
 
 pub(super) use api_metrics::ApiRequests;
-pub(super) use explain::explain_infer;
 pub use explain::{explain_api, explain_chain, explain_kubeconfig};
+pub(super) use explain::{explain_infer, explain_watch_error, status_code};
 pub(super) use request::{ApiKind, ApiResource, ApiVerb, RIGHTS};
+
+/// The field manager of what we write.
+pub(super) const MANAGER: &str = "pgexporter";
 
 /// Builds a client whose requests are counted.
 ///

@@ -3,10 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::metrics::TargetState;
-use super::outcome::ReconcileOutcome;
-use super::resource::PostgresTargetStatus;
-use super::validate::server_name;
+use crate::kubernetes::api::key::server_name;
+use crate::kubernetes::api::resource::PostgresTargetStatus;
+use crate::kubernetes::metrics::TargetState;
+use crate::kubernetes::reconcile::outcome::ReconcileOutcome;
 use crate::model::TargetErrorKind;
 use crate::targets::{DatabaseProblem, HealthReport, LeftOutReason, MissingDatabase};
 
@@ -18,7 +18,7 @@ fn current_second() -> Timestamp {
 }
 
 /// A condition of a status.
-pub(super) fn find_condition<'a>(
+pub(in crate::kubernetes) fn find_condition<'a>(
     status: &'a PostgresTargetStatus,
     kind: &str,
 ) -> Option<&'a Condition> {
@@ -26,18 +26,22 @@ pub(super) fn find_condition<'a>(
 }
 
 /// Whether a condition has that status.
-pub(super) fn has_condition(status: &PostgresTargetStatus, kind: &str, wanted: &str) -> bool {
+pub(in crate::kubernetes) fn has_condition(
+    status: &PostgresTargetStatus,
+    kind: &str,
+    wanted: &str,
+) -> bool {
     find_condition(status, kind).is_some_and(|one| one.status == wanted)
 }
 
 /// Whether the server was not asked yet.
-pub(super) fn is_pending(report: &HealthReport) -> bool {
+pub(in crate::kubernetes) fn is_pending(report: &HealthReport) -> bool {
     let reason = report.trouble.as_ref().map(|trouble| trouble.kind);
     reason == Some(TargetErrorKind::Pending)
 }
 
 /// The state of the target for the metrics.
-pub(super) fn target_state(
+pub(in crate::kubernetes) fn target_state(
     outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
 ) -> TargetState {
@@ -53,7 +57,7 @@ pub(super) fn target_state(
 }
 
 /// Builds the status that the resource should have.
-pub(super) fn build_status(
+pub(in crate::kubernetes) fn build_status(
     outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
     before: &PostgresTargetStatus,
@@ -288,12 +292,15 @@ fn comparable_part(status: &PostgresTargetStatus) -> PostgresTargetStatus {
 }
 
 /// Whether there is nothing to write.
-pub(super) fn is_same_status(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
+pub(in crate::kubernetes) fn is_same_status(
+    one: &PostgresTargetStatus,
+    other: &PostgresTargetStatus,
+) -> bool {
     comparable_part(one) == comparable_part(other)
 }
 
 /// Whether they differ in the texts of conditions alone.
-pub(super) fn is_same_except_texts(
+pub(in crate::kubernetes) fn is_same_except_texts(
     one: &PostgresTargetStatus,
     other: &PostgresTargetStatus,
 ) -> bool {
@@ -309,8 +316,8 @@ pub(super) fn is_same_except_texts(
 
 #[cfg(test)]
 mod tests {
-    use super::super::rejection::RejectionReason;
     use super::*;
+    use crate::kubernetes::api::rejection::RejectionReason;
 
     #[test]
     fn databases_that_are_not_seen_are_named_up_to_five() {
@@ -347,7 +354,7 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_heading_on_the_page() {
-        let page = include_str!("../../docs/troubleshooting.md");
+        let page = include_str!("../../../docs/troubleshooting.md");
         let headings: Vec<&str> = page
             .lines()
             .filter_map(|line| line.strip_prefix("### "))

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::check_host;
-use super::labels::{NAMESPACE, find_label_problem, is_of_prometheus};
-use super::rejection::{Rejection, RejectionReason as Reason};
 use super::resolve::ResolvedRefs;
-use super::resource::{PostgresTarget, TargetTlsMode, Tls};
-use super::settings::KubernetesSettings;
 use crate::catalog::{Catalog, OwnMetrics};
+use crate::kubernetes::api::key::server_name;
+use crate::kubernetes::api::labels::{NAMESPACE, find_label_problem, is_of_prometheus};
+use crate::kubernetes::api::rejection::{Rejection, RejectionReason as Reason};
+use crate::kubernetes::api::resource::{PostgresTarget, TargetTlsMode, Tls};
+use crate::kubernetes::settings::KubernetesSettings;
 use crate::security::RequireAuth;
 use crate::targets::{
     Address, ClientTls, DatabaseChoice, Origin, OwnershipTerm, Target, Timeouts, TlsMode,
@@ -19,7 +20,7 @@ use crate::targets::{
 
 /// What validation needs beside the resource.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ValidationContext<'a> {
+pub(in crate::kubernetes) struct ValidationContext<'a> {
     pub settings: &'a KubernetesSettings,
     /// Whose families a target's own metrics may not contradict.
     pub catalog: &'a Arc<Catalog>,
@@ -31,16 +32,9 @@ pub(super) struct ValidationContext<'a> {
     pub tenure: &'a OwnershipTerm,
 }
 
-/// The value of the label `server`.
-pub(super) fn server_name(resource: &PostgresTarget) -> String {
-    let part = |part: &Option<String>| part.clone().unwrap_or_default();
-    let (namespace, name) = (&resource.metadata.namespace, &resource.metadata.name);
-    format!("{}/{}", part(namespace), part(name))
-}
-
 /// The result of a validation.
 #[derive(Clone, Debug)]
-pub(super) struct Validated {
+pub(in crate::kubernetes) struct Validated {
     pub target: Target,
     /// What is wrong with what the target adds, and was left out.
     pub left_out: Option<Rejection>,
@@ -52,7 +46,7 @@ pub(super) struct Validated {
 /// # Errors
 /// What is wrong with the resource or what it names, so that the server cannot be scraped, and what
 /// to do.
-pub(super) fn validate(
+pub(in crate::kubernetes) fn validate(
     resource: &PostgresTarget,
     mut refs: ResolvedRefs,
     context: ValidationContext<'_>,

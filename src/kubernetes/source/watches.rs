@@ -15,19 +15,18 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
 
-use super::client::{ApiKind, explain_api};
-use super::index::{ResourceKey, ResourceSource};
 use super::relist::{RestoreCount, relisting};
-use super::resolve::{ObjectKind, ObjectRef};
-use super::resource::PostgresTarget;
-use crate::text::peer_text;
+use crate::kubernetes::api::key::{ResourceKey, ResourceSource};
+use crate::kubernetes::api::object_refs::{ObjectKind, ObjectRef};
+use crate::kubernetes::api::resource::PostgresTarget;
+use crate::kubernetes::client::ApiKind;
 
 /// A watch is started again this often. A connection that broke without a FIN is noticed then, and so
 /// is a right that was taken away.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// An event of a watch.
-pub(super) enum WatchEvent {
+pub(in crate::kubernetes) enum WatchEvent {
     Target(Box<Event<PostgresTarget>>),
     /// A Service's metadata.
     Service(Box<Event<ObjectMeta>>),
@@ -38,7 +37,7 @@ pub(super) enum WatchEvent {
 
 /// An object that may be named, by namespace, name and version.
 #[derive(Clone, Debug)]
-pub(super) struct ObjectVersion {
+pub(in crate::kubernetes) struct ObjectVersion {
     pub namespace: String,
     pub name: String,
     pub version: Option<String>,
@@ -46,7 +45,7 @@ pub(super) struct ObjectVersion {
 
 /// One watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ResourceWatch {
+pub(in crate::kubernetes) struct ResourceWatch {
     /// `None` is all namespaces.
     pub namespace: Option<String>,
     pub subject: WatchSubject,
@@ -54,7 +53,7 @@ pub(super) struct ResourceWatch {
 
 /// The objects that a watch shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum WatchSubject {
+pub(in crate::kubernetes) enum WatchSubject {
     Targets,
     Services,
     Objects(ObjectKind),
@@ -62,16 +61,16 @@ pub(super) enum WatchSubject {
 
 impl ResourceWatch {
     /// Whether the watch shows this object.
-    pub(super) fn covers_object(&self, namespace: &str, named: &ObjectRef) -> bool {
+    pub(in crate::kubernetes) fn covers_object(&self, namespace: &str, named: &ObjectRef) -> bool {
         self.subject == WatchSubject::Objects(named.kind) && self.covers_namespace(namespace)
     }
 
-    pub(super) fn covers_namespace(&self, namespace: &str) -> bool {
+    pub(in crate::kubernetes) fn covers_namespace(&self, namespace: &str) -> bool {
         self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 
     /// Whether the watch shows the resource of this key.
-    pub(super) fn covers_key(&self, key: &ResourceKey) -> bool {
+    pub(in crate::kubernetes) fn covers_key(&self, key: &ResourceKey) -> bool {
         let source = match self.subject {
             WatchSubject::Targets => ResourceSource::Target,
             WatchSubject::Services => ResourceSource::Service,
@@ -81,11 +80,11 @@ impl ResourceWatch {
     }
 
     /// Whether its objects are targets.
-    pub(super) fn is_source(&self) -> bool {
+    pub(in crate::kubernetes) fn is_source(&self) -> bool {
         !matches!(self.subject, WatchSubject::Objects(_))
     }
 
-    pub(super) fn kind(&self) -> ApiKind {
+    pub(in crate::kubernetes) fn kind(&self) -> ApiKind {
         match self.subject {
             WatchSubject::Targets => ApiKind::Targets,
             WatchSubject::Services => ApiKind::Services,
@@ -95,7 +94,7 @@ impl ResourceWatch {
     }
 
     /// Its objects, in words for people.
-    pub(super) fn describe(&self) -> String {
+    pub(in crate::kubernetes) fn describe(&self) -> String {
         let kind = match self.subject {
             WatchSubject::Targets => "PostgresTargets",
             WatchSubject::Services => "Services",
@@ -109,10 +108,11 @@ impl ResourceWatch {
     }
 }
 
-pub(super) type WatchEvents = SelectAll<BoxStream<'static, (ResourceWatch, WatchEvent)>>;
+pub(in crate::kubernetes) type WatchEvents =
+    SelectAll<BoxStream<'static, (ResourceWatch, WatchEvent)>>;
 
 /// Starts all watches; returns them, and the stream of their events.
-pub(super) fn start_watches(
+pub(in crate::kubernetes) fn start_watches(
     client: &Client,
     namespaces: &[String],
     selector: &str,
@@ -161,13 +161,13 @@ pub(super) fn start_watches(
 }
 
 /// The configuration of all watches.
-pub(super) fn watch_config() -> watcher::Config {
+pub(in crate::kubernetes) fn watch_config() -> watcher::Config {
     watcher::Config::default()
         .any_semantic()
         .timeout(u32::try_from(AGAIN.as_secs()).unwrap_or(60))
 }
 
-pub(super) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+pub(in crate::kubernetes) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -249,26 +249,5 @@ fn map_event<A, B>(event: Event<A>, change: impl Fn(A) -> B) -> Event<B> {
         Event::InitApply(object) => Event::InitApply(change(object)),
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
-    }
-}
-
-/// What an error of the API server says, without the rest of its answer.
-pub(super) fn explain_watch_error(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(inner)
-        | watcher::Error::WatchStartFailed(inner)
-        | watcher::Error::WatchFailed(inner) => explain_api(inner),
-        watcher::Error::WatchError(status) => peer_text(&status.message),
-        watcher::Error::NoResourceVersion => error.to_string(),
-    }
-}
-
-/// The HTTP status that the API server answered with, if it did.
-pub(super) fn status_code(error: &watcher::Error) -> Option<u16> {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
-        watcher::Error::WatchError(status) => Some(status.code),
-        _ => None,
     }
 }

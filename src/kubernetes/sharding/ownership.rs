@@ -3,17 +3,20 @@
 
 use std::collections::BTreeSet;
 
-use super::controller::Controller;
-use super::index::{IndexEntry, ResourceKey, ResourceSource};
 use super::lease::Assignment;
-use super::quota::{creation_time, entries_of_namespace, keys_within_quota, quota_exceeded};
-use super::rejection::{Rejection, RejectionReason};
 use super::rendezvous::assign_targets;
+use crate::kubernetes::api::key::{ResourceKey, ResourceSource};
+use crate::kubernetes::api::rejection::{Rejection, RejectionReason};
+use crate::kubernetes::controller::Controller;
+use crate::kubernetes::index::IndexEntry;
+use crate::kubernetes::reconcile::admit::{
+    creation_time, entries_of_namespace, keys_within_quota, quota_exceeded,
+};
 use crate::targets::OwnershipTerm;
 
 impl Controller {
     /// Marks all namespaces, so that ownership and quota are computed again.
-    pub(super) fn recheck_all_namespaces(&mut self) {
+    pub(in crate::kubernetes) fn recheck_all_namespaces(&mut self) {
         let keys = self.index.entries.keys();
         self.index.changed_namespaces = keys.map(|key| key.namespace.clone()).collect();
         // The empty name makes the set non-empty where there are no resources yet, so that the change
@@ -21,7 +24,7 @@ impl Controller {
         self.index.changed_namespaces.insert(String::new());
     }
 
-    pub(super) fn update_ownership(&mut self) {
+    pub(in crate::kubernetes) fn update_ownership(&mut self) {
         let touched = std::mem::take(&mut self.index.changed_namespaces);
         if touched.is_empty() {
             return;

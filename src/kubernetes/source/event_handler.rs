@@ -9,17 +9,17 @@ use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::client::ApiVerb;
-use super::controller::Controller;
-use super::discover::service_to_target;
-use super::index::{IndexEntry, ResourceKey, ResourceSource};
-use super::quota::entries_of_namespace;
-use super::rejection::Rejection;
-use super::resolve::{ObjectKind, ObjectRef, object_refs};
-use super::resource::PostgresTarget;
-use super::watches::{
-    ObjectVersion, ResourceWatch, WatchEvent, WatchSubject, explain_watch_error, status_code,
-};
+use super::services::service_to_target;
+use super::watches::{ObjectVersion, ResourceWatch, WatchEvent, WatchSubject};
+use crate::kubernetes::api::key::{ResourceKey, ResourceSource};
+use crate::kubernetes::api::object_refs::{ObjectKind, ObjectRef, object_refs};
+use crate::kubernetes::api::rejection::Rejection;
+use crate::kubernetes::api::resource::PostgresTarget;
+use crate::kubernetes::client::ApiVerb;
+use crate::kubernetes::client::{explain_watch_error, status_code};
+use crate::kubernetes::controller::Controller;
+use crate::kubernetes::index::IndexEntry;
+use crate::kubernetes::reconcile::admit::entries_of_namespace;
 use crate::model::TargetErrorKind;
 
 /// The longest pause between two reads of a Secret whose password the server refuses.
@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 impl Controller {
     /// Handles one event. Resources that it may affect are queued afterwards.
-    pub(super) fn handle_event(&mut self, watch: &ResourceWatch, event: WatchEvent) {
+    pub(in crate::kubernetes) fn handle_event(&mut self, watch: &ResourceWatch, event: WatchEvent) {
         if let WatchEvent::Failed(error) = event {
             return self.handle_watch_error(watch, &error);
         }
@@ -245,7 +245,7 @@ impl Controller {
         self.index.queue.queued.insert(key);
     }
 
-    pub(super) fn remove_resource(&mut self, key: &ResourceKey) {
+    pub(in crate::kubernetes) fn remove_resource(&mut self, key: &ResourceKey) {
         if let Some(entry) = self.index.entries.remove(key) {
             self.index.withdraw_target(entry.full_target.as_ref());
             self.index.queue.remove(key);
@@ -279,7 +279,7 @@ impl Controller {
     }
 
     /// Queues all resources: the settings or the catalogue changed.
-    pub(super) fn requeue_all(&mut self) {
+    pub(in crate::kubernetes) fn requeue_all(&mut self) {
         let keys: Vec<ResourceKey> = self.index.entries.keys().cloned().collect();
         self.index.queue.queued.extend(keys);
         self.context.settings.borrow_and_update();
@@ -288,7 +288,7 @@ impl Controller {
     }
 
     /// Whether RBAC refuses a watch, or the list that it begins with.
-    pub(super) fn is_forbidden(&self, watch: &ResourceWatch) -> bool {
+    pub(in crate::kubernetes) fn is_forbidden(&self, watch: &ResourceWatch) -> bool {
         let place = watch.namespace.as_deref();
         let mut verbs = [ApiVerb::List, ApiVerb::Watch].into_iter();
         verbs.any(|verb| self.api_requests.is_refused(watch.kind(), verb, place))
@@ -305,7 +305,7 @@ impl Controller {
     }
 
     /// Whether there are kinds of objects that no watch covers.
-    pub(super) fn has_unwatched_kinds(&self) -> bool {
+    pub(in crate::kubernetes) fn has_unwatched_kinds(&self) -> bool {
         !self.unwatched_kinds().is_empty()
     }
 
@@ -327,14 +327,14 @@ impl Controller {
     }
 
     /// Queues the resources that name objects which no watch covers.
-    pub(super) fn requeue_unwatched(&mut self) {
+    pub(in crate::kubernetes) fn requeue_unwatched(&mut self) {
         let unwatched = self.keys_of_unwatched();
         self.index.queue.queued.extend(unwatched);
     }
 
     /// Queues resources whose password the server refused and whose Secret no watch covers: the
     /// Secret may have changed. The pause doubles with each read.
-    pub(super) fn requeue_refused_passwords(&mut self) {
+    pub(in crate::kubernetes) fn requeue_refused_passwords(&mut self) {
         for key in self.keys_of_unwatched() {
             let Some(entry) = self.index.entries.get_mut(&key) else {
                 continue;

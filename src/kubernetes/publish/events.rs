@@ -10,9 +10,9 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::client::{ApiKind, ApiRequests, ApiVerb, explain_api};
 use super::conditions::{find_condition, has_condition};
-use super::resource::{PostgresTarget, PostgresTargetStatus};
+use crate::kubernetes::api::resource::{PostgresTarget, PostgresTargetStatus};
+use crate::kubernetes::client::{ApiKind, ApiRequests, ApiVerb, explain_api};
 
 /// The longest note, in bytes (Kubernetes API, "Event v1 events.k8s.io").
 const NOTE: usize = 1_024;
@@ -21,14 +21,14 @@ const PROBE: Duration = Duration::from_secs(120);
 
 /// What is to be told.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ResourceEvent {
+pub(in crate::kubernetes) struct ResourceEvent {
     pub warning: bool,
     reason: String,
     note: String,
 }
 
 /// What a change of the status is worth telling.
-pub(super) fn events_of_change(
+pub(in crate::kubernetes) fn events_of_change(
     before: &PostgresTargetStatus,
     now: &PostgresTargetStatus,
 ) -> Vec<ResourceEvent> {
@@ -83,7 +83,7 @@ pub(super) fn events_of_change(
 
 /// Writes events to the API server.
 #[derive(Clone)]
-pub(super) struct EventRecorder {
+pub(in crate::kubernetes) struct EventRecorder {
     recorder: Recorder,
     api_requests: Arc<ApiRequests>,
     /// When a write last found out whether the missing right was granted.
@@ -91,7 +91,11 @@ pub(super) struct EventRecorder {
 }
 
 impl EventRecorder {
-    pub(super) fn new(client: Client, owner: &str, api_requests: Arc<ApiRequests>) -> Self {
+    pub(in crate::kubernetes) fn new(
+        client: Client,
+        owner: &str,
+        api_requests: Arc<ApiRequests>,
+    ) -> Self {
         let reporter = Reporter {
             controller: "pgexporter.io/exporter".to_owned(),
             instance: Some(owner.to_owned()),
@@ -105,7 +109,11 @@ impl EventRecorder {
 
     /// Records an event of a resource. An event that cannot be written is dropped, as the status says
     /// the same.
-    pub(super) async fn record_event(&self, of: &ObjectReference, notice: ResourceEvent) {
+    pub(in crate::kubernetes) async fn record_event(
+        &self,
+        of: &ObjectReference,
+        notice: ResourceEvent,
+    ) {
         if !self.may_create(of.namespace.as_deref()) {
             return;
         }
@@ -146,7 +154,10 @@ impl EventRecorder {
 }
 
 /// How events refer to a resource.
-pub(super) fn object_reference(resource: &PostgresTarget, service: bool) -> ObjectReference {
+pub(in crate::kubernetes) fn object_reference(
+    resource: &PostgresTarget,
+    service: bool,
+) -> ObjectReference {
     let metadata = &resource.metadata;
     let (api_version, kind) = match service {
         true => ("v1", "Service"),

@@ -7,16 +7,16 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::rejection::{Rejection, RejectionReason};
 use super::validate::Validated;
+use crate::kubernetes::api::rejection::{Rejection, RejectionReason};
 
 /// Validations that run at once.
-pub(super) const CONCURRENT_VALIDATIONS: usize = 2;
+pub(in crate::kubernetes) const CONCURRENT_VALIDATIONS: usize = 2;
 /// How long one validation may take.
 const VALIDATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs a validation on a blocking thread. Returns its result and how long it took.
-pub(super) async fn run_validation(
+pub(in crate::kubernetes) async fn run_validation(
     checks: &Arc<Semaphore>,
     check: impl FnOnce() -> Result<Validated, Rejection> + Send + 'static,
 ) -> (Result<Validated, Rejection>, Duration) {

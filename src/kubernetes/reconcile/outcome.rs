@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::rejection::Rejection;
-use super::resource::PostgresTarget;
+use crate::kubernetes::api::rejection::Rejection;
+use crate::kubernetes::api::resource::PostgresTarget;
 use crate::targets::{OwnershipTerm, Target};
 
 /// The outcomes of all resources.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ReconcileOutcomes {
+pub(in crate::kubernetes) struct ReconcileOutcomes {
     /// Those of the resources that this pod owns.
     pub own: Arc<Vec<ReconcileOutcome>>,
     /// How many resources other pods own.
@@ -19,7 +19,7 @@ pub(super) struct ReconcileOutcomes {
 
 /// The outcome of the last reconcile of a resource.
 #[derive(Clone, Debug)]
-pub(super) struct ReconcileOutcome {
+pub(in crate::kubernetes) struct ReconcileOutcome {
     /// The resource that was reconciled.
     pub resource: Arc<PostgresTarget>,
     /// The resource as it was seen last, with its present status.

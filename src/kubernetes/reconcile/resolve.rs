@@ -11,9 +11,10 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::client::explain_api;
-use super::rejection::{Rejection, RejectionReason as Reason};
-use super::resource::{CaKind, PostgresTarget};
+use crate::kubernetes::api::object_refs::{ObjectKind, ObjectRef, ObjectVersions, object_refs};
+use crate::kubernetes::api::rejection::{Rejection, RejectionReason as Reason};
+use crate::kubernetes::api::resource::{CaKind, PostgresTarget};
+use crate::kubernetes::client::explain_api;
 use crate::security::Secret;
 
 /// How long one answer of the API server may take.
@@ -26,7 +27,7 @@ const PASSWORD: usize = 16 * 1024;
 
 /// The contents of all objects that a resource names.
 #[derive(Debug, Default)]
-pub(super) struct ResolvedRefs {
+pub(in crate::kubernetes) struct ResolvedRefs {
     pub user: String,
     pub password: Option<Secret>,
     /// Authorities, PEM, and where they are, for messages.
@@ -37,27 +38,9 @@ pub(super) struct ResolvedRefs {
     pub metrics: Vec<Result<(String, String), Rejection>>,
 }
 
-/// An object that a resource names, in its namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ObjectRef {
-    pub kind: ObjectKind,
-    pub name: String,
-}
-
-/// What may be named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ObjectKind {
-    Secret,
-    ConfigMap,
-}
-
-/// The versions of the objects that were read, to know whether one has changed since; `None` for
-/// one that was not there.
-pub(super) type ObjectVersions = BTreeMap<ObjectRef, Option<String>>;
-
 /// Why the references were not resolved.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ResolveRefsError {
+pub(in crate::kubernetes) enum ResolveRefsError {
     /// The resource is wrong, or what it names.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -66,41 +49,11 @@ pub(super) enum ResolveRefsError {
     Unavailable(String),
 }
 
-/// All objects that a resource names.
-pub(super) fn object_refs(resource: &PostgresTarget) -> Vec<ObjectRef> {
-    let mut all = Vec::new();
-    let mut add = |kind, name: &str| {
-        all.push(ObjectRef {
-            kind,
-            name: name.to_owned(),
-        });
-    };
-    if let Some(secret) = &resource.spec.credentials.secret_ref {
-        add(ObjectKind::Secret, &secret.name);
-    }
-    if let Some(tls) = &resource.spec.tls {
-        if let Some(ca) = &tls.ca_ref {
-            let kind = match ca.kind {
-                CaKind::ConfigMap => ObjectKind::ConfigMap,
-                CaKind::Secret => ObjectKind::Secret,
-            };
-            add(kind, &ca.name);
-        }
-        if let Some(client) = &tls.client_certificate_secret_ref {
-            add(ObjectKind::Secret, &client.name);
-        }
-    }
-    for source in &resource.spec.metrics {
-        add(ObjectKind::ConfigMap, &source.config_map_ref.name);
-    }
-    all
-}
-
 /// Fetches it all. `versions` tells what was seen, also when it fails.
 ///
 /// # Errors
 /// Something is missing, or the API server does not answer.
-pub(super) async fn resolve(
+pub(in crate::kubernetes) async fn resolve(
     client: &Client,
     resource: &PostgresTarget,
     versions: &mut ObjectVersions,

@@ -6,12 +6,12 @@
 
 use std::collections::HashMap;
 
-use super::rejection::{Rejection, RejectionReason};
 use crate::catalog::{Family, OwnMetrics};
+use crate::kubernetes::api::rejection::{Rejection, RejectionReason};
 
 /// The families of the targets that were added, by the names of their samples.
 #[derive(Debug, Default)]
-pub(super) struct FamilyRegistry<'a>(HashMap<&'a str, &'a Family>);
+pub(in crate::kubernetes) struct FamilyRegistry<'a>(HashMap<&'a str, &'a Family>);
 
 impl<'a> FamilyRegistry<'a> {
     /// Adds the families of a target, unless they contradict those of an older one.
@@ -19,7 +19,7 @@ impl<'a> FamilyRegistry<'a> {
     /// # Errors
     /// An older target has a family that contradicts them. The message does not name that target: it
     /// may be in another namespace, which this tenant must not learn about.
-    pub(super) fn add(&mut self, metrics: &'a OwnMetrics) -> Result<(), Rejection> {
+    pub(in crate::kubernetes) fn add(&mut self, metrics: &'a OwnMetrics) -> Result<(), Rejection> {
         for (name, family) in metrics.claims() {
             let other = self.0.get(name);
             let Some(other) =

@@ -8,17 +8,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::client::{ApiKind, ApiVerb};
-use super::controller::Controller;
+use super::admit::{creation_time, entries_of_namespace};
 use super::family_registry::FamilyRegistry;
-use super::index::{Index, IndexEntry, ResourceKey};
-use super::labels::NAMESPACE;
-use super::quota::{creation_time, entries_of_namespace};
-use super::rejection::{Rejection, RejectionReason};
-use super::validate::server_name;
-use super::watches::WatchSubject;
 use crate::catalog::OwnMetrics;
 use crate::exposition::NotAccepted;
+use crate::kubernetes::api::key::ResourceKey;
+use crate::kubernetes::api::key::server_name;
+use crate::kubernetes::api::labels::NAMESPACE;
+use crate::kubernetes::api::rejection::{Rejection, RejectionReason};
+use crate::kubernetes::client::{ApiKind, ApiVerb};
+use crate::kubernetes::controller::Controller;
+use crate::kubernetes::index::{Index, IndexEntry};
+use crate::kubernetes::source::watches::WatchSubject;
 use crate::targets::Target;
 
 /// Rejected servers of a namespace that are shown by name; more would be too many series.
@@ -31,7 +32,7 @@ const FORGET: Duration = Duration::from_secs(600);
 impl Index {
     /// Replaces the metrics of a target by equal ones that another target of the namespace holds: five
     /// hundred targets that name one ConfigMap keep its metrics in memory once.
-    pub(super) fn share_metrics(&self, namespace: &str, target: &mut Target) {
+    pub(in crate::kubernetes) fn share_metrics(&self, namespace: &str, target: &mut Target) {
         let Some(metrics) = &target.metrics else {
             return;
         };
@@ -44,7 +45,7 @@ impl Index {
 
     /// Computes what is served of the resources that were reconciled. When the families of any target
     /// changed, all targets with families of their own are compared again.
-    pub(super) fn update_families(&mut self) {
+    pub(in crate::kubernetes) fn update_families(&mut self) {
         let mut keys = std::mem::take(&mut self.reconciled);
         let mut conflicts = BTreeMap::new();
         if std::mem::take(&mut self.families_changed) {
@@ -90,7 +91,7 @@ fn find_conflicts(entries: &BTreeMap<ResourceKey, IndexEntry>) -> BTreeMap<Resou
 
 impl Controller {
     /// Sets the metrics about resources that were rejected, and about watches that fail.
-    pub(super) fn report_metrics(&self) {
+    pub(in crate::kubernetes) fn report_metrics(&self) {
         let mut all: Vec<NotAccepted> = Vec::new();
         let (mut names, mut shown) = (BTreeSet::new(), BTreeMap::<&str, usize>::new());
         for (key, entry) in self.index.entries.iter().filter(|(_, entry)| entry.owned) {
@@ -121,7 +122,7 @@ impl Controller {
     /// Queues resources whose objects RBAC did not let us read: with `one`, a single resource of each
     /// namespace, which finds out whether the right was granted; without, all of the namespaces
     /// where no right is missing any more.
-    pub(super) fn requeue_forbidden(&mut self, one: bool) {
+    pub(in crate::kubernetes) fn requeue_forbidden(&mut self, one: bool) {
         let mut namespaces = BTreeSet::new();
         let refused = |namespace: &str| {
             [ApiKind::Secrets, ApiKind::ConfigMaps].iter().any(|kind| {
@@ -145,7 +146,7 @@ impl Controller {
     /// resource, and the targets of a namespace whose watch has been forbidden for [`FORGET`].
     /// Targets stay while all watches are forbidden: then the service account has lost its rights,
     /// and the namespaces may well be there.
-    pub(super) fn forget_removed(&mut self) {
+    pub(in crate::kubernetes) fn forget_removed(&mut self) {
         let inhabited: BTreeSet<String> = self
             .index
             .entries
@@ -165,7 +166,7 @@ impl Controller {
             .filter(|watch| watch.is_source() && self.is_forbidden(watch))
             .cloned()
             .collect();
-        let seen = |watch: &super::watches::ResourceWatch| {
+        let seen = |watch: &crate::kubernetes::source::watches::ResourceWatch| {
             watch.subject == WatchSubject::Targets && !refused.contains(watch)
         };
         let others = self.watches.keys().any(seen);

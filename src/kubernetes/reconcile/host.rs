@@ -3,15 +3,15 @@
 
 use std::net::IpAddr;
 
-use super::rejection::{Rejection, RejectionReason};
-use super::settings::KubernetesSettings;
+use crate::kubernetes::api::rejection::{Rejection, RejectionReason};
+use crate::kubernetes::settings::KubernetesSettings;
 use crate::model::{glob, is_local};
 
 /// Checks host and port of a target.
 ///
 /// # Errors
 /// A target may not be there; says why and what to do.
-pub(super) fn check_host(
+pub(in crate::kubernetes) fn check_host(
     host: &str,
     port: u16,
     settings: &KubernetesSettings,

@@ -360,19 +360,19 @@ pub struct PostgresTargetStatus {
     pub conditions: Vec<Condition>,
 }
 
-pub(super) fn default_port() -> u16 {
+pub(in crate::kubernetes) fn default_port() -> u16 {
     5432
 }
 
-pub(super) fn default_database() -> String {
+pub(in crate::kubernetes) fn default_database() -> String {
     "postgres".to_owned()
 }
 
-pub(super) fn default_username_key() -> String {
+pub(in crate::kubernetes) fn default_username_key() -> String {
     "username".to_owned()
 }
 
-pub(super) fn default_password_key() -> String {
+pub(in crate::kubernetes) fn default_password_key() -> String {
     "password".to_owned()
 }
 
@@ -385,7 +385,7 @@ fn default_metrics_key() -> String {
 }
 
 /// `sampleLimit` where none is given.
-pub(super) fn default_sample_limit() -> u32 {
+pub(in crate::kubernetes) fn default_sample_limit() -> u32 {
     50_000
 }
 
@@ -408,7 +408,7 @@ fn no_databases() -> Vec<String> {
 pub fn crd_yaml() -> Result<String, serde_yaml::Error> {
     let yaml = serde_yaml::to_string(&PostgresTarget::crd())?;
     Ok(format!(
-        "# Generated from src/kubernetes/resource.rs by `make docs`. Do not edit.\n{yaml}"
+        "# Generated from src/kubernetes/api/resource.rs by `make docs`. Do not edit.\n{yaml}"
     ))
 }
 

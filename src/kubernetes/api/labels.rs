@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::catalog::{Catalog, ColumnKind};
 
 /// Labels that samples have beside those of the catalogue.
-pub(super) const OWN_LABELS: [&str; 10] = [
+pub(in crate::kubernetes) const OWN_LABELS: [&str; 10] = [
     "server",
     "database",
     "le",
@@ -19,11 +19,11 @@ pub(super) const OWN_LABELS: [&str; 10] = [
 ];
 
 /// The label with the target's namespace, which is ours to set.
-pub(super) const NAMESPACE: &str = "namespace";
+pub(in crate::kubernetes) const NAMESPACE: &str = "namespace";
 
 /// Labels that Prometheus and its operator set, and that tell whose series a series is. With
 /// `honorLabels` Prometheus would take them from a scrape.
-pub(super) const PROMETHEUS_LABELS: [&str; 12] = [
+pub(in crate::kubernetes) const PROMETHEUS_LABELS: [&str; 12] = [
     "job",
     "instance",
     NAMESPACE,
@@ -39,10 +39,10 @@ pub(super) const PROMETHEUS_LABELS: [&str; 12] = [
 ];
 
 /// Names that begin so are Prometheus' own as well.
-pub(super) const PROMETHEUS_PREFIXES: [&str; 2] = ["__", "exported_"];
+pub(in crate::kubernetes) const PROMETHEUS_PREFIXES: [&str; 2] = ["__", "exported_"];
 
 /// Whether Prometheus or its operator set a label of that name.
-pub(super) fn is_of_prometheus(name: &str) -> bool {
+pub(in crate::kubernetes) fn is_of_prometheus(name: &str) -> bool {
     PROMETHEUS_LABELS.contains(&name)
         || PROMETHEUS_PREFIXES
             .iter()
@@ -50,7 +50,7 @@ pub(super) fn is_of_prometheus(name: &str) -> bool {
 }
 
 /// The names of labels that the columns of a catalogue define.
-pub(super) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
+pub(in crate::kubernetes) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
     let queries = catalog.metrics.iter().flat_map(|metric| &metric.queries);
     queries
         .flat_map(|query| &query.columns)
@@ -60,7 +60,10 @@ pub(super) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
 }
 
 /// Why a target may not set a label of that name.
-pub(super) fn find_label_problem(name: &str, taken: &BTreeSet<String>) -> Option<&'static str> {
+pub(in crate::kubernetes) fn find_label_problem(
+    name: &str,
+    taken: &BTreeSet<String>,
+) -> Option<&'static str> {
     let first = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !first || !plain {

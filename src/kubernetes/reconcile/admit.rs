@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::index::{IndexEntry, ResourceKey};
-use super::rejection::{Rejection, RejectionReason};
+use crate::kubernetes::api::key::{ResourceKey, ResourceSource};
+use crate::kubernetes::api::rejection::{Rejection, RejectionReason};
+use crate::kubernetes::index::IndexEntry;
 
 /// The resources of a namespace that are within the quota. Paused ones do not count.
-pub(super) fn keys_within_quota(
+pub(in crate::kubernetes) fn keys_within_quota(
     entries: &BTreeMap<ResourceKey, IndexEntry>,
     namespace: &str,
     limit: usize,
@@ -24,24 +25,26 @@ pub(super) fn keys_within_quota(
 }
 
 /// All entries of a namespace.
-pub(super) fn entries_of_namespace<'a>(
+pub(in crate::kubernetes) fn entries_of_namespace<'a>(
     entries: &'a BTreeMap<ResourceKey, IndexEntry>,
     namespace: &'a str,
 ) -> impl Iterator<Item = (&'a ResourceKey, &'a IndexEntry)> {
-    let first = ResourceKey::new(super::index::ResourceSource::Target, namespace, "");
+    let first = ResourceKey::new(ResourceSource::Target, namespace, "");
     entries
         .range(first..)
         .take_while(move |(key, _)| key.namespace == namespace)
 }
 
 /// When a resource was created.
-pub(super) fn creation_time(entry: &IndexEntry) -> Option<k8s_openapi::jiff::Timestamp> {
+pub(in crate::kubernetes) fn creation_time(
+    entry: &IndexEntry,
+) -> Option<k8s_openapi::jiff::Timestamp> {
     let metadata = &entry.resource.metadata;
     metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
 /// The rejection of a resource beyond the quota.
-pub(super) fn quota_exceeded(limit: usize) -> Rejection {
+pub(in crate::kubernetes) fn quota_exceeded(limit: usize) -> Rejection {
     Rejection::new(
         RejectionReason::TooManyTargets,
         format!(

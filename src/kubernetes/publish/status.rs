@@ -17,21 +17,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
-use super::client::{ApiKind, ApiRequests, ApiVerb, explain_api};
 use super::conditions::{
     build_status, is_pending, is_same_except_texts, is_same_status, target_state,
 };
 use super::events::{EventRecorder, ResourceEvent, events_of_change, object_reference};
-use super::metrics::ControllerMetrics;
-use super::outcome::{ReconcileOutcome, ReconcileOutcomes};
-use super::resource::{PostgresTarget, PostgresTargetStatus};
 use super::write_limiter::{self, WriteLimiter};
 use crate::jitter::random_fraction;
+use crate::kubernetes::api::resource::{PostgresTarget, PostgresTargetStatus};
+use crate::kubernetes::client::{ApiKind, ApiRequests, ApiVerb, MANAGER, explain_api};
+use crate::kubernetes::metrics::ControllerMetrics;
+use crate::kubernetes::reconcile::outcome::{ReconcileOutcome, ReconcileOutcomes};
 use crate::shutdown::Shutdown;
 use crate::targets::HealthBoard;
 
-/// The field manager of what we write.
-pub(super) const MANAGER: &str = "pgexporter";
 /// How often it is looked whether anything has changed.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is tried whether a right that is missing is there again.
@@ -43,7 +41,7 @@ const AT_ONCE: usize = 8;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Writes statuses until the shutdown begins.
-pub(super) struct StatusWriter {
+pub(in crate::kubernetes) struct StatusWriter {
     pub client: Client,
     pub outcomes: watch::Receiver<ReconcileOutcomes>,
     pub health: HealthBoard,
@@ -81,7 +79,7 @@ struct StatusWrite {
 }
 
 impl StatusWriter {
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
+    pub(in crate::kubernetes) async fn run(mut self, shutdown: Shutdown) {
         let mut written: HashMap<String, WrittenStatus> = HashMap::new();
         let mut probes: HashMap<String, Instant> = HashMap::new();
         let mut ticks = interval(LOOK);

@@ -37,12 +37,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::client::{ApiKind, explain_api};
 use super::membership::{LEASE, MemberState, Members, SCRAPED};
-use super::metrics::ControllerMetrics;
-use super::settings::ControllerOptions;
-use super::status::MANAGER;
-use super::watches;
+use crate::kubernetes::client::MANAGER;
+use crate::kubernetes::client::{ApiKind, explain_api};
+use crate::kubernetes::metrics::ControllerMetrics;
+use crate::kubernetes::settings::ControllerOptions;
+use crate::kubernetes::source::watches;
 use crate::shutdown::Shutdown;
 use crate::targets::OwnershipTerm;
 use crate::text::peer_text;
@@ -63,7 +63,7 @@ const GROUP: &str = "pgexporter.io/shards";
 
 /// Which targets this pod serves.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Assignment {
+pub(in crate::kubernetes) enum Assignment {
     /// All: targets are not shared.
     Everything,
     /// Its part of those that the members share, in this term. This pod is no member as long as it
@@ -74,7 +74,7 @@ pub(super) enum Assignment {
 }
 
 /// Renews the Lease of this pod, and follows the Leases of the other pods.
-pub(super) struct LeaseHolder {
+pub(in crate::kubernetes) struct LeaseHolder {
     leases: Api<Lease>,
     name: String,
     owner: String,
@@ -95,7 +95,7 @@ pub(super) struct LeaseHolder {
 
 impl LeaseHolder {
     /// A lease holder, and the channel of its assignment.
-    pub(super) fn new(
+    pub(in crate::kubernetes) fn new(
         client: &Client,
         options: &ControllerOptions,
         metrics: Arc<ControllerMetrics>,
@@ -122,7 +122,7 @@ impl LeaseHolder {
     }
 
     /// Renews the Lease until the shutdown begins, and deletes it then.
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
+    pub(in crate::kubernetes) async fn run(mut self, shutdown: Shutdown) {
         let (mut watched, mut scraped) = (self.watch(), self.scraped.clone());
         let mut due = Instant::now();
         loop {

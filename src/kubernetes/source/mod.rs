@@ -1,0 +1,6 @@
+//! Where targets come from: watches of resources and of annotated Services, and what their events change.
+
+pub(super) mod event_handler;
+pub(super) mod relist;
+pub(super) mod services;
+pub(super) mod watches;
