@@ -1,7 +1,31 @@
-//! Which queries that failed are run once more in the same scrape: by SQLSTATE alone.
+//! What a pipeline runs: a statement, what becomes of its rows, and whether a query that failed is
+//! run once more in the same scrape, which its SQLSTATE alone decides.
 
 use super::charset::Charset;
-use super::error::{SecondTry, ServerError};
+use super::error::{QueryError, SecondTry, ServerError};
+use super::row::Fields;
+use super::statement::Prepared;
+
+/// A statement, and what becomes of its answer.
+pub(super) trait PipelineJob: Send {
+    /// What is run.
+    fn statement(&self) -> &Prepared;
+    /// The statement, to be prepared anew before it is sent again. `None` where it is sent without
+    /// a name from now on.
+    fn renew(&mut self) -> Option<&mut Prepared>;
+    /// Whether it is one of ours, that names every schema.
+    fn is_builtin(&self) -> bool {
+        true
+    }
+    /// Forgets what came: it is run again, from now on with text as the database holds it if `raw`.
+    fn restart(&mut self, raw: bool);
+    /// Takes one row; `scratch` is used again for the next. After an error it gets no more.
+    fn row(&mut self, fields: Fields<'_>, scratch: &mut Vec<u8>) -> Result<(), QueryError>;
+    /// It gives nothing, though its rows may still come; it ends with that error.
+    fn stop(&mut self, _error: &QueryError) {}
+    /// It ended, so or so; called once.
+    fn finish(&mut self, result: Result<(), QueryError>);
+}
 
 /// How a job is run, and what was tried already.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +64,29 @@ impl JobState {
             }
             _ => false,
         }
+    }
+}
+
+/// Jobs, by their places in a list, that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct UnfinishedJobs {
+    /// Skipped, because one before them failed, or to be sent without a name.
+    pub skipped: Vec<usize>,
+    /// Their prepared statement may be out of date.
+    pub stale: Vec<usize>,
+    /// The session lost a statement that it held: others may be gone as well.
+    pub forgot: bool,
+}
+
+impl UnfinishedJobs {
+    pub(super) fn skip(&mut self, job: usize, states: &mut [JobState]) {
+        states[job].put_off();
+        self.skipped.push(job);
+    }
+
+    pub(super) fn add_stale(&mut self, job: usize, states: &mut [JobState]) {
+        states[job].put_off();
+        self.stale.push(job);
     }
 }
 
