@@ -14,11 +14,9 @@ use tracing::error;
 use super::admin_settings::{apply_setting, report_settings};
 use super::reload::{ConfigState, FILES, Listeners, too_long};
 use crate::blocking::BlockingPool;
-use crate::management::{
-    AdminApi, CheckReport, CheckedServer, LastError, LeftOutCollector, ReloadReport, ScrapeReport,
-    ScrapedQuery, ServerReport, SetOutcome, SettingReport,
-};
-use crate::scrape::{Profile, ProfiledQuery, Scraper, ServerOverview};
+use crate::management::{AdminApi, CheckReport, ReloadReport, SetOutcome, SettingReport};
+use crate::scrape::Scraper;
+use crate::targets::{Profile, ServerReport};
 
 /// The service that signals and the management listeners call.
 pub(super) struct AdminService {
@@ -202,50 +200,6 @@ impl AdminService {
     fn summary(&self) -> MutexGuard<'_, ConfigSummary> {
         self.summary.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn report_server(&self, server: ServerOverview) -> ServerReport {
-        let health = server.health;
-        let words = |trouble: crate::targets::TargetError| (trouble.kind.as_str(), trouble.message);
-        ServerReport {
-            name: server.name,
-            active: health.active,
-            origin: server.origin,
-            address: server.address,
-            owner: self.owner.clone(),
-            version: health.version,
-            role: health.role,
-            last_scrape: health.last_scrape,
-            duration: health.duration,
-            samples: health.samples,
-            connections: server.connections,
-            pooled: health.pooled,
-            ambiguous: health.ambiguous,
-            denied: health.denied,
-            missing: health
-                .missing
-                .into_iter()
-                .map(|one| (one.name, one.problem.as_str(), one.message))
-                .collect(),
-            excess_rights: health.excess_rights,
-            left_out: health
-                .left_out
-                .into_iter()
-                .map(|one| LeftOutCollector {
-                    collector: one.collector,
-                    families: one.families,
-                    reason: one.reason.as_str(),
-                    message: one.message,
-                })
-                .collect(),
-            trouble: health.trouble.map(words),
-            last_error: health.last_error.map(|(trouble, at)| LastError {
-                reason: trouble.kind.as_str(),
-                message: trouble.message,
-                at,
-                count: server.failures,
-            }),
-        }
-    }
 }
 
 /// Sets the flag to false when it is dropped, which happens when the caller stops waiting.
@@ -259,8 +213,11 @@ impl Drop for CancelOnDrop {
 
 impl AdminApi for Arc<AdminService> {
     fn servers(&self) -> Vec<ServerReport> {
-        let servers = self.scraper.servers().into_iter();
-        servers.map(|server| self.report_server(server)).collect()
+        self.scraper.servers()
+    }
+
+    fn owner(&self) -> &str {
+        &self.owner
     }
 
     fn notices(&self) -> Vec<String> {
@@ -297,14 +254,11 @@ impl AdminApi for Arc<AdminService> {
         self.scraper.clear();
     }
 
-    async fn scrape(&self, server: &str) -> Result<ScrapeReport, String> {
+    async fn scrape(&self, server: &str) -> Result<Profile, String> {
         let profile = self.scraper.profile(server, Instant::now() + PROFILE).await;
-        match profile {
-            Some(profile) => Ok(report_profile(server, profile)),
-            None => Err(format!(
-                "Unknown server '{server}'; `targets` lists those of this exporter"
-            )),
-        }
+        profile.ok_or_else(|| {
+            format!("Unknown server '{server}'; `targets` lists those of this exporter")
+        })
     }
 
     async fn check(&self) -> CheckReport {
@@ -321,41 +275,13 @@ impl AdminApi for Arc<AdminService> {
             Ok(Err(problems)) => report.problems = problems,
             Err(problem) => report.problems.push(problem),
         }
-        for server in self.servers() {
-            if let Some((_, message)) = &server.trouble {
-                report
-                    .problems
-                    .push(format!("server {}: {message}", server.name));
+        report.servers = self.servers();
+        for server in &report.servers {
+            if let Some(trouble) = &server.health.trouble {
+                let problem = format!("server {}: {}", server.name, trouble.message);
+                report.problems.push(problem);
             }
-            report.servers.push(CheckedServer {
-                name: server.name,
-                trouble: server.trouble,
-                denied: server.denied,
-            });
         }
         report
-    }
-}
-
-fn report_profile(server: &str, profile: Profile) -> ScrapeReport {
-    let query = |one: ProfiledQuery| ScrapedQuery {
-        collector: one.collector,
-        tag: one.tag,
-        database: one.database,
-        interval: one.interval,
-        duration: one.duration,
-        samples: one.samples,
-        outcome: one.outcome,
-        message: one.message,
-    };
-    ScrapeReport {
-        name: server.to_owned(),
-        address: profile.address,
-        duration: profile.duration,
-        round_trip: profile.round_trip,
-        queries: profile.queries.into_iter().map(query).collect(),
-        trouble: profile
-            .trouble
-            .map(|trouble| (trouble.kind.as_str(), trouble.message)),
     }
 }

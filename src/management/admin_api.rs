@@ -2,15 +2,16 @@
 //! the exporter.
 
 use std::future::Future;
-use std::time::{Duration, SystemTime};
 
-use super::document::JsonObject;
-use crate::model::{Role, ServerVersion};
+use crate::targets::{Profile, ServerReport};
 
 /// Runs the commands of administrators.
 pub trait AdminApi: Send + Sync + 'static {
     /// The servers, in the order they are shown.
     fn servers(&self) -> Vec<ServerReport>;
+
+    /// The process that scrapes them: the pod's name in a cluster, the host's elsewhere.
+    fn owner(&self) -> &str;
 
     /// What a person should know of all servers together, one sentence each.
     fn notices(&self) -> Vec<String> {
@@ -48,79 +49,10 @@ pub trait AdminApi: Send + Sync + 'static {
     ///
     /// # Errors
     /// There is no such server.
-    fn scrape(&self, server: &str) -> impl Future<Output = Result<ScrapeReport, String>> + Send;
+    fn scrape(&self, server: &str) -> impl Future<Output = Result<Profile, String>> + Send;
 
     /// Whether a reload would be good, and what the role may see at each server.
     fn check(&self) -> impl Future<Output = CheckReport> + Send;
-}
-
-/// One server, as it is now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerReport {
-    /// The value of the label `server`.
-    pub name: String,
-    /// Whether it answered last.
-    pub active: bool,
-    /// Where it came from: `file` or `kubernetes`.
-    pub origin: &'static str,
-    /// Where it listens.
-    pub address: String,
-    /// The process that scrapes it: the pod's name in a cluster, the host's elsewhere.
-    pub owner: String,
-    /// Once connected.
-    pub version: Option<ServerVersion>,
-    /// Once connected.
-    pub role: Option<Role>,
-    /// When the last scrape ended.
-    pub last_scrape: Option<SystemTime>,
-    /// How long it took.
-    pub duration: Duration,
-    /// Samples that it brought.
-    pub samples: usize,
-    /// Connections that were made to it so far.
-    pub connections: u64,
-    /// Whether a pooler stands before it.
-    pub pooled: bool,
-    /// Its name leads to different servers in turn: what to do.
-    pub ambiguous: Option<String>,
-    /// Collectors that the role has no right to.
-    pub denied: Vec<String>,
-    /// Databases whose metrics are missing: name, the reason's word, words for people.
-    pub missing: Vec<(String, &'static str, String)>,
-    /// What the role may do beside reading.
-    pub excess_rights: Vec<String>,
-    /// Collectors of which families are left out.
-    pub left_out: Vec<LeftOutCollector>,
-    /// Why it is not active: the reason's word, and words for people.
-    pub trouble: Option<(&'static str, String)>,
-    /// The last error, also when it is over.
-    pub last_error: Option<LastError>,
-}
-
-/// A collector of which families are left out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LeftOutCollector {
-    /// Its name.
-    pub collector: String,
-    /// How many of its families.
-    pub families: usize,
-    /// The reason's word.
-    pub reason: &'static str,
-    /// Which limit it was, and what to do.
-    pub message: String,
-}
-
-/// The last error of a server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LastError {
-    /// The reason's word.
-    pub reason: &'static str,
-    /// Words for people.
-    pub message: String,
-    /// When it was last so.
-    pub at: SystemTime,
-    /// Scrapes that brought nothing for this reason, so far.
-    pub count: u64,
 }
 
 /// A reload that was taken over.
@@ -177,44 +109,6 @@ pub enum SetOutcome {
     Failed(Vec<String>),
 }
 
-/// What one scrape of one server took.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScrapeReport {
-    /// The value of the label `server`.
-    pub name: String,
-    /// Where it listens.
-    pub address: String,
-    /// Time of all queries and connections.
-    pub duration: Duration,
-    /// The first question there and back. `None`: no answer.
-    pub round_trip: Option<Duration>,
-    /// Each query in each database, as they ran.
-    pub queries: Vec<ScrapedQuery>,
-    /// Why it ended before its end: the reason's word, and words for people.
-    pub trouble: Option<(&'static str, String)>,
-}
-
-/// One query in one database.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScrapedQuery {
-    /// Its collector; `connect` for connecting to another database.
-    pub collector: String,
-    /// Its tag in the catalogue.
-    pub tag: String,
-    /// Where it ran.
-    pub database: String,
-    /// How often it runs; `None`: in each scrape.
-    pub interval: Option<Duration>,
-    /// Until its last row was here.
-    pub duration: Duration,
-    /// Samples that it shows.
-    pub samples: usize,
-    /// `done`, `denied`, `late`, `left out`, `failed` or `not run`.
-    pub outcome: &'static str,
-    /// Why it shows none.
-    pub message: Option<String>,
-}
-
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CheckReport {
@@ -225,21 +119,5 @@ pub struct CheckReport {
     /// What a reload would change, one line each.
     pub changes: Vec<String>,
     /// Servers that were asked.
-    pub servers: Vec<CheckedServer>,
-}
-
-/// A server in a check.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CheckedServer {
-    /// Its name.
-    pub name: String,
-    /// Why it cannot be scraped.
-    pub trouble: Option<(&'static str, String)>,
-    /// Collectors that the role has no right to.
-    pub denied: Vec<String>,
-}
-
-/// A report as the object `Response`.
-pub(super) trait ResponseBody {
-    fn to_object(&self) -> JsonObject;
+    pub servers: Vec<ServerReport>,
 }

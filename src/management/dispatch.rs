@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tracing::{debug, info, warn};
 
-use super::admin_api::{AdminApi, ResponseBody};
+use super::admin_api::AdminApi;
 use super::command::AdminCommand;
 use super::document::{self, AdminRequest, CommandError, JsonObject, errors};
 use super::frame::Framing;
@@ -124,6 +124,7 @@ async fn run_command<C: AdminApi>(
         AdminCommand::StatusDetails | AdminCommand::Targets => Ok(report::details_response(
             &control.servers(),
             &control.notices(),
+            control.owner(),
         )),
         AdminCommand::Reload if matches!(peer, AdminPeer::Remote { .. }) => Err(CommandError {
             error: errors::NOT_HERE,
@@ -134,7 +135,7 @@ async fn run_command<C: AdminApi>(
             response: JsonObject::new(),
         }),
         AdminCommand::Reload => match control.reload().await {
-            Ok(reloaded) => Ok(reloaded.to_object()),
+            Ok(reloaded) => Ok(report::reload_response(&reloaded)),
             Err(problems) => Err(CommandError {
                 error: errors::RELOAD,
                 message: "reload refused, nothing was changed".to_owned(),
@@ -180,23 +181,27 @@ async fn run_command<C: AdminApi>(
                 message,
                 response: JsonObject::new(),
             }),
-            Ok(report) => match &report.trouble {
-                None => Ok(report.to_object()),
-                Some((_, message)) => Err(CommandError {
-                    error: errors::SCRAPE,
-                    message: message.clone(),
-                    response: report.to_object(),
-                }),
-            },
+            Ok(profile) => {
+                let response = report::scrape_response(&server, &profile);
+                match profile.trouble {
+                    None => Ok(response),
+                    Some(trouble) => Err(CommandError {
+                        error: errors::SCRAPE,
+                        message: trouble.message,
+                        response,
+                    }),
+                }
+            }
         },
         AdminCommand::Check => {
             let found = control.check().await;
+            let response = report::check_response(&found);
             match found.problems.len() {
-                0 => Ok(found.to_object()),
+                0 => Ok(response),
                 problems => Err(CommandError {
                     error: errors::CHECK,
                     message: format!("problems: {problems}"),
-                    response: found.to_object(),
+                    response,
                 }),
             }
         }

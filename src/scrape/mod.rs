@@ -28,7 +28,6 @@ mod walk;
 mod worker;
 
 pub use exposition::Exposition;
-pub use overview::{FamilyOverview, Overview, ServerOverview};
-pub use profile::{Profile, ProfiledQuery};
+pub use overview::{FamilyOverview, Overview};
 pub use scraper::{Scrape, Scraper};
 pub use settings::ScrapeSettings;

@@ -18,17 +18,20 @@ use super::commons::{Commons, End};
 use super::counters::TargetCounters;
 use super::flight::Flights;
 use super::places::Places;
-use super::profile::{Profile, ProfileRequest};
+use super::profile::ProfileRequest;
 use super::settings::ScrapeSettings;
 use super::worker::Worker;
-use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
+use super::{Exposition, FamilyOverview, Overview, own};
 use crate::catalog::Catalog;
 use crate::connection_limit::DisplacedConnections;
 use crate::exposition::SelfMetrics;
 use crate::model::TargetErrorKind;
 use crate::postgres::ConnectContext;
 use crate::shutdown::Shutdown;
-use crate::targets::{Health, HealthBoard, Origin, SampleMemory, Target, TargetError, TargetList};
+use crate::targets::{
+    Health, HealthBoard, Origin, Profile, SampleMemory, ServerReport, Target, TargetError,
+    TargetList,
+};
 use crate::telemetry::LogCounters;
 
 /// Asks all targets. Cloning gives another handle on the same scraper.
@@ -366,11 +369,11 @@ impl Scraper {
 
     /// The servers, as they were last seen; asks none.
     #[must_use]
-    pub fn servers(&self) -> Vec<ServerOverview> {
+    pub fn servers(&self) -> Vec<ServerReport> {
         let show = |handle: &Arc<Handle>| {
             let (target, worker) = (&handle.target, &handle.worker);
             let health = worker.health.report();
-            ServerOverview {
+            ServerReport {
                 name: target.name.clone(),
                 address: target.address.to_string(),
                 origin: match target.origin {

@@ -15,6 +15,7 @@ mod ownership_term;
 mod ports;
 mod publisher;
 mod redact;
+mod report;
 mod target;
 
 pub use databases::{DatabaseProblem, MissingDatabase};
@@ -25,6 +26,7 @@ pub use load::{LoadErrors, Loaded, Sources};
 pub use memory::{MemoryExhausted, MemoryLease, SampleMemory, TargetMemory};
 pub use ownership_term::OwnershipTerm;
 pub use publisher::Publisher;
+pub use report::{Profile, ProfiledQuery, ServerReport};
 pub use target::{
     Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, TargetList,
     Timeouts, TlsMode,

@@ -10,9 +10,9 @@ use crate::catalog::SETTINGS;
 use crate::postgres::{PipelineRequest, QueryContext, QueryError, SampleBudget, Session};
 use crate::scrape::databases::ShareKind;
 use crate::scrape::flight::Deadline;
-use crate::scrape::profile::{ProfiledQuery, Profiling, Step};
+use crate::scrape::profile::{Profiling, Step};
 use crate::scrape::walk::Errand;
-use crate::targets::TargetError;
+use crate::targets::{ProfiledQuery, TargetError};
 
 impl Collector {
     /// Takes the next step. When [`Self::is_unsettled`] after it, the server did not answer.
