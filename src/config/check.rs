@@ -27,9 +27,9 @@ pub(super) fn check_main(main: &mut Main, given: &GivenKeys, problems: &mut Prob
         problems,
     );
     check_ports(main, given, problems);
-    if let Err(message) = port_ranges(&main.kubernetes_allowed_ports) {
+    if let Err(error) = port_ranges(&main.kubernetes_allowed_ports) {
         let key = "kubernetes_allowed_ports";
-        problems.add_problem(given.line(key), Some(key), message);
+        problems.add_problem(given.line(key), Some(key), error.to_string());
     }
     if let Some(path) = &main.metrics_path
         && let Err(error) = path.metadata()
@@ -140,18 +140,23 @@ fn raise_to_minimum(
     }
 }
 
+/// A text that is neither a port nor a range of ports.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no port; allowed are 1 to 65535 and ranges such as 6432-6440")]
+pub struct PortRangeError(String);
+
 /// Reads ports and ranges of them, such as `5432` and `6432-6440`, both ends included.
 ///
 /// # Errors
 /// One is neither; says what is allowed.
-pub fn port_ranges(texts: &[String]) -> Result<Vec<(u16, u16)>, String> {
+pub fn port_ranges(texts: &[String]) -> Result<Vec<(u16, u16)>, PortRangeError> {
     let port = |text: &str| text.trim().parse().ok().filter(|port: &u16| *port > 0);
     let range = |text: &String| {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let found = port(first).zip(port(last));
-        found.filter(|(first, last)| first <= last).ok_or_else(|| {
-            format!("{text} is no port; allowed are 1 to 65535 and ranges such as 6432-6440")
-        })
+        found
+            .filter(|(first, last)| first <= last)
+            .ok_or_else(|| PortRangeError(text.clone()))
     };
     texts.iter().map(range).collect()
 }

@@ -10,7 +10,7 @@ use super::configuration::{
     Configuration, Discover, HugePage, KubernetesMode, Main, ManagementTls, ProcessTitle, Server,
     ServerKind, ServerTls, Shards, TlsFiles,
 };
-use super::errors::{ConfigErrors, ProblemList};
+use super::errors::{ConfigErrors, ProblemList, UnknownKey};
 use super::given::GivenKeys;
 use super::ini::{self, IniEntry, Section};
 use super::keys::{Key, MAIN_SECTION, Required, main_keys, server_keys};
@@ -201,8 +201,8 @@ fn read_value<S>(
             }
             Some(value)
         }
-        Err(message) => {
-            problems.add_problem(Some(entry.line), Some(key.name), message);
+        Err(error) => {
+            problems.add_problem(Some(entry.line), Some(key.name), error.to_string());
             None
         }
     }
@@ -231,20 +231,18 @@ fn report_unknown<S: 'static>(
 ) {
     let (line, key) = (Some(entry.line), entry.key.as_str());
     let in_main = section.name == MAIN_SECTION;
-    let message = unknown_key(keys.clone(), elsewhere, in_main, key);
-    if find_similar_key(keys, key).is_some() || elsewhere(key) || key == "password" {
-        problems.add_quoted_problem(line, Some(key), message);
-    } else {
-        let message = match message.strip_prefix(UNKNOWN) {
-            Some(rest) => format!("unknown key{rest}"),
-            None => message,
-        };
-        problems.add_problem(line, None, message);
+    let unknown = unknown_key(keys, elsewhere, in_main, key);
+    match &unknown {
+        UnknownKey::Unlisted => {
+            let message = "unknown key; docs/configuration.md lists the keys";
+            problems.add_problem(line, None, message);
+        }
+        UnknownKey::Password if key != "password" => {
+            problems.add_problem(line, None, unknown.to_string());
+        }
+        _ => problems.add_quoted_problem(line, Some(key), unknown.to_string()),
     }
 }
-
-/// How the message about an unknown key begins, which stands behind the key.
-const UNKNOWN: &str = "is not a known key";
 
 /// The known key that is a slip of the hand away.
 fn find_similar_key<S: 'static>(
@@ -252,7 +250,7 @@ fn find_similar_key<S: 'static>(
     name: &str,
 ) -> Option<&'static str> {
     let key = name.to_lowercase();
-    if key.len() > 64 || key.contains("password") {
+    if key.len() > 64 {
         return None;
     }
     keys.map(|known| (strsim::osa_distance(&key, known.name), known.name))
@@ -261,28 +259,23 @@ fn find_similar_key<S: 'static>(
         .map(|(_, known)| known)
 }
 
-/// The message about a name that is no key of a section.
+/// Why a name is no key of a section.
 pub(super) fn unknown_key<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>>,
     elsewhere: &dyn Fn(&str) -> bool,
     in_main: bool,
     name: &str,
-) -> String {
+) -> UnknownKey {
     if elsewhere(name) {
         return match in_main {
-            true => "belongs in the section of a server".to_owned(),
-            false => format!("belongs in the section [{MAIN_SECTION}]"),
+            true => UnknownKey::OfServer,
+            false => UnknownKey::OfMain,
         };
     }
     if name.to_lowercase().contains("password") {
-        return "passwords do not belong in this file; keep them with `pgexporter-admin user add`, \
-                in a file named by PGPASSFILE, or in PGPASSWORD"
-            .to_owned();
+        return UnknownKey::Password;
     }
-    match find_similar_key(keys, name) {
-        Some(known) => format!("{UNKNOWN}; did you mean `{known}`?"),
-        None => format!("{UNKNOWN}; docs/configuration.md lists the keys"),
-    }
+    find_similar_key(keys, name).map_or(UnknownKey::Unlisted, UnknownKey::Similar)
 }
 
 /// Adds a notice for each key that is given and has no effect yet.

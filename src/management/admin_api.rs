@@ -2,8 +2,12 @@
 //! the exporter.
 
 use std::future::Future;
+use std::time::Duration;
 
-use crate::targets::{Profile, ServerReport};
+use crate::blocking::BlockingError;
+use crate::config::SetError;
+use crate::targets::{LoadErrors, Profile, ServerReport};
+use crate::telemetry::TelemetryError;
 
 /// Runs the commands of administrators.
 pub trait AdminApi: Send + Sync + 'static {
@@ -25,7 +29,7 @@ pub trait AdminApi: Send + Sync + 'static {
     ///
     /// # Errors
     /// All that is wrong, one line each.
-    fn reload(&self) -> impl Future<Output = Result<ReloadReport, Vec<String>>> + Send;
+    fn reload(&self) -> impl Future<Output = Result<ReloadReport, AdminApiError>> + Send;
 
     /// The files that the configuration came from: what each is, and its path.
     fn files(&self) -> Vec<(&'static str, String)>;
@@ -37,10 +41,17 @@ pub trait AdminApi: Send + Sync + 'static {
     fn settings(
         &self,
         key: Option<&str>,
-    ) -> impl Future<Output = Result<Vec<SettingReport>, String>> + Send;
+    ) -> impl Future<Output = Result<Vec<SettingReport>, AdminApiError>> + Send;
 
     /// Changes a value that may change at once.
-    fn set(&self, key: &str, value: &str) -> impl Future<Output = SetOutcome> + Send;
+    ///
+    /// # Errors
+    /// There is no such key or server, the value is not allowed, or it could not be used.
+    fn set(
+        &self,
+        key: &str,
+        value: &str,
+    ) -> impl Future<Output = Result<SetOutcome, AdminApiError>> + Send;
 
     /// Drops cached metrics and sets counters to 0.
     fn clear(&self);
@@ -49,7 +60,7 @@ pub trait AdminApi: Send + Sync + 'static {
     ///
     /// # Errors
     /// There is no such server.
-    fn scrape(&self, server: &str) -> impl Future<Output = Result<Profile, String>> + Send;
+    fn scrape(&self, server: &str) -> impl Future<Output = Result<Profile, AdminApiError>> + Send;
 
     /// Whether a reload would be good, and what the role may see at each server.
     fn check(&self) -> impl Future<Output = CheckReport> + Send;
@@ -99,14 +110,52 @@ pub enum SetOutcome {
         /// The value.
         current: String,
     },
-    /// The value is not allowed, for this reason.
-    Invalid(String),
+}
+
+/// Why a request of an administrator was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminApiError {
+    /// Files were not read within this time.
+    #[error(
+        "pgexporter.conf, or a file that it names, was not read within {0:?}; see that its disk \
+         answers and that none of them is a pipe, then try again"
+    )]
+    TooSlow(Duration),
+    /// The files were read when nobody waited any more.
+    #[error("the files of a reload that was given up were read at last; reload again")]
+    GivenUp,
+    /// There was no thread that could read the files.
+    #[error("the files were not read: {0}")]
+    NotRead(#[from] BlockingError),
+    /// The shutdown has begun.
+    #[error("the exporter is shutting down")]
+    ShuttingDown,
     /// There is no such key.
+    #[error("Unknown configuration key '{0}'; `conf get` without a key lists them")]
     UnknownKey(String),
     /// There is no such server.
+    #[error("Unknown server '{0}'; `targets` lists those of this exporter")]
     UnknownServer(String),
-    /// The value is good and could not be used, for these reasons.
-    Failed(Vec<String>),
+    /// A key cannot have this value.
+    #[error(transparent)]
+    Set(#[from] SetError),
+    /// Files are wrong.
+    #[error(transparent)]
+    Files(#[from] LoadErrors),
+    /// The log cannot be as it should.
+    #[error(transparent)]
+    Logging(#[from] TelemetryError),
+}
+
+impl AdminApiError {
+    /// The same in words: a line for each thing that is wrong.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Files(errors) => errors.lines(),
+            other => vec![other.to_string()],
+        }
+    }
 }
 
 /// What a check found.

@@ -136,10 +136,10 @@ async fn run_command<C: AdminApi>(
         }),
         AdminCommand::Reload => match control.reload().await {
             Ok(reloaded) => Ok(report::reload_response(&reloaded)),
-            Err(problems) => Err(CommandError {
+            Err(error) => Err(CommandError {
                 error: errors::RELOAD,
                 message: "reload refused, nothing was changed".to_owned(),
-                response: JsonObject::from_iter([("Problems".to_owned(), problems.into())]),
+                response: JsonObject::from_iter([("Problems".to_owned(), error.lines().into())]),
             }),
         },
         AdminCommand::ConfLs => Ok(control
@@ -149,9 +149,9 @@ async fn run_command<C: AdminApi>(
             .collect()),
         AdminCommand::ConfGet(key) => match control.settings(key.as_deref()).await {
             Ok(settings) => Ok(report::settings_response(&settings, key.is_some())),
-            Err(message) => Err(CommandError {
+            Err(error) => Err(CommandError {
                 error: errors::CONF_GET,
-                message,
+                message: error.to_string(),
                 response: JsonObject::new(),
             }),
         },
@@ -176,9 +176,9 @@ async fn run_command<C: AdminApi>(
             Ok(JsonObject::new())
         }
         AdminCommand::Scrape { server } => match control.scrape(&server).await {
-            Err(message) => Err(CommandError {
+            Err(error) => Err(CommandError {
                 error: errors::SCRAPE,
-                message,
+                message: error.to_string(),
                 response: JsonObject::new(),
             }),
             Ok(profile) => {

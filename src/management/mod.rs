@@ -32,7 +32,9 @@ mod settings;
 #[doc(hidden)]
 pub mod startup;
 
-pub use admin_api::{AdminApi, CheckReport, ReloadReport, SetOutcome, SettingReport};
+pub use admin_api::{
+    AdminApi, AdminApiError, CheckReport, ReloadReport, SetOutcome, SettingReport,
+};
 pub use codec::{CodecError, Compression, Encryption};
 pub use command::{AdminCommand, AdminVerb};
 pub use dispatch::AdminPeer;

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::admin_api::{CheckReport, ReloadReport, SetOutcome, SettingReport};
+use super::admin_api::{AdminApiError, CheckReport, ReloadReport, SetOutcome, SettingReport};
 use super::document::{CommandError, JsonObject, errors};
+use crate::config::SetError;
 use crate::targets::{Profile, ServerReport};
 
 /// Of a status: names, and whether each answers. The C program's `status`.
@@ -101,7 +102,7 @@ fn setting_value(setting: &SettingReport) -> Value {
 pub(super) fn set_response(
     key: &str,
     value: &str,
-    change: SetOutcome,
+    change: Result<SetOutcome, AdminApiError>,
 ) -> Result<JsonObject, CommandError> {
     let mut response = object(json!({ "config_key": key, "requested_value": value }));
     let mut put = |name: &str, value: Value| {
@@ -115,7 +116,7 @@ pub(super) fn set_response(
         })
     };
     match change {
-        SetOutcome::Applied { old, new, notices } => {
+        Ok(SetOutcome::Applied { old, new, notices }) => {
             if !notices.is_empty() {
                 put("notices", json!(notices));
             }
@@ -126,7 +127,7 @@ pub(super) fn set_response(
             put("restart_required", json!(false));
             Ok(response)
         }
-        SetOutcome::Same { current } => {
+        Ok(SetOutcome::Same { current }) => {
             put("status", json!("no_change"));
             put(
                 "message",
@@ -137,7 +138,7 @@ pub(super) fn set_response(
             put("restart_required", json!(false));
             Ok(response)
         }
-        SetOutcome::Restart { current } => {
+        Ok(SetOutcome::Restart { current }) => {
             let message = "Configuration change requires restart. Current values preserved.";
             put("status", json!("success_restart_required"));
             put("message", json!(message));
@@ -145,30 +146,33 @@ pub(super) fn set_response(
             put("restart_required", json!(true));
             refused(errors::CONF_SET_RESTART, message.to_owned(), response)
         }
-        SetOutcome::Invalid(reason) => {
+        Err(AdminApiError::Set(SetError::Invalid(reason))) => {
             put("status", json!("invalid_value"));
             put("reason", json!(reason));
             let message = format!("Invalid value for configuration key '{key}'");
             refused(errors::CONF_SET_INVALID, message, response)
         }
-        SetOutcome::UnknownKey(reason) => {
+        Err(AdminApiError::Set(SetError::UnknownKey(reason))) => {
             put("status", json!("unknown_key"));
-            put("reason", json!(reason));
+            put("reason", json!(reason.to_string()));
             let message = format!("Unknown configuration key '{key}'");
             refused(errors::CONF_SET_UNKNOWN_KEY, message, response)
         }
-        SetOutcome::UnknownServer(server) => {
+        Err(AdminApiError::Set(SetError::UnknownServer(server))) => {
             put("status", json!("unknown_server"));
             put(
                 "reason",
                 json!(format!("there is no server '{server}' in the file")),
             );
-            let message = format!("Unknown server '{server}'");
-            refused(errors::CONF_SET_UNKNOWN_SERVER, message, response)
+            refused(
+                errors::CONF_SET_UNKNOWN_SERVER,
+                format!("Unknown server '{server}'"),
+                response,
+            )
         }
-        SetOutcome::Failed(problems) => {
+        Err(error) => {
             put("status", json!("failed"));
-            put("reason", json!(problems.join("\n")));
+            put("reason", json!(error.lines().join("\n")));
             let message = "Nothing was changed".to_owned();
             refused(errors::CONF_SET_FAILED, message, response)
         }
