@@ -6,10 +6,10 @@ use std::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::admin_api::AdminApi;
-use super::command::AdminCommand;
+use super::commands::AdminCommand;
 use super::document::{self, AdminRequest, CommandError, JsonObject, errors};
-use super::frame::Framing;
 use super::report;
+use super::wire::frame::Framing;
 use crate::config;
 use crate::config::keys::ChangedFrom;
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::command::{AdminCommand, AdminVerb};
-use super::frame::Framing;
+use super::commands::{AdminCommand, AdminVerb};
+use super::wire::frame::Framing;
 
 /// An object of JSON. Its keys are sorted.
 pub type JsonObject = Map<String, Value>;
@@ -239,7 +239,7 @@ pub fn request_document(command: &AdminCommand, header: &JsonObject) -> Vec<u8> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::PLAIN;
+    use super::super::wire::frame::PLAIN;
     use super::*;
 
     #[test]
