@@ -87,11 +87,7 @@ pub(super) async fn handle_request<C: AdminApi>(
 
 /// A response that says no.
 pub(super) fn encode_refusal(error: u32, message: String, header: JsonObject) -> Vec<u8> {
-    let failure = CommandError {
-        error,
-        message,
-        response: JsonObject::new(),
-    };
+    let failure = CommandError::new(error, message);
     document::encode_response(
         header,
         JsonObject::new(),
@@ -126,14 +122,12 @@ async fn run_command<C: AdminApi>(
             &control.notices(),
             control.owner(),
         )),
-        AdminCommand::Reload if matches!(peer, AdminPeer::Remote { .. }) => Err(CommandError {
-            error: errors::NOT_HERE,
-            message: "conf reload is not to be had over the remote port: the files that it reads \
+        AdminCommand::Reload if matches!(peer, AdminPeer::Remote { .. }) => Err(CommandError::new(
+            errors::NOT_HERE,
+            "conf reload is not to be had over the remote port: the files that it reads \
                       are those of the exporter's machine; run pgexporter-cli there, or send \
-                      SIGHUP"
-                .to_owned(),
-            response: JsonObject::new(),
-        }),
+                      SIGHUP",
+        )),
         AdminCommand::Reload => match control.reload().await {
             Ok(reloaded) => Ok(report::reload_response(&reloaded)),
             Err(error) => Err(CommandError {
@@ -149,20 +143,15 @@ async fn run_command<C: AdminApi>(
             .collect()),
         AdminCommand::ConfGet(key) => match control.settings(key.as_deref()).await {
             Ok(settings) => Ok(report::settings_response(&settings, key.is_some())),
-            Err(error) => Err(CommandError {
-                error: errors::CONF_GET,
-                message: error.to_string(),
-                response: JsonObject::new(),
-            }),
+            Err(error) => Err(CommandError::new(errors::CONF_GET, error.to_string())),
         },
-        AdminCommand::ConfSet { key, .. } if !may_change(peer, &key) => Err(CommandError {
-            error: errors::NOT_HERE,
-            message: format!(
+        AdminCommand::ConfSet { key, .. } if !may_change(peer, &key) => Err(CommandError::new(
+            errors::NOT_HERE,
+            format!(
                 "{key} can only be changed on the exporter's own machine, over its Unix socket: it \
                  names a file, an address, a user, or what the exporter may do"
             ),
-            response: JsonObject::new(),
-        }),
+        )),
         AdminCommand::ConfSet { key, value } => {
             let change = control.set(&key, &value).await;
             report::set_response(&key, &value, change)
@@ -176,11 +165,7 @@ async fn run_command<C: AdminApi>(
             Ok(JsonObject::new())
         }
         AdminCommand::Scrape { server } => match control.scrape(&server).await {
-            Err(error) => Err(CommandError {
-                error: errors::SCRAPE,
-                message: error.to_string(),
-                response: JsonObject::new(),
-            }),
+            Err(error) => Err(CommandError::new(errors::SCRAPE, error.to_string())),
             Ok(profile) => {
                 let response = report::scrape_response(&server, &profile);
                 match profile.trouble {

@@ -191,6 +191,17 @@ pub struct CommandError {
     pub response: JsonObject,
 }
 
+impl CommandError {
+    /// An error with nothing else in its response.
+    pub(super) fn new(error: u32, message: impl Into<String>) -> Self {
+        Self {
+            error,
+            message: message.into(),
+            response: JsonObject::new(),
+        }
+    }
+}
+
 /// The response to a request that was carried out, or refused.
 #[must_use]
 pub fn encode_response(
