@@ -1,23 +1,26 @@
 //! The start: finds the cluster, and sets up watches, controller, Lease and the writer of statuses.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::Config;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
+use super::api::CatalogLabels;
 use super::client::{ApiRequests, build_client, explain_api, explain_infer};
-use super::controller::{Controller, ControllerContext, ControllerProgress, WatchState};
+use super::controller::{Controller, ControllerContext};
 use super::index::Index;
 use super::metrics::ControllerMetrics;
 use super::publish::events::EventRecorder;
+use super::publish::progress::ControllerProgress;
 use super::publish::status::StatusWriter;
 use super::reconcile::outcome::ReconcileOutcomes;
-use super::reconcile::validation_pool::CONCURRENT_VALIDATIONS;
+use super::reconcile::pipeline::CONCURRENT_VALIDATIONS;
 use super::settings::ControllerOptions;
-use super::sharding::lease::{Assignment, LeaseHolder};
+use super::sharding::lease::LeaseHolder;
+use super::sharding::ownership::Assignment;
 use super::source::relist::follow_version;
+use super::source::watch_states::WatchStates;
 use super::source::watches;
 use crate::exposition::SelfMetrics;
 use crate::security::tls::provider;
@@ -106,19 +109,18 @@ pub async fn start(
         metrics: Arc::clone(&metrics),
         api_requests: Arc::clone(&api_requests),
     };
-    let state = |watch| (watch, WatchState::default());
     let controller = Controller {
         client,
         owner: options.owner,
         context: control,
-        watches: watches.into_iter().map(state).collect::<BTreeMap<_, _>>(),
+        watches: WatchStates::new(watches, Arc::clone(&api_requests)),
         assignment: share,
         missing: api_requests.subscribe(),
         outcomes,
         progress,
-        api_requests,
         metrics: Arc::clone(&metrics),
         index: Index::default(),
+        labels: CatalogLabels::default(),
         validations: Arc::new(Semaphore::new(CONCURRENT_VALIDATIONS)),
         listed_at: None,
     };
