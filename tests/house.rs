@@ -1,10 +1,16 @@
-//! The house stands as `src/lib.rs` draws it: no room names one on a higher floor, rooms on one
-//! floor do not go in circles, and nothing lies about that has no place.
+//! The house stands as `src/lib.rs` draws it: no room names one on a higher floor, neither rooms on
+//! one floor nor files of a room go in circles, and nothing lies about that has no place.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "house/circles.rs"]
+mod circles;
 #[path = "house/names.rs"]
 mod names;
+#[path = "house/tokens.rs"]
+mod tokens;
+#[path = "house/uses.rs"]
+mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

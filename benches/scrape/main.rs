@@ -2,8 +2,8 @@
 //! `docs/performance.md`.
 //!
 //! Beside the exporter stands the [`floor`]: a bare client that sends the same statements over as
-//! many connections. What the exporter takes beyond that is its own; what the floor takes is
-//! PostgreSQL's. `QUICK=1` measures fewer rounds and writes no page, `PEERS=1` measures other
+//! many connections, and for a usual scrape a bare server beside it, which sends the same body.
+//! What the exporter takes beyond that is its own; what the floor takes is PostgreSQL's. `QUICK=1` measures fewer rounds and writes no page, `PEERS=1` measures other
 //! exporters on the same server. Words after `cargo bench --bench scrape --` choose parts: `full`,
 //! `usual`, `kept`, `statements`, `lasting`, `twenty`.
 #![allow(
@@ -25,6 +25,7 @@ mod measure;
 mod page;
 mod peers;
 mod servers;
+mod serving;
 mod table;
 mod twenty;
 mod usage;

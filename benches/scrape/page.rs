@@ -45,16 +45,15 @@ fn kept_peers() -> Option<String> {
 fn parts(compared: &[Compared]) -> String {
     let mut text = String::new();
     for one in compared {
-        let name = match one.turn {
-            Turn::Full => "full",
-            Turn::Usual => "usual",
+        let (name, floor) = match one.turn {
+            Turn::Full => ("full", "the floor, which is PostgreSQL and the way there,"),
+            Turn::Usual => ("usual", "asking and serving, with nothing in between,"),
         };
         let share = 100.0 * one.floor.as_secs_f64() / one.latency.as_secs_f64();
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "* A {name} scrape ({} samples, {}) takes {}; the floor, which is PostgreSQL and the \
-             way there, is {share:.0} % of it. CPU: PostgreSQL {}, exporter {}.",
+            "* A {name} scrape ({} samples, {}) takes {}; {floor} is {share:.0} % of it. CPU: PostgreSQL {}, exporter {}.",
             one.samples,
             mb(one.bytes as u64),
             ms(one.latency),

@@ -209,7 +209,7 @@ fn statements(page: &mut String, metric: &Metric) {
 
 fn exporter(own: &[OwnFamily<'_>]) -> String {
     let mut page =
-        "# The exporter's own families\n\n<!-- Generated from src/scrape/own.rs by `make \
+        "# The exporter's own families\n\n<!-- Generated from src/scrape/self_metrics.rs by `make \
                     docs`. Do not edit. -->\n\nThey need no right, no query of the catalogue, and \
                     are there also when no server answers.\n\n[All collectors](README.md)\n\n| \
                     Family | Type | Labels | Help |\n| --- | --- | --- | --- |\n"

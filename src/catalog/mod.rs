@@ -5,8 +5,10 @@ mod bounds;
 mod builtin;
 mod choose;
 pub mod docs;
+mod error;
 mod explain;
 mod files;
+mod join;
 mod metric;
 mod own;
 mod parse;
@@ -17,8 +19,10 @@ mod tags;
 pub const SETTINGS: &str = "pg_settings";
 
 pub use choose::{Choice, Chosen};
-pub use files::{CatalogError, load};
+pub use error::CatalogError;
+pub use files::load;
+pub use join::{claims, is_reserved};
 pub use metric::{
     Catalog, Column, ColumnKind, Family, Metric, Query, Scope, Side, Source, Version,
 };
-pub use own::{OwnMetrics, claims, is_reserved};
+pub use own::OwnMetrics;

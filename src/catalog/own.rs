@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::files::{CatalogError, join, not_reserved};
+use super::error::CatalogError;
+use super::join::{claims, join, not_reserved};
 use super::metric::{Catalog, ColumnKind, Family};
 use super::parse::{Parsed, parse};
-use crate::model::Kind;
 
 /// Metrics of one target, read and checked.
 #[derive(Debug)]
@@ -184,57 +184,6 @@ fn digest(sources: &[(String, String)]) -> [u8; 32] {
         hash.update(text.as_bytes());
     }
     hash.finalize().into()
-}
-
-/// All names that a family's samples have in either format. Where two families share one, a scrape
-/// of either is no longer sound.
-#[must_use]
-pub fn claims(name: &str, kind: Kind) -> Vec<String> {
-    let mut names = vec![name.to_owned()];
-    match kind {
-        Kind::Gauge | Kind::Unknown => {}
-        Kind::Counter => names.extend(name.strip_suffix("_total").map(str::to_owned)),
-        Kind::Histogram => {
-            names.extend(["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")));
-        }
-    }
-    names
-}
-
-/// Families of the exporter that stand in no catalogue.
-const RESERVED: [&str; 24] = [
-    "pgexporter_state",
-    "pgexporter_version",
-    "pgexporter_logging_info",
-    "pgexporter_logging_warn",
-    "pgexporter_logging_error",
-    "pgexporter_logging_fatal",
-    "pgexporter_connections_displaced_total",
-    "pgexporter_query_executions_total",
-    "pgexporter_query_errors_total",
-    "pgexporter_query_timeouts_total",
-    "pgexporter_postgresql_active",
-    "pgexporter_postgresql_version",
-    "pgexporter_postgresql_uptime",
-    "pgexporter_postgresql_extension_info",
-    "pgexporter_postgresql_failures_total",
-    "pgexporter_postgresql_connections_total",
-    "pgexporter_postgresql_scrape_duration_seconds",
-    "pgexporter_postgresql_denied",
-    "pgexporter_postgresql_left_out",
-    "pgexporter_postgresql_query_failures_total",
-    "pgexporter_postgresql_database_missing",
-    "pgexporter_postgresql_duplicate_samples_total",
-    "pgexporter_postgresql_not_accepted",
-    "pgexporter_postgresql_limit_exceeded_total",
-];
-
-/// Whether a family of this name is the exporter's own, and so no catalogue's to bring.
-#[must_use]
-pub fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name)
-        || name.starts_with("pgexporter_pg_settings_")
-        || name.starts_with("pgexporter_kubernetes_")
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::CatalogError;
 use super::bounds;
+use super::error::CatalogError;
 use super::explain::{explain_json, explain_yaml};
 use super::metric::{Column, ColumnKind, Family, Metric, Query, Scope, Side, Source, Version};
 use super::raw::{RawColumn, RawFile, RawKind, RawMetric, RawQuery, RawScope, RawSide, RawVersion};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::files::CatalogError;
+use super::error::CatalogError;
 use super::metric::{Metric, Side, Version};
 use super::parse::Parsed;
 
@@ -123,7 +123,7 @@ fn join_into(first: &mut Parsed, second: Parsed) -> Result<(), CatalogError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::join;
+    use super::super::join::join;
     use super::super::metric::ColumnKind;
     use super::super::parse::parse;
     use super::*;

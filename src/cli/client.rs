@@ -12,7 +12,8 @@ use clap::{CommandFactory as _, Parser as _};
 
 use super::arguments::{CliArguments, CliOptions, OutputFormat, Verb};
 use super::error::CliError;
-use super::style::{Style, Tone};
+use super::output::{self, show};
+use super::style::Style;
 use super::transport::AdminTransport;
 use super::{
     check_files, check_url, crypt, kubectl, local_time, print, request, text_output, watch_servers,
@@ -104,24 +105,9 @@ fn run_command(options: &CliOptions, command: &AdminCommand) -> Result<(), CliEr
     Err(CliError::Refused(reasons))
 }
 
-/// Prints an answer. A reader that hung up has enough: then it is false.
-pub(super) fn show(text: &str) -> Result<bool, CliError> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(CliError::Refused(vec![format!(
-            "the answer cannot be printed: {error}"
-        )])),
-    }
-}
-
 /// Says what is wrong, and writes it to the log file if there is to be one.
 fn print_errors(options: &CliOptions, lines: &[String]) {
-    let name = Style::of_errors().paint(Some(Tone::Bad), "pgexporter-cli:");
-    for line in lines {
-        let _ = writeln!(io::stderr(), "{name} {line}");
-    }
+    output::print_errors("pgexporter-cli", lines);
     let Some(path) = &options.logfile else { return };
     if lines.is_empty() {
         return;

@@ -16,7 +16,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
 use super::error::CliError;
-use super::transport::{PATIENCE, SyncStream};
+use super::stream::{PATIENCE, SyncStream};
 use crate::security::tls::{ClientTls, TlsMode, explain_tls, server_end_point};
 use crate::security::{Environment, Secret, has_too_many_rounds};
 use crate::text::peer_text;

@@ -1,25 +1,17 @@
 //! Where the exporter is, and the connection to it.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::arguments::CliOptions;
 use super::error::CliError;
 use super::password::ask_once;
 use super::remote::RemoteLogin;
+use super::stream::{PATIENCE, SyncStream};
 use crate::config;
 use crate::management::SOCKET_NAME;
 use crate::security::Secret;
-
-/// How long to wait for an exporter. `scrape` and `check` take as long as their servers.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A connection to an exporter, ready for a frame.
-pub(super) trait SyncStream: Read + Write {}
-
-impl<T: Read + Write> SyncStream for T {}
 
 /// Where the exporter is.
 #[derive(Clone, Debug)]

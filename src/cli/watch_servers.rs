@@ -11,9 +11,9 @@ use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
 use super::arguments::{CliOptions, OutputFormat};
-use super::client::show;
 use super::error::CliError;
 use super::local_time;
+use super::output::show;
 use super::request::{self, AdminAnswer};
 use super::style::{Style, Tone};
 use super::transport::AdminTransport;

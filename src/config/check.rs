@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::configuration::{Main, ManagementTls, Server, ServerTls, TlsFiles};
 use super::errors::ProblemList;
+use super::given::GivenKeys;
 use super::keys::main_keys;
-use super::read::GivenKeys;
 use super::value::Value;
 use crate::security::RequireAuth;
 

@@ -16,6 +16,7 @@ mod configuration;
 pub mod docs;
 mod errors;
 mod field;
+mod given;
 mod ini;
 pub mod keys;
 mod load;

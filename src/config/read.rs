@@ -11,6 +11,7 @@ use super::configuration::{
     ServerKind, ServerTls, Shards, TlsFiles,
 };
 use super::errors::{ConfigErrors, ProblemList};
+use super::given::GivenKeys;
 use super::ini::{self, IniEntry, Section};
 use super::keys::{Key, MAIN_SECTION, Required, main_keys, server_keys};
 use super::value::Value;
@@ -26,30 +27,6 @@ pub struct LoadedConfiguration {
     pub configuration: Configuration,
     /// Lines to log at start: keys without an effect yet, settings that do nothing.
     pub notices: Vec<String>,
-}
-
-/// The keys that a section gives, for the checks of several keys together.
-pub(super) struct GivenKeys {
-    /// The line of the section's brackets.
-    pub(super) line: Option<usize>,
-    keys: BTreeMap<&'static str, (usize, Option<Value>)>,
-}
-
-impl GivenKeys {
-    /// The line of a key, else the line of the section.
-    pub(super) fn line(&self, key: &str) -> Option<usize> {
-        self.keys.get(key).map(|(line, _)| *line).or(self.line)
-    }
-
-    /// The value of a key that was given one, and whose value is good.
-    pub(super) fn value(&self, key: &str) -> Option<&Value> {
-        self.keys.get(key).and_then(|(_, value)| value.as_ref())
-    }
-
-    /// Whether a key has a line with a value, good or not.
-    fn tried(&self, key: &str) -> bool {
-        self.keys.contains_key(key)
-    }
 }
 
 /// Reads the bytes of the file at `path`.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::admin_settings::{apply_setting, report_settings};
-use super::reload::{ConfigState, Listeners};
+use super::reload::{ConfigState, FILES, Listeners, too_long};
 use crate::blocking::BlockingPool;
 use crate::management::{
     AdminApi, CheckReport, CheckedServer, LastError, LeftOutCollector, ReloadReport, ScrapeReport,
@@ -42,8 +42,6 @@ pub(super) struct AdminService {
 /// How long a scrape that an administrator asks for may take; the command lines wait longer.
 const PROFILE: Duration = Duration::from_secs(60);
 
-/// How long a request that reads files may take, waiting for others included.
-const FILES: Duration = Duration::from_secs(30);
 /// Requests that read files and wait for each other.
 const WAITING: usize = 32;
 
@@ -257,14 +255,6 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
-}
-
-/// The error of a request whose files were not read in time.
-pub(super) fn too_long() -> String {
-    format!(
-        "pgexporter.conf, or a file that it names, was not read within {FILES:?}; see that its disk \
-         answers and that none of them is a pipe, then try again"
-    )
 }
 
 impl AdminApi for Arc<AdminService> {

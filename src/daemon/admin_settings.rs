@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::info;
 
-use super::admin_service::too_long;
-use super::reload::ConfigState;
+use super::reload::{ConfigState, too_long};
 use crate::config::{self, SetError};
 use crate::management::{SetOutcome, SettingReport};
 

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -37,8 +38,19 @@ pub(super) struct Publishers {
     pub port_connections: usize,
 }
 
+/// How long a request that reads files may take, waiting for others included.
+pub(super) const FILES: Duration = Duration::from_secs(30);
+
 /// The error of a reload whose caller gave up before the files were read.
 const GIVEN_UP: &str = "the files of a reload that was given up were read at last; reload again";
+
+/// The error of a request whose files were not read in time.
+pub(super) fn too_long() -> String {
+    format!(
+        "pgexporter.conf, or a file that it names, was not read within {FILES:?}; see that its disk \
+         answers and that none of them is a pipe, then try again"
+    )
+}
 
 /// The running configuration and its files. There is one owner of it.
 pub(super) struct ConfigState {

@@ -17,11 +17,11 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::io_timeout::{ConnectionState, IoTimeouts, RequestInProgress, TimeoutStream};
 use super::reply;
-use super::serve::HttpPort;
 use super::settings::HttpSettings;
 use crate::connection_limit::ConnectionPlace;
 
@@ -31,7 +31,10 @@ const READ_BUFFER: usize = 64 * 1024;
 /// What a connection needs.
 #[derive(Debug)]
 pub(super) struct HttpConnection<'a> {
-    pub(super) port: &'a HttpPort,
+    /// Its name, for log lines.
+    pub(super) port: &'static str,
+    /// Cancelled when the port is no longer served.
+    pub(super) stop: &'a CancellationToken,
     pub(super) router: Router,
     pub(super) settings: &'a HttpSettings,
     pub(super) place: ConnectionPlace,
@@ -46,7 +49,7 @@ impl HttpConnection<'_> {
             .and_then(|()| socket.set_keepalive(self.settings.keep_alive))
         {
             // The peer is gone already.
-            tracing::debug!(port = self.port.name, %error, "cannot set options of a connection");
+            tracing::debug!(port = self.port, %error, "cannot set options of a connection");
             return;
         }
         let state = ConnectionState::new(self.place.activity().clone());
@@ -61,13 +64,13 @@ impl HttpConnection<'_> {
         };
         let accepted = tokio::select! {
             accepted = TlsAcceptor::from(config).accept(stream) => accepted,
-            () = self.port.stop.cancelled() => return,
+            () = self.stop.cancelled() => return,
             () = self.place.to_leave() => return,
         };
         match accepted {
             Ok(stream) => self.serve(stream, state).await,
             Err(error) => {
-                tracing::debug!(port = self.port.name, %error, "no TLS with a client");
+                tracing::debug!(port = self.port, %error, "no TLS with a client");
             }
         }
     }
@@ -89,7 +92,7 @@ impl HttpConnection<'_> {
                 .max_buf_size(READ_BUFFER)
                 .serve_connection(TokioIo::new(io), service)
         );
-        let mut stopping = pin!(self.port.stop.cancelled());
+        let mut stopping = pin!(self.stop.cancelled());
         let mut leaving = pin!(self.place.to_leave());
         let (mut stop, mut leave, mut asked) = (false, false, false);
         let end = std::future::poll_fn(|cx| {
@@ -121,7 +124,7 @@ impl HttpConnection<'_> {
         .await;
         if let Err(error) = end {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::debug!(port = self.port.name, %error, cause, "a connection ended early");
+            tracing::debug!(port = self.port, %error, cause, "a connection ended early");
         }
     }
 }

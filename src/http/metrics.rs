@@ -1,7 +1,6 @@
 //! The metrics port: `/` and `/metrics`.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -12,8 +11,8 @@ use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::any;
-use futures_util::stream::{self, Stream};
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_http::CompressionLevel;
@@ -26,7 +25,7 @@ use super::settings::HttpSettings;
 use super::{negotiate, overview, reply};
 use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::exposition::Format;
-use crate::scrape::{Exposition, Scraper};
+use crate::scrape::Scraper;
 use crate::shutdown::Shutdown;
 
 /// Serves `/` and `/metrics` until the shutdown begins; then the sockets close at once, and
@@ -101,22 +100,18 @@ async fn get_metrics(
     } else {
         let limit = negotiate::time_limit(&headers, settings.patience(), &source.sends);
         let deadline = Instant::now() + limit;
-        let mut scrape = source.scraper.scrape(deadline);
-        // The head goes out with the first piece: alone it would wake the client for nothing.
-        let early = scrape.early().await;
+        let exposition = source.scraper.scrape(deadline, format).await;
+        // What the collection itself takes beyond its deadline is missing from the client's time
+        // as well.
+        let over = Instant::now().min(deadline);
         let MetricsState { sent, sends, .. } = source;
-        let rest = async move {
-            let exposition = scrape.rest(format).await;
-            // What the collection itself takes beyond its deadline is missing from the client's
-            // time as well.
-            let over = Instant::now().min(deadline);
-            let end = std::iter::from_fn(move || {
-                sends.record(over.elapsed());
-                None
-            });
-            sent.begin(&exposition, format).chain(end)
-        };
-        answer(Body::from_stream(pieces(early, rest, format)), format)
+        let end = std::iter::from_fn(move || {
+            sends.record(over.elapsed());
+            None
+        });
+        let pieces = sent.begin(&exposition, format).chain(end);
+        // Compression asks once more after the end.
+        answer(Body::from_stream(stream::iter(pieces).fuse()), format)
     };
     if settings.openmetrics {
         response
@@ -131,22 +126,6 @@ async fn refuse_path() -> Response {
         StatusCode::FORBIDDEN,
         "Nothing here. The metrics are at /metrics, an overview is at /.\n",
     )
-}
-
-/// What the servers will not change, then what they bring.
-fn pieces(
-    early: Option<Exposition>,
-    rest: impl Future<Output = impl Iterator<Item = io::Result<Bytes>> + Send> + Send,
-    format: Format,
-) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let early = early
-        .into_iter()
-        .flat_map(move |early| early.chunks(format))
-        .map(Ok);
-    // Compression asks once more after the end.
-    stream::iter(early)
-        .chain(rest.map(stream::iter).flatten_stream())
-        .fuse()
 }
 
 /// An answer that sends the pieces as they are.

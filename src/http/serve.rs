@@ -52,14 +52,14 @@ enum Admission {
 /// A port while it is served.
 #[derive(Debug)]
 pub(super) struct HttpPort {
-    pub(super) name: &'static str,
+    name: &'static str,
     router: Router,
     settings: watch::Receiver<Arc<HttpSettings>>,
     /// Whether `HttpSettings::tls` is for this port.
     may_speak_tls: bool,
     connections: Arc<ConnectionLimit>,
     queue: ResizableSemaphore,
-    pub(super) stop: CancellationToken,
+    stop: CancellationToken,
     full: Mutex<LogThrottle>,
 }
 
@@ -193,7 +193,8 @@ impl HttpPort {
             return;
         };
         HttpConnection {
-            port: &self,
+            port: self.name,
+            stop: &self.stop,
             router: self.router.clone(),
             settings: &settings,
             place,

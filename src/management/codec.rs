@@ -8,9 +8,11 @@ use std::io::{self, Read, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::frame::LONGEST;
 use crate::blocking::BlockingError;
 use crate::security::{KeySize, Vault, VaultError};
+
+/// The longest document, in bytes.
+pub const LONGEST: usize = 1 << 20;
 
 /// Memory that a zstd stream may ask for, as a power of two: 8 MiB, which every decoder has
 /// (RFC 8878, section 3.1.1.1.2).

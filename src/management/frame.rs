@@ -7,10 +7,7 @@
 //!
 //! Integers are big-endian. The length is looked at before anything is kept for it.
 
-use super::codec::{Compression, Encryption};
-
-/// The longest document, in bytes.
-pub const LONGEST: usize = 1 << 20;
+use super::codec::{Compression, Encryption, LONGEST};
 
 /// The lowest first byte of the id framing.
 const FIRST_ID: u8 = 16;

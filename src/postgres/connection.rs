@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use super::login_guard::GuardError;
 use super::transport::Transport;
 use super::unrequested::{UnrequestedBytes, is_unrequested};
-use crate::targets::ByteLimits;
+use crate::targets::{ByteLimits, TargetError};
 
 /// What the server sends comes in pieces of up to this size, in bytes.
 const ROOM: usize = 32 * 1024;
@@ -52,6 +52,8 @@ pub(super) struct Connection {
     /// The last ReadyForQuery came from within a transaction.
     in_transaction: bool,
     unrequested: UnrequestedBytes,
+    /// Why it ended, once it did.
+    ended: Option<TargetError>,
 }
 
 /// A message of the server.
@@ -90,7 +92,18 @@ impl Connection {
             owed: 0,
             in_transaction: false,
             unrequested: UnrequestedBytes::default(),
+            ended: None,
         }
+    }
+
+    /// Why it ended; `None` while it lives, as far as is known.
+    pub(super) fn trouble(&self) -> Option<&TargetError> {
+        self.ended.as_ref()
+    }
+
+    /// It is of no more use. The first reason counts.
+    pub(super) fn end_with(&mut self, trouble: TargetError) {
+        self.ended.get_or_insert(trouble);
     }
 
     /// Where messages are put that go out with the next read.

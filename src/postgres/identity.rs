@@ -3,10 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::error::QueryError;
-use super::session::Session;
-use super::session_query::{RowEvent, SessionQuery};
-use super::statement::Prepared;
+use super::row::Fields;
 
 /// When the server was started, in microseconds of the Unix epoch: one row, which every role may
 /// ask for.
@@ -83,32 +80,15 @@ impl ServerIdentity {
     }
 }
 
-impl Session {
-    /// Asks for system identifier and timeline; `None` where the role may not.
-    ///
-    /// # Errors
-    /// The session broke.
-    pub(super) async fn ask_control(&mut self) -> Result<Option<ControlData>, QueryError> {
-        let query = Prepared::new(CONTROL);
-        let mut found = None;
-        let mut on_event = |event: RowEvent<'_>| {
-            if let RowEvent::Row(fields) = event {
-                let (system, timeline) = (fields.text(0).parse(), fields.text(1).parse());
-                let (address, port) = (fields.text(2).parse(), fields.text(3).parse());
-                let place = address.ok().zip(port.ok());
-                if let (Ok(system), Ok(timeline)) = (system, timeline) {
-                    let place = place.map(|(address, port)| SocketAddr::new(address, port));
-                    found = Some(ControlData {
-                        system,
-                        timeline,
-                        place,
-                    });
-                }
-            }
-        };
-        let mut question = SessionQuery::new(&query, &mut on_event);
-        self.run_all(&mut [&mut question]).await?;
-        Ok(found)
+impl ControlData {
+    /// Reads the row of [`CONTROL`].
+    pub(super) fn read(fields: &Fields<'_>) -> Option<Self> {
+        let place = fields.text(2).parse().ok().zip(fields.text(3).parse().ok());
+        Some(Self {
+            system: fields.text(0).parse().ok()?,
+            timeline: fields.text(1).parse().ok()?,
+            place: place.map(|(address, port)| SocketAddr::new(address, port)),
+        })
     }
 }
 

@@ -17,9 +17,10 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{CancelToken, Config};
 
 use super::charset::Charset;
-use super::connect::{Connector, open_beside, open_with, timeout};
+use super::connect::{open_beside, open_with, timeout};
 use super::connection::Connection;
-use super::error::LoginError;
+use super::connector::Connector;
+use super::login_error::LoginError;
 use super::login_guard::GuardedLogin;
 use super::session_settings::major;
 use super::transport::{Peer, Transport};

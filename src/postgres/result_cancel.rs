@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::connect::Connector;
+use super::connector::Connector;
 use super::error::QueryError;
 use super::login::{CancelKey, cancel};
 

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::charset::Charset;
-use super::value::Encoding;
+use super::error::QueryError;
+use super::value::{self, Encoding, Number};
 
 /// No result has more columns (PostgreSQL, "Limits").
 const MOST_FIELDS: u16 = 1664;
@@ -99,6 +100,31 @@ impl<'a> Fields<'a> {
         let raw = self.readable(self.get(at).unwrap_or_default(), &mut scratch);
         String::from_utf8_lossy(raw).into_owned()
     }
+
+    /// An integer of a row: binary from a session of our own, text from a pooler.
+    pub(super) fn integer(&self, at: usize) -> i64 {
+        let raw = self.get(at);
+        match raw.map(|raw| value::number(self.encoding(at), raw)) {
+            Some(Number::Integer(value)) => value,
+            Some(Number::Digits(_)) => self.text(at).parse().unwrap_or(0),
+            Some(Number::Float(_)) | None => 0,
+        }
+    }
+
+    /// A float of a row, 0 for NULL.
+    pub(super) fn float(&self, at: usize) -> f64 {
+        self.get(at).map_or(0.0, |raw| {
+            value::as_float(value::number(self.encoding(at), raw))
+        })
+    }
+}
+
+/// What comes back of a question.
+pub(super) enum RowEvent<'a> {
+    Row(Fields<'a>),
+    /// What came so far counts no more: the question is put again.
+    Restart,
+    End(Result<(), QueryError>),
 }
 
 #[cfg(test)]

@@ -1,17 +1,12 @@
 //! What one query gave: a table of numbers with the labels of each row. It becomes text when it is
 //! sent, family by family, a piece at a time: the numbers are a tenth of their text, and stay near
-//! the processor until they are written. What is shown is shared with those who still send it;
-//! buffers that come back are used again.
+//! the processor until they are written.
 
 mod duplicates;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use super::error::QueryError;
 use super::value::Number;
 use crate::exposition::SampleWriter;
-use crate::targets::{ByteLimits, MemoryExhausted, MemoryLease, SampleMemory, TargetMemory};
+use crate::targets::{MemoryExhausted, MemoryLease, TargetMemory};
 
 /// Samples of one query in one database.
 #[derive(Clone, Debug, Default)]
@@ -69,8 +64,6 @@ enum Cell {
 
 /// About what a line has beside its labels, in bytes: the family's name and the number.
 const REST_OF_LINE: usize = 56;
-/// A query may send so many times what it may give: texts are cut, and binary rows are padded.
-const WIRE: usize = 4;
 /// Memory is taken in steps of so many bytes.
 const STEP: usize = 16 * 1024;
 
@@ -78,7 +71,7 @@ const STEP: usize = 16 * 1024;
 const SLACK: usize = 64;
 
 impl QuerySamples {
-    fn with_families(families: impl Iterator<Item = usize>) -> Self {
+    pub(super) fn with_families(families: impl Iterator<Item = usize>) -> Self {
         let column = |family| SampleColumn {
             family,
             ..SampleColumn::default()
@@ -265,7 +258,7 @@ impl QuerySamples {
     }
 
     /// Gives back what is not needed.
-    fn fitted(mut self) -> Self {
+    pub(super) fn fitted(mut self) -> Self {
         for lines in self.columns.iter_mut().filter_map(|one| one.lines.as_mut()) {
             fit(&mut lines.text);
             fit(&mut lines.ends);
@@ -288,151 +281,6 @@ fn fit<T>(buffer: &mut Vec<T>) {
     let wanted = buffer.len() + buffer.len() / 16;
     if (buffer.capacity() - buffer.len()) * size_of::<T>() > SLACK && buffer.capacity() > wanted {
         buffer.shrink_to(wanted);
-    }
-}
-
-/// What one query shows, or the buffers to collect it in. It is collected where what was before it
-/// stood, unless a slow client still reads that. There are many of these, and few hold a spare one.
-#[derive(Debug, Default)]
-pub(super) struct SampleBuffer {
-    shown: Option<Arc<QuerySamples>>,
-    spare: Option<Arc<QuerySamples>>,
-}
-
-impl SampleBuffer {
-    /// An empty table for these families. Nothing is shown meanwhile.
-    pub(super) fn take_table(&mut self, families: impl Iterator<Item = usize>) -> QuerySamples {
-        self.hide();
-        let spare = self.spare.take().and_then(Arc::into_inner);
-        spare.unwrap_or_else(|| QuerySamples::with_families(families))
-    }
-
-    /// Shows what was collected.
-    pub(super) fn show(&mut self, samples: QuerySamples) {
-        self.shown = Some(Arc::new(samples.fitted()));
-    }
-
-    /// Shows nothing; keeps the buffers.
-    pub(super) fn hide(&mut self) {
-        let Some(mut old) = self.shown.take() else {
-            return;
-        };
-        if let Some(samples) = Arc::get_mut(&mut old) {
-            samples.clear();
-            self.spare = Some(old);
-        }
-    }
-
-    /// Gives a table back that is not shown.
-    pub(super) fn put_back(&mut self, mut unused: QuerySamples) {
-        unused.clear();
-        self.spare = Some(Arc::new(unused));
-    }
-
-    /// Shows nothing, and gives the buffers back.
-    pub(super) fn drop_all(&mut self) {
-        *self = Self::default();
-    }
-
-    /// What is shown, to be changed: whoever still sends it keeps it as it was.
-    pub(super) fn shown_mut(&mut self) -> Option<&mut QuerySamples> {
-        self.shown.as_mut().map(Arc::make_mut)
-    }
-
-    /// What is shown.
-    pub(super) fn shown(&self) -> Option<&Arc<QuerySamples>> {
-        self.shown.as_ref()
-    }
-}
-
-/// What one collection may still bring: samples, and bytes of their text.
-#[derive(Debug)]
-pub struct SampleBudget {
-    samples: AtomicUsize,
-    text: AtomicUsize,
-    limits: ByteLimits,
-    memory: TargetMemory,
-}
-
-impl SampleBudget {
-    /// For so many samples (`None` is no limit) and as many bytes as the limits say.
-    #[must_use]
-    pub fn new(samples: Option<usize>, limits: ByteLimits, memory: &TargetMemory) -> Self {
-        Self {
-            samples: AtomicUsize::new(samples.unwrap_or(usize::MAX)),
-            text: AtomicUsize::new(limits.samples),
-            limits,
-            memory: memory.clone(),
-        }
-    }
-
-    /// For questions of our own.
-    pub(super) fn unlimited() -> Self {
-        let limits = ByteLimits::default();
-        Self::new(None, limits, &SampleMemory::default().join())
-    }
-
-    /// Samples that may still come.
-    fn samples_left(&self) -> usize {
-        self.samples.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of text that may still come.
-    fn text_left(&self) -> usize {
-        self.text.load(Ordering::Relaxed)
-    }
-
-    /// Whether there is room for what one query has brought until now, of which `wire` bytes came
-    /// over the wire.
-    ///
-    /// # Errors
-    /// Which limit it exceeds.
-    pub(super) fn check(&self, samples: &mut QuerySamples, wire: usize) -> Result<(), QueryError> {
-        if samples.samples() > self.samples_left() {
-            return Err(QueryError::TooMany);
-        }
-        self.check_text(samples.text())?;
-        if wire > self.limits.result.saturating_mul(WIRE) {
-            return Err(self.result_too_large());
-        }
-        samples
-            .hold(&self.memory)
-            .map_err(|error| QueryError::TooLarge(error.to_string()))
-    }
-
-    /// Whether there is room for so many bytes of text of one query.
-    ///
-    /// # Errors
-    /// Which limit it exceeds.
-    pub(super) fn check_text(&self, text: usize) -> Result<(), QueryError> {
-        if text > self.limits.result {
-            return Err(self.result_too_large());
-        }
-        if text > self.text_left() {
-            return Err(QueryError::TooLarge(format!(
-                "the samples of this server take more than {} bytes as text; raise \
-                 target_bytes_limit (spec.bytesLimit of a PostgresTarget), or exclude collectors",
-                self.limits.samples
-            )));
-        }
-        Ok(())
-    }
-
-    fn result_too_large(&self) -> QueryError {
-        QueryError::TooLarge(format!(
-            "a query gives more than {} bytes; let it return less, or raise query_bytes_limit",
-            self.limits.result
-        ))
-    }
-
-    /// Takes some of it.
-    pub fn consume(&self, samples: usize, text: usize) {
-        // One session at a time takes; nobody comes between.
-        let left = (self.samples_left(), self.text_left());
-        self.samples
-            .store(left.0.saturating_sub(samples), Ordering::Relaxed);
-        self.text
-            .store(left.1.saturating_sub(text), Ordering::Relaxed);
     }
 }
 
@@ -491,28 +339,5 @@ mod tests {
             assert_eq!(String::from_utf8(text).unwrap(), ONE, "{enough}");
             assert!(pieces <= 3, "{enough}: {pieces}");
         }
-    }
-
-    #[test]
-    fn buffers_that_come_back_begin_empty() {
-        let mut buffer = SampleBuffer::default();
-        buffer.show(table());
-        let mut samples = buffer.take_table([4, 7].into_iter());
-        assert!(samples.families().all(|(_, filled)| !filled));
-        samples.labels().extend_from_slice(b"{r=\"d\"} ");
-        samples.end_labels();
-        samples.put_lines(|out, labels| {
-            out.extend_from_slice(labels);
-            1
-        });
-        samples.put(Some(Number::Integer(3)));
-        assert_eq!(samples.samples(), 2);
-        let mut out = Vec::new();
-        assert_eq!(samples.write(0, "one", 0, 0, &mut out), None);
-        assert_eq!(samples.write(1, "two", 0, 0, &mut out), None);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "{r=\"d\"} two{r=\"d\"} 3\n"
-        );
     }
 }

@@ -1,24 +1,10 @@
 //! What a server says of itself: version, role, extensions, databases.
 
-use std::sync::Arc;
-
-use tokio::time::{Instant, timeout_at};
-use tracing::warn;
-
 use super::error::QueryError;
-use super::identity::{STARTED, ServerIdentity};
-use super::query::QueryContext;
-use super::row::Fields;
-use super::run::PipelineRequest;
-use super::samples::SampleBudget;
-use super::session::Session;
-use super::session_query::{RowEvent, SessionQuery};
-use super::settings;
-use super::statement::{Mode, Prepared};
-use super::value::{self, Number};
-use crate::catalog::Catalog;
-use crate::model::{OLDEST_MAJOR, Role, ServerVersion, TargetErrorKind};
-use crate::targets::{DatabaseProblem, TargetError};
+use super::identity::ServerIdentity;
+use super::row::{Fields, RowEvent};
+use crate::model::{Role, ServerVersion};
+use crate::targets::DatabaseProblem;
 use crate::text::{LONGEST_PEER_TEXT, cut};
 
 /// What a server says of itself at each collection.
@@ -57,45 +43,8 @@ pub struct DatabaseEntry {
 /// queries that run in it.
 pub const MOST_DATABASES: usize = 5_000;
 
-/// The questions of every session beside the catalogue's.
-#[derive(Debug)]
-pub(super) struct SessionQueries {
-    pub(super) probe: Prepared,
-    pub(super) extensions: Prepared,
-    pub(super) databases: Prepared,
-    pub(super) settings: Prepared,
-    pub(super) started: Prepared,
-}
-
-impl Default for SessionQueries {
-    fn default() -> Self {
-        Self {
-            probe: Prepared::new(PROBE),
-            extensions: Prepared::new(EXTENSIONS),
-            databases: Prepared::new(DATABASES),
-            settings: Prepared::new(settings::SQL),
-            started: Prepared::new(STARTED),
-        }
-    }
-}
-
-impl SessionQueries {
-    /// Those for [`ServerInfo`], in the order in which they are asked.
-    pub(super) fn of_server_info(
-        &self,
-        extensions: bool,
-        databases: bool,
-    ) -> impl Iterator<Item = &Prepared> {
-        let extensions = extensions.then_some(&self.extensions);
-        let databases = databases.then_some(&self.databases);
-        std::iter::once(&self.probe)
-            .chain(extensions)
-            .chain(databases)
-    }
-}
-
 /// One row: in recovery, `server_version_num`, seconds since the start, the backend's process, when
-/// the configuration was read, and the start as in [`STARTED`].
+/// the configuration was read, and the start as in [`STARTED`](super::identity::STARTED).
 pub const PROBE: &str = "\
 SELECT pg_catalog.pg_is_in_recovery(), \
 pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
@@ -147,155 +96,6 @@ WHERE NOT own.rolsuper AND r.rolname IN ('pg_execute_server_program', 'pg_write_
 'pg_read_server_files', 'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', \
 'pg_create_subscription', 'pg_checkpoint', 'rds_superuser', 'cloudsqlsuperuser', \
 'alloydbsuperuser', 'azure_pg_admin') AND pg_catalog.pg_has_role(own.oid, r.oid, 'MEMBER')";
-
-impl Session {
-    /// Prepares the questions where the session does not hold them.
-    ///
-    /// # Errors
-    /// The session broke, or did not answer in time.
-    pub(super) async fn prepare_session_queries(
-        &mut self,
-        deadline: Instant,
-    ) -> Result<(), TargetError> {
-        if !self.questions.probe.is_new_to(self.id) {
-            return Ok(());
-        }
-        let mut questions = SessionQueries::default();
-        let SessionQueries {
-            probe,
-            extensions,
-            databases,
-            settings,
-            started: _,
-        } = &mut questions;
-        // That of the extensions comes last: one that waits for a lock keeps those behind it from
-        // being prepared.
-        let mut all = vec![probe, databases, settings];
-        let due = self.extensions_are_due();
-        if due {
-            all.push(extensions);
-        }
-        // One that cannot be prepared, as where a pooler's other client took its name, is sent
-        // without one; what is wrong with it is told then.
-        let results = timeout_at(deadline, self.prepare_all(&mut all, None))
-            .await
-            .map_err(|_| no_answer())?
-            .map_err(QueryError::into_target_error)?;
-        let waited = |result: &&Result<(), QueryError>| {
-            matches!(
-                result,
-                Err(QueryError::LockTimeout(_) | QueryError::Timeout(_))
-            )
-        };
-        if let Some(result) = results.last().filter(|_| due).filter(waited) {
-            self.note_extensions(result);
-        }
-        self.questions = Arc::new(questions);
-        Ok(())
-    }
-
-    /// Whether the extensions are asked for with the next facts.
-    pub(super) fn extensions_are_due(&self) -> bool {
-        self.connector.quirks.lists_extensions()
-    }
-
-    /// What came of the question for the extensions. Somebody may hold a lock on their catalogue:
-    /// who asks each time waits for it until the lock timeout, and what stands behind it as well.
-    pub(super) fn note_extensions(&self, listed: &Result<(), QueryError>) {
-        let failed = match listed {
-            Err(QueryError::Lost(..)) => return,
-            Err(error) => Some(error),
-            Ok(()) => None,
-        };
-        let first = self.connector.quirks.note_extensions(failed.is_none());
-        if let Some(error) = failed.filter(|_| first) {
-            warn!(
-                server = %self.connector.target.name,
-                "the extensions of the database cannot be listed, and what depends on one stays as \
-                 it was, or is left out: {error}"
-            );
-        }
-    }
-
-    /// Asks what the role may do beside reading: attributes in capitals, then roles that it is a
-    /// member of. `None` when that was asked of this server within the last hour, or is refused.
-    ///
-    /// # Errors
-    /// The session's trouble.
-    pub async fn ask_rights(
-        &mut self,
-        deadline: Instant,
-    ) -> Result<Option<Vec<String>>, TargetError> {
-        if !self.connector.quirks.rights_are_due() {
-            return Ok(None);
-        }
-        let query = Prepared::new(RIGHTS);
-        let (mut found, mut answered) = (Vec::new(), false);
-        let mut on_event = |event: RowEvent<'_>| match event {
-            RowEvent::Row(fields) => found.push(fields.text(0)),
-            RowEvent::Restart => found.clear(),
-            RowEvent::End(result) => answered = result.is_ok(),
-        };
-        let mut ask = SessionQuery::new(&query, &mut on_event);
-        timeout_at(deadline, self.run_all(&mut [&mut ask]))
-            .await
-            .map_err(|_| no_answer())?
-            .map_err(QueryError::into_target_error)?;
-        Ok(answered.then_some(found))
-    }
-
-    /// Asks the server for its version, role, extensions, and for the other databases if wanted.
-    ///
-    /// # Errors
-    /// The session's trouble, or the server's word.
-    pub async fn ask_server_info(
-        &mut self,
-        databases: bool,
-        deadline: Instant,
-    ) -> Result<&ServerInfo, TargetError> {
-        if self.mode == Mode::Kept {
-            self.prepare_session_queries(deadline).await?;
-        }
-        if self.control.is_none() {
-            let asked = timeout_at(deadline, self.ask_control()).await;
-            self.control = Some(
-                asked
-                    .map_err(|_| no_answer())?
-                    .map_err(QueryError::into_target_error)?,
-            );
-        }
-        let ask = PipelineRequest {
-            facts: Some(databases),
-            ..PipelineRequest::default()
-        };
-        let late = tokio::time::sleep_until(deadline);
-        let (none, budget) = (Catalog::default(), SampleBudget::unlimited());
-        let shared = QueryContext {
-            catalog: &none,
-            labels: &[],
-            query_text: 0,
-            label_value: 0,
-            budget: &budget,
-        };
-        let found = self
-            .run(&mut [], ask, shared, &mut |_| {}, late)
-            .await
-            .facts
-            .ok_or_else(no_answer)?
-            .map_err(QueryError::into_target_error)?;
-        if found.version.major() < OLDEST_MAJOR {
-            return Err(TargetError {
-                kind: TargetErrorKind::UnsupportedVersion,
-                message: format!(
-                    "{}: PostgreSQL {} is older than {OLDEST_MAJOR}, the oldest that is scraped; \
-                     upgrade the server",
-                    self.connector.target.address, found.version
-                ),
-            });
-        }
-        Ok(self.facts.insert(found))
-    }
-}
 
 /// The three questions for [`ServerInfo`].
 #[derive(Clone, Copy, Debug)]
@@ -403,38 +203,20 @@ impl ServerInfoReader {
     }
 }
 
-/// An integer of a row: binary from a session of our own, text from a pooler.
-pub(super) fn integer(fields: &Fields<'_>, at: usize) -> i64 {
-    match fields
-        .get(at)
-        .map(|raw| value::number(fields.encoding(at), raw))
-    {
-        Some(Number::Integer(value)) => value,
-        Some(Number::Digits(_)) => fields.text(at).parse().unwrap_or(0),
-        Some(Number::Float(_)) | None => 0,
-    }
-}
-
 /// Reads the row of [`PROBE`].
 fn read_server_info(fields: Fields<'_>) -> ServerInfo {
-    let float = |at: usize| {
-        fields.get(at).map_or(0.0, |raw| {
-            value::as_float(value::number(fields.encoding(at), raw))
-        })
-    };
-    let integer = |at: usize| integer(&fields, at);
     ServerInfo {
-        version: ServerVersion(u32::try_from(integer(1)).unwrap_or(0)),
-        role: if integer(0) == 0 {
+        version: ServerVersion(u32::try_from(fields.integer(1)).unwrap_or(0)),
+        role: if fields.integer(0) == 0 {
             Role::Primary
         } else {
             Role::Replica
         },
-        uptime: float(2),
-        configured: float(4),
-        pid: i32::try_from(integer(3)).unwrap_or(0),
+        uptime: fields.float(2),
+        configured: fields.float(4),
+        pid: i32::try_from(fields.integer(3)).unwrap_or(0),
         identity: ServerIdentity {
-            started: integer(5),
+            started: fields.integer(5),
             ..ServerIdentity::default()
         },
         extensions: Vec::new(),
@@ -444,12 +226,4 @@ fn read_server_info(fields: Fields<'_>) -> ServerInfo {
 
 fn not_asked() -> QueryError {
     QueryError::Deadline("not asked".to_owned())
-}
-
-/// The trouble of a session that was asked and did not answer.
-pub(super) fn no_answer() -> TargetError {
-    TargetError {
-        kind: TargetErrorKind::Timeout,
-        message: "no answer before the scrape's deadline".to_owned(),
-    }
 }

@@ -1,8 +1,7 @@
 //! A session: one connection to one database, from login to goodbye.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -10,27 +9,25 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::cancel::CancelPace;
-use super::charset::Charset;
-use super::connect::Connector;
-use super::connection::{Connection, refused};
-use super::error::{QueryError, ServerError};
-use super::identity::ControlData;
-use super::login::{CancelKey, LoggedIn, PATIENCE, cancel, log_in};
-use super::login_guard::GuardError;
-use super::pipeline::SentAhead;
-use super::row::FieldRanges;
-use super::server_info::{ServerInfo, SessionQueries};
-use super::session_query::{RowEvent, SessionQuery};
-use super::session_settings::SessionSettings;
+use super::connector::Connector;
+use super::drain::cancel_and_drain;
+use super::error::{QueryError, no_answer};
+use super::open::open;
+use super::pipeline::Pipeline;
+use super::query::ScheduledQuery;
+use super::query_run::QueryContext;
+use super::row::RowEvent;
+use super::run::{PipelineRequest, PipelineResponse, run};
+use super::sample_budget::SampleBudget;
+use super::scrape_session::{LeakedBackend, ScrapeSession};
+use super::server_info::ServerInfo;
+use super::session_info::{SessionInfo, ask_rights};
+use super::session_query::SessionQuery;
+use super::simple_query::wait_for_end;
 use super::statement::{Mode, Prepared};
-use super::unrequested::is_unrequested;
-use crate::model::TargetErrorKind;
-use crate::targets::{Target, TargetError};
-
-/// A backend that may still run what a session left behind when its connection was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeakedBackend(i32);
+use crate::catalog::Catalog;
+use crate::model::{OLDEST_MAJOR, TargetErrorKind};
+use crate::targets::TargetError;
 
 /// What a connection holds of the limits of the whole process, given back at its end.
 pub type ConnectionPermits = Vec<OwnedSemaphorePermit>;
@@ -38,39 +35,8 @@ pub type ConnectionPermits = Vec<OwnedSemaphorePermit>;
 /// One connection to one database.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) id: u64,
-    pub(super) connection: Connection,
-    pub(super) field_ranges: FieldRanges,
-    pub(super) scratch: Vec<u8>,
-    pub(super) key: CancelKey,
-    /// Why the connection ended, once it did.
-    ended: Option<TargetError>,
-    pub(super) mode: Mode,
-    /// The database's encoding.
-    pub(super) charset: Charset,
-    /// The major version of the server, 0 when it does not tell.
-    major: u32,
-    /// What it is set to.
-    pub(super) settings: SessionSettings,
-    /// Not all queries are known to answer in time.
-    pub(super) careful: bool,
-    /// Settings that go out with the first queries, and whether they have to hold.
-    pub(super) greeting: Vec<(String, bool)>,
-    /// What the facts are made of holds text that the server cannot turn into UTF-8.
-    pub(super) raw_server_info: bool,
-    /// Names of what is held prepared, and who still wants it.
-    pub(super) statements: Vec<(String, Weak<()>)>,
-    pub(super) next_statement: u64,
-    /// Begins the names of statements. Where a pooler lends one server session to several clients,
-    /// another client's statement of the same name would be run instead.
-    pub(super) statement_prefix: String,
-    pub(super) facts: Option<ServerInfo>,
-    /// System identifier and timeline; the outer `None` until they were asked for.
-    pub(super) control: Option<Option<ControlData>>,
-    /// Questions for the facts that were sent already.
-    pub(super) ahead: Option<SentAhead>,
-    pub(super) questions: Arc<SessionQueries>,
-    pub(super) connector: Arc<Connector>,
+    pipeline: Pipeline,
+    info: SessionInfo,
     permits: ConnectionPermits,
 }
 
@@ -89,175 +55,11 @@ impl Session {
         mode: Mode,
         permits: ConnectionPermits,
     ) -> Result<Self, TargetError> {
-        // Nobody is shown the settings of a session to another database than the target's.
-        let beside = database != connector.target.database;
-        let mut limits = beside.then(|| limits_at_login(&connector.target, 0));
-        let mut attempts = 0;
-        loop {
-            let mut session =
-                Self::log_in(connector, database, id, mode, limits.as_deref()).await?;
-            attempts += 1;
-            match tokio::time::timeout(PATIENCE, session.introduce()).await {
-                Ok(Ok(())) => {
-                    session.permits = permits;
-                    return Ok(session);
-                }
-                // The role has a time limit that is too short for a busy server, and `exit_on_error`
-                // makes it the end of the session. The first session is replaced by one of the same
-                // kind; the next comes with limits of ours, at the price that `pg_settings` shows
-                // those instead of the role's.
-                Ok(Err(QueryError::Lost(_, TargetErrorKind::NotReady)))
-                    if attempts < OPEN_ATTEMPTS && session.mode == Mode::Kept =>
-                {
-                    if attempts + 1 == OPEN_ATTEMPTS {
-                        limits = Some(limits_at_login(&connector.target, session.major));
-                    }
-                }
-                Ok(Err(error)) => return Err(error.into_target_error()),
-                Err(_) => {
-                    return Err(TargetError {
-                        kind: TargetErrorKind::Timeout,
-                        message: format!("{}: no answer after login", connector.target.address),
-                    });
-                }
-            }
-        }
-    }
-
-    /// A session that is logged in and has no settings yet.
-    async fn log_in(
-        connector: &Arc<Connector>,
-        database: &str,
-        id: u64,
-        mut mode: Mode,
-        limits: Option<&str>,
-    ) -> Result<Self, TargetError> {
-        let target = &connector.target;
-        if connector.quirks.refuses_options() {
-            mode = Mode::Pooled;
-        }
-        let options = match (mode, limits) {
-            (Mode::Pooled, _) => None,
-            (Mode::Kept | Mode::Once, Some(limits)) => Some(format!("{MARK} {limits}")),
-            (Mode::Kept | Mode::Once, None) => Some(MARK.to_owned()),
-        };
-        let login = match log_in(connector, database, options.as_deref()).await {
-            Ok(login) => login,
-            // Poolers and proxies pass no options on. In which words they say so, or whether they
-            // only hang up, differs: so it is tried without, once.
-            Err(failed) if options.is_some() && failed.may_be_for_options() => {
-                mode = Mode::Pooled;
-                let login = log_in(connector, database, None)
-                    .await
-                    .map_err(|failed| failed.trouble)?;
-                connector.quirks.note_refused_options();
-                login
-            }
-            Err(failed) => return Err(failed.trouble),
-        };
-        let LoggedIn {
-            connection,
-            key,
-            charset,
-            major,
-        } = login;
-        // Such a database holds any bytes. Asked for UTF-8 the server would refuse a row with a bad
-        // one; they are escaped here instead.
-        let raw = charset == Charset::Any;
-        let refused = connector.quirks.refused_settings();
-        let settings = SessionSettings::new(target.timeouts, raw, major, &refused);
         Ok(Self {
-            id,
-            connection,
-            field_ranges: FieldRanges::default(),
-            scratch: Vec::new(),
-            key,
-            ended: None,
-            mode,
-            settings,
-            charset,
-            major,
-            careful: true,
-            greeting: Vec::new(),
-            raw_server_info: false,
-            statements: Vec::new(),
-            next_statement: 0,
-            statement_prefix: format!("p{:08x}_", RandomState::new().hash_one(id) & 0xffff_ffff),
-            facts: None,
-            control: None,
-            ahead: None,
-            questions: Arc::default(),
-            connector: Arc::clone(connector),
-            permits: ConnectionPermits::new(),
+            pipeline: open(connector, database, id, mode).await?,
+            info: SessionInfo::default(),
+            permits,
         })
-    }
-
-    /// Gives the session its settings. By `SET`, not with the startup packet: `pg_settings` then
-    /// still tells what the server's own are.
-    async fn introduce(&mut self) -> Result<(), QueryError> {
-        match self.mode {
-            // The session of the target's own database has found out whether this is a pooler, and
-            // what is refused.
-            Mode::Once => {
-                self.greeting.push((self.settings.required(), true));
-                self.greeting.push((self.settings.optional(), false));
-                return Ok(());
-            }
-            Mode::Kept => match self.persist(&self.settings.find_mark()).await {
-                // Its value is looked up before the type that it has, for which a catalogue is read
-                // that somebody may have locked.
-                Ok(()) | Err(QueryError::LockTimeout(_)) => {
-                    let required = self.settings.required();
-                    self.persist(&required).await?;
-                }
-                // A pooler swallowed the mark, as it may be told to: what is set here would be set
-                // on whatever session it lends.
-                Err(lost @ (QueryError::Lost(..) | QueryError::Timeout(_))) => return Err(lost),
-                Err(_) => self.mode = Mode::Pooled,
-            },
-            Mode::Pooled => {}
-        }
-        self.settle_optional().await
-    }
-
-    /// Runs what has no limit but the role's own yet, which may be too short on a busy server.
-    async fn persist(&mut self, sql: &str) -> Result<(), QueryError> {
-        let mut tries = 0;
-        loop {
-            match self.execute(sql).await {
-                Err(QueryError::Timeout(_)) if tries < 10 => tries += 1,
-                other => return other,
-            }
-        }
-    }
-
-    /// Sets what should hold, and finds out what of it the server refuses.
-    async fn settle_optional(&mut self) -> Result<(), QueryError> {
-        let pooled = self.mode == Mode::Pooled;
-        let all = match pooled {
-            true => self.settings.pooled_trial(),
-            false => self.settings.optional(),
-        };
-        match self.persist(&all).await {
-            Ok(()) => return Ok(()),
-            Err(lost @ QueryError::Lost(..)) => return Err(lost),
-            Err(_) => {}
-        }
-        for (name, text) in self.settings.each_optional(pooled) {
-            match self.persist(&text).await {
-                Ok(()) => {}
-                Err(lost @ QueryError::Lost(..)) => return Err(lost),
-                Err(error) => {
-                    tracing::info!(
-                        server = %self.connector.target.name,
-                        "the server refuses the setting {name}, the session goes without it: {error}"
-                    );
-                    self.connector.quirks.note_refused_setting(name);
-                    self.settings.without(&[name]);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Ends what a session before this one may have left running.
@@ -278,7 +80,7 @@ impl Session {
         };
         let mut ask = SessionQuery::new(&query, &mut on_event);
         // Whether it broke or was late, it has not answered.
-        let _ = timeout_at(deadline, self.run_all(&mut [&mut ask])).await;
+        let _ = timeout_at(deadline, self.pipeline.ask(&mut ask)).await;
         found || !answered
     }
 
@@ -303,49 +105,49 @@ impl Session {
         let query = Prepared::new(sql);
         let mut on_event = |_: RowEvent<'_>| {};
         let mut ask = SessionQuery::new(&query, &mut on_event);
-        let asked = timeout_at(deadline, self.run_all(&mut [&mut ask])).await;
+        let asked = timeout_at(deadline, self.pipeline.ask(&mut ask)).await;
         asked.is_ok()
     }
 
     /// Tells it from the sessions before and beside it.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.id
+        self.pipeline.session()
     }
 
     /// The address at the other end; `None` for a Unix socket.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.key.address()
+        self.pipeline.key.address()
     }
 
     /// The backend that serves it, to be ended when it is left behind.
     #[must_use]
     pub fn backend(&self) -> Option<LeakedBackend> {
-        self.facts.as_ref().map(|facts| LeakedBackend(facts.pid))
+        self.facts().map(|facts| LeakedBackend(facts.pid))
     }
 
     /// What the server last said of itself.
     #[must_use]
     pub fn facts(&self) -> Option<&ServerInfo> {
-        self.facts.as_ref()
+        self.info.facts.as_ref()
     }
 
     /// The same queries all answered in time before: they may go together at once.
     pub fn trust(&mut self) {
-        self.careful = false;
+        self.pipeline.careful = false;
     }
 
     /// How queries are sent.
     #[must_use]
     pub fn mode(&self) -> &Mode {
-        &self.mode
+        &self.pipeline.mode
     }
 
     /// Why the connection ended; `None` while it lives, as far as is known.
     #[must_use]
     pub fn trouble(&self) -> Option<&TargetError> {
-        self.ended.as_ref()
+        self.pipeline.connection.trouble()
     }
 
     /// Looks whether the server has closed the connection meanwhile.
@@ -353,30 +155,139 @@ impl Session {
         self.ended().now_or_never().is_none()
     }
 
-    pub(super) fn end_with(&mut self, trouble: TargetError) {
-        self.ended.get_or_insert(trouble);
-    }
-
     /// Completes when the connection has ended. For a session that is asked nothing.
     pub async fn ended(&mut self) {
-        while self.ended.is_none() {
-            let next = self.connection.next().await.map(|message| {
-                let fatal = (message.kind == b'E').then(|| ServerError::read(message.whole));
-                (message.kind, fatal)
-            });
-            let error = match next {
-                Ok((_, Some(error))) => match error.of_query() {
-                    lost @ QueryError::Lost(..) => lost,
-                    // Only a fatal error comes unasked.
-                    _ => continue,
-                },
-                // A notice, or a setting that has changed.
-                Ok((kind, None)) if is_unrequested(kind) || self.connection.owed() > 0 => continue,
-                Ok(_) => QueryError::lost(&refused(GuardError::AnswerToNothing)),
-                Err(error) => QueryError::lost(&error),
-            };
-            self.ended = Some(error.into_target_error());
+        wait_for_end(&mut self.pipeline.connection).await;
+    }
+
+    /// Asks what the role may do beside reading: attributes in capitals, then roles that it is a
+    /// member of. `None` when that was asked of this server within the last hour, or is refused.
+    ///
+    /// # Errors
+    /// The session's trouble.
+    pub async fn ask_rights(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<Vec<String>>, TargetError> {
+        match self.pipeline.connector.quirks.rights_are_due() {
+            true => ask_rights(&mut self.pipeline, deadline).await,
+            false => Ok(None),
         }
+    }
+
+    /// Asks the server for its version, role, extensions, and for the other databases if wanted.
+    ///
+    /// # Errors
+    /// The session's trouble, or the server's word.
+    pub async fn ask_server_info(
+        &mut self,
+        databases: bool,
+        deadline: Instant,
+    ) -> Result<&ServerInfo, TargetError> {
+        if self.pipeline.mode == Mode::Kept {
+            self.info.prepare(&mut self.pipeline, deadline).await?;
+        }
+        self.info.ask_control(&mut self.pipeline, deadline).await?;
+        let ask = PipelineRequest {
+            facts: Some(databases),
+            ..PipelineRequest::default()
+        };
+        let (none, budget) = (Catalog::default(), SampleBudget::unlimited());
+        let context = QueryContext {
+            catalog: &none,
+            labels: &[],
+            query_text: 0,
+            label_value: 0,
+            budget: &budget,
+        };
+        let found = self
+            .run(&mut [], ask, context, &mut |_| {}, sleep_until(deadline))
+            .await
+            .facts
+            .ok_or_else(no_answer)?
+            .map_err(QueryError::into_target_error)?;
+        if found.version.major() < OLDEST_MAJOR {
+            return Err(TargetError {
+                kind: TargetErrorKind::UnsupportedVersion,
+                message: format!(
+                    "{}: PostgreSQL {} is older than {OLDEST_MAJOR}, the oldest that is scraped; \
+                     upgrade the server",
+                    self.pipeline.connector.target.address, found.version
+                ),
+            });
+        }
+        Ok(self.info.facts.insert(found))
+    }
+
+    /// Prepares what is not prepared yet. A query that cannot be is marked and left out.
+    ///
+    /// # Errors
+    /// The session broke, or did not answer in time: it must be [`Session::settled`] then.
+    pub async fn prepare(
+        &mut self,
+        slots: &mut [ScheduledQuery],
+        deadline: Instant,
+    ) -> Result<(), TargetError> {
+        let session = &mut self.pipeline;
+        if session.mode != Mode::Kept {
+            return Ok(());
+        }
+        // A session of another database is never asked for facts.
+        if self.info.facts.is_some() {
+            self.info.prepare(session, deadline).await?;
+        }
+        let around = session.settings.around_users_prepare();
+        for own in [true, false] {
+            let id = session.session();
+            let missing = |slot: &&mut ScheduledQuery| {
+                slot.chosen.metric.builtin == own && slot.is_missing_in(id)
+            };
+            let mut slots: Vec<&mut ScheduledQuery> = slots.iter_mut().filter(missing).collect();
+            if slots.is_empty() {
+                continue;
+            }
+            let mut statements: Vec<&mut Prepared> =
+                slots.iter_mut().map(|slot| &mut slot.prepared).collect();
+            // The server analyses a statement by the path of the moment, now and whenever it is run
+            // under another one.
+            let path = (!own).then_some(&around);
+            let results = timeout_at(deadline, session.prepare_all(&mut statements, path))
+                .await
+                .map_err(|_| no_answer())?
+                .map_err(QueryError::into_target_error)?;
+            for (slot, result) in slots.into_iter().zip(results) {
+                if result.is_err() {
+                    slot.refused();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the questions for [`ServerInfo`], with `databases` that for their list, before it is
+    /// known what follows: the server works on them while that is made ready. The next
+    /// [`Session::run`], which must follow without a wait, hears the answers. Nothing is sent where
+    /// something else must go before.
+    pub fn ask_ahead(&mut self, slots: &[ScheduledQuery], databases: bool) {
+        if !slots.iter().any(|slot| slot.is_missing_in(self.id())) {
+            self.info.send_ahead(&mut self.pipeline, databases);
+        }
+    }
+
+    /// Sends all of `slots` at once, with the questions for [`ServerInfo`] and for the settings
+    /// before them, and waits no longer than until `late` completes. What did not answer is left in
+    /// [`QueryOutcome::Running`](super::QueryOutcome::Running). `known` hears the facts as soon as
+    /// they are there.
+    pub async fn run(
+        &mut self,
+        slots: &mut [&mut ScheduledQuery],
+        ask: PipelineRequest,
+        context: QueryContext<'_>,
+        known: &mut (dyn FnMut(&ServerInfo) + Send),
+        late: impl Future<Output = ()>,
+    ) -> PipelineResponse {
+        let Self { pipeline, info, .. } = self;
+        run(pipeline, info, slots, ask, context, known, late).await
     }
 
     /// After a run that did not end: cancels what still runs, and waits until the server has
@@ -389,7 +300,7 @@ impl Session {
         mut self,
         limit: Duration,
     ) -> Result<Self, (Option<LeakedBackend>, TargetError)> {
-        match tokio::time::timeout(limit, self.cancel_and_drain()).await {
+        match tokio::time::timeout(limit, cancel_and_drain(&mut self.pipeline)).await {
             Ok(Ok(())) => Ok(self),
             Ok(Err(error)) => Err((None, error.into_target_error())),
             Err(_) => {
@@ -397,72 +308,12 @@ impl Session {
                     kind: TargetErrorKind::Timeout,
                     message: format!(
                         "{}: no answer for {limit:?} after a scrape; the session was given up",
-                        self.connector.target.address
+                        self.pipeline.connector.target.address
                     ),
                 };
-                Err((
-                    self.facts.as_ref().map(|facts| LeakedBackend(facts.pid)),
-                    trouble,
-                ))
+                Err((self.backend(), trouble))
             }
         }
-    }
-
-    async fn cancel_and_drain(&mut self) -> Result<(), QueryError> {
-        // It may have been cut off between a setting of one query and its way back.
-        let back = match self.mode {
-            Mode::Pooled => String::new(),
-            Mode::Kept | Mode::Once => self.settings.usual() + &self.settings.encoding(false),
-        };
-        let mut pace = CancelPace::new(Instant::now());
-        while self.connection.owed() > 0 {
-            let owed = self.connection.owed();
-            let due = async {
-                match pace.next() {
-                    Some(next) => sleep_until(next).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                answer = self.connection.next() => {
-                    let message = answer.map_err(|error| QueryError::lost(&error))?;
-                    if message.kind == b'E'
-                        && let lost @ QueryError::Lost(..) =
-                            ServerError::read(message.whole).of_query()
-                    {
-                        self.end_with(lost.clone().into_target_error());
-                        return Err(lost);
-                    }
-                    if self.connection.owed() < owed {
-                        pace.record_answer(Instant::now());
-                    }
-                }
-                () = due => {
-                    // A cancel ends one batch, and others may stand in line behind it. The server
-                    // has taken it to heart when this returns, so none comes late and hits a later
-                    // scrape.
-                    cancel(&self.connector, &self.key).await;
-                    pace.record_sent(Instant::now());
-                }
-            }
-        }
-        // The last cancel may hit this one. Where it hit the end of a transaction, that is still open.
-        let mut done = Ok(());
-        for _ in 0..3 {
-            let end = if self.connection.in_transaction() {
-                "ROLLBACK; "
-            } else {
-                ""
-            };
-            done = self.execute(&format!("{end}{back}")).await;
-            match done {
-                Ok(()) if self.connection.in_transaction() => {}
-                Ok(()) | Err(QueryError::Lost(..)) => break,
-                Err(_) => {}
-            }
-        }
-        done
     }
 
     /// Says Terminate and waits until the server has closed the connection, no longer than
@@ -471,11 +322,7 @@ impl Session {
     /// # Errors
     /// What still waits, when it takes longer: the server may still count the connection.
     pub async fn close(self, limit: Duration) -> Result<(), JoinHandle<()>> {
-        let Self {
-            connection,
-            permits,
-            ..
-        } = self;
+        let (connection, permits) = (self.pipeline.connection, self.permits);
         let mut terminate = Box::pin(async move {
             connection.terminate().await;
             drop(permits);
@@ -487,27 +334,39 @@ impl Session {
     }
 }
 
-/// How often a session is opened before its end is taken for the server's refusal.
-const OPEN_ATTEMPTS: u32 = 3;
-
-/// A setting of no effect. Who does not find it again is not alone on its session.
-const MARK: &str = "-c pgexporter.session=own";
-
-/// A locked catalogue keeps a login waiting, and nothing but a lock timeout ends that: a server does
-/// not look whether its client has gone meanwhile. It is set anew after the login. The role's own
-/// `statement_timeout` may be too short even for that, and its `exit_on_error` make that the end of
-/// the session: what comes with the login goes before what the role is given. `major` is the
-/// server's version, 0 where it is not known: a server refuses a login with a setting that it has not.
-fn limits_at_login(target: &Target, major: u32) -> String {
-    const LONGEST: Duration = Duration::from_millis(500);
-    let lock = target.timeouts.lock.min(LONGEST).as_millis().max(1);
-    let query = target.timeouts.query.as_millis();
-    let mut limits =
-        format!("-c lock_timeout={lock} -c statement_timeout={query} -c exit_on_error=off");
-    for (since, name) in [(14, "idle_session_timeout"), (17, "transaction_timeout")] {
-        if major >= since {
-            limits.push_str(&format!(" -c {name}=0"));
-        }
+impl ScrapeSession for Session {
+    fn facts(&self) -> Option<&ServerInfo> {
+        self.facts()
     }
-    limits
+
+    fn trouble(&self) -> Option<&TargetError> {
+        self.trouble()
+    }
+
+    async fn prepare(
+        &mut self,
+        slots: &mut [ScheduledQuery],
+        deadline: Instant,
+    ) -> Result<(), TargetError> {
+        self.prepare(slots, deadline).await
+    }
+
+    async fn run(
+        &mut self,
+        slots: &mut [&mut ScheduledQuery],
+        ask: PipelineRequest,
+        context: QueryContext<'_>,
+        known: &mut (dyn FnMut(&ServerInfo) + Send),
+        late: impl Future<Output = ()> + Send,
+    ) -> PipelineResponse {
+        self.run(slots, ask, context, known, late).await
+    }
+
+    async fn drain(self, limit: Duration) -> Result<Self, (Option<LeakedBackend>, TargetError)> {
+        self.settled(limit).await
+    }
+
+    async fn close(self, limit: Duration) -> Result<(), JoinHandle<()>> {
+        self.close(limit).await
+    }
 }

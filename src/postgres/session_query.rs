@@ -1,18 +1,50 @@
-//! A question of our own: what comes back goes to a closure.
+//! The questions of a session itself: what comes back goes to a closure.
 
 use std::sync::Arc;
 
 use super::error::{QueryError, too_large};
-use super::pipeline::PipelineJob;
-use super::row::Fields;
+use super::identity::STARTED;
+use super::job::PipelineJob;
+use super::row::{Fields, RowEvent};
+use super::server_info::{DATABASES, EXTENSIONS, PROBE};
+use super::settings;
 use super::statement::Prepared;
 
-/// What comes back of a question.
-pub(super) enum RowEvent<'a> {
-    Row(Fields<'a>),
-    /// What came so far counts no more: the question is put again.
-    Restart,
-    End(Result<(), QueryError>),
+/// The questions of every session beside the catalogue's.
+#[derive(Debug)]
+pub(super) struct SessionQueries {
+    pub(super) probe: Prepared,
+    pub(super) extensions: Prepared,
+    pub(super) databases: Prepared,
+    pub(super) settings: Prepared,
+    pub(super) started: Prepared,
+}
+
+impl Default for SessionQueries {
+    fn default() -> Self {
+        Self {
+            probe: Prepared::new(PROBE),
+            extensions: Prepared::new(EXTENSIONS),
+            databases: Prepared::new(DATABASES),
+            settings: Prepared::new(settings::SQL),
+            started: Prepared::new(STARTED),
+        }
+    }
+}
+
+impl SessionQueries {
+    /// Those for [`ServerInfo`], in the order in which they are asked.
+    pub(super) fn of_server_info(
+        &self,
+        extensions: bool,
+        databases: bool,
+    ) -> impl Iterator<Item = &Prepared> {
+        let extensions = extensions.then_some(&self.extensions);
+        let databases = databases.then_some(&self.databases);
+        std::iter::once(&self.probe)
+            .chain(extensions)
+            .chain(databases)
+    }
 }
 
 /// What all rows of an answer may take, in bytes: the settings of a server take 60 kB, the names of
@@ -40,6 +72,11 @@ impl<'a> SessionQuery<'a> {
             room: LONGEST_ANSWER,
             on_event,
         }
+    }
+
+    /// Whether the session did not know the statement any more.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.unnamed.is_some()
     }
 }
 

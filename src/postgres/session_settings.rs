@@ -235,7 +235,8 @@ impl SessionSettings {
     /// snapshot is taken, and the `SELECT` at the end takes one. Whatever the query sets, for the
     /// transaction or for the session, ends when that is rolled back. No savepoint: inside one, a
     /// conflict with recovery ends the session instead of the statement.
-    pub(super) fn begin(&self, limit: Duration, raw: bool, pooled: bool) -> String {
+    pub(super) fn begin(&self, limit: Option<Duration>, raw: bool, pooled: bool) -> String {
+        let limit = limit.unwrap_or(self.timeouts.query);
         let mut text = format!("BEGIN {TRANSACTION}; ");
         if pooled {
             self.local(&mut text, limit, raw, true);
@@ -364,7 +365,7 @@ mod tests {
         assert!(whole.is_none(), "{whole:?}");
         let whole = all.in_one_message("SELECT 1 -- one\n; ", false);
         assert!(whole.unwrap().contains("; SELECT 1 -- one\n; RESET "));
-        let begin = all.begin(end, true, true);
+        let begin = all.begin(Some(end), true, true);
         assert!(begin.starts_with("BEGIN ") && begin.contains("SQL_ASCII"));
         assert!(begin.contains("SET LOCAL statement_timeout = 3000; "));
         // The snapshot comes last.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -113,5 +113,19 @@ impl TlsStream for Transport {
             Transport::Tls(stream, _) => stream.channel_binding(),
             Transport::Tcp(_) | Transport::Unix(_) => ChannelBinding::none(),
         }
+    }
+}
+
+/// SSLRequest (PostgreSQL, "SSL Session Encryption"). Exactly one byte is read, so that nothing
+/// sent in the clear can pass for what was sent under TLS.
+pub(super) async fn offers_tls(stream: &mut TcpStream) -> io::Result<bool> {
+    stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await?;
+    match stream.read_u8().await? {
+        b'S' => Ok(true),
+        b'N' => Ok(false),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "what listens here does not speak PostgreSQL's protocol",
+        )),
     }
 }

@@ -11,9 +11,9 @@ use crate::targets::{DatabaseProblem, LeftOutReason};
 /// Of the whole process.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub executions: Count,
-    pub errors: Count,
-    pub timeouts: Count,
+    pub executions: Counter,
+    pub errors: Counter,
+    pub timeouts: Counter,
 }
 
 impl Counters {
@@ -21,16 +21,16 @@ impl Counters {
     pub(super) fn clear(&self) {
         [&self.executions, &self.errors, &self.timeouts]
             .into_iter()
-            .for_each(Count::clear);
+            .for_each(Counter::clear);
     }
 }
 
 /// Of one target.
 #[derive(Debug, Default)]
 pub(super) struct TargetCounters {
-    failures: [Count; TargetErrorKind::ALL.len()],
+    failures: [Counter; TargetErrorKind::ALL.len()],
     left_out: Mutex<BTreeMap<(String, LeftOutReason), u64>>,
-    pub connections: Count,
+    pub connections: Counter,
     /// By collector and reason; those that ever failed.
     queries: Mutex<BTreeMap<(String, QueryFailure), u64>>,
     /// Samples that were left out for the labels of another one, by collector.
@@ -60,7 +60,7 @@ pub(super) enum QueryFailure {
 
 impl QueryFailure {
     /// What an error counts as.
-    pub(super) fn of(error: &QueryError) -> Self {
+    pub(super) fn from_error(error: &QueryError) -> Self {
         match error {
             QueryError::Timeout(_) => Self::StatementTimeout,
             QueryError::LockTimeout(_) => Self::LockTimeout,
@@ -138,7 +138,7 @@ impl TargetCounters {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        self.failures.iter().for_each(Count::clear);
+        self.failures.iter().for_each(Counter::clear);
         self.connections.clear();
         self.lock_queries().clear();
         let mut counts = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,7 +170,7 @@ impl TargetCounters {
     pub(super) fn failures(&self) -> impl Iterator<Item = (TargetErrorKind, u64)> {
         TargetErrorKind::ALL
             .into_iter()
-            .zip(self.failures.iter().map(Count::get))
+            .zip(self.failures.iter().map(Counter::get))
     }
 }
 
@@ -200,9 +200,9 @@ fn count_bounded<K: CollectorKey>(counts: &mut BTreeMap<K, u64>, key: K, number:
 
 /// A number that only grows, or begins again.
 #[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+pub(super) struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     pub(super) fn add(&self, number: usize) {
         self.0.fetch_add(number as u64, Ordering::Relaxed);
     }

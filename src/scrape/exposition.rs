@@ -1,17 +1,16 @@
 //! The answer to one scrape. Holds what the targets collected and writes it out family by family
-//! while it is sent, so that a slow reader costs no copy of it. What no target will change is an
-//! answer of its own, which is sent while the servers still work.
+//! while it is sent, so that a slow reader costs no copy of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::collected::{Collected, Early};
+use super::collection_result::CollectionResult;
 use crate::catalog::{Catalog, Family};
 use crate::exposition::{FamilyHead, Format, write_head};
 use crate::model::Kind;
-use crate::postgres::{QuerySamples, SettingsSamples};
+use crate::postgres::SettingsSamples;
 
 /// What one scrape brought. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
@@ -19,28 +18,26 @@ pub struct Exposition(Arc<ExpositionData>);
 
 #[derive(Debug, Default)]
 struct ExpositionData {
-    own: Own,
+    own: SelfMetricsText,
     catalog: Arc<Catalog>,
     /// Families that single servers have beside the catalogue's, sorted by name. Their indexes
     /// follow on those of the catalogue.
     extras: Vec<Arc<Family>>,
-    servers: Vec<SampleSource>,
+    servers: Vec<Arc<CollectionResult>>,
     /// Every piece that holds lines, in the order they are sent.
-    pieces: Vec<Piece>,
+    pieces: Vec<FamilyPiece>,
     /// Every setting of every server, in the order they are sent.
     settings: Vec<(u32, u32)>,
-    /// Nothing follows it.
-    last: bool,
 }
 
 /// The exporter's own families, in the formats that are asked for.
 #[derive(Debug, Default)]
-pub(super) struct Own {
+pub(super) struct SelfMetricsText {
     text: Bytes,
     open_metrics: Bytes,
 }
 
-impl Own {
+impl SelfMetricsText {
     /// For an answer that is sent once.
     pub(super) fn one(format: Format, render: impl Fn(Format) -> Vec<u8>) -> Self {
         let mut own = Self::default();
@@ -60,56 +57,9 @@ impl Own {
     }
 }
 
-/// Where samples come from.
-#[derive(Clone, Debug)]
-enum SampleSource {
-    Early(Arc<Early>),
-    Done(Arc<Collected>),
-}
-
-impl SampleSource {
-    fn queries(&self) -> &[Arc<QuerySamples>] {
-        match self {
-            SampleSource::Early(early) => &early.queries,
-            SampleSource::Done(collected) => &collected.queries,
-        }
-    }
-
-    fn settings(&self) -> Option<&SettingsSamples> {
-        match self {
-            SampleSource::Early(early) => early.settings.as_deref(),
-            SampleSource::Done(collected) => collected.settings.as_deref(),
-        }
-    }
-
-    fn catalog(&self) -> Option<&Arc<Catalog>> {
-        match self {
-            SampleSource::Early(early) => early.catalog.as_ref(),
-            SampleSource::Done(collected) => Some(&collected.catalog),
-        }
-    }
-}
-
-/// What was sent before the rest of a scrape: a family stands in one block.
-#[derive(Debug)]
-pub(super) struct Sent {
-    catalog: Arc<Catalog>,
-    /// By index in the catalogue.
-    families: Vec<bool>,
-    settings: bool,
-}
-
-impl Sent {
-    fn holds(&self, catalog: &Arc<Catalog>, family: usize) -> bool {
-        let family = catalog.index_in(&self.catalog, family);
-        let sent = family.and_then(|family| self.families.get(family));
-        sent.is_some_and(|sent| *sent)
-    }
-}
-
 /// Lines of one family from one query of one server. Sorts as it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Piece {
+struct FamilyPiece {
     family: u32,
     server: u32,
     query: u32,
@@ -122,70 +72,28 @@ const CHUNK: usize = 16 * 1024;
 const LINE: usize = 2 * 1024;
 
 impl Exposition {
-    /// All that the servers brought, but what was sent.
+    /// All that the servers brought.
     pub(super) fn new(
-        own: Own,
+        own: SelfMetricsText,
         catalog: Arc<Catalog>,
-        servers: Vec<Arc<Collected>>,
-        sent: Option<&Sent>,
+        servers: Vec<Arc<CollectionResult>>,
     ) -> Self {
-        let servers = servers.into_iter().map(SampleSource::Done).collect();
         let mut inner = ExpositionData {
             own,
             catalog,
             servers,
-            last: true,
             ..ExpositionData::default()
         };
-        inner.lay_out(
-            |catalog, family| sent.is_none_or(|sent| !sent.holds(catalog, family)),
-            sent.is_none_or(|sent| !sent.settings),
-        );
+        inner.lay_out();
         Self(Arc::new(inner))
-    }
-
-    /// What no server will change, of the families that stand in this catalogue. `None` when that
-    /// is nothing.
-    pub(super) fn early(catalog: Arc<Catalog>, servers: Vec<Arc<Early>>) -> Option<(Self, Sent)> {
-        let mut families = vec![true; catalog.families.len()];
-        let mut any = false;
-        for early in &servers {
-            let Some(own) = &early.catalog else { continue };
-            any = true;
-            for open in &early.open {
-                if let Some(open) = own.index_in(&catalog, *open) {
-                    families[open] = false;
-                }
-            }
-        }
-        if !any {
-            return None;
-        }
-        let mut asked = servers.iter().filter(|early| early.catalog.is_some());
-        let settings = asked.all(|early| !early.settings_open);
-        let mut inner = ExpositionData {
-            catalog: Arc::clone(&catalog),
-            servers: servers.into_iter().map(SampleSource::Early).collect(),
-            ..ExpositionData::default()
-        };
-        inner.lay_out(
-            |_, family| families.get(family).is_some_and(|one| *one),
-            settings,
-        );
-        let sent = Sent {
-            catalog,
-            families,
-            settings,
-        };
-        Some((Self(Arc::new(inner)), sent))
     }
 
     /// The body in that format, piece by piece.
     pub fn chunks(&self, format: Format) -> impl Iterator<Item = Bytes> + Send + use<> {
-        Chunks {
+        ExpositionChunks {
             inner: Arc::clone(&self.0),
             format,
-            stage: Stage::Own,
+            stage: WriteStage::Own,
             at: 0,
             row: 0,
         }
@@ -197,33 +105,24 @@ impl Exposition {
     pub fn collections(&self) -> Vec<usize> {
         let servers = self.0.servers.iter();
         servers
-            .map(|source| match source {
-                SampleSource::Early(early) => Arc::as_ptr(early).addr(),
-                SampleSource::Done(collected) => Arc::as_ptr(collected).addr(),
-            })
+            .map(|collected| Arc::as_ptr(collected).addr())
             .collect()
     }
 
     /// What is kept of all samples, in bytes.
     pub(super) fn size(&self) -> usize {
-        let size = |source: &SampleSource| match source {
-            SampleSource::Early(_) => 0,
-            SampleSource::Done(collected) => collected.size(),
-        };
-        self.0.servers.iter().map(size).sum()
+        self.0.servers.iter().map(|one| one.size()).sum()
     }
 }
 
 impl ExpositionData {
-    /// Lists the pieces of the families that are `wanted`.
-    fn lay_out(&mut self, wanted: impl Fn(&Arc<Catalog>, usize) -> bool, settings: bool) {
+    /// Lists the pieces in the order they are sent.
+    fn lay_out(&mut self) {
         self.extras = self.find_extras();
         let (catalog, extras) = (&self.catalog, &self.extras);
-        for (server, source) in self.servers.iter().enumerate() {
-            let Some(own) = source.catalog() else {
-                continue;
-            };
-            for (query, samples) in source.queries().iter().enumerate() {
+        for (server, collected) in self.servers.iter().enumerate() {
+            let own = &collected.catalog;
+            for (query, samples) in collected.queries.iter().enumerate() {
                 for (column, (family, filled)) in samples.families().enumerate() {
                     if !filled {
                         continue;
@@ -236,8 +135,7 @@ impl ExpositionData {
                         // Of two types under one name the first counts.
                         (extras[at].kind == family.kind).then_some(catalog.families.len() + at)
                     });
-                    let family = index.filter(|family| wanted(catalog, *family));
-                    self.pieces.extend(family.map(|family| Piece {
+                    self.pieces.extend(index.map(|family| FamilyPiece {
                         family: narrow(family),
                         server: narrow(server),
                         query: narrow(query),
@@ -247,23 +145,19 @@ impl ExpositionData {
             }
         }
         self.pieces.sort_unstable();
-        if settings {
-            self.settings = in_order(&self.servers);
-        }
+        self.settings = in_order(&self.servers);
     }
 
     /// Families with lines that the catalogue lacks: a server has metrics of its own, or was asked
     /// before a reload.
     fn find_extras(&self) -> Vec<Arc<Family>> {
         let mut extras = BTreeMap::new();
-        for source in &self.servers {
-            let Some(own) = source.catalog() else {
-                continue;
-            };
+        for collected in &self.servers {
+            let own = &collected.catalog;
             if Arc::ptr_eq(own, &self.catalog) {
                 continue;
             }
-            let queries = source.queries().iter();
+            let queries = collected.queries.iter();
             let families = queries.flat_map(|query| query.families());
             for (family, _) in families.filter(|(_, filled)| *filled) {
                 if own.index_in(&self.catalog, family).is_none() {
@@ -288,7 +182,7 @@ impl ExpositionData {
             .by_ref()
             .take_while(|piece| piece.family == index)
             .any(|piece| {
-                let queries = self.servers[piece.server as usize].queries();
+                let queries = &self.servers[piece.server as usize].queries;
                 queries[piece.query as usize].is_irregular(piece.column as usize)
             });
         let name = family.name.strip_suffix("_total").unwrap_or_default();
@@ -309,11 +203,11 @@ impl ExpositionData {
 }
 
 /// Every setting of every server, by name, then by server.
-fn in_order(servers: &[SampleSource]) -> Vec<(u32, u32)> {
+fn in_order(servers: &[Arc<CollectionResult>]) -> Vec<(u32, u32)> {
     let lists: Vec<(u32, &SettingsSamples)> = servers
         .iter()
         .enumerate()
-        .filter_map(|(server, source)| Some((narrow(server), source.settings()?)))
+        .filter_map(|(server, one)| Some((narrow(server), one.settings.as_deref()?)))
         .collect();
     let Some(((_, first), others)) = lists.split_first() else {
         return Vec::new();
@@ -331,7 +225,8 @@ fn in_order(servers: &[SampleSource]) -> Vec<(u32, u32)> {
     };
     let mut all: Vec<(u32, u32)> = lists.iter().flat_map(named).collect();
     let name = |(server, at): &(u32, u32)| {
-        let setting = servers[*server as usize].settings()?.get(*at as usize)?;
+        let all = servers[*server as usize].settings.as_deref()?;
+        let setting = all.get(*at as usize)?;
         Some(setting.family)
     };
     all.sort_by(|a, b| name(a).cmp(&name(b)).then(a.cmp(b)));
@@ -343,7 +238,7 @@ fn narrow(number: usize) -> u32 {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum WriteStage {
     Own,
     Families,
     Settings,
@@ -351,10 +246,10 @@ enum Stage {
     End,
 }
 
-struct Chunks {
+struct ExpositionChunks {
     inner: Arc<ExpositionData>,
     format: Format,
-    stage: Stage,
+    stage: WriteStage,
     at: usize,
     /// The row of the piece that comes next.
     row: usize,
@@ -367,15 +262,15 @@ fn make_room(out: &mut Vec<u8>) {
     }
 }
 
-impl Iterator for Chunks {
+impl Iterator for ExpositionChunks {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
         while out.len() < CHUNK {
             match self.stage {
-                Stage::Own => {
-                    self.stage = Stage::Families;
+                WriteStage::Own => {
+                    self.stage = WriteStage::Families;
                     let own = match self.format {
                         Format::Text => &self.inner.own.text,
                         Format::OpenMetrics => &self.inner.own.open_metrics,
@@ -384,30 +279,28 @@ impl Iterator for Chunks {
                         return Some(own.clone());
                     }
                 }
-                Stage::Families => {
+                WriteStage::Families => {
                     if !self.family(&mut out) {
-                        (self.stage, self.at) = (Stage::Settings, 0);
+                        (self.stage, self.at) = (WriteStage::Settings, 0);
                     }
                 }
-                Stage::Settings => {
+                WriteStage::Settings => {
                     if !self.setting(&mut out) {
-                        self.stage = Stage::Trailer;
+                        self.stage = WriteStage::Trailer;
                     }
                 }
-                Stage::Trailer => {
-                    if self.inner.last {
-                        out.extend_from_slice(self.format.trailer());
-                    }
-                    self.stage = Stage::End;
+                WriteStage::Trailer => {
+                    out.extend_from_slice(self.format.trailer());
+                    self.stage = WriteStage::End;
                 }
-                Stage::End => break,
+                WriteStage::End => break,
             }
         }
         (!out.is_empty()).then(|| out.into())
     }
 }
 
-impl Chunks {
+impl ExpositionChunks {
     /// Writes what comes next of a piece, after its family's head when it is the first of it.
     fn family(&mut self, out: &mut Vec<u8>) -> bool {
         let inner = &*self.inner;
@@ -425,7 +318,7 @@ impl Chunks {
             };
             write_head(out, head, self.format);
         }
-        let samples = &inner.servers[piece.server as usize].queries()[piece.query as usize];
+        let samples = &inner.servers[piece.server as usize].queries[piece.query as usize];
         let column = piece.column as usize;
         match samples.write(column, &family.name, self.row, CHUNK, out) {
             Some(row) => self.row = row,
@@ -438,7 +331,7 @@ impl Chunks {
         let inner = &*self.inner;
         let find = |at: usize| {
             let (server, at) = inner.settings.get(at)?;
-            let all = inner.servers[*server as usize].settings()?;
+            let all = inner.servers[*server as usize].settings.as_deref()?;
             all.get(*at as usize)
         };
         let Some(setting) = find(self.at) else {

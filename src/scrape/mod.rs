@@ -3,32 +3,20 @@
 //!
 //! In goes the list of targets; out comes an [`Exposition`], which the HTTP edge streams.
 
-mod backoff;
-mod beside;
-mod collected;
-mod collector;
-mod commons;
+mod collection_result;
+mod connection_limiter;
 mod counters;
-mod databases;
-mod duplicates;
 mod exposition;
-mod flight;
-mod identity;
-mod ledger;
 mod overview;
-mod own;
-mod places;
-mod plan;
 mod profile;
-mod reported;
 mod scraper;
+mod self_metrics;
 mod settings;
-mod silence;
-mod walk;
-mod worker;
+mod single_flight;
+mod target;
 
 pub use exposition::Exposition;
 pub use overview::{FamilyOverview, Overview, ServerOverview};
 pub use profile::{Profile, ProfiledQuery};
-pub use scraper::{Scrape, Scraper};
+pub use scraper::Scraper;
 pub use settings::ScrapeSettings;

@@ -63,15 +63,15 @@ pub(super) struct ProfileRequest {
 
 /// A profile that is being made.
 #[derive(Debug)]
-pub(super) struct Profiling {
+pub(super) struct ProfileRun {
     pub request: ProfileRequest,
-    pub steps: VecDeque<Step>,
+    pub steps: VecDeque<ProfileStep>,
     pub found: Profile,
 }
 
 /// One thing that is done and timed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ProfileStep {
     /// Ask what the server is, and plan the rest by it.
     Begin,
     /// Run the query with this tag in the target's own database.
@@ -82,11 +82,11 @@ pub(super) enum Step {
     Database(String),
 }
 
-impl Profiling {
+impl ProfileRun {
     pub(super) fn new(request: ProfileRequest, address: String) -> Self {
         Self {
             request,
-            steps: VecDeque::from([Step::Begin]),
+            steps: VecDeque::from([ProfileStep::Begin]),
             found: Profile {
                 address,
                 ..Profile::default()
@@ -108,7 +108,7 @@ impl Profiling {
 
 impl ProfiledQuery {
     /// A query that ran for that long.
-    pub(super) fn of(slot: &ScheduledQuery, duration: Duration) -> Self {
+    pub(super) fn from_query(slot: &ScheduledQuery, duration: Duration) -> Self {
         let metric = &slot.chosen.metric;
         let (outcome, message) = match &slot.outcome {
             QueryOutcome::Done => ("done", None),

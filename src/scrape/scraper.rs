@@ -12,16 +12,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use self::scrape::Scrape;
-use super::beside::Turns;
-use super::commons::{Commons, End};
+use super::connection_limiter::ConnectionLimiter;
 use super::counters::TargetCounters;
-use super::flight::Flights;
-use super::places::Places;
 use super::profile::{Profile, ProfileRequest};
 use super::settings::ScrapeSettings;
-use super::worker::Worker;
-use super::{Exposition, FamilyOverview, Overview, ServerOverview, own};
+use super::single_flight::SingleFlight;
+use super::target::connect_queue::ConnectQueue;
+use super::target::context::{ShutdownDeadline, TargetContext};
+use super::target::driver::TargetDriver;
+use super::{Exposition, FamilyOverview, Overview, ServerOverview, self_metrics};
 use crate::catalog::Catalog;
 use crate::connection_limit::DisplacedConnections;
 use crate::exposition::SelfMetrics;
@@ -37,13 +36,13 @@ pub struct Scraper(Arc<ScraperState>);
 
 #[derive(Debug)]
 struct ScraperState {
-    commons: Commons,
+    context: TargetContext,
     logs: Arc<LogCounters>,
     displaced: DisplacedConnections,
     end: watch::Sender<Option<Instant>>,
     /// How often all sessions were to be renewed.
     renewals: watch::Sender<u64>,
-    workers: Mutex<Vec<Arc<Handle>>>,
+    handles: Mutex<Vec<Arc<TargetHandle>>>,
     board: HealthBoard,
     cached: Mutex<Option<(Instant, Exposition)>>,
     /// There are fewer connections than sessions to keep.
@@ -55,18 +54,18 @@ struct ScraperState {
 }
 
 #[derive(Debug)]
-struct Handle {
+struct TargetHandle {
     target: Arc<Target>,
     /// What stays when the target changes, and the session with it.
-    worker: Arc<Hired>,
+    worker: Arc<TargetTask>,
 }
 
 /// The near end of a worker.
 #[derive(Debug)]
-struct Hired {
+struct TargetTask {
     health: Health,
     counters: Arc<TargetCounters>,
-    flights: Flights,
+    single_flight: SingleFlight,
     profiles: mpsc::UnboundedSender<ProfileRequest>,
     target: watch::Sender<Arc<Target>>,
     cancel: CancellationToken,
@@ -104,25 +103,25 @@ impl Scraper {
         let (end, known_end) = watch::channel(None);
         let (renewals, known_renewals) = watch::channel(0);
         let memory = SampleMemory::new(settings.borrow().memory);
-        let commons = Commons {
+        let context = TargetContext {
             counters: Arc::default(),
             memory,
             catalog,
             settings,
             connect: ConnectContext::default(),
             renewals: known_renewals,
-            places: Places::new(connections),
-            turns: Turns::default(),
-            renewal_turns: Turns::for_one(),
-            end: End(known_end),
+            limiter: ConnectionLimiter::new(connections),
+            turns: ConnectQueue::default(),
+            renewal_turns: ConnectQueue::for_one(),
+            end: ShutdownDeadline(known_end),
         };
         Self(Arc::new(ScraperState {
-            commons,
+            context,
             logs,
             displaced,
             end,
             renewals,
-            workers: Mutex::default(),
+            handles: Mutex::default(),
             board: HealthBoard::default(),
             cached: Mutex::default(),
             shortage: Mutex::default(),
@@ -145,7 +144,7 @@ impl Scraper {
     /// Takes the present list over, so that the first scrape finds it. Then [`Self::follow`] it.
     pub fn begin(&self, targets: &watch::Receiver<TargetList>, shutdown: &Shutdown) {
         let list = targets.borrow().clone();
-        self.take_over(&list, shutdown);
+        self.apply_targets(&list, shutdown);
     }
 
     /// Follows the list until the shutdown: a new target gets a worker, one that is gone loses it,
@@ -153,7 +152,7 @@ impl Scraper {
     pub async fn follow(self, mut targets: watch::Receiver<TargetList>, shutdown: Shutdown) {
         loop {
             let list = targets.borrow_and_update().clone();
-            self.take_over(&list, &shutdown);
+            self.apply_targets(&list, &shutdown);
             tokio::select! {
                 () = shutdown.begun() => break,
                 changed = targets.changed() => if changed.is_err() {
@@ -162,7 +161,7 @@ impl Scraper {
                 },
             }
         }
-        for handle in self.workers() {
+        for handle in self.handles() {
             handle.worker.cancel.cancel();
         }
     }
@@ -185,9 +184,9 @@ impl Scraper {
         self.0.board.clone()
     }
 
-    fn take_over(&self, list: &TargetList, shutdown: &Shutdown) {
-        let old = self.workers();
-        let before: HashMap<&str, &Arc<Handle>> = old
+    fn apply_targets(&self, list: &TargetList, shutdown: &Shutdown) {
+        let old = self.handles();
+        let before: HashMap<&str, &Arc<TargetHandle>> = old
             .iter()
             .map(|one| (one.target.name.as_str(), one))
             .collect();
@@ -198,15 +197,15 @@ impl Scraper {
                 Some(known) if known.target.shares_session(target) => {
                     known.worker.target.send_replace(Arc::clone(target));
                     info!(server = %target.name, "scraped otherwise, with the same session");
-                    Arc::new(Handle {
+                    Arc::new(TargetHandle {
                         target: Arc::clone(target),
                         worker: Arc::clone(&known.worker),
                     })
                 }
-                known => self.hire(target, known.copied(), shutdown),
+                known => self.spawn_target(target, known.copied(), shutdown),
             })
             .collect::<Vec<_>>();
-        let kept: HashMap<&str, &Arc<Hired>> = new
+        let kept: HashMap<&str, &Arc<TargetTask>> = new
             .iter()
             .map(|one| (one.target.name.as_str(), &one.worker))
             .collect();
@@ -218,47 +217,47 @@ impl Scraper {
             }
         }
         self.note_shortage(list);
-        let health = |one: &Arc<Handle>| (Arc::clone(&one.target), one.worker.health.clone());
+        let health = |one: &Arc<TargetHandle>| (Arc::clone(&one.target), one.worker.health.clone());
         self.0.board.set(new.iter().map(health));
         *self
             .0
-            .workers
+            .handles
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = new;
         *self.0.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn hire(
+    fn spawn_target(
         &self,
         target: &Arc<Target>,
-        before: Option<&Arc<Handle>>,
+        before: Option<&Arc<TargetHandle>>,
         shutdown: &Shutdown,
-    ) -> Arc<Handle> {
+    ) -> Arc<TargetHandle> {
         // Counters of a target that was changed go on: they belong to its name.
         let counters = before
             .map(|one| Arc::clone(&one.worker.counters))
             .unwrap_or_default();
         let health = Health::default();
-        let (flights, orders) = Flights::new();
+        let (single_flight, requests) = SingleFlight::new();
         let (profiles, asked) = mpsc::unbounded_channel();
         let (changes, changed) = watch::channel(Arc::clone(target));
         let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
-        let worker = Worker::new(
+        let worker = TargetDriver::new(
             changed,
             health.clone(),
             Arc::clone(&counters),
-            self.0.commons.clone(),
+            self.0.context.clone(),
             cancel.clone(),
             before.map(|one| one.worker.ended.clone()),
             ended.clone(),
         );
-        shutdown.spawn("session", worker.run(orders, asked));
-        Arc::new(Handle {
+        shutdown.spawn("session", worker.run(requests, asked));
+        Arc::new(TargetHandle {
             target: Arc::clone(target),
-            worker: Arc::new(Hired {
+            worker: Arc::new(TargetTask {
                 health,
                 counters,
-                flights,
+                single_flight,
                 profiles,
                 target: changes,
                 cancel,
@@ -267,43 +266,12 @@ impl Scraper {
         })
     }
 
-    fn workers(&self) -> Vec<Arc<Handle>> {
+    fn handles(&self) -> Vec<Arc<TargetHandle>> {
         self.0
-            .workers
+            .handles
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    /// Begins to collect from every target; what is ready at `deadline` counts. Never fails: a
-    /// server that could not be asked is in the answer as `pgexporter_postgresql_active 0`.
-    #[must_use]
-    pub fn scrape(&self, deadline: Instant) -> Scrape {
-        self.0
-            .asked
-            .send_if_modified(|asked| !std::mem::replace(asked, true));
-        let settings = self.0.commons.settings.borrow().clone();
-        self.0.commons.memory.set_limit(settings.memory);
-        let cached = self.cached(settings.cache_age);
-        let tickets = if cached.is_some() {
-            Vec::new()
-        } else {
-            let join = |handle: Arc<Handle>| {
-                let ticket = handle.worker.flights.join(deadline);
-                (handle, ticket)
-            };
-            let mut handles = self.workers();
-            handles.retain(|one| one.target.ownership_term.holds());
-            handles.into_iter().map(join).collect()
-        };
-        Scrape {
-            scraper: self.clone(),
-            settings,
-            deadline,
-            cached,
-            tickets,
-            sent: None,
-        }
     }
 
     /// Runs everything that a server is asked once, one query after the other, and times each.
@@ -311,10 +279,10 @@ impl Scraper {
     pub async fn profile(&self, server: &str, deadline: Instant) -> Option<Profile> {
         let (reply, profile) = oneshot::channel();
         let address = {
-            let workers = self.workers();
-            let named = |one: &&Arc<Handle>| one.target.name == server;
-            let ours = |one: &&Arc<Handle>| one.target.ownership_term.holds();
-            let handle = workers.iter().filter(ours).find(named)?;
+            let handles = self.handles();
+            let named = |one: &&Arc<TargetHandle>| one.target.name == server;
+            let ours = |one: &&Arc<TargetHandle>| one.target.ownership_term.holds();
+            let handle = handles.iter().filter(ours).find(named)?;
             // A worker that ends answers nobody.
             let _ = handle
                 .worker
@@ -340,7 +308,7 @@ impl Scraper {
     fn cached(&self, age: Duration) -> Option<Exposition> {
         if age.is_zero()
             || !self
-                .workers()
+                .handles()
                 .iter()
                 .all(|one| one.target.ownership_term.holds())
         {
@@ -356,10 +324,10 @@ impl Scraper {
     /// Forgets the collection that is served again, and begins to count at 0.
     pub fn clear(&self) {
         *self.0.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.0.commons.counters.clear();
+        self.0.context.counters.clear();
         self.0.logs.clear();
         self.0.displaced.clear();
-        for handle in self.workers() {
+        for handle in self.handles() {
             handle.worker.counters.clear();
         }
     }
@@ -367,7 +335,7 @@ impl Scraper {
     /// The servers, as they were last seen; asks none.
     #[must_use]
     pub fn servers(&self) -> Vec<ServerOverview> {
-        let show = |handle: &Arc<Handle>| {
+        let show = |handle: &Arc<TargetHandle>| {
             let (target, worker) = (&handle.target, &handle.worker);
             let health = worker.health.report();
             ServerOverview {
@@ -385,15 +353,15 @@ impl Scraper {
                 health,
             }
         };
-        let ours = |handle: &&Arc<Handle>| handle.target.ownership_term.holds();
-        self.workers().iter().filter(ours).map(show).collect()
+        let ours = |handle: &&Arc<TargetHandle>| handle.target.ownership_term.holds();
+        self.handles().iter().filter(ours).map(show).collect()
     }
 
     /// What the overview page shows; asks no server.
     #[must_use]
     pub fn overview(&self) -> Overview {
         let servers = self.servers();
-        let own = own::FAMILIES
+        let own = self_metrics::FAMILIES
             .iter()
             .map(|(name, kind, help)| FamilyOverview {
                 name: (*name).to_owned(),
@@ -409,7 +377,7 @@ impl Scraper {
             help: head.help.to_owned(),
             collector: "pgexporter".to_owned(),
         });
-        let catalog = self.0.commons.catalog.borrow().clone();
+        let catalog = self.0.context.catalog.borrow().clone();
         let listed = catalog.families.iter().map(|family| FamilyOverview {
             name: family.name.clone(),
             kind: family.kind,

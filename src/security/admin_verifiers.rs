@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use super::admins::{AdminSource, AdminStamp};
 use super::scram::{KEY, ScramVerifier, hmac};
-use super::vault::{Vault, VaultError};
+use super::vault::Vault;
+use super::vault_error::VaultError;
 
 /// How often the files are looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

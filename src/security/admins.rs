@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::Secret;
 use super::users::{UsersFile, check_name};
-use super::vault::{Vault, VaultError};
+use super::vault::Vault;
+use super::vault_error::VaultError;
 
 /// A password of a mounted Secret is not longer, in bytes.
 const LONGEST: u64 = 64 * 1024;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::vault::{VaultError, write_whole};
+use super::vault::write_whole;
+use super::vault_error::VaultError;
 
 /// How long another writer is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);

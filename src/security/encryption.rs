@@ -10,7 +10,7 @@ use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, Nonce};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::vault::VaultError;
+use super::vault_error::VaultError;
 
 /// The first key derivation: 600,000 rounds.
 const MASTER_PARAMS: pbkdf2::Params = pbkdf2::Params::RECOMMENDED;

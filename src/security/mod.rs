@@ -19,6 +19,7 @@ mod secret_file;
 pub mod tls;
 mod users;
 mod vault;
+mod vault_error;
 
 pub use admin_verifiers::AdminVerifiers;
 pub use admins::{AdminSource, AdminStamp};
@@ -36,4 +37,5 @@ pub use secret_file::{SecretFileError, read_secret};
 pub use users::{UsersFile, check_name};
 #[doc(hidden)]
 pub use vault::check_master_key;
-pub use vault::{Vault, VaultError, is_strong_password};
+pub use vault::{Vault, is_strong_password};
+pub use vault_error::VaultError;

@@ -8,7 +8,8 @@ use super::Secret;
 use super::environment::Environment;
 use super::pgpass::{PasswordFile, PasswordRequest};
 use super::users::UsersFile;
-use super::vault::{Vault, VaultError};
+use super::vault::Vault;
+use super::vault_error::VaultError;
 
 /// All places where a password may come from: the vault's users file, else libpq's password file,
 /// else `PGPASSWORD`. Read whole when loaded; load it again to see changed files.

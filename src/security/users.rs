@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use super::Secret;
 use super::atomic_write::WriteLock;
 use super::encryption::KeySize;
-use super::vault::{Vault, VaultError};
+use super::vault::Vault;
+use super::vault_error::VaultError;
 
 /// A users file as it stands on the disk, comments and all. It is read without the master key.
 #[derive(Debug)]

@@ -17,21 +17,22 @@
 //!
 //! Nothing here hides secrets: who logs must not hand one in.
 
+mod counters;
+mod error;
 mod layer;
 mod line;
 mod queue;
 mod settings;
 mod sink;
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub use counters::LogCounters;
+pub use error::TelemetryError;
 pub use settings::{LogFormat, LogLevel, LogMode, LogSettings, LogType};
 
 use layer::LogLayer;
@@ -50,72 +51,6 @@ macro_rules! fatal {
     ($($event:tt)+) => {
         ::tracing::error!(fatal = true, $($event)+)
     };
-}
-
-/// What can be wrong with logging.
-#[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
-    /// The log file cannot be opened.
-    #[error(
-        "cannot open the log file {}: {source}; make its folder writable or choose another log_path",
-        path.display()
-    )]
-    Open {
-        /// `log_path`.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// `log_line_prefix` is no `strftime` format.
-    #[error(
-        "log_line_prefix '{prefix}' is not a strftime format: {reason}; a percent sign is written %%"
-    )]
-    Prefix {
-        /// `log_line_prefix`.
-        prefix: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The thread that writes could not be started.
-    #[error("cannot start the thread that writes log lines: {0}; raise the limit of processes")]
-    Thread(io::Error),
-    /// Logging was started before in this process.
-    #[error("logging is already running in this process; it can be started once")]
-    AlreadyRunning,
-}
-
-/// How many lines were logged, by level, since the start. Lines below the log level and lines of
-/// the levels DEBUG and TRACE are not counted.
-#[derive(Debug, Default)]
-pub struct LogCounters {
-    /// Lines at INFO; `pgexporter_logging_info`.
-    pub info: AtomicU64,
-    /// Lines at WARN; `pgexporter_logging_warn`.
-    pub warn: AtomicU64,
-    /// Lines at ERROR; `pgexporter_logging_error`.
-    pub error: AtomicU64,
-    /// Lines at FATAL; `pgexporter_logging_fatal`.
-    pub fatal: AtomicU64,
-    /// Lines, of those above and of the lower levels, that were lost: the queue was full, or
-    /// nothing could be written to.
-    pub dropped: AtomicU64,
-    /// Lines that went to standard error because the file or syslog failed.
-    pub diverted: AtomicU64,
-}
-
-impl LogCounters {
-    /// Begins again at 0.
-    pub fn clear(&self) {
-        let all = [
-            &self.info,
-            &self.warn,
-            &self.error,
-            &self.fatal,
-            &self.dropped,
-            &self.diverted,
-        ];
-        all.iter().for_each(|one| one.store(0, Ordering::Relaxed));
-    }
 }
 
 /// A handle on the running log. Clones are handles on the same log; when the last of them is

@@ -15,16 +15,14 @@ mod merge;
 mod pods;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use futures_util::StreamExt;
 
-use super::client::show;
 use super::error::CliError;
+use super::output::{print_errors, show};
 use super::progress::ProgressLine;
-use super::style::{Style, Tone};
 use crate::management::AdminCommand;
 use arguments::{KubectlArguments, KubectlOptions};
 use cluster::ClusterClient;
@@ -56,7 +54,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(merged.status)
     });
     ExitCode::from(carried.unwrap_or_else(|failure| {
-        print_errors(&failure.lines());
+        print_errors(NAME, &failure.lines());
         failure.status()
     }))
 }
@@ -114,12 +112,12 @@ async fn run_in_pods(
                 Ok(_) => "it answers, and is not ready",
                 Err(_) => "it is not ready",
             };
-            print_errors(&[format!("pod {}: {what}: {why}", pod.name)]);
+            print_errors(NAME, &[format!("pod {}: {what}: {why}", pod.name)]);
         }
     }
     let merged = merge::merge_answers(told, &command, options.format);
     for (pod, line) in &merged.err {
-        print_errors(&[format!("pod {pod}: {line}")]);
+        print_errors(NAME, &[format!("pod {pod}: {line}")]);
     }
     Ok(merged)
 }
@@ -134,13 +132,6 @@ fn explain_choice(pods: &[PodTarget], command: &AdminCommand, namespace: &str) -
         text.push_str(&format!("\n  --pod {}", pod.name));
     }
     text
-}
-
-fn print_errors(lines: &[String]) {
-    let name = Style::of_errors().paint(Some(Tone::Bad), &format!("{NAME}:"));
-    for line in lines {
-        let _ = writeln!(io::stderr(), "{name} {line}");
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Effect::Reload, Effect::Restart, Key, Required, place};
+use super::key::{Effect::Reload, Effect::Restart, Key, Required, place};
 use crate::config::configuration::Main;
 use crate::config::value::{LONGEST, LONGEST_OF_POSTGRESQL, ValueKind};
 

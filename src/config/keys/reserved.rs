@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Effect::Reload, Effect::Restart, Key};
+use super::key::{Effect::Reload, Effect::Restart, Key};
 use crate::config::configuration::Main;
 use crate::config::value::{LONGEST, ValueKind};
 

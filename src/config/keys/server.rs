@@ -1,6 +1,6 @@
 //! The keys of a server's section.
 
-use super::{Effect::Reload, Key, Required, place};
+use super::key::{Effect::Reload, Key, Required, place};
 use crate::config::configuration::Server;
 use crate::config::value::ValueKind;
 

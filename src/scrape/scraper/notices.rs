@@ -11,7 +11,7 @@ impl Scraper {
     /// Remembers whether there are places for all sessions, and says it when that changes.
     pub(super) fn note_shortage(&self, list: &TargetList) {
         let kept = list.iter().filter(|one| one.keep_session).count();
-        let shortage = self.0.commons.places.shortage(kept);
+        let shortage = self.0.context.limiter.shortage(kept);
         let mut known = self
             .0
             .shortage

@@ -1,84 +1,66 @@
-//! A scrape that goes on: what is known to stay, then all the rest.
+//! One scrape: all targets are asked, and what they brought by the deadline is the answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::{Handle, Scraper};
+use super::{Scraper, TargetHandle};
 use crate::exposition::{Format, write_self_metrics};
 use crate::model::TargetErrorKind;
-use crate::scrape::collected::Collected;
-use crate::scrape::exposition::{Own, Sent};
-use crate::scrape::flight::Ticket;
-use crate::scrape::settings::ScrapeSettings;
-use crate::scrape::{Exposition, own};
+use crate::scrape::collection_result::CollectionResult;
+use crate::scrape::exposition::SelfMetricsText;
+use crate::scrape::single_flight::Waiter;
+use crate::scrape::{Exposition, self_metrics};
 use crate::targets::TargetError;
 
-/// A scrape that goes on. Whoever drops it hears no more of it; the collections end by themselves.
-#[derive(Debug)]
-pub struct Scrape {
-    pub(super) scraper: Scraper,
-    pub(super) settings: ScrapeSettings,
-    pub(super) deadline: Instant,
-    pub(super) cached: Option<Exposition>,
-    pub(super) tickets: Vec<(Arc<Handle>, Ticket)>,
-    pub(super) sent: Option<Sent>,
-}
-
-impl Scrape {
-    /// What the collections will not change: the samples of collectors that are not due, and the
-    /// settings. Comes once every server has answered that it is as it was, while they work on.
-    pub async fn early(&mut self) -> Option<Exposition> {
-        if self.tickets.is_empty() {
-            return None;
-        }
-        let all = join_all(self.tickets.iter_mut().map(|(_, ticket)| ticket.early()));
-        let found = tokio::select! {
-            biased;
-            found = all => found,
-            () = sleep_until(self.deadline) => return None,
-            () = self.scraper.0.commons.end.clone().reached() => return None,
-        };
-        let found = found.into_iter().collect::<Option<Vec<_>>>()?;
-        let catalog = self.scraper.0.commons.catalog.borrow().clone();
-        let (exposition, sent) = Exposition::early(catalog, found)?;
-        self.sent = Some(sent);
-        Some(exposition)
-    }
-
-    /// All the rest, with the exporter's own families in that format.
-    pub async fn rest(self, format: Format) -> Exposition {
-        if let Some(kept) = self.cached {
+impl Scraper {
+    /// Collects from every target; what is ready at `deadline` counts. Never fails: a server that
+    /// could not be asked is in the answer as `pgexporter_postgresql_active 0`. The exporter's own
+    /// families are in that format. Whoever drops the future hears no more of it; the collections
+    /// end by themselves.
+    pub async fn scrape(&self, deadline: Instant, format: Format) -> Exposition {
+        let scraper = &*self.0;
+        let asked = |asked: &mut bool| !std::mem::replace(asked, true);
+        scraper.asked.send_if_modified(asked);
+        let settings = scraper.context.settings.borrow().clone();
+        scraper.context.memory.set_limit(settings.memory);
+        if let Some(kept) = self.cached(settings.cache_age) {
             return kept;
         }
-        let (scraper, deadline) = (&self.scraper.0, self.deadline);
+        let mut handles = self.handles();
+        handles.retain(|one| one.target.ownership_term.holds());
+        // All are asked before the first is waited for.
+        let waiters: Vec<Waiter> = handles
+            .iter()
+            .map(|one| one.worker.single_flight.join(deadline))
+            .collect();
         let all_answered = &AtomicBool::new(true);
-        let answers = self
-            .tickets
+        let answers = handles
             .into_iter()
-            .map(|(handle, mut ticket)| async move {
+            .zip(waiters)
+            .map(|(handle, mut waiter)| async move {
                 let answer = tokio::select! {
                     biased;
-                    answer = ticket.answer(deadline) => answer,
-                    () = scraper.commons.end.clone().reached() => None,
+                    answer = waiter.answer(deadline) => answer,
+                    () = scraper.context.end.clone().reached() => None,
                 };
                 answer.unwrap_or_else(|| {
                     all_answered.store(false, Ordering::Relaxed);
-                    handle.no_answer(&ticket)
+                    handle.no_answer(&waiter)
                 })
             });
         let mut answers = join_all(answers).await;
         // The process may have been frozen meanwhile.
         answers.retain(|one| one.target.ownership_term.holds());
-        let catalog = scraper.commons.catalog.borrow().clone();
+        let catalog = scraper.context.catalog.borrow().clone();
         let more = scraper.more.get();
         let not_accepted = more.map(|more| more.not_accepted()).unwrap_or_default();
         let render = |format| {
-            let counters = &scraper.commons.counters;
-            let mut out = own::render(
+            let counters = &scraper.context.counters;
+            let mut out = self_metrics::render(
                 &answers,
                 &not_accepted,
                 (counters, &scraper.logs, &scraper.displaced),
@@ -90,22 +72,22 @@ impl Scrape {
             out
         };
         // What one client did not wait for is not shown to others as the state of a server.
-        if !self.settings.cache_age.is_zero() && all_answered.load(Ordering::Relaxed) {
-            let own = Own::both(render);
-            let whole = Exposition::new(own, Arc::clone(&catalog), answers.clone(), None);
-            if whole.size() as u64 <= self.settings.cache_size {
-                self.scraper.keep(&whole);
-            }
+        if settings.cache_age.is_zero() || !all_answered.load(Ordering::Relaxed) {
+            return Exposition::new(SelfMetricsText::one(format, render), catalog, answers);
         }
-        let own = Own::one(format, render);
-        Exposition::new(own, catalog, answers, self.sent.as_ref())
+        let own = SelfMetricsText::both(render);
+        let whole = Exposition::new(own, catalog, answers);
+        if whole.size() as u64 <= settings.cache_size {
+            self.keep(&whole);
+        }
+        whole
     }
 }
 
-impl Handle {
+impl TargetHandle {
     /// A stand-in that says that there was no answer in time. It is a failure of the server if
     /// the collection is over for everybody, and then it counts once, whoever waited for it.
-    fn no_answer(&self, ticket: &Ticket) -> Arc<Collected> {
+    fn no_answer(&self, waiter: &Waiter) -> Arc<CollectionResult> {
         let trouble = TargetError {
             kind: TargetErrorKind::Timeout,
             message: format!(
@@ -113,14 +95,14 @@ impl Handle {
                 self.target.address
             ),
         };
-        if ticket.claim_failure() {
+        if waiter.claim_failure() {
             self.worker.counters.fail(trouble.kind);
             self.worker.health.update(|health| {
                 health.active = false;
                 health.trouble = Some(trouble.clone());
             });
         }
-        Arc::new(Collected {
+        Arc::new(CollectionResult {
             target: Arc::clone(&self.target),
             catalog: Arc::default(),
             queries: Vec::new(),

@@ -1,0 +1,14 @@
+//! One target: what is due, one collection of it, and the task that owns its sessions.
+
+pub(super) mod backoff;
+pub(super) mod collection;
+pub(super) mod connect_queue;
+pub(super) mod context;
+pub(super) mod databases;
+pub(super) mod driver;
+pub(super) mod duplicates;
+pub(super) mod identity;
+pub(super) mod plan;
+pub(super) mod query_log;
+pub(super) mod reported;
+pub(super) mod silence;
