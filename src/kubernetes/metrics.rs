@@ -228,8 +228,8 @@ impl ControllerMetrics {
 }
 
 impl SelfMetrics for ControllerMetrics {
-    fn heads(&self) -> &'static [FamilyHead<'static>] {
-        &FAMILIES
+    fn heads(&self) -> Vec<FamilyHead<'static>> {
+        FAMILIES.to_vec()
     }
 
     fn samples(&self, family: &str, out: &mut Vec<u8>) {

@@ -25,6 +25,7 @@ use super::source::watches;
 use crate::exposition::SelfMetrics;
 use crate::security::tls::provider;
 use crate::shutdown::Shutdown;
+use crate::supervision::TaskName;
 
 /// Why the controller cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +83,7 @@ pub async fn start(
             Arc::clone(&metrics),
             control.scraped.clone(),
         );
-        shutdown.spawn("lease", holder.run(shutdown.clone()));
+        shutdown.spawn_essential("lease", TaskName::Lease, holder.run(shutdown.clone()));
         share
     } else {
         watch::channel(Assignment::Everything).1
@@ -99,7 +100,7 @@ pub async fn start(
     );
     let place = options.namespaces.first().map(String::as_str);
     let follow = follow_version(watches::api(&client, place), restored, shutdown.clone());
-    shutdown.spawn("resource version", follow);
+    shutdown.spawn_essential("resource version", TaskName::Controller, follow);
     let status = StatusWriter {
         client: client.clone(),
         outcomes: outcomes_reader,
@@ -124,8 +125,12 @@ pub async fn start(
         validations: Arc::new(Semaphore::new(CONCURRENT_VALIDATIONS)),
         listed_at: None,
     };
-    shutdown.spawn("kubernetes", controller.run(events, shutdown.clone()));
-    shutdown.spawn("status", status.run(shutdown.clone()));
+    shutdown.spawn_essential(
+        "kubernetes",
+        TaskName::Controller,
+        controller.run(events, shutdown.clone()),
+    );
+    shutdown.spawn_essential("status", TaskName::Status, status.run(shutdown.clone()));
     Ok(StartedController {
         progress: progress_reader,
         families: metrics,
