@@ -10,7 +10,7 @@
 //! 3  postgres/  kubernetes/  sessions: connect, pipeline, rows to text; the controller
 //! 2  targets/   management/  the shared server list and health of each; frames, SCRAM exchange
 //! 1  config/    catalog/  security/
-//! 0  exposition/  model  telemetry  text  shutdown  blocking  connection_limit  jitter
+//! 0  exposition/  model  telemetry  text  shutdown  blocking  connection_limit  jitter  supervision
 //! ```
 //!
 //! A scrape, from left to right:
@@ -41,6 +41,7 @@ pub mod postgres;
 pub mod scrape;
 pub mod security;
 pub mod shutdown;
+pub mod supervision;
 pub mod targets;
 pub mod telemetry;
 pub mod text;

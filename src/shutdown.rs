@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::supervision::{TaskName, TaskPanicked, supervise};
 
 /// Handed to every task. Cloning gives another handle on the same shutdown.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +17,7 @@ pub struct Shutdown {
     token: CancellationToken,
     tracker: TaskTracker,
     running: Arc<Mutex<Vec<&'static str>>>,
+    failed: watch::Sender<Option<TaskPanicked>>,
 }
 
 impl Shutdown {
@@ -52,6 +56,38 @@ impl Shutdown {
         };
         // An async block that awaits what it captured has room for it twice.
         self.tracker.spawn(task.map(|()| drop(leave)));
+    }
+
+    /// Runs a task without which the program does not do its work: when it panics, [`failed`]
+    /// completes.
+    ///
+    /// [`failed`]: Self::failed
+    pub fn spawn_essential<F>(&self, name: &'static str, task: TaskName, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let failed = self.failed.clone();
+        self.spawn(
+            name,
+            supervise(task, future).map(move |ended| {
+                if let Err(panicked) = ended {
+                    failed.send_replace(Some(panicked));
+                }
+            }),
+        );
+    }
+
+    /// Completes once an essential task has panicked.
+    pub async fn failed(&self) -> TaskPanicked {
+        let mut failed = self.failed.subscribe();
+        match failed
+            .wait_for(Option::is_some)
+            .await
+            .map(|panicked| *panicked)
+        {
+            Ok(Some(panicked)) => panicked,
+            _ => std::future::pending().await,
+        }
     }
 
     /// Waits for all tasks.

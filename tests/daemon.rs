@@ -17,6 +17,9 @@ mod disks;
 mod keys;
 #[path = "daemon/logging.rs"]
 mod logging;
+#[cfg(debug_assertions)]
+#[path = "daemon/panics.rs"]
+mod panics;
 #[path = "daemon/reload.rs"]
 mod reload;
 #[path = "daemon/shutdown.rs"]

@@ -27,6 +27,7 @@ const FLOORS: [&[&str]; 8] = [
         "blocking",
         "jitter",
         "connection_limit",
+        "supervision",
     ],
     &["config", "catalog", "security"],
     &["targets", "management"],

@@ -23,6 +23,7 @@ fn made() -> BTreeMap<String, String> {
         .chain(
             pgexporter::kubernetes::FAMILIES
                 .iter()
+                .chain(&pgexporter::supervision::FAMILIES)
                 .map(|family| OwnFamily {
                     name: family.name,
                     kind: family.kind,

@@ -19,6 +19,9 @@ mod discovery;
 mod marker;
 #[path = "operator/pages.rs"]
 mod pages;
+#[cfg(debug_assertions)]
+#[path = "operator/panics.rs"]
+mod panics;
 #[path = "operator/rights.rs"]
 mod rights;
 #[path = "operator/rotation.rs"]

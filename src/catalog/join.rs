@@ -154,7 +154,8 @@ pub fn claims(name: &str, kind: Kind) -> Vec<String> {
 }
 
 /// Families of the exporter that stand in no catalogue.
-const RESERVED: [&str; 24] = [
+const RESERVED: [&str; 25] = [
+    "pgexporter_task_panics_total",
     "pgexporter_state",
     "pgexporter_version",
     "pgexporter_logging_info",

@@ -19,12 +19,14 @@ use super::reload::{ConfigState, Publishers};
 use super::{kubernetes, settings, warn_on_error};
 use crate::config::KubernetesMode;
 use crate::connection_limit::DisplacedConnections;
+use crate::exposition::SelfMetrics;
 use crate::http::{self, Readiness};
 use crate::kubernetes::{ControllerContext, ControllerProgress};
 use crate::management::{self, LocalSocket};
 use crate::scrape::Scraper;
 use crate::security::{Environment, Vault};
 use crate::shutdown::Shutdown;
+use crate::supervision::{TaskName, TaskPanicked, TaskPanics};
 use crate::targets::{Loaded, Publisher, Sources};
 use crate::telemetry::Telemetry;
 
@@ -40,6 +42,7 @@ pub(super) struct RunContext {
     /// Of the remote port; none when it is off.
     pub management: Vec<TcpListener>,
     pub child: Option<DetachedChild>,
+    pub panics: TaskPanics,
 }
 
 /// Scrapes that run when the shutdown begins are answered within this time.
@@ -60,6 +63,7 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
         local,
         management: remote,
         child,
+        panics,
     } = running;
     for notice in &loaded.notices {
         warn!("{notice}");
@@ -115,7 +119,11 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
     );
     let list = published.targets.subscribe();
     scraper.begin(&list, &sessions);
-    sessions.spawn("targets", scraper.clone().follow(list, sessions.clone()));
+    sessions.spawn_essential(
+        "targets",
+        TaskName::Targets,
+        scraper.clone().follow(list, sessions.clone()),
+    );
     let control = ControllerContext {
         settings: cluster_reader,
         catalog: catalog_reader,
@@ -135,9 +143,9 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
     );
     let started = kubernetes::start_controller(main, control, &ports).await?;
     let mut progress = started.as_ref().map(|started| started.progress.clone());
-    if let Some(started) = started {
-        scraper.serve_also(started.families);
-    }
+    let mut families: Vec<Arc<dyn SelfMetrics>> = vec![Arc::new(panics)];
+    families.extend(started.map(|started| started.families));
+    scraper.serve_also(Arc::new(families));
     http::serve_metrics(
         metrics,
         scraper.clone(),
@@ -181,11 +189,16 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
     }
 
     let mut reload: Option<ReloadTask> = None;
+    let mut failure = None;
     let mut again = false;
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             Some(()) = asked.recv() => Signal::Shutdown("asked to"),
+            panicked = wait_for_failure(&ports, &sessions) => {
+                failure = Some(panicked);
+                Signal::Shutdown("a task failed")
+            }
             snapshot = finish_reload(&mut reload) => {
                 reload = None;
                 watcher.follow(snapshot);
@@ -240,7 +253,15 @@ pub(super) async fn run(running: RunContext) -> anyhow::Result<()> {
     stop_tasks(&ports, PORTS).await;
     stop_tasks(&sessions, SESSIONS).await;
     info!("pgexporter has ended");
-    Ok(())
+    failure.map_or(Ok(()), |panicked| Err(panicked.into()))
+}
+
+/// Completes once a task has panicked without which the program does not do its work.
+async fn wait_for_failure(ports: &Shutdown, sessions: &Shutdown) -> TaskPanicked {
+    tokio::select! {
+        panicked = ports.failed() => panicked,
+        panicked = sessions.failed() => panicked,
+    }
 }
 
 /// A reload that runs: ends with the files as they were before they were read.

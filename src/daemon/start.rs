@@ -17,6 +17,7 @@ use super::process::{allocator, limits, title};
 use super::{run, settings};
 use crate::management::LocalSocket;
 use crate::security::core_dumps;
+use crate::supervision::{TaskName, TaskPanics, supervise};
 use crate::targets::{Loaded, Sources};
 use crate::telemetry::{self, LogType, Telemetry};
 use crate::{config, fatal, http};
@@ -24,8 +25,8 @@ use crate::{config, fatal, http};
 /// How long the background process may take to be ready.
 const DETACH: Duration = Duration::from_secs(60);
 
-/// Runs `pgexporter`. Exit status: 0 after an orderly end, 1 when it could not start, 2 for wrong
-/// usage.
+/// Runs `pgexporter`. Exit status: 0 after an orderly end, 1 when it could not start or one of its
+/// tasks panicked, 2 for wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
     allocator::tune();
@@ -89,6 +90,8 @@ fn start(
     telemetry: &Telemetry,
     child: &mut Option<DetachedChild>,
 ) -> anyhow::Result<()> {
+    let panics = TaskPanics::default();
+    panics.install_hook();
     let loaded = sources.load(read)?;
     let main = &loaded.configuration.main;
     if let Err(error) = limits::raise() {
@@ -114,7 +117,7 @@ fn start(
         Signals::listen()?
     };
     let pidfile = main.pidfile.as_deref().map(Pidfile::create).transpose()?;
-    let ended = serve(sources, loaded, telemetry, signals, child, &runtime);
+    let ended = serve(sources, loaded, telemetry, signals, child, &runtime, panics);
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(pidfile);
     ended
@@ -127,6 +130,7 @@ fn serve(
     signals: Signals,
     child: &mut Option<DetachedChild>,
     runtime: &tokio::runtime::Runtime,
+    panics: TaskPanics,
 ) -> anyhow::Result<()> {
     let main = &loaded.configuration.main;
     make_folder(&main.unix_socket_dir)?;
@@ -144,7 +148,7 @@ fn serve(
         .map(|port| http::bind(&main.host, port, main.backlog))
         .transpose()?
         .unwrap_or_default();
-    runtime.block_on(run::run(run::RunContext {
+    let running = run::run(run::RunContext {
         sources,
         loaded,
         telemetry: telemetry.clone(),
@@ -154,7 +158,9 @@ fn serve(
         local,
         management,
         child: child.take(),
-    }))
+        panics,
+    });
+    runtime.block_on(supervise(TaskName::Main, running))?
 }
 
 /// `unix_socket_dir` is there or made, for this user alone.

@@ -10,9 +10,9 @@ use super::{FamilyHead, Format, write_head};
 /// for.
 pub trait SelfMetrics: Debug + Send + Sync {
     /// All of them, in the order they are sent. No other room has one of these names.
-    fn heads(&self) -> &'static [FamilyHead<'static>];
+    fn heads(&self) -> Vec<FamilyHead<'static>>;
 
-    /// Writes the samples that the family has at present.
+    /// Writes the samples that the family has at present; nothing for one of another room.
     fn samples(&self, family: &str, out: &mut Vec<u8>);
 
     /// The servers whose configuration is not accepted, at present.
@@ -34,6 +34,22 @@ pub struct NotAccepted {
     pub scraped: bool,
 }
 
+/// Those of several rooms, one after the other.
+impl SelfMetrics for Vec<Arc<dyn SelfMetrics>> {
+    fn heads(&self) -> Vec<FamilyHead<'static>> {
+        self.iter().flat_map(|room| room.heads()).collect()
+    }
+
+    fn samples(&self, family: &str, out: &mut Vec<u8>) {
+        self.iter().for_each(|room| room.samples(family, out));
+    }
+
+    fn not_accepted(&self) -> Arc<Vec<NotAccepted>> {
+        let mut all = self.iter().map(|room| room.not_accepted());
+        all.find(|one| !one.is_empty()).unwrap_or_default()
+    }
+}
+
 /// Writes all families of a room that have samples.
 pub fn write_self_metrics(families: &dyn SelfMetrics, out: &mut Vec<u8>, format: Format) {
     let mut lines = Vec::new();
@@ -41,7 +57,7 @@ pub fn write_self_metrics(families: &dyn SelfMetrics, out: &mut Vec<u8>, format:
         lines.clear();
         families.samples(head.name, &mut lines);
         if !lines.is_empty() {
-            write_head(out, *head, format);
+            write_head(out, head, format);
             out.extend_from_slice(&lines);
         }
     }

@@ -16,6 +16,7 @@ use super::serve::{HttpPort, ServeError};
 use super::settings::HttpSettings;
 use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPort};
 use crate::shutdown::Shutdown;
+use crate::supervision::TaskName;
 
 /// Whether the program can do its work. It does not depend on any database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub fn serve_health(
         false,
         connections,
     )
-    .spawn(listeners, shutdown)?;
+    .spawn(TaskName::Health, listeners, shutdown)?;
     Ok(())
 }
 

@@ -27,6 +27,7 @@ use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPor
 use crate::exposition::Format;
 use crate::scrape::Scraper;
 use crate::shutdown::Shutdown;
+use crate::supervision::TaskName;
 
 /// Serves `/` and `/metrics` until the shutdown begins; then the sockets close at once, and
 /// answers under way have 5 s. Returns at once; the shutdown waits for the work.
@@ -45,8 +46,11 @@ pub fn serve_metrics(
 ) -> Result<(), ServeError> {
     let connections = ConnectionLimit::new(ListenerPort::Metrics, displaced);
     let router = router(scraper, settings.clone());
-    HttpPort::new("metrics port", router, settings, true, connections)
-        .spawn(listeners, shutdown)?;
+    HttpPort::new("metrics port", router, settings, true, connections).spawn(
+        TaskName::Metrics,
+        listeners,
+        shutdown,
+    )?;
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use super::semaphore::{ResizablePermit, ResizableSemaphore};
 use super::settings::HttpSettings;
 use crate::connection_limit::{ConnectionLimit, ConnectionPlace};
 use crate::shutdown::Shutdown;
+use crate::supervision::{TaskName, supervise};
 
 /// How long answers that are under way may take once the program is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -86,6 +87,7 @@ impl HttpPort {
     /// Serves the port until the shutdown begins, in a task that the shutdown waits for.
     pub(super) fn spawn(
         self,
+        task: TaskName,
         listeners: Vec<TcpListener>,
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, ServeError> {
@@ -99,8 +101,9 @@ impl HttpPort {
             .collect::<Result<_, _>>()
             .map_err(|source| ServeError::Watch { port, source })?;
         let this = Arc::new(self);
-        shutdown.spawn(
+        shutdown.spawn_essential(
             port,
+            task,
             Arc::clone(&this).run(Acceptor::new(listeners), shutdown.clone()),
         );
         Ok(this)
@@ -121,7 +124,8 @@ impl HttpPort {
                         admission = self.admit_or_queue(peer, limit) => admission,
                     };
                     if let Some(admission) = admission {
-                        tasks.spawn(Arc::clone(&self).handle(stream, peer, admission));
+                        let connection = Arc::clone(&self).handle(stream, peer, admission);
+                        tasks.spawn(supervise(TaskName::Connection, connection));
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! The task that owns the index of all resources. In go watch events; out come targets for the
 //! publisher, and reconcile outcomes for the writer of statuses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,23 +13,24 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::api::key::{ResourceKey, ResourceSource};
-use super::api::object_refs::ObjectVersions;
-use super::api::rejection::Rejection;
-use super::client::{ApiKind, ApiRequests, ApiResource};
+use super::api::CatalogLabels;
+use super::client::ApiResource;
 use super::index::Index;
-use super::metrics::{ControllerMetrics, ReconcileResult};
-use super::reconcile::outcome::{ReconcileOutcome, ReconcileOutcomes};
-use super::reconcile::resolve::{ResolveRefsError, resolve};
-use super::reconcile::validate::{Validated, ValidationContext, validate};
-use super::reconcile::validation_pool::run_validation;
+use super::metrics::ControllerMetrics;
+use super::publish::progress::ControllerProgress;
+use super::reconcile::outcome::{ReconcileOutcomes, ResolvedResource, StartedReconcile};
+use super::reconcile::pipeline::reconcile;
+use super::reconcile::validate::ValidationContext;
 use super::settings::KubernetesSettings;
-use super::sharding::lease::Assignment;
-use super::source::watches::{ResourceWatch, WatchEvents, WatchSubject};
+use super::sharding::ownership::Assignment;
+use super::source::event_handler::handle_event;
+use super::source::watch_states::WatchStates;
+use super::source::watches::{ResourceWatch, WatchEvent, WatchEvents};
 use crate::catalog::Catalog;
 use crate::jitter::random_fraction;
+use crate::model::TargetErrorKind;
 use crate::shutdown::Shutdown;
-use crate::targets::{HealthBoard, Publisher, Target};
+use crate::targets::{HealthBoard, Publisher};
 
 /// Events that are handled before targets are published once, so that a list of a thousand resources
 /// is not published a thousand times.
@@ -58,57 +59,22 @@ pub struct ControllerContext {
     pub scraped: watch::Receiver<bool>,
 }
 
-/// How far the controller is, for `/readyz`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ControllerProgress {
-    /// The first list was resolved.
-    pub synced: bool,
-    /// Why it cannot do its work: a right without which there are no targets.
-    pub blocked: Option<String>,
-    /// What else a person should know: rights that are missing, a Lease that is lost.
-    pub notes: Vec<String>,
-}
-
 pub(super) struct Controller {
     pub client: Client,
     pub owner: String,
     pub context: ControllerContext,
-    pub watches: BTreeMap<ResourceWatch, WatchState>,
+    pub watches: WatchStates,
     pub assignment: watch::Receiver<Assignment>,
     pub missing: watch::Receiver<BTreeSet<ApiResource>>,
     pub outcomes: watch::Sender<ReconcileOutcomes>,
     pub progress: watch::Sender<ControllerProgress>,
-    pub api_requests: Arc<ApiRequests>,
     pub metrics: Arc<ControllerMetrics>,
     pub index: Index,
+    pub labels: CatalogLabels,
     /// Limits how many validations keep a processor busy at once.
     pub validations: Arc<Semaphore>,
     /// When all lists were complete for the first time.
     pub listed_at: Option<Instant>,
-}
-
-#[derive(Default)]
-pub(super) struct WatchState {
-    /// The keys of a list that has begun; entries that it lacks are removed when it ends.
-    pub listed_keys: BTreeSet<ResourceKey>,
-    pub listed: bool,
-    pub failing: bool,
-    /// When the watch failed last. It is not cleared when the watch resumes: a watch that resumed may
-    /// bring no event for a long time.
-    pub failed_at: Option<Instant>,
-    /// Since when RBAC refuses it.
-    pub forbidden_since: Option<Instant>,
-}
-
-/// The result of a reconcile, with the revision that it began with.
-struct ResolvedResource {
-    key: ResourceKey,
-    revision: u64,
-    versions: ObjectVersions,
-    result: Result<Validated, ResolveRefsError>,
-    /// How long the reconcile took, and how long of it a processor was busy.
-    took: Duration,
-    busy: Duration,
 }
 
 type RunningReconciles = FuturesUnordered<BoxFuture<'static, ResolvedResource>>;
@@ -119,7 +85,7 @@ impl Controller {
         let mut password_check = Instant::now() + PASSWORD_CHECK;
         let mut running = RunningReconciles::new();
         loop {
-            let wakes = self.index.queue.next_wake().unwrap_or(read_again);
+            let wakes = self.index.next_wake().unwrap_or(read_again);
             let first_list = self.listed_at.map(|at| at + FIRST_LIST);
             let first_list = first_list.filter(|at| *at > Instant::now());
             let wakes = wakes.min(first_list.unwrap_or(read_again)).min(read_again);
@@ -142,202 +108,123 @@ impl Controller {
                 }
                 Ok(()) = self.context.settings.changed() => self.requeue_all(),
                 Ok(()) = self.context.catalog.changed() => self.requeue_all(),
-                Ok(()) = self.assignment.changed() => self.recheck_all_namespaces(),
-                Ok(()) = self.missing.changed() => self.requeue_forbidden(false),
-                () = sleep_until(password_check), if self.has_unwatched_kinds() => {
+                Ok(()) = self.assignment.changed() => self.index.recheck_all_namespaces(),
+                Ok(()) = self.missing.changed() => {
+                    let watches = &self.watches;
+                    self.index.requeue_forbidden(|namespace| !watches.are_objects_forbidden(namespace));
+                }
+                () = sleep_until(password_check), if self.watches.have_unwatched() => {
                     password_check = Instant::now() + PASSWORD_CHECK;
                     self.requeue_refused_passwords();
                 }
                 () = sleep_until(wakes) => {
                     if read_again <= Instant::now() {
                         read_again = Instant::now() + READ_AGAIN;
-                        self.requeue_unwatched();
-                        self.requeue_forbidden(true);
-                        self.forget_removed();
+                        self.read_again();
                     }
                 }
             }
-            self.update_ownership();
-            self.start_ready(&mut running);
+            let limit = self.context.settings.borrow().max_targets;
+            // It is not marked as seen: one that is new here still completes `changed` above.
+            let assignment = self.assignment.borrow();
+            self.index.update_ownership(&assignment, &self.owner, limit);
+            drop(assignment);
+            for result in self.index.record_immediate_outcomes() {
+                self.metrics.record_reconcile(result, Duration::ZERO);
+            }
+            while let Some(started) = self.index.start_next(Instant::now()) {
+                running.push(self.start_reconcile(started));
+            }
             self.publish();
         }
     }
 
-    /// Starts the reconciles of queued resources, and records the outcome of those that need no
-    /// request to the API server: paused ones, and ones that are rejected by their spec alone.
-    fn start_ready(&mut self, running: &mut RunningReconciles) {
-        for key in self.index.queue.queued.clone() {
-            let revision = self.index.next_revision();
-            let Some(entry) = self.index.entries.get_mut(&key).filter(|one| one.owned) else {
-                self.index.queue.remove(&key);
-                continue;
-            };
-            // The result of a reconcile that runs already is dropped: it has the revision before.
-            entry.revision = revision;
-            let rejection = entry
-                .spec_rejection
-                .clone()
-                .or_else(|| entry.exclusion.clone());
-            if entry.resource.spec.paused {
-                self.index.queue.remove(&key);
-                self.record_outcome(&key, None, Duration::ZERO);
-            } else if let Some(rejection) = rejection {
-                self.index.queue.remove(&key);
-                self.record_outcome(&key, Some(Err(rejection)), Duration::ZERO);
-            }
+    fn handle_event(&mut self, watch: &ResourceWatch, event: WatchEvent) {
+        if matches!(event, WatchEvent::Failed(_)) {
+            self.metrics.record_restart(watch.kind());
         }
-        while let Some(key) = self.index.queue.start_next(Instant::now()) {
-            let reconcile = self.start_reconcile(&key);
-            match reconcile {
-                Some(reconcile) => running.push(reconcile),
-                None => self
-                    .index
-                    .queue
-                    .finish(&key, Duration::ZERO, Instant::now()),
-            }
-        }
+        handle_event(&mut self.index, &mut self.watches, watch, event);
     }
 
-    /// Resolves and validates a resource. Tenants wrote the texts that are parsed, and may write them
-    /// so that parsing takes long; so they are parsed on threads outside the runtime.
     fn start_reconcile(
         &mut self,
-        key: &ResourceKey,
-    ) -> Option<BoxFuture<'static, ResolvedResource>> {
+        started: StartedReconcile,
+    ) -> BoxFuture<'static, ResolvedResource> {
         let catalog = self.context.catalog.borrow().clone();
-        let labels = self.index.catalog_labels(&catalog);
-        let settings = self.context.settings.borrow().clone();
         let file = self.context.publisher.file();
-        let taken: BTreeSet<String> = file.iter().map(|one| one.name.clone()).collect();
-        let tenure = self.index.tenure.clone();
-        let entry = self.index.entries.get(key)?;
-        let (key, revision) = (key.clone(), entry.revision);
-        let (client, resource) = (self.client.clone(), Arc::clone(&entry.resource));
-        let checks = Arc::clone(&self.validations);
-        Some(Box::pin(async move {
-            let begin = Instant::now();
-            let mut versions = ObjectVersions::new();
-            let (result, busy) = match resolve(&client, &resource, &mut versions).await {
-                Err(error) => (Err(error), Duration::ZERO),
-                Ok(refs) => {
-                    let check = move || {
-                        let around = ValidationContext {
-                            settings: &settings,
-                            catalog: &catalog,
-                            labels: &labels,
-                            taken: &taken,
-                            tenure: &tenure,
-                        };
-                        validate(&resource, refs, around)
-                    };
-                    let (result, busy) = run_validation(&checks, check).await;
-                    (result.map_err(ResolveRefsError::Rejected), busy)
-                }
-            };
-            ResolvedResource {
-                key,
-                revision,
-                versions,
-                result,
-                took: begin.elapsed(),
-                busy,
-            }
-        }))
+        let context = ValidationContext {
+            settings: self.context.settings.borrow().clone(),
+            labels: self.labels.labels(&catalog),
+            catalog,
+            taken: file.iter().map(|one| one.name.clone()).collect(),
+            tenure: self.index.tenure().clone(),
+        };
+        let (client, validations) = (self.client.clone(), Arc::clone(&self.validations));
+        Box::pin(reconcile(started, client, validations, context))
     }
 
-    /// Handles the result of a reconcile.
     fn handle_resolved(&mut self, resolved: ResolvedResource) {
-        let ResolvedResource {
-            key,
-            revision,
-            versions,
-            result,
-            took,
-            busy,
-        } = resolved;
-        let queue = &mut self.index.queue;
-        queue.finish(&key, busy, Instant::now());
-        let Some(entry) = self.index.entries.get_mut(&key) else {
-            queue.remove(&key);
-            return;
-        };
-        if entry.revision != revision || !entry.owned {
-            // The resource changed meanwhile, or another pod owns it now.
-            queue.queued.insert(key);
-            return;
+        let (took, now) = (resolved.took, Instant::now());
+        if let Some(result) = self
+            .index
+            .finish_reconcile(resolved, random_fraction(), now)
+        {
+            self.metrics.record_reconcile(result, took);
         }
-        let result = match result {
-            Ok(validated) => Ok(validated),
-            Err(ResolveRefsError::Rejected(rejection)) => Err(rejection),
-            Err(ResolveRefsError::Unavailable(why)) => {
-                let name = format!("{}/{}", key.namespace, key.name);
-                self.metrics
-                    .record_reconcile(ReconcileResult::Unavailable, took);
-                if queue.retry(key, random_fraction(), Instant::now()) {
-                    warn!(
-                        resource = name,
-                        "{why}; it is tried again, less and less often"
-                    );
-                }
-                return;
-            }
-        };
-        queue.clear_failures(&key);
-        entry.versions = versions;
-        self.record_outcome(&key, Some(result), took);
     }
 
-    /// Records the outcome of a reconcile; `None` for a resource that is paused.
-    fn record_outcome(
-        &mut self,
-        key: &ResourceKey,
-        mut result: Option<Result<Validated, Rejection>>,
-        took: Duration,
-    ) {
-        let index = &mut self.index;
-        if let Some(Ok(validated)) = &mut result {
-            index.share_metrics(&key.namespace, &mut validated.target);
+    /// Queues all resources: the settings or the catalogue changed.
+    fn requeue_all(&mut self) {
+        self.index.requeue_all();
+        self.context.settings.borrow_and_update();
+        self.context.catalog.borrow_and_update();
+    }
+
+    /// Queues resources whose password the server refused and whose Secret no watch covers.
+    fn requeue_refused_passwords(&mut self) {
+        let health = &self.context.health;
+        self.index.requeue_refused_passwords(
+            |namespace, resource| self.watches.is_unwatched(namespace, resource),
+            |target| {
+                let trouble = health.find_report(target).and_then(|one| one.trouble);
+                trouble.is_some_and(|one| one.kind == TargetErrorKind::AuthenticationFailed)
+            },
+            Instant::now(),
+        );
+    }
+
+    /// Queues what no watch shows a change of: resources that name unwatched objects, and of each
+    /// namespace one whose objects RBAC did not let us read, which finds out whether the right was
+    /// granted. Removes the resources of namespaces that may not be looked into any more.
+    fn read_again(&mut self) {
+        let watches = &self.watches;
+        self.index
+            .requeue_owned(|namespace, resource| watches.is_unwatched(namespace, resource));
+        let mut namespaces = BTreeSet::new();
+        self.index
+            .requeue_forbidden(|namespace| namespaces.insert(namespace.to_owned()));
+        let gone = self.watches.forget_removed(&self.index.namespaces());
+        let covered = |key: &_| gone.iter().any(|watch| watch.covers_key(key));
+        for key in self.index.remove_resources(covered) {
+            warn!(
+                server = format!("{}/{}", key.namespace, key.name),
+                "no longer scraped: its namespace may not be looked into for ten minutes"
+            );
         }
-        let Some(entry) = index.entries.get_mut(key) else {
-            return;
-        };
-        let own =
-            |target: &Option<Arc<Target>>| target.as_ref().and_then(|one| one.metrics.clone());
-        let before = own(&entry.full_target);
-        self.metrics
-            .record_reconcile(ReconcileResult::from_result(&result), took);
-        entry.apply_outcome(result);
-        index.families_changed |= own(&entry.full_target) != before;
-        index.reconciled.insert(key.clone());
     }
 
     fn publish(&mut self) {
         self.index.update_families();
-        self.report_metrics();
-        let entries = &self.index.entries;
-        let targets = entries.values().filter_map(|one| one.target.clone());
-        self.context.publisher.set_cluster(targets.collect());
-        let own = entries.iter().filter_map(|(key, entry)| {
-            Some(ReconcileOutcome {
-                resource: Arc::clone(entry.reconciled.as_ref()?),
-                present: Arc::clone(&entry.resource),
-                service: key.source == ResourceSource::Service,
-                rejection: entry.all_rejections(),
-                target: entry.target.clone(),
-            })
-        });
-        self.outcomes.send_replace(ReconcileOutcomes {
-            own: Arc::new(own.collect()),
-            foreign: entries.values().filter(|one| !one.owned).count(),
-            tenure: self.index.tenure.clone(),
-        });
+        self.metrics
+            .set_not_accepted(self.index.not_accepted(), self.index.tenure());
+        self.metrics.set_failing(self.watches.failing());
+        self.context.publisher.set_cluster(self.index.targets());
+        self.outcomes.send_replace(self.index.outcomes());
         let progress = self.progress();
         self.progress.send_if_modified(|known| {
             if progress.synced && !known.synced {
-                info!(
-                    resources = self.index.entries.len(),
-                    "the first list is resolved"
-                );
+                let resources = self.index.len();
+                info!(resources, "the first list is resolved");
             }
             let changed = *known != progress;
             *known = progress;
@@ -346,48 +233,15 @@ impl Controller {
     }
 
     fn progress(&mut self) -> ControllerProgress {
-        let sources = || self.watches.iter().filter(|(one, _)| one.is_source());
-        let targets = || sources().filter(|(one, _)| one.subject == WatchSubject::Targets);
-        // One namespace that is gone, or a right that is missing there, holds up no other; and
-        // without Services there are still the resources.
-        let any = targets().any(|(_, state)| state.listed);
-        let listed = sources().all(|(watch, state)| {
-            let other = any || watch.subject == WatchSubject::Services;
-            state.listed || (other && self.is_forbidden(watch))
-        });
-        let blind = targets().all(|(watch, state)| state.failing && self.is_forbidden(watch));
+        let listed = self.watches.are_listed();
         if listed {
             self.listed_at.get_or_insert_with(Instant::now);
         }
         let patience = self.listed_at.is_none_or(|at| at.elapsed() < FIRST_LIST);
         let lost = *self.assignment.borrow() == Assignment::Nothing;
-        let mut owned = self.index.entries.values().filter(|one| one.owned);
-        let resolved = listed && !lost && (!patience || owned.all(|one| one.reconciled.is_some()));
+        let resolved = listed && !lost && (!patience || self.index.all_reconciled());
         let synced = self.progress.borrow().synced || resolved;
-        let mut progress = ControllerProgress {
-            synced,
-            ..ControllerProgress::default()
-        };
-        for right in self.missing.borrow().iter() {
-            let (verb, resource) = (right.verb.as_str(), right.kind.as_str());
-            let text = format!("the service account may not {verb} {resource}");
-            let text = match &right.namespace {
-                Some(namespace) => format!("{text} in the namespace {namespace}"),
-                None => text,
-            };
-            if right.kind == ApiKind::Targets && blind {
-                progress.blocked = Some(match progress.blocked.take() {
-                    None => text,
-                    Some(others) => format!("{others}; {text}"),
-                });
-            } else {
-                progress.notes.push(text);
-            }
-        }
-        if lost && synced {
-            let text = "this pod has lost its Lease: others serve the targets of Kubernetes";
-            progress.notes.push(text.to_owned());
-        }
-        progress
+        let blind = self.watches.are_all_forbidden();
+        ControllerProgress::new(synced, &self.missing.borrow(), blind, lost)
     }
 }

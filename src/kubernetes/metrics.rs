@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::api::rejection::{Rejection, RejectionReason};
+use super::api::RejectionReason;
 use super::client::{ApiKind, ApiRequests, ApiVerb, RIGHTS};
-use super::reconcile::validate::Validated;
+use super::reconcile::outcome::ReconcileResult;
 use crate::exposition::{FamilyHead, NotAccepted, SampleWriter, SelfMetrics};
 use crate::model::Kind;
 use crate::targets::OwnershipTerm;
@@ -99,41 +99,6 @@ impl TargetState {
         (TargetState::Paused, "paused"),
         (TargetState::Foreign, "foreign"),
     ];
-}
-
-/// What came of a reconcile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReconcileResult {
-    Accepted,
-    Paused,
-    Rejected(RejectionReason),
-    /// The API server did not answer.
-    Unavailable,
-}
-
-impl ReconcileResult {
-    const WORDS: [&'static str; 4] = ["accepted", "paused", "refused", "unavailable"];
-
-    /// Of a judgement; `None` is of one that is paused.
-    pub(super) fn from_result(result: &Option<Result<Validated, Rejection>>) -> Self {
-        match result {
-            None => ReconcileResult::Paused,
-            Some(Ok(validated)) => match &validated.left_out {
-                None => ReconcileResult::Accepted,
-                Some(rejection) => ReconcileResult::Rejected(rejection.reason),
-            },
-            Some(Err(rejection)) => ReconcileResult::Rejected(rejection.reason),
-        }
-    }
-
-    fn label_index(self) -> usize {
-        match self {
-            ReconcileResult::Accepted => 0,
-            ReconcileResult::Paused => 1,
-            ReconcileResult::Rejected(_) => 2,
-            ReconcileResult::Unavailable => 3,
-        }
-    }
 }
 
 /// Upper bounds of the histogram, in seconds.
@@ -263,8 +228,8 @@ impl ControllerMetrics {
 }
 
 impl SelfMetrics for ControllerMetrics {
-    fn heads(&self) -> &'static [FamilyHead<'static>] {
-        &FAMILIES
+    fn heads(&self) -> Vec<FamilyHead<'static>> {
+        FAMILIES.to_vec()
     }
 
     fn samples(&self, family: &str, out: &mut Vec<u8>) {

@@ -32,7 +32,8 @@ pub use api::resource::{
     TargetTimeouts, TargetTlsMode, Tls, crd_yaml,
 };
 pub use client::{explain_api, explain_chain, explain_kubeconfig};
-pub use controller::{ControllerContext, ControllerProgress};
+pub use controller::ControllerContext;
 pub use metrics::FAMILIES;
+pub use publish::progress::ControllerProgress;
 pub use settings::{ControllerOptions, KubernetesSettings};
 pub use start::{KubernetesError, StartedController, start};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::api::key::ResourceKey;
+use super::api::ResourceKey;
 
 /// Reconciles that run at once.
 const AT_ONCE: usize = 16;
@@ -27,7 +27,7 @@ const LONGEST_REST: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub(super) struct WorkQueue {
     /// Resources that need a reconcile.
-    pub queued: BTreeSet<ResourceKey>,
+    queued: BTreeSet<ResourceKey>,
     /// Resources whose reconcile runs.
     running: BTreeSet<ResourceKey>,
     /// The earliest time of the next reconcile.
@@ -39,6 +39,16 @@ pub(super) struct WorkQueue {
 }
 
 impl WorkQueue {
+    /// Queues a resource; once is enough however often it is asked for before it starts.
+    pub(super) fn add(&mut self, key: ResourceKey) {
+        self.queued.insert(key);
+    }
+
+    /// The resources that wait for their reconcile to start.
+    pub(super) fn queued(&self) -> BTreeSet<ResourceKey> {
+        self.queued.clone()
+    }
+
     /// Starts the next reconcile, and returns its key.
     pub(super) fn start_next(&mut self, now: Instant) -> Option<ResourceKey> {
         if self.running.len() >= AT_ONCE {
@@ -74,8 +84,9 @@ impl WorkQueue {
         }
     }
 
-    /// Queues a resource again after the API server did not answer, each time with a longer pause. `jitter` from 0 to 1
-    /// spreads those that failed together. Returns whether it is the first time in a row.
+    /// Queues a resource again after the API server did not answer, each time with a longer pause.
+    /// `jitter` from 0 to 1 spreads those that failed together. Returns whether it is the first time
+    /// in a row.
     pub(super) fn retry(&mut self, key: ResourceKey, jitter: f64, now: Instant) -> bool {
         let failures = self.failures.entry(key.clone()).or_default();
         let pause = FIRST_RETRY * 2_u32.saturating_pow(*failures);
@@ -113,10 +124,10 @@ impl WorkQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::api::key::ResourceSource;
+    use crate::kubernetes::api::ResourceSource;
 
     fn key(namespace: &str, name: usize) -> ResourceKey {
-        ResourceKey::new(ResourceSource::Target, namespace, &format!("{name:03}"))
+        ResourceKey::named(ResourceSource::Target, namespace, &format!("{name:03}"))
     }
 
     #[test]
@@ -181,5 +192,55 @@ mod tests {
         queue.clear_failures(&key("a", 1));
         queue.retry(key("a", 1), 0.0, now);
         assert_eq!(queue.next_wake().unwrap() - now, FIRST_RETRY / 2);
+    }
+
+    #[test]
+    fn namespaces_take_turns_and_each_has_its_order() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        for (namespace, name) in [("b", 1), ("a", 2), ("a", 1), ("c", 1), ("a", 1)] {
+            queue.add(key(namespace, name));
+        }
+        let mut begun = Vec::new();
+        while let Some(next) = queue.start_next(now) {
+            begun.push(next);
+        }
+        let order = [key("a", 1), key("b", 1), key("c", 1), key("a", 2)];
+        assert_eq!(begun, order);
+        assert!(queue.queued().is_empty());
+    }
+
+    #[test]
+    fn a_pause_is_of_one_resource_and_ends_when_it_is_removed() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        assert!(queue.retry(key("a", 1), 0.0, now));
+        assert!(!queue.retry(key("a", 1), 0.0, now), "the second in a row");
+        queue.add(key("a", 2));
+        assert_eq!(queue.start_next(now), Some(key("a", 2)));
+        assert_eq!(queue.start_next(now), None);
+        queue.remove(&key("a", 1));
+        assert_eq!(queue.next_wake(), None);
+        // One of the same name that comes later waits for nothing.
+        queue.add(key("a", 1));
+        assert_eq!(queue.start_next(now), Some(key("a", 1)));
+        assert!(queue.retry(key("a", 1), 0.0, now), "the first in a row");
+    }
+
+    #[test]
+    fn one_that_is_removed_while_it_runs_keeps_its_place_until_it_ends() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        for name in 0..=OF_NAMESPACE {
+            queue.add(key("a", name));
+        }
+        while queue.start_next(now).is_some() {}
+        queue.remove(&key("a", 0));
+        queue.add(key("a", 0));
+        assert_eq!(queue.start_next(now), None);
+        queue.finish(&key("a", 0), Duration::ZERO, now);
+        assert_eq!(queue.start_next(now), Some(key("a", 0)));
+        queue.finish(&key("a", 1), Duration::ZERO, now);
+        assert_eq!(queue.start_next(now), Some(key("a", OF_NAMESPACE)));
     }
 }

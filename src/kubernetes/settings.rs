@@ -45,3 +45,36 @@ pub struct ControllerOptions {
     /// Whether annotated Services are targets as well.
     pub discover: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    impl Default for KubernetesSettings {
+        fn default() -> Self {
+            let second = Duration::from_secs(1);
+            Self {
+                timeouts: Timeouts {
+                    connect: second,
+                    query: second,
+                    lock: second,
+                },
+                collectors: CollectorChoice::default(),
+                keep_session: true,
+                session_databases: 1,
+                socket: SocketOptions {
+                    nodelay: true,
+                    keep_alive: true,
+                },
+                limits: ByteLimits::default(),
+                allow_local_hosts: false,
+                allowed_hosts: Vec::new(),
+                allowed_ports: vec![(1_024, 65_535)],
+                max_samples: 1_000,
+                max_targets: 0,
+            }
+        }
+    }
+}

@@ -1,27 +1,31 @@
 //! The start: finds the cluster, and sets up watches, controller, Lease and the writer of statuses.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::Config;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
+use super::api::CatalogLabels;
 use super::client::{ApiRequests, build_client, explain_api, explain_infer};
-use super::controller::{Controller, ControllerContext, ControllerProgress, WatchState};
+use super::controller::{Controller, ControllerContext};
 use super::index::Index;
 use super::metrics::ControllerMetrics;
 use super::publish::events::EventRecorder;
+use super::publish::progress::ControllerProgress;
 use super::publish::status::StatusWriter;
 use super::reconcile::outcome::ReconcileOutcomes;
-use super::reconcile::validation_pool::CONCURRENT_VALIDATIONS;
+use super::reconcile::pipeline::CONCURRENT_VALIDATIONS;
 use super::settings::ControllerOptions;
-use super::sharding::lease::{Assignment, LeaseHolder};
+use super::sharding::lease::LeaseHolder;
+use super::sharding::ownership::Assignment;
 use super::source::relist::follow_version;
+use super::source::watch_states::WatchStates;
 use super::source::watches;
 use crate::exposition::SelfMetrics;
 use crate::security::tls::provider;
 use crate::shutdown::Shutdown;
+use crate::supervision::TaskName;
 
 /// Why the controller cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +83,7 @@ pub async fn start(
             Arc::clone(&metrics),
             control.scraped.clone(),
         );
-        shutdown.spawn("lease", holder.run(shutdown.clone()));
+        shutdown.spawn_essential("lease", TaskName::Lease, holder.run(shutdown.clone()));
         share
     } else {
         watch::channel(Assignment::Everything).1
@@ -96,7 +100,7 @@ pub async fn start(
     );
     let place = options.namespaces.first().map(String::as_str);
     let follow = follow_version(watches::api(&client, place), restored, shutdown.clone());
-    shutdown.spawn("resource version", follow);
+    shutdown.spawn_essential("resource version", TaskName::Controller, follow);
     let status = StatusWriter {
         client: client.clone(),
         outcomes: outcomes_reader,
@@ -106,24 +110,27 @@ pub async fn start(
         metrics: Arc::clone(&metrics),
         api_requests: Arc::clone(&api_requests),
     };
-    let state = |watch| (watch, WatchState::default());
     let controller = Controller {
         client,
         owner: options.owner,
         context: control,
-        watches: watches.into_iter().map(state).collect::<BTreeMap<_, _>>(),
+        watches: WatchStates::new(watches, Arc::clone(&api_requests)),
         assignment: share,
         missing: api_requests.subscribe(),
         outcomes,
         progress,
-        api_requests,
         metrics: Arc::clone(&metrics),
         index: Index::default(),
+        labels: CatalogLabels::default(),
         validations: Arc::new(Semaphore::new(CONCURRENT_VALIDATIONS)),
         listed_at: None,
     };
-    shutdown.spawn("kubernetes", controller.run(events, shutdown.clone()));
-    shutdown.spawn("status", status.run(shutdown.clone()));
+    shutdown.spawn_essential(
+        "kubernetes",
+        TaskName::Controller,
+        controller.run(events, shutdown.clone()),
+    );
+    shutdown.spawn_essential("status", TaskName::Status, status.run(shutdown.clone()));
     Ok(StartedController {
         progress: progress_reader,
         families: metrics,

@@ -26,6 +26,7 @@ use crate::connection_limit::{
 };
 use crate::security::Vault;
 use crate::shutdown::Shutdown;
+use crate::supervision::{TaskName, TaskPanicked, supervise};
 
 /// Threads of a listener that read the admins file for logins.
 const LOGIN_THREADS: usize = 4;
@@ -91,7 +92,7 @@ pub fn serve_local<C: AdminApi>(
         stop: shutdown.clone(),
     });
     let stop = shutdown.clone();
-    shutdown.spawn("management socket", async move {
+    shutdown.spawn_essential("management socket", TaskName::Management, async move {
         let mut accept =
             |cx: &mut Context<'_>| watched.poll_accept(cx).map_ok(|(stream, _)| stream);
         let mut tasks = ConnectionTasks::new(displaced);
@@ -101,7 +102,7 @@ pub fn serve_local<C: AdminApi>(
             let Some(place) = tasks.admit_connection(None, limit, &stop).await else {
                 continue;
             };
-            tasks.set.spawn(async move {
+            tasks.set.spawn(supervise(TaskName::Connection, async move {
                 let settings = shared.settings.borrow().clone();
                 let credentials = stream.peer_cred().ok();
                 let peer = AdminPeer::Local {
@@ -117,7 +118,7 @@ pub fn serve_local<C: AdminApi>(
                     peer,
                 };
                 exchange.run(stream, place).await;
-            });
+            }));
         }
         // The socket is removed before the running requests end, so that no client connects to an
         // exporter that will not answer.
@@ -159,7 +160,7 @@ pub fn serve_remote<C: AdminApi>(
     });
     let throttle = Arc::new(LoginThrottle::default());
     let stop = shutdown.clone();
-    shutdown.spawn(NAME, async move {
+    shutdown.spawn_essential(NAME, TaskName::Management, async move {
         let mut first = 0;
         let mut accept = |cx: &mut Context<'_>| {
             // The listener that is polled first changes each time, so that connections over IPv4 do
@@ -183,7 +184,7 @@ pub fn serve_remote<C: AdminApi>(
             else {
                 continue;
             };
-            tasks.set.spawn(async move {
+            tasks.set.spawn(supervise(TaskName::Connection, async move {
                 let settings = shared.settings.borrow().clone();
                 let _ = stream.set_nodelay(true);
                 let login = login::login(stream, address, &settings, (&throttle, &shared.logins));
@@ -217,7 +218,7 @@ pub fn serve_remote<C: AdminApi>(
                     peer,
                 };
                 exchange.run(stream, place).await;
-            });
+            }));
         }
         drop(watched);
         tasks.drain(NAME).await;
@@ -227,7 +228,7 @@ pub fn serve_remote<C: AdminApi>(
 
 /// The connections of a listener.
 struct ConnectionTasks {
-    set: JoinSet<()>,
+    set: JoinSet<Result<(), TaskPanicked>>,
     limit: Arc<ConnectionLimit>,
 }
 

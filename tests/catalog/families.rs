@@ -20,7 +20,7 @@ pub(crate) const UNFILLED: [(&str, &str); 5] = [
 const LIBNUMA: &str = "the test servers are built without libnuma";
 
 /// The exporter's own families: name, type, labels.
-pub(crate) const OWN: [(&str, &str, &[&str]); 19] = [
+pub(crate) const OWN: [(&str, &str, &[&str]); 20] = [
     ("pgexporter_state", "gauge", &[]),
     ("pgexporter_version", "gauge", &["pgexporter_version"]),
     ("pgexporter_logging_info", "counter", &[]),
@@ -32,6 +32,7 @@ pub(crate) const OWN: [(&str, &str, &[&str]); 19] = [
         "counter",
         &["port"],
     ),
+    ("pgexporter_task_panics_total", "counter", &["task"]),
     ("pgexporter_query_executions_total", "counter", &[]),
     ("pgexporter_query_errors_total", "counter", &[]),
     ("pgexporter_query_timeouts_total", "counter", &[]),

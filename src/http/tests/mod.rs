@@ -24,6 +24,7 @@ use crate::connection_limit::{ConnectionLimit, DisplacedConnections, ListenerPor
 use crate::exposition::Format;
 use crate::scrape::Scraper;
 use crate::shutdown::Shutdown;
+use crate::supervision::TaskName;
 
 /// Longer than anything takes on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
@@ -62,7 +63,7 @@ impl Served {
             true,
             ConnectionLimit::new(ListenerPort::Metrics, DisplacedConnections::default()),
         )
-        .spawn(listeners, &shutdown)
+        .spawn(TaskName::Metrics, listeners, &shutdown)
         .unwrap();
         Self {
             address,

@@ -1,11 +1,13 @@
 //! What identifies a resource, and the name of its server.
 
+use kube::core::ObjectMeta;
+
 use super::resource::PostgresTarget;
 
 /// Identifies a resource. The namespace comes first, so that a map keeps the resources of one
 /// namespace next to each other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kubernetes) struct ResourceKey {
+pub(crate) struct ResourceKey {
     pub namespace: String,
     pub source: ResourceSource,
     pub name: String,
@@ -13,7 +15,7 @@ pub(in crate::kubernetes) struct ResourceKey {
 
 /// What a target is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kubernetes) enum ResourceSource {
+pub(crate) enum ResourceSource {
     /// A `PostgresTarget`.
     Target,
     /// A Service with our annotation.
@@ -21,30 +23,27 @@ pub(in crate::kubernetes) enum ResourceSource {
 }
 
 impl ResourceKey {
-    pub(in crate::kubernetes) fn new(source: ResourceSource, namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.to_owned(),
-            source,
-            name: name.to_owned(),
-        }
-    }
-
-    pub(in crate::kubernetes) fn from_resource(
-        resource: &PostgresTarget,
-        source: ResourceSource,
-    ) -> Self {
+    /// The key of an object with this metadata.
+    pub(crate) fn new(source: ResourceSource, metadata: &ObjectMeta) -> Self {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
-        let metadata = &resource.metadata;
         Self {
             namespace: part(&metadata.namespace),
             source,
             name: part(&metadata.name),
         }
     }
+
+    pub(crate) fn named(source: ResourceSource, namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            source,
+            name: name.to_owned(),
+        }
+    }
 }
 
 /// The value of the label `server`.
-pub(in crate::kubernetes) fn server_name(resource: &PostgresTarget) -> String {
+pub(crate) fn server_name(resource: &PostgresTarget) -> String {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
     let (namespace, name) = (&resource.metadata.namespace, &resource.metadata.name);
     format!("{}/{}", part(namespace), part(name))

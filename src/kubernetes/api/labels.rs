@@ -1,11 +1,12 @@
 //! The labels that a target may add, and those that are others' to set.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::catalog::{Catalog, ColumnKind};
 
 /// Labels that samples have beside those of the catalogue.
-pub(in crate::kubernetes) const OWN_LABELS: [&str; 10] = [
+pub(crate) const OWN_LABELS: [&str; 10] = [
     "server",
     "database",
     "le",
@@ -19,11 +20,11 @@ pub(in crate::kubernetes) const OWN_LABELS: [&str; 10] = [
 ];
 
 /// The label with the target's namespace, which is ours to set.
-pub(in crate::kubernetes) const NAMESPACE: &str = "namespace";
+pub(crate) const NAMESPACE: &str = "namespace";
 
 /// Labels that Prometheus and its operator set, and that tell whose series a series is. With
 /// `honorLabels` Prometheus would take them from a scrape.
-pub(in crate::kubernetes) const PROMETHEUS_LABELS: [&str; 12] = [
+pub(crate) const PROMETHEUS_LABELS: [&str; 12] = [
     "job",
     "instance",
     NAMESPACE,
@@ -39,10 +40,10 @@ pub(in crate::kubernetes) const PROMETHEUS_LABELS: [&str; 12] = [
 ];
 
 /// Names that begin so are Prometheus' own as well.
-pub(in crate::kubernetes) const PROMETHEUS_PREFIXES: [&str; 2] = ["__", "exported_"];
+pub(crate) const PROMETHEUS_PREFIXES: [&str; 2] = ["__", "exported_"];
 
 /// Whether Prometheus or its operator set a label of that name.
-pub(in crate::kubernetes) fn is_of_prometheus(name: &str) -> bool {
+pub(crate) fn is_of_prometheus(name: &str) -> bool {
     PROMETHEUS_LABELS.contains(&name)
         || PROMETHEUS_PREFIXES
             .iter()
@@ -50,7 +51,7 @@ pub(in crate::kubernetes) fn is_of_prometheus(name: &str) -> bool {
 }
 
 /// The names of labels that the columns of a catalogue define.
-pub(in crate::kubernetes) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
+pub(crate) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
     let queries = catalog.metrics.iter().flat_map(|metric| &metric.queries);
     queries
         .flat_map(|query| &query.columns)
@@ -59,11 +60,21 @@ pub(in crate::kubernetes) fn labels_of(catalog: &Catalog) -> BTreeSet<String> {
         .collect()
 }
 
+/// The labels of the catalogue that was used last, computed once for each catalogue.
+#[derive(Default)]
+pub(crate) struct CatalogLabels(Option<(Arc<Catalog>, Arc<BTreeSet<String>>)>);
+
+impl CatalogLabels {
+    /// The names that the catalogue uses for labels.
+    pub(crate) fn labels(&mut self, catalog: &Arc<Catalog>) -> Arc<BTreeSet<String>> {
+        let known = self.0.take().filter(|(of, _)| Arc::ptr_eq(of, catalog));
+        let new = || (Arc::clone(catalog), Arc::new(labels_of(catalog)));
+        Arc::clone(&self.0.insert(known.unwrap_or_else(new)).1)
+    }
+}
+
 /// Why a target may not set a label of that name.
-pub(in crate::kubernetes) fn find_label_problem(
-    name: &str,
-    taken: &BTreeSet<String>,
-) -> Option<&'static str> {
+pub(crate) fn find_label_problem(name: &str, taken: &BTreeSet<String>) -> Option<&'static str> {
     let first = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !first || !plain {

@@ -1,8 +1,14 @@
 //! The API: `PostgresTarget` and its schema, what identifies a resource, and why one is rejected.
 
-pub(super) mod key;
-pub(super) mod labels;
-pub(super) mod object_refs;
-pub(super) mod rejection;
+mod key;
+mod labels;
+mod object_refs;
+mod rejection;
 pub(super) mod resource;
 mod schema;
+
+pub(super) use key::{ResourceKey, ResourceSource, server_name};
+pub(super) use labels::{CatalogLabels, NAMESPACE, find_label_problem, is_of_prometheus};
+pub(super) use object_refs::{ObjectKind, ObjectRef, ObjectVersions, object_refs};
+pub(super) use rejection::{Rejection, RejectionReason};
+pub(super) use resource::{PostgresTarget, PostgresTargetStatus};

@@ -6,24 +6,24 @@ use super::resource::{CaKind, PostgresTarget};
 
 /// An object that a resource names, in its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kubernetes) struct ObjectRef {
+pub(crate) struct ObjectRef {
     pub kind: ObjectKind,
     pub name: String,
 }
 
 /// What may be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kubernetes) enum ObjectKind {
+pub(crate) enum ObjectKind {
     Secret,
     ConfigMap,
 }
 
 /// The versions of the objects that were read, to know whether one has changed since; `None` for
 /// one that was not there.
-pub(in crate::kubernetes) type ObjectVersions = BTreeMap<ObjectRef, Option<String>>;
+pub(crate) type ObjectVersions = BTreeMap<ObjectRef, Option<String>>;
 
 /// All objects that a resource names.
-pub(in crate::kubernetes) fn object_refs(resource: &PostgresTarget) -> Vec<ObjectRef> {
+pub(crate) fn object_refs(resource: &PostgresTarget) -> Vec<ObjectRef> {
     let mut all = Vec::new();
     let mut add = |kind, name: &str| {
         all.push(ObjectRef {

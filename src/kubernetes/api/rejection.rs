@@ -3,7 +3,7 @@
 /// A rejection. The message is for people and never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub(in crate::kubernetes) struct Rejection {
+pub(crate) struct Rejection {
     /// The reason, of a closed set.
     pub reason: RejectionReason,
     /// What is wrong and what to do.
@@ -12,7 +12,7 @@ pub(in crate::kubernetes) struct Rejection {
 
 /// The reason of `Accepted=False`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kubernetes) enum RejectionReason {
+pub(crate) enum RejectionReason {
     SecretNotFound,
     SecretKeyMissing,
     ConfigMapNotFound,
@@ -31,7 +31,7 @@ pub(in crate::kubernetes) enum RejectionReason {
 
 impl RejectionReason {
     /// All of them, for metrics that start at 0.
-    pub(in crate::kubernetes) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         RejectionReason::SecretNotFound,
         RejectionReason::SecretKeyMissing,
         RejectionReason::ConfigMapNotFound,
@@ -46,7 +46,7 @@ impl RejectionReason {
         RejectionReason::TooManyTargets,
     ];
 
-    pub(in crate::kubernetes) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             RejectionReason::SecretNotFound => "SecretNotFound",
             RejectionReason::SecretKeyMissing => "SecretKeyMissing",
@@ -65,7 +65,7 @@ impl RejectionReason {
 
     /// Whether the target of an earlier generation is dropped as well: its credentials are gone, its
     /// host is not allowed, its name is taken, or it is beyond the quota.
-    pub(in crate::kubernetes) fn ends_scraping(self) -> bool {
+    pub(crate) fn ends_scraping(self) -> bool {
         matches!(
             self,
             RejectionReason::SecretNotFound
@@ -78,7 +78,7 @@ impl RejectionReason {
 }
 
 impl Rejection {
-    pub(in crate::kubernetes) fn new(reason: RejectionReason, message: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: RejectionReason, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
@@ -86,7 +86,7 @@ impl Rejection {
     }
 
     /// This rejection with the message of another one appended.
-    pub(in crate::kubernetes) fn and(self, other: Option<Self>) -> Self {
+    pub(crate) fn and(self, other: Option<Self>) -> Self {
         match other {
             None => self,
             Some(other) => Self {

@@ -360,19 +360,19 @@ pub struct PostgresTargetStatus {
     pub conditions: Vec<Condition>,
 }
 
-pub(in crate::kubernetes) fn default_port() -> u16 {
+pub(crate) fn default_port() -> u16 {
     5432
 }
 
-pub(in crate::kubernetes) fn default_database() -> String {
+pub(crate) fn default_database() -> String {
     "postgres".to_owned()
 }
 
-pub(in crate::kubernetes) fn default_username_key() -> String {
+pub(crate) fn default_username_key() -> String {
     "username".to_owned()
 }
 
-pub(in crate::kubernetes) fn default_password_key() -> String {
+pub(crate) fn default_password_key() -> String {
     "password".to_owned()
 }
 
@@ -385,7 +385,7 @@ fn default_metrics_key() -> String {
 }
 
 /// `sampleLimit` where none is given.
-pub(in crate::kubernetes) fn default_sample_limit() -> u32 {
+pub(crate) fn default_sample_limit() -> u32 {
     50_000
 }
 

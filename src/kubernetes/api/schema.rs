@@ -8,7 +8,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::labels::{OWN_LABELS, PROMETHEUS_LABELS, PROMETHEUS_PREFIXES, labels_of};
 use crate::catalog::load;
 
-pub(in crate::kubernetes) fn port(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "integer",
         "x-kubernetes-validations": [{
@@ -18,7 +18,7 @@ pub(in crate::kubernetes) fn port(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-pub(in crate::kubernetes) fn object_name(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn object_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "minLength": 1,
@@ -30,7 +30,7 @@ pub(in crate::kubernetes) fn object_name(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-pub(in crate::kubernetes) fn data_key(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn data_key(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "minLength": 1,
@@ -43,7 +43,7 @@ pub(in crate::kubernetes) fn data_key(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// Names of collectors.
-pub(in crate::kubernetes) fn names(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn names(_: &mut SchemaGenerator) -> Schema {
     list(
         "self.all(name, name.matches('^[A-Za-z0-9_.-]+$'))",
         "name collectors as their pages do: letters, digits, _, . and - only, without patterns",
@@ -51,7 +51,7 @@ pub(in crate::kubernetes) fn names(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// Names of extensions, or nothing.
-pub(in crate::kubernetes) fn extensions(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn extensions(_: &mut SchemaGenerator) -> Schema {
     let mut schema = list(
         "self.all(name, name.matches('^[A-Za-z0-9_.-]+$'))",
         "name extensions as CREATE EXTENSION does: letters, digits, _, . and - only",
@@ -61,7 +61,7 @@ pub(in crate::kubernetes) fn extensions(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// Patterns of databases.
-pub(in crate::kubernetes) fn patterns(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn patterns(_: &mut SchemaGenerator) -> Schema {
     list(
         r"self.all(name, name.matches(r'^[^\\\[\](){}|^]+$'))",
         "a pattern is a name with * for any characters and ? for one; regular expressions and sets are not known",
@@ -77,7 +77,7 @@ fn list(rule: &str, message: &str) -> Schema {
     })
 }
 
-pub(in crate::kubernetes) fn sample_limit(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn sample_limit(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "integer",
         "x-kubernetes-validations": [{
@@ -102,7 +102,7 @@ fn free_of_prometheus() -> String {
 }
 
 /// A list of ways of authentication, or nothing.
-pub(in crate::kubernetes) fn require_auth(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn require_auth(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "nullable": true,
@@ -114,7 +114,7 @@ pub(in crate::kubernetes) fn require_auth(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-pub(in crate::kubernetes) fn bytes_limit(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn bytes_limit(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "integer",
         "format": "int64",
@@ -134,7 +134,7 @@ fn taken() -> String {
     names.join(", ")
 }
 
-pub(in crate::kubernetes) fn labels(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     let free = format!("self.all(name, !(name in [{}]))", taken());
     json_schema!({
         "type": "object",
@@ -157,7 +157,7 @@ pub(in crate::kubernetes) fn labels(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-pub(in crate::kubernetes) fn duration(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "nullable": true,
@@ -169,11 +169,11 @@ pub(in crate::kubernetes) fn duration(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-pub(in crate::kubernetes) fn time(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "date-time", "nullable": true })
 }
 
-pub(in crate::kubernetes) fn conditions(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "x-kubernetes-list-type": "map",

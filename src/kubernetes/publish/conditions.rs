@@ -3,8 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::kubernetes::api::key::server_name;
-use crate::kubernetes::api::resource::PostgresTargetStatus;
+use crate::kubernetes::api::{PostgresTargetStatus, server_name};
 use crate::kubernetes::metrics::TargetState;
 use crate::kubernetes::reconcile::outcome::ReconcileOutcome;
 use crate::model::TargetErrorKind;
@@ -18,7 +17,7 @@ fn current_second() -> Timestamp {
 }
 
 /// A condition of a status.
-pub(in crate::kubernetes) fn find_condition<'a>(
+pub(super) fn find_condition<'a>(
     status: &'a PostgresTargetStatus,
     kind: &str,
 ) -> Option<&'a Condition> {
@@ -26,22 +25,18 @@ pub(in crate::kubernetes) fn find_condition<'a>(
 }
 
 /// Whether a condition has that status.
-pub(in crate::kubernetes) fn has_condition(
-    status: &PostgresTargetStatus,
-    kind: &str,
-    wanted: &str,
-) -> bool {
+pub(super) fn has_condition(status: &PostgresTargetStatus, kind: &str, wanted: &str) -> bool {
     find_condition(status, kind).is_some_and(|one| one.status == wanted)
 }
 
 /// Whether the server was not asked yet.
-pub(in crate::kubernetes) fn is_pending(report: &HealthReport) -> bool {
+pub(super) fn is_pending(report: &HealthReport) -> bool {
     let reason = report.trouble.as_ref().map(|trouble| trouble.kind);
     reason == Some(TargetErrorKind::Pending)
 }
 
 /// The state of the target for the metrics.
-pub(in crate::kubernetes) fn target_state(
+pub(super) fn target_state(
     outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
 ) -> TargetState {
@@ -57,7 +52,7 @@ pub(in crate::kubernetes) fn target_state(
 }
 
 /// Builds the status that the resource should have.
-pub(in crate::kubernetes) fn build_status(
+pub(super) fn build_status(
     outcome: &ReconcileOutcome,
     health: Option<&HealthReport>,
     before: &PostgresTargetStatus,
@@ -292,15 +287,12 @@ fn comparable_part(status: &PostgresTargetStatus) -> PostgresTargetStatus {
 }
 
 /// Whether there is nothing to write.
-pub(in crate::kubernetes) fn is_same_status(
-    one: &PostgresTargetStatus,
-    other: &PostgresTargetStatus,
-) -> bool {
+pub(super) fn is_same_status(one: &PostgresTargetStatus, other: &PostgresTargetStatus) -> bool {
     comparable_part(one) == comparable_part(other)
 }
 
 /// Whether they differ in the texts of conditions alone.
-pub(in crate::kubernetes) fn is_same_except_texts(
+pub(super) fn is_same_except_texts(
     one: &PostgresTargetStatus,
     other: &PostgresTargetStatus,
 ) -> bool {
@@ -317,7 +309,7 @@ pub(in crate::kubernetes) fn is_same_except_texts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::api::rejection::RejectionReason;
+    use crate::kubernetes::api::RejectionReason;
 
     #[test]
     fn databases_that_are_not_seen_are_named_up_to_five() {

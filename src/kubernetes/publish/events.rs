@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::conditions::{find_condition, has_condition};
-use crate::kubernetes::api::resource::{PostgresTarget, PostgresTargetStatus};
+use crate::kubernetes::api::{PostgresTarget, PostgresTargetStatus};
 use crate::kubernetes::client::{ApiKind, ApiRequests, ApiVerb, explain_api};
 
 /// The longest note, in bytes (Kubernetes API, "Event v1 events.k8s.io").
@@ -21,14 +21,14 @@ const PROBE: Duration = Duration::from_secs(120);
 
 /// What is to be told.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::kubernetes) struct ResourceEvent {
+pub(super) struct ResourceEvent {
     pub warning: bool,
     reason: String,
     note: String,
 }
 
 /// What a change of the status is worth telling.
-pub(in crate::kubernetes) fn events_of_change(
+pub(super) fn events_of_change(
     before: &PostgresTargetStatus,
     now: &PostgresTargetStatus,
 ) -> Vec<ResourceEvent> {
@@ -83,7 +83,7 @@ pub(in crate::kubernetes) fn events_of_change(
 
 /// Writes events to the API server.
 #[derive(Clone)]
-pub(in crate::kubernetes) struct EventRecorder {
+pub(crate) struct EventRecorder {
     recorder: Recorder,
     api_requests: Arc<ApiRequests>,
     /// When a write last found out whether the missing right was granted.
@@ -91,11 +91,7 @@ pub(in crate::kubernetes) struct EventRecorder {
 }
 
 impl EventRecorder {
-    pub(in crate::kubernetes) fn new(
-        client: Client,
-        owner: &str,
-        api_requests: Arc<ApiRequests>,
-    ) -> Self {
+    pub(crate) fn new(client: Client, owner: &str, api_requests: Arc<ApiRequests>) -> Self {
         let reporter = Reporter {
             controller: "pgexporter.io/exporter".to_owned(),
             instance: Some(owner.to_owned()),
@@ -109,11 +105,7 @@ impl EventRecorder {
 
     /// Records an event of a resource. An event that cannot be written is dropped, as the status says
     /// the same.
-    pub(in crate::kubernetes) async fn record_event(
-        &self,
-        of: &ObjectReference,
-        notice: ResourceEvent,
-    ) {
+    pub(super) async fn record_event(&self, of: &ObjectReference, notice: ResourceEvent) {
         if !self.may_create(of.namespace.as_deref()) {
             return;
         }
@@ -154,10 +146,7 @@ impl EventRecorder {
 }
 
 /// How events refer to a resource.
-pub(in crate::kubernetes) fn object_reference(
-    resource: &PostgresTarget,
-    service: bool,
-) -> ObjectReference {
+pub(super) fn object_reference(resource: &PostgresTarget, service: bool) -> ObjectReference {
     let metadata = &resource.metadata;
     let (api_version, kind) = match service {
         true => ("v1", "Service"),

@@ -2,5 +2,6 @@
 
 pub(super) mod conditions;
 pub(super) mod events;
+pub(super) mod progress;
 pub(super) mod status;
 mod write_limiter;

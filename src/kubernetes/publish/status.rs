@@ -23,7 +23,7 @@ use super::conditions::{
 use super::events::{EventRecorder, ResourceEvent, events_of_change, object_reference};
 use super::write_limiter::{self, WriteLimiter};
 use crate::jitter::random_fraction;
-use crate::kubernetes::api::resource::{PostgresTarget, PostgresTargetStatus};
+use crate::kubernetes::api::{PostgresTarget, PostgresTargetStatus};
 use crate::kubernetes::client::{ApiKind, ApiRequests, ApiVerb, MANAGER, explain_api};
 use crate::kubernetes::metrics::ControllerMetrics;
 use crate::kubernetes::reconcile::outcome::{ReconcileOutcome, ReconcileOutcomes};
@@ -41,7 +41,7 @@ const AT_ONCE: usize = 8;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Writes statuses until the shutdown begins.
-pub(in crate::kubernetes) struct StatusWriter {
+pub(crate) struct StatusWriter {
     pub client: Client,
     pub outcomes: watch::Receiver<ReconcileOutcomes>,
     pub health: HealthBoard,
@@ -79,7 +79,7 @@ struct StatusWrite {
 }
 
 impl StatusWriter {
-    pub(in crate::kubernetes) async fn run(mut self, shutdown: Shutdown) {
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let mut written: HashMap<String, WrittenStatus> = HashMap::new();
         let mut probes: HashMap<String, Instant> = HashMap::new();
         let mut ticks = interval(LOOK);

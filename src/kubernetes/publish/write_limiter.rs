@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// The limits of writes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::kubernetes) struct WriteLimits {
+pub(super) struct WriteLimits {
     /// The time between two writes.
     pub spacing: Duration,
     /// How many writes may follow each other with that spacing.
@@ -20,14 +20,14 @@ pub(in crate::kubernetes) struct WriteLimits {
 }
 
 /// Of the status of a target.
-pub(in crate::kubernetes) const STATUS: WriteLimits = WriteLimits {
+pub(super) const STATUS: WriteLimits = WriteLimits {
     spacing: Duration::from_secs(5),
     burst: 12,
     refill: Duration::from_secs(30),
 };
 
 /// Of the events of a target.
-pub(in crate::kubernetes) const EVENTS: WriteLimits = WriteLimits {
+pub(super) const EVENTS: WriteLimits = WriteLimits {
     spacing: Duration::ZERO,
     burst: 12,
     refill: Duration::from_secs(300),
@@ -41,7 +41,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
 /// Limits the writes of one target.
 #[derive(Debug)]
-pub(in crate::kubernetes) struct WriteLimiter {
+pub(super) struct WriteLimiter {
     limits: WriteLimits,
     last: Option<Instant>,
     /// How many writes were left at `counted`.
@@ -53,7 +53,7 @@ pub(in crate::kubernetes) struct WriteLimiter {
 }
 
 impl WriteLimiter {
-    pub(in crate::kubernetes) fn new(limits: WriteLimits) -> Self {
+    pub(super) fn new(limits: WriteLimits) -> Self {
         Self {
             limits,
             last: None,
@@ -77,7 +77,7 @@ impl WriteLimiter {
     }
 
     /// Whether a write is allowed now.
-    pub(in crate::kubernetes) fn may_write(&self, now: Instant) -> bool {
+    pub(super) fn may_write(&self, now: Instant) -> bool {
         let spaced = self
             .last
             .is_none_or(|last| now.duration_since(last) >= self.limits.spacing);
@@ -85,7 +85,7 @@ impl WriteLimiter {
     }
 
     /// Whether a write is allowed now in which only a text has changed.
-    pub(in crate::kubernetes) fn may_write_text(&self, now: Instant) -> bool {
+    pub(super) fn may_write_text(&self, now: Instant) -> bool {
         let spaced = self
             .last
             .is_none_or(|last| now.duration_since(last) >= TEXT);
@@ -93,7 +93,7 @@ impl WriteLimiter {
     }
 
     /// Records that a write begins.
-    pub(in crate::kubernetes) fn record_start(&mut self, now: Instant) {
+    pub(super) fn record_start(&mut self, now: Instant) {
         let (left, counted) = self.writes_left(now);
         self.left = left.saturating_sub(1);
         self.counted = Some(counted);
@@ -101,13 +101,13 @@ impl WriteLimiter {
     }
 
     /// Records that a write succeeded.
-    pub(in crate::kubernetes) fn record_success(&mut self) {
+    pub(super) fn record_success(&mut self) {
         self.failures = 0;
         self.retry = None;
     }
 
     /// Records that a write failed. `jitter` from 0 to 1 spreads those that failed together.
-    pub(in crate::kubernetes) fn record_failure(&mut self, now: Instant, jitter: f64) {
+    pub(super) fn record_failure(&mut self, now: Instant, jitter: f64) {
         let pause = FIRST_RETRY * 2_u32.saturating_pow(self.failures);
         let half = pause.min(LONGEST_RETRY) / 2;
         self.failures = (self.failures + 1).min(16);

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::kubernetes::api::rejection::{Rejection, RejectionReason};
+use crate::kubernetes::api::{Rejection, RejectionReason};
 use crate::kubernetes::settings::KubernetesSettings;
 use crate::model::{glob, is_local};
 
@@ -11,7 +11,7 @@ use crate::model::{glob, is_local};
 ///
 /// # Errors
 /// A target may not be there; says why and what to do.
-pub(in crate::kubernetes) fn check_host(
+pub(super) fn check_host(
     host: &str,
     port: u16,
     settings: &KubernetesSettings,

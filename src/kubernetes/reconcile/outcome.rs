@@ -1,14 +1,73 @@
-//! The outcome of reconciles, which the controller hands to the writer of statuses.
+//! From the start of a reconcile to its outcome, which the controller hands to the writer of statuses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::kubernetes::api::rejection::Rejection;
-use crate::kubernetes::api::resource::PostgresTarget;
+use super::resolve::ResolveRefsError;
+use super::validate::Validated;
+use crate::kubernetes::api::{
+    ObjectVersions, PostgresTarget, Rejection, RejectionReason, ResourceKey,
+};
 use crate::targets::{OwnershipTerm, Target};
+
+/// A reconcile that starts.
+pub(crate) struct StartedReconcile {
+    pub key: ResourceKey,
+    /// The number of the reconcile, which no other one has.
+    pub revision: u64,
+    pub resource: Arc<PostgresTarget>,
+}
+
+/// The result of a reconcile.
+pub(crate) struct ResolvedResource {
+    pub started: StartedReconcile,
+    /// The versions of the objects that were read.
+    pub versions: ObjectVersions,
+    pub result: Result<Validated, ResolveRefsError>,
+    /// How long the reconcile took, and how long of it a processor was busy.
+    pub took: Duration,
+    pub busy: Duration,
+}
+
+/// What came of a reconcile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReconcileResult {
+    Accepted,
+    Paused,
+    Rejected(RejectionReason),
+    /// The API server did not answer.
+    Unavailable,
+}
+
+impl ReconcileResult {
+    pub(crate) const WORDS: [&'static str; 4] = ["accepted", "paused", "refused", "unavailable"];
+
+    /// Of an outcome; `None` is that of a resource that is paused.
+    pub(crate) fn from_outcome(outcome: &Option<Result<Validated, Rejection>>) -> Self {
+        match outcome {
+            None => ReconcileResult::Paused,
+            Some(Ok(validated)) => match &validated.left_out {
+                None => ReconcileResult::Accepted,
+                Some(rejection) => ReconcileResult::Rejected(rejection.reason),
+            },
+            Some(Err(rejection)) => ReconcileResult::Rejected(rejection.reason),
+        }
+    }
+
+    /// The place of its word.
+    pub(crate) fn label_index(self) -> usize {
+        match self {
+            ReconcileResult::Accepted => 0,
+            ReconcileResult::Paused => 1,
+            ReconcileResult::Rejected(_) => 2,
+            ReconcileResult::Unavailable => 3,
+        }
+    }
+}
 
 /// The outcomes of all resources.
 #[derive(Clone, Debug, Default)]
-pub(in crate::kubernetes) struct ReconcileOutcomes {
+pub(crate) struct ReconcileOutcomes {
     /// Those of the resources that this pod owns.
     pub own: Arc<Vec<ReconcileOutcome>>,
     /// How many resources other pods own.
@@ -19,7 +78,7 @@ pub(in crate::kubernetes) struct ReconcileOutcomes {
 
 /// The outcome of the last reconcile of a resource.
 #[derive(Clone, Debug)]
-pub(in crate::kubernetes) struct ReconcileOutcome {
+pub(crate) struct ReconcileOutcome {
     /// The resource that was reconciled.
     pub resource: Arc<PostgresTarget>,
     /// The resource as it was seen last, with its present status.

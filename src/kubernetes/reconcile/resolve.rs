@@ -11,9 +11,11 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::kubernetes::api::object_refs::{ObjectKind, ObjectRef, ObjectVersions, object_refs};
-use crate::kubernetes::api::rejection::{Rejection, RejectionReason as Reason};
-use crate::kubernetes::api::resource::{CaKind, PostgresTarget};
+use crate::kubernetes::api::resource::CaKind;
+use crate::kubernetes::api::{
+    ObjectKind, ObjectRef, ObjectVersions, PostgresTarget, Rejection, RejectionReason as Reason,
+    object_refs,
+};
 use crate::kubernetes::client::explain_api;
 use crate::security::Secret;
 
@@ -27,7 +29,7 @@ const PASSWORD: usize = 16 * 1024;
 
 /// The contents of all objects that a resource names.
 #[derive(Debug, Default)]
-pub(in crate::kubernetes) struct ResolvedRefs {
+pub(crate) struct ResolvedRefs {
     pub user: String,
     pub password: Option<Secret>,
     /// Authorities, PEM, and where they are, for messages.
@@ -40,7 +42,7 @@ pub(in crate::kubernetes) struct ResolvedRefs {
 
 /// Why the references were not resolved.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::kubernetes) enum ResolveRefsError {
+pub(crate) enum ResolveRefsError {
     /// The resource is wrong, or what it names.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -53,7 +55,7 @@ pub(in crate::kubernetes) enum ResolveRefsError {
 ///
 /// # Errors
 /// Something is missing, or the API server does not answer.
-pub(in crate::kubernetes) async fn resolve(
+pub(crate) async fn resolve(
     client: &Client,
     resource: &PostgresTarget,
     versions: &mut ObjectVersions,

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::host::check_host;
 use super::resolve::ResolvedRefs;
 use crate::catalog::{Catalog, OwnMetrics};
-use crate::kubernetes::api::key::server_name;
-use crate::kubernetes::api::labels::{NAMESPACE, find_label_problem, is_of_prometheus};
-use crate::kubernetes::api::rejection::{Rejection, RejectionReason as Reason};
-use crate::kubernetes::api::resource::{PostgresTarget, TargetTlsMode, Tls};
+use crate::kubernetes::api::resource::{TargetTlsMode, Tls};
+use crate::kubernetes::api::{
+    NAMESPACE, PostgresTarget, Rejection, RejectionReason as Reason, find_label_problem,
+    is_of_prometheus, server_name,
+};
 use crate::kubernetes::settings::KubernetesSettings;
 use crate::security::RequireAuth;
 use crate::targets::{
@@ -19,22 +20,22 @@ use crate::targets::{
 };
 
 /// What validation needs beside the resource.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::kubernetes) struct ValidationContext<'a> {
-    pub settings: &'a KubernetesSettings,
+#[derive(Debug)]
+pub(crate) struct ValidationContext {
+    pub settings: Arc<KubernetesSettings>,
     /// Whose families a target's own metrics may not contradict.
-    pub catalog: &'a Arc<Catalog>,
+    pub catalog: Arc<Catalog>,
     /// The catalogue's labels, which a target may not set.
-    pub labels: &'a BTreeSet<String>,
+    pub labels: Arc<BTreeSet<String>>,
     /// Names of the servers of the file, which a resource may not have.
-    pub taken: &'a BTreeSet<String>,
+    pub taken: BTreeSet<String>,
     /// How long targets may be served.
-    pub tenure: &'a OwnershipTerm,
+    pub tenure: OwnershipTerm,
 }
 
 /// The result of a validation.
 #[derive(Clone, Debug)]
-pub(in crate::kubernetes) struct Validated {
+pub(crate) struct Validated {
     pub target: Target,
     /// What is wrong with what the target adds, and was left out.
     pub left_out: Option<Rejection>,
@@ -46,13 +47,13 @@ pub(in crate::kubernetes) struct Validated {
 /// # Errors
 /// What is wrong with the resource or what it names, so that the server cannot be scraped, and what
 /// to do.
-pub(in crate::kubernetes) fn validate(
+pub(crate) fn validate(
     resource: &PostgresTarget,
     mut refs: ResolvedRefs,
-    context: ValidationContext<'_>,
+    context: &ValidationContext,
 ) -> Result<Validated, Rejection> {
     let spec = &resource.spec;
-    let settings = context.settings;
+    let settings = &context.settings;
     let name = server_name(resource);
     if context.taken.contains(&name) {
         return Err(Rejection::new(
@@ -66,7 +67,7 @@ pub(in crate::kubernetes) fn validate(
     }
     check_host(&spec.host, spec.port, settings)?;
     let mut rejections = Vec::new();
-    let labels = labels(resource, context.labels, &mut rejections);
+    let labels = labels(resource, &context.labels, &mut rejections);
     let sources = std::mem::take(&mut refs.metrics);
     let metrics = metrics(sources, &labels, context, &mut rejections);
     let mut collectors = settings.collectors.clone();
@@ -152,7 +153,7 @@ fn labels(
 fn metrics(
     sources: Vec<Result<(String, String), Rejection>>,
     labels: &[(String, String)],
-    context: ValidationContext<'_>,
+    context: &ValidationContext,
     rejections: &mut Vec<Rejection>,
 ) -> Option<Arc<OwnMetrics>> {
     let (mut good, mut own) = (Vec::new(), None);
@@ -182,12 +183,12 @@ fn metrics(
 fn checked(
     sources: Vec<(String, String)>,
     labels: &[(String, String)],
-    context: ValidationContext<'_>,
+    context: &ValidationContext,
 ) -> Result<OwnMetrics, Rejection> {
     let refuse = |message: String| Rejection::new(Reason::InvalidMetrics, message);
     let own = OwnMetrics::parse(sources, context.settings.timeouts.query)
         .map_err(|error| refuse(error.to_string()))?;
-    own.over(context.catalog)
+    own.over(&context.catalog)
         .map_err(|error| refuse(error.to_string()))?;
     if let Some(label) = own.labels().find(|label| is_of_prometheus(label)) {
         return Err(refuse(format!(
@@ -294,30 +295,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::targets::{ByteLimits, CollectorChoice, SocketOptions};
 
     fn made(spec: serde_json::Value, metrics: &[&str]) -> Result<Validated, Rejection> {
-        let second = Duration::from_secs(1);
-        let settings = KubernetesSettings {
-            timeouts: Timeouts {
-                connect: second,
-                query: second,
-                lock: second,
-            },
-            collectors: CollectorChoice::default(),
-            keep_session: true,
-            session_databases: 1,
-            socket: SocketOptions {
-                nodelay: true,
-                keep_alive: true,
-            },
-            limits: ByteLimits::default(),
-            allow_local_hosts: false,
-            allowed_hosts: Vec::new(),
-            allowed_ports: vec![(1_024, 65_535)],
-            max_samples: 1_000,
-            max_targets: 0,
-        };
         let mut resource: PostgresTarget = serde_json::from_value(json!({
             "apiVersion": "pgexporter.io/v1alpha1",
             "kind": "PostgresTarget",
@@ -339,13 +318,13 @@ mod tests {
             ..ResolvedRefs::default()
         };
         let context = ValidationContext {
-            settings: &settings,
-            catalog: &Arc::default(),
-            labels: &BTreeSet::from(["datname".to_owned()]),
-            taken: &BTreeSet::new(),
-            tenure: &OwnershipTerm::unlimited(),
+            settings: Arc::default(),
+            catalog: Arc::default(),
+            labels: Arc::new(BTreeSet::from(["datname".to_owned()])),
+            taken: BTreeSet::new(),
+            tenure: OwnershipTerm::unlimited(),
         };
-        validate(&resource, refs, context)
+        validate(&resource, refs, &context)
     }
 
     #[test]

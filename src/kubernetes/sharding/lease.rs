@@ -17,7 +17,7 @@
 //! * A watch shows at once that a pod joins or leaves. As a watch may hang, there is a list with
 //!   each renewal as well.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::membership::{LEASE, MemberState, Members, SCRAPED};
+use super::ownership::Assignment;
 use crate::kubernetes::client::MANAGER;
 use crate::kubernetes::client::{ApiKind, explain_api};
 use crate::kubernetes::metrics::ControllerMetrics;
@@ -61,20 +62,8 @@ const UNSCRAPED: Duration = Duration::from_secs(70);
 /// The label of the Leases of pods that share the same targets.
 const GROUP: &str = "pgexporter.io/shards";
 
-/// Which targets this pod serves.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::kubernetes) enum Assignment {
-    /// All: targets are not shared.
-    Everything,
-    /// Its part of those that the members share, in this term. This pod is no member as long as it
-    /// waits to be scraped.
-    Shared(BTreeSet<String>, OwnershipTerm),
-    /// None: the pod has no Lease yet, or has lost it.
-    Nothing,
-}
-
 /// Renews the Lease of this pod, and follows the Leases of the other pods.
-pub(in crate::kubernetes) struct LeaseHolder {
+pub(crate) struct LeaseHolder {
     leases: Api<Lease>,
     name: String,
     owner: String,
@@ -95,7 +84,7 @@ pub(in crate::kubernetes) struct LeaseHolder {
 
 impl LeaseHolder {
     /// A lease holder, and the channel of its assignment.
-    pub(in crate::kubernetes) fn new(
+    pub(crate) fn new(
         client: &Client,
         options: &ControllerOptions,
         metrics: Arc<ControllerMetrics>,
@@ -122,7 +111,7 @@ impl LeaseHolder {
     }
 
     /// Renews the Lease until the shutdown begins, and deletes it then.
-    pub(in crate::kubernetes) async fn run(mut self, shutdown: Shutdown) {
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let (mut watched, mut scraped) = (self.watch(), self.scraped.clone());
         let mut due = Instant::now();
         loop {

@@ -10,9 +10,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 /// The duration of a Lease that names none.
-pub(in crate::kubernetes) const LEASE: Duration = Duration::from_secs(15);
+pub(super) const LEASE: Duration = Duration::from_secs(15);
 /// The annotation of a Lease that says whether the pod's metrics were scraped.
-pub(in crate::kubernetes) const SCRAPED: &str = "pgexporter.io/asked";
+pub(super) const SCRAPED: &str = "pgexporter.io/asked";
 /// How old a pod that was scraped must be so that new pods wait until they are scraped.
 const ESTABLISHED: SignedDuration = SignedDuration::from_secs(30);
 /// A Lease that expired so long ago belongs to a pod that will not come back.
@@ -22,7 +22,7 @@ const SKEW: Duration = Duration::from_secs(60);
 
 /// What a Lease says of its pod, beside that it has not expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::kubernetes) struct MemberState {
+pub(super) struct MemberState {
     /// Its metrics were scraped, or it waits for that no longer.
     pub scraped: bool,
     /// It was scraped and is not new: pods that join wait until they are scraped.
@@ -32,7 +32,7 @@ pub(in crate::kubernetes) struct MemberState {
 impl MemberState {
     /// Reads the state from a Lease. Its two times come from one clock, that of its holder, so their
     /// difference is right whatever that clock shows.
-    pub(in crate::kubernetes) fn from_lease(lease: &Lease) -> Self {
+    pub(super) fn from_lease(lease: &Lease) -> Self {
         let annotations = lease.metadata.annotations.as_ref();
         let scraped = annotations
             .and_then(|annotations| annotations.get(SCRAPED))
@@ -52,7 +52,7 @@ impl MemberState {
 
 /// The Leases of the other pods.
 #[derive(Debug)]
-pub(in crate::kubernetes) struct Members {
+pub(super) struct Members {
     /// The name of this pod's own Lease, which is skipped.
     own: String,
     /// By the name of the Lease.
@@ -72,7 +72,7 @@ struct OtherLease {
 
 impl Members {
     /// No other pod, until its Lease is seen.
-    pub(in crate::kubernetes) fn new(own: &str) -> Self {
+    pub(super) fn new(own: &str) -> Self {
         Self {
             own: own.to_owned(),
             all: BTreeMap::new(),
@@ -80,7 +80,7 @@ impl Members {
     }
 
     /// Stores the present state of a Lease.
-    pub(in crate::kubernetes) fn record_lease(&mut self, lease: Lease) {
+    pub(super) fn record_lease(&mut self, lease: Lease) {
         let state = MemberState::from_lease(&lease);
         let (Some(name), Some(spec)) = (lease.metadata.name, lease.spec) else {
             return;
@@ -113,12 +113,12 @@ impl Members {
     }
 
     /// Removes a Lease that was deleted.
-    pub(in crate::kubernetes) fn remove(&mut self, name: &str) {
+    pub(super) fn remove(&mut self, name: &str) {
         self.all.remove(name);
     }
 
     /// Stores a list of all Leases. Those without a renewal for their whole duration have expired.
-    pub(in crate::kubernetes) fn apply_list(&mut self, list: impl IntoIterator<Item = Lease>) {
+    pub(super) fn apply_list(&mut self, list: impl IntoIterator<Item = Lease>) {
         let mut names = BTreeSet::new();
         for lease in list {
             names.extend(lease.metadata.name.clone());
@@ -131,7 +131,7 @@ impl Members {
     }
 
     /// Leases that expired so long ago that they can be deleted.
-    pub(in crate::kubernetes) fn expired_leases(&self) -> Vec<String> {
+    pub(super) fn expired_leases(&self) -> Vec<String> {
         let gone = |other: &OtherLease| other.seen.elapsed() > other.lives + FORGET;
         let all = self.all.iter().filter(|(_, other)| gone(other));
         all.map(|(name, _)| name.clone()).collect()
@@ -139,11 +139,7 @@ impl Members {
 
     /// The pods that share the targets: all whose Leases have not expired; without those that were
     /// not scraped yet, as long as an established pod can serve the targets in the meantime.
-    pub(in crate::kubernetes) fn active_members(
-        &self,
-        own: &str,
-        state: MemberState,
-    ) -> BTreeSet<String> {
+    pub(super) fn active_members(&self, own: &str, state: MemberState) -> BTreeSet<String> {
         let all = || {
             let alive = self.all.values().filter(|other| other.alive);
             let alive = alive.map(|other| (other.holder.as_str(), other.state));

@@ -1,121 +1,54 @@
-//! Ownership and quota: which resources this pod serves, and which of them are within the quota of
-//! their namespace. Computed again when resources or members come or go.
+//! Ownership: which resources this pod serves.
 
 use std::collections::BTreeSet;
 
-use super::lease::Assignment;
+use k8s_openapi::jiff::Timestamp;
+
 use super::rendezvous::assign_targets;
-use crate::kubernetes::api::key::{ResourceKey, ResourceSource};
-use crate::kubernetes::api::rejection::{Rejection, RejectionReason};
-use crate::kubernetes::controller::Controller;
-use crate::kubernetes::index::IndexEntry;
-use crate::kubernetes::reconcile::admit::{
-    creation_time, entries_of_namespace, keys_within_quota, quota_exceeded,
-};
+use crate::kubernetes::api::ResourceKey;
 use crate::targets::OwnershipTerm;
 
-impl Controller {
-    /// Marks all namespaces, so that ownership and quota are computed again.
-    pub(in crate::kubernetes) fn recheck_all_namespaces(&mut self) {
-        let keys = self.index.entries.keys();
-        self.index.changed_namespaces = keys.map(|key| key.namespace.clone()).collect();
-        // The empty name makes the set non-empty where there are no resources yet, so that the change
-        // of members is still read.
-        self.index.changed_namespaces.insert(String::new());
-    }
+/// Which targets this pod serves.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Assignment {
+    /// All: targets are not shared.
+    Everything,
+    /// Its part of those that the members share, in this term. This pod is no member as long as it
+    /// waits to be scraped.
+    Shared(BTreeSet<String>, OwnershipTerm),
+    /// None: the pod has no Lease yet, or has lost it.
+    Nothing,
+}
 
-    pub(in crate::kubernetes) fn update_ownership(&mut self) {
-        let touched = std::mem::take(&mut self.index.changed_namespaces);
-        if touched.is_empty() {
-            return;
-        }
-        self.assign_owners();
-        let limit = self.context.settings.borrow().max_targets;
-        for namespace in touched {
-            let placed = keys_within_quota(&self.index.entries, &namespace, limit);
-            let keys: Vec<ResourceKey> = entries_of_namespace(&self.index.entries, &namespace)
-                .map(|(key, _)| key.clone())
-                .collect();
-            for key in keys {
-                let exclusion = self.find_exclusion(&key, placed.contains(&key), limit);
-                let Some(entry) = self.index.entries.get_mut(&key) else {
-                    continue;
-                };
-                if entry.exclusion != exclusion {
-                    entry.exclusion = exclusion;
-                    self.index.queue.queued.insert(key);
-                }
-            }
+impl Assignment {
+    /// How long this pod serves them; `None` while it serves none.
+    pub(crate) fn term(&self) -> Option<OwnershipTerm> {
+        match self {
+            Assignment::Nothing => None,
+            Assignment::Everything => Some(OwnershipTerm::unlimited()),
+            Assignment::Shared(_, term) => Some(term.clone()),
         }
     }
 
-    /// Why a resource is not served although it may be valid.
-    fn find_exclusion(
+    /// The resources that the pod `owner` serves, of all that there are: each with the time at which
+    /// it was created, and its UID.
+    pub(crate) fn owned_keys(
         &self,
-        key: &ResourceKey,
-        has_place: bool,
-        limit: usize,
-    ) -> Option<Rejection> {
-        let twin = ResourceKey::new(ResourceSource::Target, &key.namespace, &key.name);
-        if key.source == ResourceSource::Service && self.index.entries.contains_key(&twin) {
-            return Some(Rejection::new(
-                RejectionReason::DuplicateServer,
-                format!(
-                    "there is a PostgresTarget {} as well; remove the annotations of the Service, \
-                     or rename one of them",
-                    key.name
-                ),
-            ));
-        }
-        let paused = self.index.entries.get(key)?.resource.spec.paused;
-        (!has_place && !paused).then(|| quota_exceeded(limit))
-    }
-
-    fn assign_owners(&mut self) {
-        let share = self.assignment.borrow_and_update().clone();
-        let entries = &self.index.entries;
-        let (mine, tenure): (BTreeSet<ResourceKey>, OwnershipTerm) = match &share {
-            Assignment::Nothing => (BTreeSet::new(), self.index.tenure.clone()),
-            Assignment::Everything => (
-                entries.keys().cloned().collect(),
-                OwnershipTerm::unlimited(),
-            ),
-            Assignment::Shared(members, tenure) => {
-                let mut all: Vec<(&ResourceKey, &IndexEntry)> = entries.iter().collect();
-                all.sort_by_cached_key(|(key, entry)| (creation_time(entry), (*key).clone()));
-                let uids: Vec<&str> = all.iter().map(|(_, entry)| entry.uid()).collect();
-                let owners = assign_targets(&uids, members);
-                let own = all
-                    .iter()
-                    .zip(owners)
-                    .filter(|(_, owner)| *owner == self.owner);
-                let own = own.map(|((key, _), _)| (*key).clone()).collect();
-                (own, tenure.clone())
+        owner: &str,
+        mut all: Vec<(Option<Timestamp>, &ResourceKey, &str)>,
+    ) -> BTreeSet<ResourceKey> {
+        let members = match self {
+            Assignment::Nothing => return BTreeSet::new(),
+            Assignment::Everything => {
+                return all.iter().map(|(_, key, _)| (*key).clone()).collect();
             }
+            Assignment::Shared(members, _) => members,
         };
-        let anew = self.index.tenure != tenure;
-        self.index.tenure = tenure;
-        let changed: Vec<(ResourceKey, bool)> = self
-            .index
-            .entries
-            .iter()
-            .map(|(key, entry)| (key, entry, mine.contains(key)))
-            .filter(|(_, entry, owned)| entry.owned != *owned || (anew && *owned))
-            .map(|(key, _, owned)| (key.clone(), owned))
-            .collect();
-        for (key, owned) in changed {
-            let revision = self.index.next_revision();
-            let Some(entry) = self.index.entries.get_mut(&key) else {
-                continue;
-            };
-            let before = entry.full_target.take();
-            entry.set_owned(owned, revision);
-            self.index.withdraw_target(before.as_ref());
-            if owned {
-                self.index.queue.queued.insert(key);
-            } else {
-                self.index.queue.remove(&key);
-            }
-        }
+        // The order of age, which is the same for all members.
+        all.sort();
+        let uids: Vec<&str> = all.iter().map(|(_, _, uid)| *uid).collect();
+        let owners = assign_targets(&uids, members);
+        let own = all.iter().zip(owners).filter(|(_, of)| *of == owner);
+        own.map(|((_, key, _), _)| (*key).clone()).collect()
     }
 }

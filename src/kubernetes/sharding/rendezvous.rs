@@ -17,10 +17,7 @@ const ENOUGH: usize = 100;
 
 /// The owner of each target, in the order of `targets`, which is their age: the oldest first.
 /// Everybody who sees the same targets and members comes to the same result.
-pub(in crate::kubernetes) fn assign_targets<'a>(
-    targets: &[&str],
-    members: &'a BTreeSet<String>,
-) -> Vec<&'a str> {
+pub(super) fn assign_targets<'a>(targets: &[&str], members: &'a BTreeSet<String>) -> Vec<&'a str> {
     let mut owners: Vec<&str> = targets
         .iter()
         .map(|uid| {

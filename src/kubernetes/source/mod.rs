@@ -2,5 +2,6 @@
 
 pub(super) mod event_handler;
 pub(super) mod relist;
-pub(super) mod services;
+mod services;
+pub(super) mod watch_states;
 pub(super) mod watches;

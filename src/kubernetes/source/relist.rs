@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::jitter::random_fraction;
-use crate::kubernetes::api::resource::PostgresTarget;
+use crate::kubernetes::api::PostgresTarget;
 use crate::kubernetes::client::exceeds_answer_limit;
 use crate::kubernetes::client::explain_watch_error;
 use crate::shutdown::Shutdown;
@@ -38,12 +38,12 @@ const SMALLER: u32 = 8;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Counts how often the cluster's state was found to be older than before.
-pub(in crate::kubernetes) type RestoreCount = tokio::sync::watch::Receiver<u64>;
+pub(super) type RestoreCount = tokio::sync::watch::Receiver<u64>;
 
 /// Watches, and begins anew with a list when versions go backwards, and after [`RELIST`]. `begin`
 /// starts a watch. A page of a list that is larger than an answer may be is asked for anew with fewer
 /// objects, and so are all pages after it.
-pub(in crate::kubernetes) fn relisting<K, S>(
+pub(super) fn relisting<K, S>(
     begin: impl Fn(watcher::Config) -> S + Send,
     config: watcher::Config,
     restored: RestoreCount,
@@ -103,7 +103,7 @@ where
 }
 
 /// Asks for the present version now and then, and says so when it is older than one before.
-pub(in crate::kubernetes) async fn follow_version(
+pub(crate) async fn follow_version(
     api: Api<PostgresTarget>,
     restored: tokio::sync::watch::Sender<u64>,
     shutdown: Shutdown,

@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 
 use kube::core::ObjectMeta;
 
-use crate::kubernetes::api::rejection::{Rejection, RejectionReason};
 use crate::kubernetes::api::resource::{
-    Credentials, CredentialsSecret, PostgresTarget, PostgresTargetSpec, default_database,
-    default_password_key, default_port, default_sample_limit, default_username_key,
+    Credentials, CredentialsSecret, PostgresTargetSpec, default_database, default_password_key,
+    default_port, default_sample_limit, default_username_key,
 };
+use crate::kubernetes::api::{PostgresTarget, Rejection, RejectionReason};
 
 const SCRAPE: &str = "pgexporter.io/scrape";
 const SECRET: &str = "pgexporter.io/secret";
@@ -26,7 +26,7 @@ const DATABASE: &str = "pgexporter.io/database";
 
 /// The target that a Service asks for, and what is wrong with its annotations; `None` when it asks
 /// for none.
-pub(in crate::kubernetes) fn service_to_target(
+pub(super) fn service_to_target(
     service: &ObjectMeta,
 ) -> Option<(PostgresTarget, Option<Rejection>)> {
     let none = BTreeMap::new();

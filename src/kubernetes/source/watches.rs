@@ -16,9 +16,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
 
 use super::relist::{RestoreCount, relisting};
-use crate::kubernetes::api::key::{ResourceKey, ResourceSource};
-use crate::kubernetes::api::object_refs::{ObjectKind, ObjectRef};
-use crate::kubernetes::api::resource::PostgresTarget;
+use crate::kubernetes::api::{ObjectKind, ObjectRef, PostgresTarget, ResourceKey, ResourceSource};
 use crate::kubernetes::client::ApiKind;
 
 /// A watch is started again this often. A connection that broke without a FIN is noticed then, and so
@@ -26,26 +24,16 @@ use crate::kubernetes::client::ApiKind;
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// An event of a watch.
-pub(in crate::kubernetes) enum WatchEvent {
+pub(crate) enum WatchEvent {
     Target(Box<Event<PostgresTarget>>),
-    /// A Service's metadata.
-    Service(Box<Event<ObjectMeta>>),
-    /// Name and version of an object.
-    Object(ObjectKind, Event<ObjectVersion>),
+    /// The metadata of another object, whose kind is that of the watch.
+    Metadata(Box<Event<ObjectMeta>>),
     Failed(watcher::Error),
-}
-
-/// An object that may be named, by namespace, name and version.
-#[derive(Clone, Debug)]
-pub(in crate::kubernetes) struct ObjectVersion {
-    pub namespace: String,
-    pub name: String,
-    pub version: Option<String>,
 }
 
 /// One watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kubernetes) struct ResourceWatch {
+pub(crate) struct ResourceWatch {
     /// `None` is all namespaces.
     pub namespace: Option<String>,
     pub subject: WatchSubject,
@@ -53,7 +41,7 @@ pub(in crate::kubernetes) struct ResourceWatch {
 
 /// The objects that a watch shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kubernetes) enum WatchSubject {
+pub(crate) enum WatchSubject {
     Targets,
     Services,
     Objects(ObjectKind),
@@ -61,16 +49,16 @@ pub(in crate::kubernetes) enum WatchSubject {
 
 impl ResourceWatch {
     /// Whether the watch shows this object.
-    pub(in crate::kubernetes) fn covers_object(&self, namespace: &str, named: &ObjectRef) -> bool {
+    pub(crate) fn covers_object(&self, namespace: &str, named: &ObjectRef) -> bool {
         self.subject == WatchSubject::Objects(named.kind) && self.covers_namespace(namespace)
     }
 
-    pub(in crate::kubernetes) fn covers_namespace(&self, namespace: &str) -> bool {
+    pub(crate) fn covers_namespace(&self, namespace: &str) -> bool {
         self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 
     /// Whether the watch shows the resource of this key.
-    pub(in crate::kubernetes) fn covers_key(&self, key: &ResourceKey) -> bool {
+    pub(crate) fn covers_key(&self, key: &ResourceKey) -> bool {
         let source = match self.subject {
             WatchSubject::Targets => ResourceSource::Target,
             WatchSubject::Services => ResourceSource::Service,
@@ -80,11 +68,11 @@ impl ResourceWatch {
     }
 
     /// Whether its objects are targets.
-    pub(in crate::kubernetes) fn is_source(&self) -> bool {
+    pub(crate) fn is_source(&self) -> bool {
         !matches!(self.subject, WatchSubject::Objects(_))
     }
 
-    pub(in crate::kubernetes) fn kind(&self) -> ApiKind {
+    pub(crate) fn kind(&self) -> ApiKind {
         match self.subject {
             WatchSubject::Targets => ApiKind::Targets,
             WatchSubject::Services => ApiKind::Services,
@@ -94,7 +82,7 @@ impl ResourceWatch {
     }
 
     /// Its objects, in words for people.
-    pub(in crate::kubernetes) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let kind = match self.subject {
             WatchSubject::Targets => "PostgresTargets",
             WatchSubject::Services => "Services",
@@ -108,11 +96,10 @@ impl ResourceWatch {
     }
 }
 
-pub(in crate::kubernetes) type WatchEvents =
-    SelectAll<BoxStream<'static, (ResourceWatch, WatchEvent)>>;
+pub(crate) type WatchEvents = SelectAll<BoxStream<'static, (ResourceWatch, WatchEvent)>>;
 
 /// Starts all watches; returns them, and the stream of their events.
-pub(in crate::kubernetes) fn start_watches(
+pub(crate) fn start_watches(
     client: &Client,
     namespaces: &[String],
     selector: &str,
@@ -135,39 +122,30 @@ pub(in crate::kubernetes) fn start_watches(
         for kind in [ObjectKind::Secret, ObjectKind::ConfigMap] {
             let watch = of(WatchSubject::Objects(kind));
             watches.push(watch.clone());
-            let see = move |event| WatchEvent::Object(kind, object_version(event));
             all.push(match kind {
-                ObjectKind::Secret => {
-                    watch_metadata::<Secret>(client, watch, restored.clone(), see)
-                }
+                ObjectKind::Secret => watch_metadata::<Secret>(client, watch, restored.clone()),
                 ObjectKind::ConfigMap => {
-                    watch_metadata::<ConfigMap>(client, watch, restored.clone(), see)
+                    watch_metadata::<ConfigMap>(client, watch, restored.clone())
                 }
             });
         }
         if discover {
             let watch = of(WatchSubject::Services);
             watches.push(watch.clone());
-            let see = |event| WatchEvent::Service(Box::new(event));
-            all.push(watch_metadata::<Service>(
-                client,
-                watch,
-                restored.clone(),
-                see,
-            ));
+            all.push(watch_metadata::<Service>(client, watch, restored.clone()));
         }
     }
     (watches, all)
 }
 
 /// The configuration of all watches.
-pub(in crate::kubernetes) fn watch_config() -> watcher::Config {
+pub(crate) fn watch_config() -> watcher::Config {
     watcher::Config::default()
         .any_semantic()
         .timeout(u32::try_from(AGAIN.as_secs()).unwrap_or(60))
 }
 
-pub(in crate::kubernetes) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+pub(crate) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -211,7 +189,6 @@ fn watch_metadata<K>(
     client: &Client,
     watch: ResourceWatch,
     restored: RestoreCount,
-    see: impl Fn(Event<ObjectMeta>) -> WatchEvent + Send + 'static,
 ) -> BoxStream<'static, (ResourceWatch, WatchEvent)>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -225,28 +202,19 @@ where
     let begin = move |config| watcher::watcher(api.clone(), config).default_backoff();
     relisting(begin, watch_config(), restored)
         .map(move |event: Result<Event<PartialObjectMeta<K>>, _>| {
-            let event = match event {
-                Ok(event) => see(map_event(event, |object| object.metadata)),
-                Err(error) => WatchEvent::Failed(error),
-            };
+            let event = event.map_or_else(WatchEvent::Failed, |event| {
+                WatchEvent::Metadata(Box::new(metadata_of(event)))
+            });
             (watch.clone(), event)
         })
         .boxed()
 }
 
-fn object_version(event: Event<ObjectMeta>) -> Event<ObjectVersion> {
-    map_event(event, |metadata| ObjectVersion {
-        namespace: metadata.namespace.unwrap_or_default(),
-        name: metadata.name.unwrap_or_default(),
-        version: metadata.resource_version,
-    })
-}
-
-fn map_event<A, B>(event: Event<A>, change: impl Fn(A) -> B) -> Event<B> {
+fn metadata_of<K>(event: Event<PartialObjectMeta<K>>) -> Event<ObjectMeta> {
     match event {
-        Event::Apply(object) => Event::Apply(change(object)),
-        Event::Delete(object) => Event::Delete(change(object)),
-        Event::InitApply(object) => Event::InitApply(change(object)),
+        Event::Apply(object) => Event::Apply(object.metadata),
+        Event::Delete(object) => Event::Delete(object.metadata),
+        Event::InitApply(object) => Event::InitApply(object.metadata),
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
     }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use pgexporter::catalog;
 use pgexporter::kubernetes;
 use pgexporter::scrape::Scraper;
+use pgexporter::supervision;
 
 /// The file of alerts, as the chart has it.
 pub const ALERTS: &str = include_str!(concat!(
@@ -61,7 +62,12 @@ pub fn families() -> Result<BTreeSet<String>> {
         .iter()
         .map(|family| family.name.clone())
         .chain(own.families.iter().map(|family| family.name.clone()))
-        .chain(kubernetes::FAMILIES.iter().map(|head| head.name.to_owned()))
+        .chain(
+            kubernetes::FAMILIES
+                .iter()
+                .chain(&supervision::FAMILIES)
+                .map(|head| head.name.to_owned()),
+        )
         .collect())
 }
 
