@@ -35,9 +35,9 @@ pub type ConnectionPermits = Vec<OwnedSemaphorePermit>;
 /// One connection to one database.
 #[derive(Debug)]
 pub struct Session {
-    pipeline: Pipeline,
-    info: SessionInfo,
-    permits: ConnectionPermits,
+    pub(super) pipeline: Pipeline,
+    pub(super) info: SessionInfo,
+    pub(super) permits: ConnectionPermits,
 }
 
 impl Session {

@@ -317,7 +317,7 @@ fn what_a_server_writes_is_cut_and_steers_no_terminal() {
 fn let_in(more: &[&[u8]]) -> Vec<u8> {
     let parts = [
         message(b'R', &[0; 4]),
-        message(b'S', b"server_version\017.2\0"),
+        message(b'S', b"server_version\x0017.2\0"),
         message(b'S', b"server_encoding\0UTF8\0"),
         message(b'K', &[0, 0, 0, 7, 0, 0, 0, 9]),
         message(b'Z', b"I"),
