@@ -161,13 +161,44 @@ async fn a_statement_that_stays_stale_is_sent_without_a_name_and_then_it_is_its_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_statement_that_fails_behind_its_first_rows_is_not_stale() {
+    let (mut session, script) = session(Mode::Kept, |sql| match sql {
+        "q0" => Answer::Broken(vec![vec!["x", "1"]], "0A000"),
+        _ => Answer::one(),
+    })
+    .await;
+    let mut slots = names(2);
+    prepare(&mut session, &mut slots).await;
+    script.take_log();
+    run(&mut session, &mut slots).await;
+    assert_eq!(outcomes(&slots), ["0A000", "1"]);
+    assert_eq!(script.take_log(), ["q0", "|", "q1", "|"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_second_try_ends_with_the_session() {
+    let (mut session, _script) = session(Mode::Once, |sql| match sql {
+        "q0" => Answer::Error("40001"),
+        "q1" => Answer::Fatal("57P01"),
+        _ => Answer::one(),
+    })
+    .await;
+    let mut slots = names(3);
+    assert!(run(&mut session, &mut slots).await.complete);
+    assert_eq!(outcomes(&slots), ["57P01"; 3]);
+    assert!(slots.iter().all(ScheduledQuery::is_lost));
+    let failing: Vec<bool> = slots.iter().map(|slot| slot.failing).collect();
+    assert_eq!(failing, [false, true, false]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_conflict_is_tried_three_times_more_and_the_others_once() {
     for (failures, expected, runs) in [(1, "1", 2), (3, "1", 4), (4, "40001", 4)] {
         let mut left = failures;
         let (mut session, script) = session(Mode::Kept, move |sql| {
             if sql == "q0" && left > 0 {
                 left -= 1;
-                return Answer::Broken(vec![vec!["x", "1"]], "40001");
+                return Answer::Broken(vec![vec!["old", "1"]], "40001");
             }
             Answer::one()
         })
