@@ -5,6 +5,8 @@ mod address;
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 pub use address::is_local;
 
 /// The oldest major version of PostgreSQL that is scraped.
@@ -123,6 +125,12 @@ impl TargetErrorKind {
             TargetErrorKind::ServerError => "server_error",
             TargetErrorKind::Pending => "pending",
         }
+    }
+}
+
+impl Serialize for TargetErrorKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pgexporter::management::codec::LONGEST;
-use pgexporter::management::frame::{self, Framing, head};
+use pgexporter::management::wire::codec::LONGEST;
+use pgexporter::management::wire::frame::{self, Framing, head};
 use pgexporter_fuzz::dispatch;
 
 fuzz_target!(|bytes: &[u8]| {

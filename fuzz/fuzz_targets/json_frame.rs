@@ -5,8 +5,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use pgexporter::management::codec::{Compression, Encryption, LONGEST, pack, unpack, unpack_answer};
-use pgexporter::management::frame::{Framing, head};
+use pgexporter::management::wire::codec::{Compression, Encryption, LONGEST, pack, unpack, unpack_answer};
+use pgexporter::management::wire::frame::{Framing, head};
 use pgexporter_fuzz::{VAULT, dispatch};
 
 /// An answer that is read here may become so long.

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use pgexporter::management::scram::{ScramError, ScramOffer};
+use pgexporter::management::auth::scram::{ScramError, ScramOffer};
 use pgexporter::security::{SCRAM_KEY, ScramVerifier, Secret, hmac};
 use sha2::{Digest, Sha256};
 

@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use pgexporter::management::startup::{
+use pgexporter::management::wire::startup::{
     StartupPacket, fatal, message_length, negotiate, packet_length, sasl, sasl_initial, startup,
 };
 use postgres_protocol::message::backend::Message;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use pgexporter::management::document::{AdminRequest, encode_response, parse_request};
-use pgexporter::management::frame::Framing;
+use pgexporter::management::wire::frame::Framing;
 use pgexporter::security::Vault;
 
 /// The master key of the corpora's vault. It protects nothing.

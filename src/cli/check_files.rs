@@ -22,7 +22,7 @@ pub(super) fn check_files(options: &CliOptions, check: &Check) -> Result<(), Cli
         metrics: check.metrics.clone(),
         collectors: Vec::new(),
     };
-    let loaded = load_files(&sources).map_err(|errors| CliError::Refused(errors.problems))?;
+    let loaded = load_files(&sources).map_err(|errors| CliError::Refused(errors.lines()))?;
     // A closed pipe is no failure: the exit status has the result.
     for notice in &loaded.notices {
         let _ = writeln!(io::stderr(), "pgexporter-cli: {notice}");

@@ -16,8 +16,9 @@ pub struct Configuration {
     pub servers: Vec<Server>,
 }
 
-/// The section `[pgexporter]`.
-#[derive(Clone, Debug, PartialEq)]
+/// The section `[pgexporter]`. Its defaults stand in the table of keys: [`Default`] is a section
+/// before they are read.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Main {
     /// Address to listen on; `*` is every address, IPv4 and IPv6.
     pub host: String,
@@ -151,8 +152,8 @@ pub struct Main {
     pub kubernetes_discover: Discover,
 }
 
-/// A section of a server.
-#[derive(Clone, Debug, PartialEq)]
+/// A section of a server; [`Default`] is as for [`Main`].
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
     /// The section's name, which is the value of the label `server`.
     pub name: String,
@@ -199,19 +200,21 @@ pub struct TlsFiles {
 }
 
 /// `kubernetes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KubernetesMode {
     /// In a pod with a service account.
     Auto,
     /// Always.
     On,
+    #[default]
     /// Never.
     Off,
 }
 
 /// `kubernetes_shards`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shards {
+    #[default]
     /// Each pod scrapes all of them.
     Off,
     /// Each one is scraped by one of the pods that hold a Lease.
@@ -219,8 +222,9 @@ pub enum Shards {
 }
 
 /// `management_tls`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ManagementTls {
+    #[default]
     /// With TLS or without.
     Allow,
     /// With TLS alone.
@@ -228,8 +232,9 @@ pub enum ManagementTls {
 }
 
 /// `kubernetes_discover`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Discover {
+    #[default]
     /// Nothing.
     Off,
     /// Services with an annotation of ours.
@@ -237,18 +242,20 @@ pub enum Discover {
 }
 
 /// `hugepage`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum HugePage {
+    #[default]
     Off,
     Try,
     On,
 }
 
 /// `update_process_title`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum ProcessTitle {
+    #[default]
     Never,
     Strict,
     Minimal,
@@ -256,16 +263,18 @@ pub enum ProcessTitle {
 }
 
 /// `type` of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum ServerKind {
+    #[default]
     Postgresql,
     Prometheus,
 }
 
 /// `tls` of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServerTls {
+    #[default]
     /// Never.
     Off,
     /// If the server can; the certificate is not checked.

@@ -3,10 +3,36 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::keys::is_key;
+use super::keys::{MAIN_SECTION, is_key};
+
+/// Why a name is no key of a section. Shown behind the name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownKey {
+    /// It is one of a server's section.
+    #[error("belongs in the section of a server")]
+    OfServer,
+    /// It is one of the main section.
+    #[error("belongs in the section [{MAIN_SECTION}]")]
+    OfMain,
+    /// It looks like a password's.
+    #[error(
+        "passwords do not belong in this file; keep them with `pgexporter-admin user add`, in a \
+         file named by PGPASSFILE, or in PGPASSWORD"
+    )]
+    Password,
+    /// A known key is a slip of the hand away.
+    #[error("is not a known key; did you mean `{0}`?")]
+    Similar(&'static str),
+    /// Nothing is like it.
+    #[error("is not a known key; docs/configuration.md lists the keys")]
+    Unlisted,
+    /// It is read and checked, and does nothing.
+    #[error("has no effect yet")]
+    Reserved,
+}
 
 /// One thing that is wrong, shown as `file:line: key: what is wrong`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problem {
     /// The file.
     pub path: PathBuf,

@@ -28,10 +28,10 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use check::port_ranges;
+pub use check::{PortRangeError, port_ranges};
 pub use compare::{ConfigChanges, KeyChange, ServerChange, compare, merge};
 pub use configuration::*;
-pub use errors::{ConfigErrors, Problem};
+pub use errors::{ConfigErrors, Problem, UnknownKey};
 pub use load::{
     DEFAULT_DIRECTORY, DIRECTORY_VARIABLE, FILE_NAME, find, load, parse, socket_folder,
 };
@@ -40,5 +40,5 @@ pub use read::LoadedConfiguration;
 #[doc(hidden)]
 pub use read::parse_bytes;
 pub use set::{SetError, changed_from, set};
-pub use value::{Value, ValueKind};
+pub use value::{Value, ValueError, ValueKind};
 pub use values::{get, values};

@@ -2,20 +2,15 @@
 //! read and put into its field.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use super::check;
-use super::configuration::{
-    Configuration, Discover, HugePage, KubernetesMode, Main, ManagementTls, ProcessTitle, Server,
-    ServerKind, ServerTls, Shards, TlsFiles,
-};
-use super::errors::{ConfigErrors, ProblemList};
+use super::configuration::{Configuration, Main, Server, ServerKind};
+use super::errors::{ConfigErrors, ProblemList, UnknownKey};
 use super::given::GivenKeys;
 use super::ini::{self, IniEntry, Section};
 use super::keys::{Key, MAIN_SECTION, Required, main_keys, server_keys};
 use super::value::Value;
-use crate::telemetry::{LogFormat, LogLevel, LogMode, LogType};
 
 /// The longest name of a server, in characters. It is the value of a label on every sample.
 const LONGEST_NAME: usize = 127;
@@ -42,7 +37,7 @@ pub(super) fn read_sections(
     sections: &[Section],
     mut problems: ProblemList,
 ) -> Result<LoadedConfiguration, ConfigErrors> {
-    let mut main = blank_main();
+    let mut main = Main::default();
     let mut servers = Vec::new();
     let mut first_lines: BTreeMap<&str, usize> = BTreeMap::new();
     let mut given_main = GivenKeys {
@@ -61,7 +56,7 @@ pub(super) fn read_sections(
         }
         if section.name == MAIN_SECTION {
             // A repeated section is checked for errors, and otherwise ignored.
-            let mut other = blank_main();
+            let mut other = Main::default();
             let target = if again { &mut other } else { &mut main };
             let elsewhere = |name: &str| server_keys().any(|key| key.name == name);
             let given = read_fields(
@@ -108,7 +103,10 @@ fn read_server(section: &Section, again: bool, problems: &mut ProblemList) -> Op
             format!("the name of a server has {length} characters; allowed: {LONGEST_NAME}");
         problems.add_problem(Some(section.line), None, message);
     }
-    let mut server = blank_server(&section.name);
+    let mut server = Server {
+        name: section.name.clone(),
+        ..Server::default()
+    };
     let elsewhere = |name: &str| main_keys().any(|key| key.name == name);
     let given = read_fields(
         server_keys(),
@@ -201,8 +199,8 @@ fn read_value<S>(
             }
             Some(value)
         }
-        Err(message) => {
-            problems.add_problem(Some(entry.line), Some(key.name), message);
+        Err(error) => {
+            problems.add_problem(Some(entry.line), Some(key.name), error.to_string());
             None
         }
     }
@@ -231,20 +229,18 @@ fn report_unknown<S: 'static>(
 ) {
     let (line, key) = (Some(entry.line), entry.key.as_str());
     let in_main = section.name == MAIN_SECTION;
-    let message = unknown_key(keys.clone(), elsewhere, in_main, key);
-    if find_similar_key(keys, key).is_some() || elsewhere(key) || key == "password" {
-        problems.add_quoted_problem(line, Some(key), message);
-    } else {
-        let message = match message.strip_prefix(UNKNOWN) {
-            Some(rest) => format!("unknown key{rest}"),
-            None => message,
-        };
-        problems.add_problem(line, None, message);
+    let unknown = unknown_key(keys, elsewhere, in_main, key);
+    match &unknown {
+        UnknownKey::Unlisted => {
+            let message = "unknown key; docs/configuration.md lists the keys";
+            problems.add_problem(line, None, message);
+        }
+        UnknownKey::Password if key != "password" => {
+            problems.add_problem(line, None, unknown.to_string());
+        }
+        _ => problems.add_quoted_problem(line, Some(key), unknown.to_string()),
     }
 }
-
-/// How the message about an unknown key begins, which stands behind the key.
-const UNKNOWN: &str = "is not a known key";
 
 /// The known key that is a slip of the hand away.
 fn find_similar_key<S: 'static>(
@@ -252,7 +248,7 @@ fn find_similar_key<S: 'static>(
     name: &str,
 ) -> Option<&'static str> {
     let key = name.to_lowercase();
-    if key.len() > 64 || key.contains("password") {
+    if key.len() > 64 {
         return None;
     }
     keys.map(|known| (strsim::osa_distance(&key, known.name), known.name))
@@ -261,28 +257,23 @@ fn find_similar_key<S: 'static>(
         .map(|(_, known)| known)
 }
 
-/// The message about a name that is no key of a section.
+/// Why a name is no key of a section.
 pub(super) fn unknown_key<S: 'static>(
     keys: impl Iterator<Item = &'static Key<S>>,
     elsewhere: &dyn Fn(&str) -> bool,
     in_main: bool,
     name: &str,
-) -> String {
+) -> UnknownKey {
     if elsewhere(name) {
         return match in_main {
-            true => "belongs in the section of a server".to_owned(),
-            false => format!("belongs in the section [{MAIN_SECTION}]"),
+            true => UnknownKey::OfServer,
+            false => UnknownKey::OfMain,
         };
     }
     if name.to_lowercase().contains("password") {
-        return "passwords do not belong in this file; keep them with `pgexporter-admin user add`, \
-                in a file named by PGPASSFILE, or in PGPASSWORD"
-            .to_owned();
+        return UnknownKey::Password;
     }
-    match find_similar_key(keys, name) {
-        Some(known) => format!("{UNKNOWN}; did you mean `{known}`?"),
-        None => format!("{UNKNOWN}; docs/configuration.md lists the keys"),
-    }
+    find_similar_key(keys, name).map_or(UnknownKey::Unlisted, UnknownKey::Similar)
 }
 
 /// Adds a notice for each key that is given and has no effect yet.
@@ -291,96 +282,5 @@ fn report_reserved_keys(given: &GivenKeys, problems: &mut ProblemList) {
         if given.value(key.name).is_some() {
             problems.add_notice(given.line(key.name), key.name, "has no effect yet");
         }
-    }
-}
-
-/// A main section before its keys are read.
-pub(super) fn blank_main() -> Main {
-    Main {
-        host: String::new(),
-        unix_socket_dir: PathBuf::new(),
-        unix_socket_group: None,
-        metrics: 0,
-        health: None,
-        management: None,
-        management_tls: ManagementTls::Allow,
-        metrics_path: None,
-        metrics_cache_max_age: Duration::ZERO,
-        metrics_cache_max_size: 0,
-        metrics_query_timeout: Duration::ZERO,
-        cache: false,
-        log_type: LogType::Console,
-        log_level: LogLevel::Info,
-        log_path: PathBuf::new(),
-        log_rotation_age: Duration::ZERO,
-        log_rotation_size: 0,
-        log_line_prefix: String::new(),
-        log_mode: LogMode::Append,
-        log_format: LogFormat::Text,
-        blocking_timeout: Duration::ZERO,
-        authentication_timeout: Duration::ZERO,
-        tls: false,
-        tls_files: TlsFiles::default(),
-        metrics_tls_files: TlsFiles::default(),
-        keep_alive: false,
-        nodelay: false,
-        non_blocking: false,
-        ev_backend: "auto",
-        libev: "auto",
-        backlog: 0,
-        hugepage: HugePage::Off,
-        core_dumps: false,
-        pidfile: None,
-        update_process_title: ProcessTitle::Never,
-        extensions: Vec::new(),
-        databases: Vec::new(),
-        exclude_databases: Vec::new(),
-        collectors: Vec::new(),
-        exclude_collectors: Vec::new(),
-        lock_timeout: Duration::ZERO,
-        max_connections: 0,
-        session_databases: 0,
-        session_max_age: Duration::ZERO,
-        openmetrics: false,
-        query_text_length: 0,
-        label_value_length: 0,
-        login_message_limit: 0,
-        message_limit: 0,
-        query_bytes_limit: 0,
-        target_bytes_limit: 0,
-        total_bytes_limit: 0,
-        collector_interval: None,
-        kubernetes: KubernetesMode::Off,
-        kubernetes_namespaces: Vec::new(),
-        kubernetes_selector: String::new(),
-        kubernetes_allow_local_hosts: false,
-        kubernetes_allowed_hosts: Vec::new(),
-        kubernetes_allowed_ports: Vec::new(),
-        kubernetes_max_samples_per_target: 0,
-        kubernetes_max_targets_per_namespace: 0,
-        kubernetes_shards: Shards::Off,
-        kubernetes_discover: Discover::Off,
-        reload_on_change: false,
-    }
-}
-
-/// A server before its keys are read.
-pub(super) fn blank_server(name: &str) -> Server {
-    Server {
-        name: name.to_owned(),
-        host: String::new(),
-        port: 0,
-        kind: ServerKind::Postgresql,
-        user: String::new(),
-        password_file: None,
-        require_auth: Vec::new(),
-        database: String::new(),
-        data_dir: None,
-        wal_dir: None,
-        tls: ServerTls::Off,
-        tls_files: TlsFiles::default(),
-        extensions: Vec::new(),
-        databases: Vec::new(),
-        exclude_databases: Vec::new(),
     }
 }

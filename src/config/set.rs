@@ -1,7 +1,7 @@
 //! One value changed in a configuration, as if the file said so.
 
 use super::configuration::Configuration;
-use super::errors::ProblemList;
+use super::errors::{ProblemList, UnknownKey};
 use super::ini::{IniEntry, Section};
 use super::keys::{ChangedFrom, Key, MAIN_SECTION, main_keys, server_keys};
 use super::read::{LoadedConfiguration, read_sections, unknown_key};
@@ -11,8 +11,8 @@ use super::value::Value;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetError {
     /// There is no such key, or it has no effect yet.
-    #[error("{0}")]
-    UnknownKey(String),
+    #[error(transparent)]
+    UnknownKey(#[from] UnknownKey),
     /// There is no such server.
     #[error("there is no server '{0}' in the file")]
     UnknownServer(String),
@@ -122,11 +122,8 @@ fn settable<S: 'static>(
 ) -> Result<(), SetError> {
     match keys.clone().find(|key| key.name == name) {
         Some(key) if key.place.is_some() => Ok(()),
-        Some(_) => Err(SetError::UnknownKey("has no effect yet".to_owned())),
-        None => {
-            let message = unknown_key(keys.by_ref(), elsewhere, in_main, name);
-            Err(SetError::UnknownKey(message))
-        }
+        Some(_) => Err(UnknownKey::Reserved.into()),
+        None => Err(unknown_key(keys.by_ref(), elsewhere, in_main, name).into()),
     }
 }
 

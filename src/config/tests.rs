@@ -784,7 +784,7 @@ fn ports_of_targets_are_numbers_and_ranges() {
         Ok(vec![(5432, 5432), (6432, 6440)])
     );
     for wrong in ["0", "65536", "7-6", "a", "1-", "-"] {
-        let said = read(&["1", wrong]).unwrap_err();
+        let said = read(&["1", wrong]).unwrap_err().to_string();
         assert!(said.contains("allowed are 1 to 65535"), "{said}");
     }
 }

@@ -154,8 +154,8 @@ impl ValueKind {
     /// Reads a value.
     ///
     /// # Errors
-    /// Says what is allowed. The text is not repeated: it may be a password in the wrong place.
-    pub fn parse(&self, text: &str) -> Result<Value, String> {
+    /// Says what is allowed.
+    pub fn parse(&self, text: &str) -> Result<Value, ValueError> {
         let value = match self {
             ValueKind::Text | ValueKind::Path => Some(Value::Text(text.to_owned())),
             ValueKind::Listen => is_host(text).then(|| Value::Text(text.to_owned())),
@@ -183,8 +183,18 @@ impl ValueKind {
             ValueKind::List => Some(Value::List(parse_list(text))),
             ValueKind::TimeFormat => is_time_format(text).then(|| Value::Text(text.to_owned())),
         };
-        value.ok_or_else(|| format!("this value is not allowed; allowed: {}", self.allowed()))
+        value.ok_or_else(|| ValueError {
+            allowed: self.allowed(),
+        })
     }
+}
+
+/// A value that its key does not take. The value is not repeated: it may be a password in the wrong
+/// place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this value is not allowed; allowed: {allowed}")]
+pub struct ValueError {
+    allowed: String,
 }
 
 /// A value that was read.
@@ -443,7 +453,8 @@ mod tests {
         }
         let refused = ValueKind::Host
             .parse("postgres://me:secret@db/x")
-            .unwrap_err();
+            .unwrap_err()
+            .to_string();
         assert!(!refused.contains("secret"), "{refused}");
         assert!(ValueKind::Listen.parse("*").is_ok());
         assert!(ValueKind::Listen.parse("/tmp").is_err());
@@ -452,7 +463,7 @@ mod tests {
     #[test]
     fn a_refused_value_is_not_repeated_but_told_with_what_is_allowed() {
         assert_eq!(
-            ValueKind::Port.parse("five").unwrap_err(),
+            ValueKind::Port.parse("five").unwrap_err().to_string(),
             "this value is not allowed; allowed: 1 to 65535"
         );
         for kind in [
@@ -465,7 +476,7 @@ mod tests {
             ValueKind::Bool,
             ValueKind::Word(&["a"], &[]),
         ] {
-            let error = kind.parse("hunter2").unwrap_err();
+            let error = kind.parse("hunter2").unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::admin_settings::{apply_setting, report_settings};
-use super::reload::{ConfigState, FILES, Listeners, too_long};
+use super::reload::{ConfigState, FILES, Listeners};
 use crate::blocking::BlockingPool;
 use crate::management::{
-    AdminApi, CheckReport, CheckedServer, LastError, LeftOutCollector, ReloadReport, ScrapeReport,
-    ScrapedQuery, ServerReport, SetOutcome, SettingReport,
+    AdminApi, AdminApiError, CheckReport, ReloadReport, SetOutcome, SettingReport,
 };
-use crate::scrape::{Profile, ProfiledQuery, Scraper, ServerOverview};
+use crate::scrape::Scraper;
+use crate::targets::{Profile, ServerReport};
 
 /// The service that signals and the management listeners call.
 pub(super) struct AdminService {
@@ -44,9 +44,6 @@ const PROFILE: Duration = Duration::from_secs(60);
 
 /// Requests that read files and wait for each other.
 const WAITING: usize = 32;
-
-/// The answer to commands that come during the shutdown.
-const ENDING: &str = "the exporter is shutting down";
 
 /// A summary of the files that were read last.
 #[derive(Clone, Debug, Default)]
@@ -134,13 +131,13 @@ impl AdminService {
     }
 
     /// Reloads the configuration on the thread of `files`, as disks may be slow.
-    pub(super) async fn reload_now(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
+    pub(super) async fn reload_now(self: &Arc<Self>) -> Result<ReloadReport, AdminApiError> {
         let reloaded = self
             .run_on_state(|state, wanted| state.reload(wanted))
             .await;
         let reloaded = reloaded.unwrap_or_else(|problem| {
             error!("reload refused, nothing was changed: {problem}");
-            Err(vec![problem])
+            Err(problem)
         });
         if reloaded.is_ok() {
             // The names of servers may resolve to other addresses by now.
@@ -158,10 +155,10 @@ impl AdminService {
     async fn run_on_state<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&mut ConfigState, &AtomicBool) -> T + Send + 'static,
-    ) -> Result<T, String> {
+    ) -> Result<T, AdminApiError> {
         // Requests do not queue behind one that waits for a disk which does not answer.
         if self.reading().is_some_and(|since| since.elapsed() >= FILES) {
-            return Err(too_long());
+            return Err(AdminApiError::TooSlow(FILES));
         }
         let wanted = Arc::new(AtomicBool::new(true));
         let _until_dropped = CancelOnDrop(Arc::clone(&wanted));
@@ -183,11 +180,10 @@ impl AdminService {
         });
         tokio::select! {
             done = timeout(FILES, done) => match done {
-                Ok(Ok(done)) => done.ok_or_else(|| ENDING.to_owned()),
-                Ok(Err(error)) => Err(format!("the files were not read: {error}")),
-                Err(_) => Err(too_long()),
+                Ok(done) => done?.ok_or(AdminApiError::ShuttingDown),
+                Err(_) => Err(AdminApiError::TooSlow(FILES)),
             },
-            () = self.ending.cancelled() => Err(ENDING.to_owned()),
+            () = self.ending.cancelled() => Err(AdminApiError::ShuttingDown),
         }
     }
 
@@ -202,50 +198,6 @@ impl AdminService {
     fn summary(&self) -> MutexGuard<'_, ConfigSummary> {
         self.summary.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn report_server(&self, server: ServerOverview) -> ServerReport {
-        let health = server.health;
-        let words = |trouble: crate::targets::TargetError| (trouble.kind.as_str(), trouble.message);
-        ServerReport {
-            name: server.name,
-            active: health.active,
-            origin: server.origin,
-            address: server.address,
-            owner: self.owner.clone(),
-            version: health.version,
-            role: health.role,
-            last_scrape: health.last_scrape,
-            duration: health.duration,
-            samples: health.samples,
-            connections: server.connections,
-            pooled: health.pooled,
-            ambiguous: health.ambiguous,
-            denied: health.denied,
-            missing: health
-                .missing
-                .into_iter()
-                .map(|one| (one.name, one.problem.as_str(), one.message))
-                .collect(),
-            excess_rights: health.excess_rights,
-            left_out: health
-                .left_out
-                .into_iter()
-                .map(|one| LeftOutCollector {
-                    collector: one.collector,
-                    families: one.families,
-                    reason: one.reason.as_str(),
-                    message: one.message,
-                })
-                .collect(),
-            trouble: health.trouble.map(words),
-            last_error: health.last_error.map(|(trouble, at)| LastError {
-                reason: trouble.kind.as_str(),
-                message: trouble.message,
-                at,
-                count: server.failures,
-            }),
-        }
-    }
 }
 
 /// Sets the flag to false when it is dropped, which happens when the caller stops waiting.
@@ -259,8 +211,11 @@ impl Drop for CancelOnDrop {
 
 impl AdminApi for Arc<AdminService> {
     fn servers(&self) -> Vec<ServerReport> {
-        let servers = self.scraper.servers().into_iter();
-        servers.map(|server| self.report_server(server)).collect()
+        self.scraper.servers()
+    }
+
+    fn owner(&self) -> &str {
+        &self.owner
     }
 
     fn notices(&self) -> Vec<String> {
@@ -272,7 +227,7 @@ impl AdminApi for Arc<AdminService> {
         let _ = self.shutdown.send(());
     }
 
-    async fn reload(&self) -> Result<ReloadReport, Vec<String>> {
+    async fn reload(&self) -> Result<ReloadReport, AdminApiError> {
         self.reload_now().await
     }
 
@@ -280,82 +235,49 @@ impl AdminApi for Arc<AdminService> {
         self.summary().shown.clone()
     }
 
-    async fn settings(&self, key: Option<&str>) -> Result<Vec<SettingReport>, String> {
+    async fn settings(&self, key: Option<&str>) -> Result<Vec<SettingReport>, AdminApiError> {
         let key = key.map(str::to_owned);
         self.run_on_state(move |state, _| report_settings(state, key.as_deref()))
             .await?
     }
 
-    async fn set(&self, key: &str, value: &str) -> SetOutcome {
+    async fn set(&self, key: &str, value: &str) -> Result<SetOutcome, AdminApiError> {
         let (key, value) = (key.to_owned(), value.to_owned());
         self.run_on_state(move |state, wanted| apply_setting(state, &key, &value, wanted))
-            .await
-            .unwrap_or_else(|problem| SetOutcome::Failed(vec![problem]))
+            .await?
     }
 
     fn clear(&self) {
         self.scraper.clear();
     }
 
-    async fn scrape(&self, server: &str) -> Result<ScrapeReport, String> {
+    async fn scrape(&self, server: &str) -> Result<Profile, AdminApiError> {
         let profile = self.scraper.profile(server, Instant::now() + PROFILE).await;
-        match profile {
-            Some(profile) => Ok(report_profile(server, profile)),
-            None => Err(format!(
-                "Unknown server '{server}'; `targets` lists those of this exporter"
-            )),
-        }
+        profile.ok_or_else(|| AdminApiError::UnknownServer(server.to_owned()))
     }
 
     async fn check(&self) -> CheckReport {
         let mut report = CheckReport::default();
         // Reads all files as a reload would, and publishes nothing.
-        let read = self.run_on_state(|state, _| match state.read_changes() {
-            Ok((loaded, changes)) => {
-                Ok((state.describe_changes(&changes, &loaded), loaded.notices))
-            }
-            Err(problems) => Err(problems),
+        let read = self.run_on_state(|state, _| {
+            let (loaded, changes) = state.read_changes()?;
+            let changes = state.describe_changes(&changes, &loaded);
+            Ok::<_, AdminApiError>((changes, loaded.notices))
         });
-        match read.await {
-            Ok(Ok((changes, notices))) => (report.changes, report.notices) = (changes, notices),
-            Ok(Err(problems)) => report.problems = problems,
-            Err(problem) => report.problems.push(problem),
-        }
-        for server in self.servers() {
-            if let Some((_, message)) = &server.trouble {
-                report
-                    .problems
-                    .push(format!("server {}: {message}", server.name));
+        match read.await.flatten() {
+            Ok((changes, notices)) => {
+                report.changes = changes;
+                report.notices = notices.iter().map(ToString::to_string).collect();
             }
-            report.servers.push(CheckedServer {
-                name: server.name,
-                trouble: server.trouble,
-                denied: server.denied,
-            });
+            Err(error) => report.problems = error.lines(),
+        }
+        report.servers = self.servers();
+        for server in &report.servers {
+            if let Some(trouble) = &server.health.trouble {
+                let problem = format!("server {}: {}", server.name, trouble.message);
+                report.problems.push(problem);
+            }
         }
         report
-    }
-}
-
-fn report_profile(server: &str, profile: Profile) -> ScrapeReport {
-    let query = |one: ProfiledQuery| ScrapedQuery {
-        collector: one.collector,
-        tag: one.tag,
-        database: one.database,
-        interval: one.interval,
-        duration: one.duration,
-        samples: one.samples,
-        outcome: one.outcome,
-        message: one.message,
-    };
-    ScrapeReport {
-        name: server.to_owned(),
-        address: profile.address,
-        duration: profile.duration,
-        round_trip: profile.round_trip,
-        queries: profile.queries.into_iter().map(query).collect(),
-        trouble: profile
-            .trouble
-            .map(|trouble| (trouble.kind.as_str(), trouble.message)),
     }
 }

@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::info;
 
-use super::reload::{ConfigState, too_long};
-use crate::config::{self, SetError};
-use crate::management::{SetOutcome, SettingReport};
+use super::reload::{ConfigState, FILES};
+use crate::config;
+use crate::management::{AdminApiError, SetOutcome, SettingReport};
 
 /// The values of the configuration, of one key or all, with those of the file where they differ.
 pub(super) fn report_settings(
     state: &ConfigState,
     key: Option<&str>,
-) -> Result<Vec<SettingReport>, String> {
+) -> Result<Vec<SettingReport>, AdminApiError> {
     let running = &state.loaded.configuration;
     // A file that is wrong now does not hide the values that are used.
     let file = state.sources.configuration().ok();
@@ -35,9 +35,7 @@ pub(super) fn report_settings(
             .collect()),
         Some(key) => match config::get(running, key) {
             Some(value) => Ok(vec![setting(key.to_owned(), value)]),
-            None => Err(format!(
-                "Unknown configuration key '{key}'; `conf get` without a key lists them"
-            )),
+            None => Err(AdminApiError::UnknownKey(key.to_owned())),
         },
     }
 }
@@ -61,46 +59,31 @@ pub(super) fn apply_setting(
     key: &str,
     value: &str,
     wanted: &AtomicBool,
-) -> SetOutcome {
+) -> Result<SetOutcome, AdminApiError> {
     let old = &state.loaded.configuration;
-    let read = match config::set(old, key, value) {
-        Ok(read) => read,
-        Err(SetError::UnknownKey(message)) => return SetOutcome::UnknownKey(message),
-        Err(SetError::UnknownServer(server)) => return SetOutcome::UnknownServer(server),
-        Err(SetError::Invalid(message)) => return SetOutcome::Invalid(message),
-    };
+    let read = config::set(old, key, value)?;
     let shown = |configuration| config::get(configuration, key).unwrap_or_default();
     let current = shown(old);
     let changes = config::compare(old, &read.configuration);
     if changes.is_empty() {
-        return SetOutcome::Same { current };
+        return Ok(SetOutcome::Same { current });
     }
     if !changes.restart.is_empty() {
-        return SetOutcome::Restart { current };
+        return Ok(SetOutcome::Restart { current });
     }
     let new = shown(&read.configuration);
-    let mut notices = Vec::new();
-    let done = state
-        .sources
-        .adapt(read, &state.loaded)
-        .map_err(|errors| errors.problems)
-        .and_then(|loaded| {
-            let of_key = |notice: &&String| notice.starts_with(&format!("{key}: "));
-            notices = loaded.notices.iter().filter(of_key).cloned().collect();
-            if !wanted.load(Ordering::Acquire) {
-                return Err(vec![too_long()]);
-            }
-            state.apply(loaded, &changes)
-        });
-    match done {
-        Ok(reloaded) => {
-            info!("changed: {}", reloaded.changes.join("; "));
-            SetOutcome::Applied {
-                old: current,
-                new,
-                notices,
-            }
-        }
-        Err(problems) => SetOutcome::Failed(problems),
+    let loaded = state.sources.adapt(read, &state.loaded)?;
+    let notices = loaded.notices.iter();
+    let of_key = notices.filter(|notice| notice.key == Some(key));
+    let notices = of_key.map(ToString::to_string).collect();
+    if !wanted.load(Ordering::Acquire) {
+        return Err(AdminApiError::TooSlow(FILES));
     }
+    let reloaded = state.apply(loaded, &changes)?;
+    info!("changed: {}", reloaded.changes.join("; "));
+    Ok(SetOutcome::Applied {
+        old: current,
+        new,
+        notices,
+    })
 }

@@ -14,10 +14,10 @@ use super::{settings, warn_on_error};
 use crate::catalog::Catalog;
 use crate::config::{self, ConfigChanges, Configuration};
 use crate::http;
-use crate::management::{self, ReloadReport};
+use crate::management::{self, AdminApiError, ReloadReport};
 use crate::scrape::ScrapeSettings;
-use crate::targets::{Loaded, Publisher, Sources};
-use crate::telemetry::Telemetry;
+use crate::targets::{LoadErrors, Loaded, Publisher, Sources};
+use crate::telemetry::{Telemetry, TelemetryError};
 
 /// The listening sockets, behind a lock of their own: the shutdown closes them without waiting for a
 /// reload that hangs.
@@ -41,17 +41,6 @@ pub(super) struct Publishers {
 /// How long a request that reads files may take, waiting for others included.
 pub(super) const FILES: Duration = Duration::from_secs(30);
 
-/// The error of a reload whose caller gave up before the files were read.
-const GIVEN_UP: &str = "the files of a reload that was given up were read at last; reload again";
-
-/// The error of a request whose files were not read in time.
-pub(super) fn too_long() -> String {
-    format!(
-        "pgexporter.conf, or a file that it names, was not read within {FILES:?}; see that its disk \
-         answers and that none of them is a pipe, then try again"
-    )
-}
-
 /// The running configuration and its files. There is one owner of it.
 pub(super) struct ConfigState {
     pub sources: Sources,
@@ -66,18 +55,8 @@ impl ConfigState {
     ///
     /// # Errors
     /// All that is wrong, one line each; it is in the log too.
-    pub(super) fn reload(&mut self, wanted: &AtomicBool) -> Result<ReloadReport, Vec<String>> {
-        let done = self.read_changes().and_then(|(loaded, changes)| {
-            if !wanted.load(Ordering::Acquire) {
-                return Err(vec![GIVEN_UP.to_owned()]);
-            }
-            let notices = loaded.notices.clone();
-            let reloaded = self.apply(loaded, &changes)?;
-            for notice in notices {
-                warn!("{notice}");
-            }
-            Ok(reloaded)
-        });
+    pub(super) fn reload(&mut self, wanted: &AtomicBool) -> Result<ReloadReport, AdminApiError> {
+        let done = self.read_and_apply(wanted);
         match &done {
             Ok(reloaded) => {
                 info!("reloaded: {}", reloaded.changes.join("; "));
@@ -85,8 +64,9 @@ impl ConfigState {
                     warn!("a restart is needed for {}", reloaded.restart.join(", "));
                 }
             }
-            Err(problems) => {
-                for problem in problems {
+            Err(error) => {
+                let problems = error.lines();
+                for problem in &problems {
                     error!("{problem}");
                 }
                 error!(
@@ -98,13 +78,26 @@ impl ConfigState {
         done
     }
 
+    fn read_and_apply(&mut self, wanted: &AtomicBool) -> Result<ReloadReport, AdminApiError> {
+        let (loaded, changes) = self.read_changes()?;
+        if !wanted.load(Ordering::Acquire) {
+            return Err(AdminApiError::GivenUp);
+        }
+        let notices = loaded.notices.clone();
+        let reloaded = self.apply(loaded, &changes)?;
+        for notice in notices {
+            warn!("{notice}");
+        }
+        Ok(reloaded)
+    }
+
     /// Reads what a reload would publish, and what differs in `pgexporter.conf`.
-    pub(super) fn read_changes(&self) -> Result<(Loaded, ConfigChanges), Vec<String>> {
-        let mut read = self.sources.configuration().map_err(|e| e.problems)?;
+    pub(super) fn read_changes(&self) -> Result<(Loaded, ConfigChanges), LoadErrors> {
+        let mut read = self.sources.configuration()?;
         let old = &self.loaded.configuration;
         let changes = config::compare(old, &read.configuration);
         read.configuration = config::merge(old, &read.configuration);
-        let loaded = self.sources.load(read).map_err(|e| e.problems)?;
+        let loaded = self.sources.load(read)?;
         Ok((loaded, changes))
     }
 
@@ -113,10 +106,9 @@ impl ConfigState {
         &mut self,
         loaded: Loaded,
         changes: &ConfigChanges,
-    ) -> Result<ReloadReport, Vec<String>> {
+    ) -> Result<ReloadReport, TelemetryError> {
         let log = settings::log(&loaded.configuration.main);
-        let logging = self.telemetry.reload(&log);
-        logging.map_err(|error| vec![error.to_string()])?;
+        self.telemetry.reload(&log)?;
         let reloaded = ReloadReport {
             changes: self.describe_changes(changes, &loaded),
             restart: changes.restart.iter().map(|one| one.key.clone()).collect(),

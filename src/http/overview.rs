@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 use super::html::{Escaped, Grouped, ago, took};
 use super::reply;
 use crate::model::TargetErrorKind;
-use crate::scrape::{FamilyOverview, Overview, ServerOverview};
+use crate::scrape::{FamilyOverview, Overview};
+use crate::targets::ServerReport;
 
 const STYLE: &str = include_str!("overview.css");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -94,7 +95,7 @@ enum ServerState {
 }
 
 impl ServerState {
-    fn from_health(server: &ServerOverview) -> Self {
+    fn from_health(server: &ServerReport) -> Self {
         match &server.health.trouble {
             _ if server.health.active => Self::Up,
             Some(trouble) if trouble.kind == TargetErrorKind::Pending => Self::Waiting,
@@ -104,7 +105,7 @@ impl ServerState {
 }
 
 fn count(overview: &Overview, state: ServerState) -> usize {
-    let is = |server: &&ServerOverview| ServerState::from_health(server) == state;
+    let is = |server: &&ServerReport| ServerState::from_health(server) == state;
     overview.servers.iter().filter(is).count()
 }
 
@@ -155,11 +156,7 @@ fn write_summary(out: &mut String, overview: &Overview, now: SystemTime) -> std:
     out.write_str("</dd></div>\n</dl>\n")
 }
 
-fn write_servers(
-    out: &mut String,
-    servers: &[ServerOverview],
-    now: SystemTime,
-) -> std::fmt::Result {
+fn write_servers(out: &mut String, servers: &[ServerReport], now: SystemTime) -> std::fmt::Result {
     write!(
         out,
         "<h2 id=\"servers\">Servers<span class=\"count\">{}</span></h2>\n<div class=\"card\">\n",
@@ -191,7 +188,7 @@ fn write_servers(
 
 fn write_server(
     out: &mut String,
-    server: &ServerOverview,
+    server: &ServerReport,
     id: &str,
     now: SystemTime,
 ) -> std::fmt::Result {
@@ -261,7 +258,7 @@ fn write_server(
 }
 
 /// What a person should know of the server, and what to do about it.
-fn write_notes(out: &mut String, server: &ServerOverview, state: ServerState) -> std::fmt::Result {
+fn write_notes(out: &mut String, server: &ServerReport, state: ServerState) -> std::fmt::Result {
     let health = &server.health;
     let told = state != ServerState::Waiting;
     let trouble = health
@@ -403,8 +400,8 @@ mod tests {
         DatabaseProblem, HealthReport, LeftOut, LeftOutReason, MissingDatabase, TargetError,
     };
 
-    fn server(name: &str, health: HealthReport) -> ServerOverview {
-        ServerOverview {
+    fn server(name: &str, health: HealthReport) -> ServerReport {
+        ServerReport {
             name: name.to_owned(),
             address: format!("{name}.example:5432"),
             origin: "file",
@@ -544,7 +541,7 @@ mod tests {
         let evil = "<script>alert(\"1\")</script>'&amp;";
         let overview = Overview {
             notices: Vec::new(),
-            servers: vec![ServerOverview {
+            servers: vec![ServerReport {
                 name: evil.to_owned(),
                 address: evil.to_owned(),
                 origin: "kubernetes",

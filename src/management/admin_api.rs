@@ -2,15 +2,20 @@
 //! the exporter.
 
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::document::JsonObject;
-use crate::model::{Role, ServerVersion};
+use crate::blocking::BlockingError;
+use crate::config::SetError;
+use crate::targets::{LoadErrors, Profile, ServerReport};
+use crate::telemetry::TelemetryError;
 
 /// Runs the commands of administrators.
 pub trait AdminApi: Send + Sync + 'static {
     /// The servers, in the order they are shown.
     fn servers(&self) -> Vec<ServerReport>;
+
+    /// The process that scrapes them: the pod's name in a cluster, the host's elsewhere.
+    fn owner(&self) -> &str;
 
     /// What a person should know of all servers together, one sentence each.
     fn notices(&self) -> Vec<String> {
@@ -24,7 +29,7 @@ pub trait AdminApi: Send + Sync + 'static {
     ///
     /// # Errors
     /// All that is wrong, one line each.
-    fn reload(&self) -> impl Future<Output = Result<ReloadReport, Vec<String>>> + Send;
+    fn reload(&self) -> impl Future<Output = Result<ReloadReport, AdminApiError>> + Send;
 
     /// The files that the configuration came from: what each is, and its path.
     fn files(&self) -> Vec<(&'static str, String)>;
@@ -36,10 +41,17 @@ pub trait AdminApi: Send + Sync + 'static {
     fn settings(
         &self,
         key: Option<&str>,
-    ) -> impl Future<Output = Result<Vec<SettingReport>, String>> + Send;
+    ) -> impl Future<Output = Result<Vec<SettingReport>, AdminApiError>> + Send;
 
     /// Changes a value that may change at once.
-    fn set(&self, key: &str, value: &str) -> impl Future<Output = SetOutcome> + Send;
+    ///
+    /// # Errors
+    /// There is no such key or server, the value is not allowed, or it could not be used.
+    fn set(
+        &self,
+        key: &str,
+        value: &str,
+    ) -> impl Future<Output = Result<SetOutcome, AdminApiError>> + Send;
 
     /// Drops cached metrics and sets counters to 0.
     fn clear(&self);
@@ -48,79 +60,10 @@ pub trait AdminApi: Send + Sync + 'static {
     ///
     /// # Errors
     /// There is no such server.
-    fn scrape(&self, server: &str) -> impl Future<Output = Result<ScrapeReport, String>> + Send;
+    fn scrape(&self, server: &str) -> impl Future<Output = Result<Profile, AdminApiError>> + Send;
 
     /// Whether a reload would be good, and what the role may see at each server.
     fn check(&self) -> impl Future<Output = CheckReport> + Send;
-}
-
-/// One server, as it is now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerReport {
-    /// The value of the label `server`.
-    pub name: String,
-    /// Whether it answered last.
-    pub active: bool,
-    /// Where it came from: `file` or `kubernetes`.
-    pub origin: &'static str,
-    /// Where it listens.
-    pub address: String,
-    /// The process that scrapes it: the pod's name in a cluster, the host's elsewhere.
-    pub owner: String,
-    /// Once connected.
-    pub version: Option<ServerVersion>,
-    /// Once connected.
-    pub role: Option<Role>,
-    /// When the last scrape ended.
-    pub last_scrape: Option<SystemTime>,
-    /// How long it took.
-    pub duration: Duration,
-    /// Samples that it brought.
-    pub samples: usize,
-    /// Connections that were made to it so far.
-    pub connections: u64,
-    /// Whether a pooler stands before it.
-    pub pooled: bool,
-    /// Its name leads to different servers in turn: what to do.
-    pub ambiguous: Option<String>,
-    /// Collectors that the role has no right to.
-    pub denied: Vec<String>,
-    /// Databases whose metrics are missing: name, the reason's word, words for people.
-    pub missing: Vec<(String, &'static str, String)>,
-    /// What the role may do beside reading.
-    pub excess_rights: Vec<String>,
-    /// Collectors of which families are left out.
-    pub left_out: Vec<LeftOutCollector>,
-    /// Why it is not active: the reason's word, and words for people.
-    pub trouble: Option<(&'static str, String)>,
-    /// The last error, also when it is over.
-    pub last_error: Option<LastError>,
-}
-
-/// A collector of which families are left out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LeftOutCollector {
-    /// Its name.
-    pub collector: String,
-    /// How many of its families.
-    pub families: usize,
-    /// The reason's word.
-    pub reason: &'static str,
-    /// Which limit it was, and what to do.
-    pub message: String,
-}
-
-/// The last error of a server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LastError {
-    /// The reason's word.
-    pub reason: &'static str,
-    /// Words for people.
-    pub message: String,
-    /// When it was last so.
-    pub at: SystemTime,
-    /// Scrapes that brought nothing for this reason, so far.
-    pub count: u64,
 }
 
 /// A reload that was taken over.
@@ -167,52 +110,52 @@ pub enum SetOutcome {
         /// The value.
         current: String,
     },
-    /// The value is not allowed, for this reason.
-    Invalid(String),
+}
+
+/// Why a request of an administrator was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminApiError {
+    /// Files were not read within this time.
+    #[error(
+        "pgexporter.conf, or a file that it names, was not read within {0:?}; see that its disk \
+         answers and that none of them is a pipe, then try again"
+    )]
+    TooSlow(Duration),
+    /// The files were read when nobody waited any more.
+    #[error("the files of a reload that was given up were read at last; reload again")]
+    GivenUp,
+    /// There was no thread that could read the files.
+    #[error("the files were not read: {0}")]
+    NotRead(#[from] BlockingError),
+    /// The shutdown has begun.
+    #[error("the exporter is shutting down")]
+    ShuttingDown,
     /// There is no such key.
+    #[error("Unknown configuration key '{0}'; `conf get` without a key lists them")]
     UnknownKey(String),
     /// There is no such server.
+    #[error("Unknown server '{0}'; `targets` lists those of this exporter")]
     UnknownServer(String),
-    /// The value is good and could not be used, for these reasons.
-    Failed(Vec<String>),
+    /// A key cannot have this value.
+    #[error(transparent)]
+    Set(#[from] SetError),
+    /// Files are wrong.
+    #[error(transparent)]
+    Files(#[from] LoadErrors),
+    /// The log cannot be as it should.
+    #[error(transparent)]
+    Logging(#[from] TelemetryError),
 }
 
-/// What one scrape of one server took.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScrapeReport {
-    /// The value of the label `server`.
-    pub name: String,
-    /// Where it listens.
-    pub address: String,
-    /// Time of all queries and connections.
-    pub duration: Duration,
-    /// The first question there and back. `None`: no answer.
-    pub round_trip: Option<Duration>,
-    /// Each query in each database, as they ran.
-    pub queries: Vec<ScrapedQuery>,
-    /// Why it ended before its end: the reason's word, and words for people.
-    pub trouble: Option<(&'static str, String)>,
-}
-
-/// One query in one database.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScrapedQuery {
-    /// Its collector; `connect` for connecting to another database.
-    pub collector: String,
-    /// Its tag in the catalogue.
-    pub tag: String,
-    /// Where it ran.
-    pub database: String,
-    /// How often it runs; `None`: in each scrape.
-    pub interval: Option<Duration>,
-    /// Until its last row was here.
-    pub duration: Duration,
-    /// Samples that it shows.
-    pub samples: usize,
-    /// `done`, `denied`, `late`, `left out`, `failed` or `not run`.
-    pub outcome: &'static str,
-    /// Why it shows none.
-    pub message: Option<String>,
+impl AdminApiError {
+    /// The same in words: a line for each thing that is wrong.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Files(errors) => errors.lines(),
+            other => vec![other.to_string()],
+        }
+    }
 }
 
 /// What a check found.
@@ -225,21 +168,5 @@ pub struct CheckReport {
     /// What a reload would change, one line each.
     pub changes: Vec<String>,
     /// Servers that were asked.
-    pub servers: Vec<CheckedServer>,
-}
-
-/// A server in a check.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CheckedServer {
-    /// Its name.
-    pub name: String,
-    /// Why it cannot be scraped.
-    pub trouble: Option<(&'static str, String)>,
-    /// Collectors that the role has no right to.
-    pub denied: Vec<String>,
-}
-
-/// A report as the object `Response`.
-pub(super) trait ResponseBody {
-    fn to_object(&self) -> JsonObject;
+    pub servers: Vec<ServerReport>,
 }

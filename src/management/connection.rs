@@ -10,11 +10,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::admin_api::AdminApi;
-use super::codec::{self, CodecError, Compression, Encryption};
 use super::dispatch::{self, AdminPeer};
 use super::document::{JsonObject, errors};
-use super::frame::{self, FrameError, FrameHead, Framing, PLAIN};
 use super::settings::ManagementSettings;
+use super::wire::codec::{self, CodecError, Compression, Encryption};
+use super::wire::frame::{self, FrameError, FrameHead, Framing, PLAIN};
 use crate::blocking::BlockingPool;
 use crate::connection_limit::ConnectionPlace;
 use crate::security::Vault;

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use tracing::{debug, info, warn};
 
-use super::admin_api::{AdminApi, ResponseBody};
-use super::command::AdminCommand;
+use super::admin_api::AdminApi;
+use super::commands::AdminCommand;
 use super::document::{self, AdminRequest, CommandError, JsonObject, errors};
-use super::frame::Framing;
 use super::report;
+use super::wire::frame::Framing;
 use crate::config;
 use crate::config::keys::ChangedFrom;
 
@@ -87,11 +87,7 @@ pub(super) async fn handle_request<C: AdminApi>(
 
 /// A response that says no.
 pub(super) fn encode_refusal(error: u32, message: String, header: JsonObject) -> Vec<u8> {
-    let failure = CommandError {
-        error,
-        message,
-        response: JsonObject::new(),
-    };
+    let failure = CommandError::new(error, message);
     document::encode_response(
         header,
         JsonObject::new(),
@@ -124,21 +120,20 @@ async fn run_command<C: AdminApi>(
         AdminCommand::StatusDetails | AdminCommand::Targets => Ok(report::details_response(
             &control.servers(),
             &control.notices(),
+            control.owner(),
         )),
-        AdminCommand::Reload if matches!(peer, AdminPeer::Remote { .. }) => Err(CommandError {
-            error: errors::NOT_HERE,
-            message: "conf reload is not to be had over the remote port: the files that it reads \
+        AdminCommand::Reload if matches!(peer, AdminPeer::Remote { .. }) => Err(CommandError::new(
+            errors::NOT_HERE,
+            "conf reload is not to be had over the remote port: the files that it reads \
                       are those of the exporter's machine; run pgexporter-cli there, or send \
-                      SIGHUP"
-                .to_owned(),
-            response: JsonObject::new(),
-        }),
+                      SIGHUP",
+        )),
         AdminCommand::Reload => match control.reload().await {
-            Ok(reloaded) => Ok(reloaded.to_object()),
-            Err(problems) => Err(CommandError {
+            Ok(reloaded) => Ok(report::reload_response(&reloaded)),
+            Err(error) => Err(CommandError {
                 error: errors::RELOAD,
                 message: "reload refused, nothing was changed".to_owned(),
-                response: JsonObject::from_iter([("Problems".to_owned(), problems.into())]),
+                response: JsonObject::from_iter([("Problems".to_owned(), error.lines().into())]),
             }),
         },
         AdminCommand::ConfLs => Ok(control
@@ -148,20 +143,15 @@ async fn run_command<C: AdminApi>(
             .collect()),
         AdminCommand::ConfGet(key) => match control.settings(key.as_deref()).await {
             Ok(settings) => Ok(report::settings_response(&settings, key.is_some())),
-            Err(message) => Err(CommandError {
-                error: errors::CONF_GET,
-                message,
-                response: JsonObject::new(),
-            }),
+            Err(error) => Err(CommandError::new(errors::CONF_GET, error.to_string())),
         },
-        AdminCommand::ConfSet { key, .. } if !may_change(peer, &key) => Err(CommandError {
-            error: errors::NOT_HERE,
-            message: format!(
+        AdminCommand::ConfSet { key, .. } if !may_change(peer, &key) => Err(CommandError::new(
+            errors::NOT_HERE,
+            format!(
                 "{key} can only be changed on the exporter's own machine, over its Unix socket: it \
                  names a file, an address, a user, or what the exporter may do"
             ),
-            response: JsonObject::new(),
-        }),
+        )),
         AdminCommand::ConfSet { key, value } => {
             let change = control.set(&key, &value).await;
             report::set_response(&key, &value, change)
@@ -175,28 +165,28 @@ async fn run_command<C: AdminApi>(
             Ok(JsonObject::new())
         }
         AdminCommand::Scrape { server } => match control.scrape(&server).await {
-            Err(message) => Err(CommandError {
-                error: errors::SCRAPE,
-                message,
-                response: JsonObject::new(),
-            }),
-            Ok(report) => match &report.trouble {
-                None => Ok(report.to_object()),
-                Some((_, message)) => Err(CommandError {
-                    error: errors::SCRAPE,
-                    message: message.clone(),
-                    response: report.to_object(),
-                }),
-            },
+            Err(error) => Err(CommandError::new(errors::SCRAPE, error.to_string())),
+            Ok(profile) => {
+                let response = report::scrape_response(&server, &profile);
+                match profile.trouble {
+                    None => Ok(response),
+                    Some(trouble) => Err(CommandError {
+                        error: errors::SCRAPE,
+                        message: trouble.message,
+                        response,
+                    }),
+                }
+            }
         },
         AdminCommand::Check => {
             let found = control.check().await;
+            let response = report::check_response(&found);
             match found.problems.len() {
-                0 => Ok(found.to_object()),
+                0 => Ok(response),
                 problems => Err(CommandError {
                     error: errors::CHECK,
                     message: format!("problems: {problems}"),
-                    response: found.to_object(),
+                    response,
                 }),
             }
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::command::{AdminCommand, AdminVerb};
-use super::frame::Framing;
+use super::commands::{AdminCommand, AdminVerb};
+use super::wire::frame::Framing;
 
 /// An object of JSON. Its keys are sorted.
 pub type JsonObject = Map<String, Value>;
@@ -191,6 +191,17 @@ pub struct CommandError {
     pub response: JsonObject,
 }
 
+impl CommandError {
+    /// An error with nothing else in its response.
+    pub(super) fn new(error: u32, message: impl Into<String>) -> Self {
+        Self {
+            error,
+            message: message.into(),
+            response: JsonObject::new(),
+        }
+    }
+}
+
 /// The response to a request that was carried out, or refused.
 #[must_use]
 pub fn encode_response(
@@ -239,7 +250,7 @@ pub fn request_document(command: &AdminCommand, header: &JsonObject) -> Vec<u8> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::PLAIN;
+    use super::super::wire::frame::PLAIN;
     use super::*;
 
     #[test]

@@ -14,31 +14,24 @@
 //! from the other side.
 
 mod admin_api;
-pub mod codec;
-mod command;
+#[doc(hidden)]
+pub mod auth;
+mod commands;
 mod connection;
 mod dispatch;
 pub mod document;
-pub mod frame;
 mod local;
-mod login_throttle;
-mod remote;
 mod report;
-// Hidden: for the fuzzer, which reads what comes in before anybody has logged in.
-#[doc(hidden)]
-pub mod scram;
-mod serve;
+mod server;
 mod settings;
-#[doc(hidden)]
-pub mod startup;
+pub mod wire;
 
 pub use admin_api::{
-    AdminApi, CheckReport, CheckedServer, LastError, LeftOutCollector, ReloadReport, ScrapeReport,
-    ScrapedQuery, ServerReport, SetOutcome, SettingReport,
+    AdminApi, AdminApiError, CheckReport, ReloadReport, SetOutcome, SettingReport,
 };
-pub use codec::{CodecError, Compression, Encryption};
-pub use command::{AdminCommand, AdminVerb};
+pub use commands::{AdminCommand, AdminVerb};
 pub use dispatch::AdminPeer;
 pub use local::{LocalError, LocalSocket, SOCKET_NAME};
-pub use serve::{ManagementServeError, serve_local, serve_remote};
+pub use server::{ManagementServeError, serve_local, serve_remote};
 pub use settings::ManagementSettings;
+pub use wire::codec::{CodecError, Compression, Encryption};

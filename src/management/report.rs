@@ -1,27 +1,32 @@
 //! Reports as JSON: the objects `Response`.
 
-use std::time::{Duration, SystemTime};
-
 use serde_json::{Value, json};
 
-use super::admin_api::{
-    CheckReport, LeftOutCollector, ReloadReport, ResponseBody, ScrapeReport, ServerReport,
-    SetOutcome, SettingReport,
-};
+use super::admin_api::{AdminApiError, CheckReport, ReloadReport, SetOutcome, SettingReport};
 use super::document::{CommandError, JsonObject, errors};
+use crate::config::SetError;
+use crate::targets::{Profile, ServerReport};
 
 /// Of a status: names, and whether each answers. The C program's `status`.
 pub(super) fn status_response(servers: &[ServerReport], notices: &[String]) -> JsonObject {
     list_servers(
         servers,
         notices,
-        |server| json!({ "Server": server.name, "Active": server.active }),
+        |server| json!({ "Server": server.name, "Active": server.health.active }),
     )
 }
 
 /// All that is known of each. The C program's `status details`, and more.
-pub(super) fn details_response(servers: &[ServerReport], notices: &[String]) -> JsonObject {
-    list_servers(servers, notices, |server| Value::Object(server.to_object()))
+pub(super) fn details_response(
+    servers: &[ServerReport],
+    notices: &[String],
+    owner: &str,
+) -> JsonObject {
+    list_servers(servers, notices, |server| {
+        let mut all = json!(server);
+        all["Owner"] = json!(owner);
+        all
+    })
 }
 
 fn list_servers(
@@ -37,65 +42,13 @@ fn list_servers(
     all
 }
 
-impl ResponseBody for ServerReport {
-    fn to_object(&self) -> JsonObject {
-        let mut all = object(json!({
-            "Server": self.name,
-            "Active": self.active,
-            "Address": self.address,
-            "Origin": self.origin,
-            "Owner": self.owner,
-            "Samples": self.samples,
-            "Connections": self.connections,
-            "Pooled": self.pooled,
-            "Denied": self.denied,
-            "Ambiguous": self.ambiguous,
-            "MissingDatabases": self.missing.iter().map(missing_value).collect::<Vec<_>>(),
-            "ExcessRights": self.excess_rights,
-            "LeftOut": self.left_out.iter().map(left_out_value).collect::<Vec<_>>(),
-        }));
-        let mut put = |name: &str, value: Option<Value>| {
-            all.insert(name.to_owned(), value.unwrap_or(Value::Null));
-        };
-        put(
-            "Version",
-            self.version.map(|version| json!(version.to_string())),
-        );
-        put(
-            "MajorVersion",
-            self.version.map(|version| json!(version.major())),
-        );
-        put(
-            "MinorVersion",
-            self.version.map(|version| json!(version.minor())),
-        );
-        put("Role", self.role.map(|role| json!(role.as_str())));
-        put("LastScrape", self.last_scrape.map(timestamp));
-        put("Duration", self.last_scrape.map(|_| seconds(self.duration)));
-        put("Trouble", self.trouble.as_ref().map(trouble_value));
-        put(
-            "LastError",
-            self.last_error.as_ref().map(|error| {
-                json!({
-                    "Reason": error.reason,
-                    "Message": error.message,
-                    "Time": timestamp(error.at),
-                    "Count": error.count,
-                })
-            }),
-        );
-        all
-    }
-}
-
-impl ResponseBody for ReloadReport {
-    fn to_object(&self) -> JsonObject {
-        object(json!({
-            "Restart": !self.restart.is_empty(),
-            "RestartKeys": self.restart,
-            "Changes": self.changes,
-        }))
-    }
+/// Of a reload.
+pub(super) fn reload_response(reload: &ReloadReport) -> JsonObject {
+    object(json!({
+        "Restart": !reload.restart.is_empty(),
+        "RestartKeys": reload.restart,
+        "Changes": reload.changes,
+    }))
 }
 
 /// Of all settings: the C program's flat object, with those of servers below their names.
@@ -149,7 +102,7 @@ fn setting_value(setting: &SettingReport) -> Value {
 pub(super) fn set_response(
     key: &str,
     value: &str,
-    change: SetOutcome,
+    change: Result<SetOutcome, AdminApiError>,
 ) -> Result<JsonObject, CommandError> {
     let mut response = object(json!({ "config_key": key, "requested_value": value }));
     let mut put = |name: &str, value: Value| {
@@ -163,7 +116,7 @@ pub(super) fn set_response(
         })
     };
     match change {
-        SetOutcome::Applied { old, new, notices } => {
+        Ok(SetOutcome::Applied { old, new, notices }) => {
             if !notices.is_empty() {
                 put("notices", json!(notices));
             }
@@ -174,7 +127,7 @@ pub(super) fn set_response(
             put("restart_required", json!(false));
             Ok(response)
         }
-        SetOutcome::Same { current } => {
+        Ok(SetOutcome::Same { current }) => {
             put("status", json!("no_change"));
             put(
                 "message",
@@ -185,7 +138,7 @@ pub(super) fn set_response(
             put("restart_required", json!(false));
             Ok(response)
         }
-        SetOutcome::Restart { current } => {
+        Ok(SetOutcome::Restart { current }) => {
             let message = "Configuration change requires restart. Current values preserved.";
             put("status", json!("success_restart_required"));
             put("message", json!(message));
@@ -193,114 +146,57 @@ pub(super) fn set_response(
             put("restart_required", json!(true));
             refused(errors::CONF_SET_RESTART, message.to_owned(), response)
         }
-        SetOutcome::Invalid(reason) => {
+        Err(AdminApiError::Set(SetError::Invalid(reason))) => {
             put("status", json!("invalid_value"));
             put("reason", json!(reason));
             let message = format!("Invalid value for configuration key '{key}'");
             refused(errors::CONF_SET_INVALID, message, response)
         }
-        SetOutcome::UnknownKey(reason) => {
+        Err(AdminApiError::Set(SetError::UnknownKey(reason))) => {
             put("status", json!("unknown_key"));
-            put("reason", json!(reason));
+            put("reason", json!(reason.to_string()));
             let message = format!("Unknown configuration key '{key}'");
             refused(errors::CONF_SET_UNKNOWN_KEY, message, response)
         }
-        SetOutcome::UnknownServer(server) => {
+        Err(AdminApiError::Set(SetError::UnknownServer(server))) => {
             put("status", json!("unknown_server"));
             put(
                 "reason",
                 json!(format!("there is no server '{server}' in the file")),
             );
-            let message = format!("Unknown server '{server}'");
-            refused(errors::CONF_SET_UNKNOWN_SERVER, message, response)
+            refused(
+                errors::CONF_SET_UNKNOWN_SERVER,
+                format!("Unknown server '{server}'"),
+                response,
+            )
         }
-        SetOutcome::Failed(problems) => {
+        Err(error) => {
             put("status", json!("failed"));
-            put("reason", json!(problems.join("\n")));
+            put("reason", json!(error.lines().join("\n")));
             let message = "Nothing was changed".to_owned();
             refused(errors::CONF_SET_FAILED, message, response)
         }
     }
 }
 
-impl ResponseBody for ScrapeReport {
-    fn to_object(&self) -> JsonObject {
-        let query = |one: &super::admin_api::ScrapedQuery| {
-            json!({
-                "Collector": one.collector,
-                "Tag": one.tag,
-                "Database": one.database,
-                "Interval": one.interval.map(seconds),
-                "Duration": seconds(one.duration),
-                "Samples": one.samples,
-                "Outcome": one.outcome,
-                "Message": one.message,
-            })
-        };
-        let queries: Vec<Value> = self.queries.iter().map(query).collect();
-        let samples: usize = self.queries.iter().map(|one| one.samples).sum();
-        object(json!({
-            "Server": self.name,
-            "Address": self.address,
-            "Duration": seconds(self.duration),
-            "RoundTrip": self.round_trip.map(seconds),
-            "Samples": samples,
-            "Queries": queries,
-            "Trouble": self.trouble.as_ref().map(trouble_value),
-        }))
-    }
+/// Of one scrape of a server.
+pub(super) fn scrape_response(server: &str, profile: &Profile) -> JsonObject {
+    let samples: usize = profile.queries.iter().map(|one| one.samples).sum();
+    let mut all = object(json!(profile));
+    all.insert("Server".to_owned(), json!(server));
+    all.insert("Samples".to_owned(), json!(samples));
+    all
 }
 
-impl ResponseBody for CheckReport {
-    fn to_object(&self) -> JsonObject {
-        let servers: Vec<Value> = self
-            .servers
-            .iter()
-            .map(|one| {
-                json!({
-                    "Server": one.name,
-                    "Trouble": one.trouble.as_ref().map(trouble_value),
-                    "Denied": one.denied,
-                })
-            })
-            .collect();
-        object(json!({
-            "Problems": self.problems,
-            "Notices": self.notices,
-            "Changes": self.changes,
-            "Servers": servers,
-        }))
-    }
-}
-
-fn missing_value((name, reason, message): &(String, &'static str, String)) -> Value {
-    json!({ "Database": name, "Reason": reason, "Message": message })
-}
-
-fn left_out_value(one: &LeftOutCollector) -> Value {
-    json!({
-        "Collector": one.collector,
-        "Families": one.families,
-        "Reason": one.reason,
-        "Message": one.message,
-    })
-}
-
-fn trouble_value((reason, message): &(&'static str, String)) -> Value {
-    json!({ "Reason": reason, "Message": message })
-}
-
-/// Seconds, to the microsecond.
-fn seconds(duration: Duration) -> Value {
-    json!((duration.as_secs_f64() * 1e6).round() / 1e6)
-}
-
-/// RFC 3339, in UTC.
-fn timestamp(time: SystemTime) -> Value {
-    match jiff::Timestamp::try_from(time) {
-        Ok(time) => json!(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-        Err(_) => Value::Null,
-    }
+/// Of a check.
+pub(super) fn check_response(check: &CheckReport) -> JsonObject {
+    let server = |one: &ServerReport| json!({ "Server": one.name, "Trouble": one.health.trouble, "Denied": one.health.denied });
+    object(json!({
+        "Problems": check.problems,
+        "Notices": check.notices,
+        "Changes": check.changes,
+        "Servers": check.servers.iter().map(server).collect::<Vec<_>>(),
+    }))
 }
 
 /// The object that `json!` made.

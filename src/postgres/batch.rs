@@ -172,3 +172,148 @@ impl BatchRules<'_> {
         unanswered.min_by_key(place).filter(alone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::Timeouts;
+
+    const PLAIN: BatchClass = BatchClass {
+        order: BatchOrder::Plain,
+        apart: false,
+        users: false,
+        limit: None,
+    };
+
+    fn settings() -> SessionSettings {
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(5),
+            query: Duration::from_secs(10),
+            lock: Duration::from_secs(1),
+        };
+        SessionSettings::new(timeouts, false, 17, &[])
+    }
+
+    fn rules(settings: &SessionSettings) -> BatchRules<'_> {
+        BatchRules {
+            settings,
+            mode: Mode::Kept,
+            careful: false,
+            whole_transactions: false,
+        }
+    }
+
+    fn batches(rules: BatchRules<'_>, classes: &[BatchClass], raw: &[usize]) -> String {
+        let left: Vec<usize> = (0..classes.len()).collect();
+        let mut states = vec![JobState::default(); classes.len()];
+        raw.iter().for_each(|at| states[*at].raw = true);
+        let groups = rules.group(&left, &states, classes);
+        let text = |group: &JobGroup| {
+            let around = if group.before.is_some() { "+" } else { "" };
+            let raw = if group.raw { "r" } else { "" };
+            format!("{around}{raw}{:?}", group.batches)
+        };
+        groups.iter().map(text).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn jobs_are_sent_in_the_order_of_what_may_hold_up_others() {
+        let class = |order, users| BatchClass {
+            order,
+            users,
+            ..PLAIN
+        };
+        let limited = BatchClass {
+            limit: Some(Duration::from_secs(1)),
+            ..class(BatchOrder::Special, false)
+        };
+        let classes = [
+            class(BatchOrder::Slow, false),
+            class(BatchOrder::Users, true),
+            PLAIN,
+            limited,
+            class(BatchOrder::ServerInfo, false),
+            PLAIN,
+            BatchClass {
+                apart: true,
+                ..PLAIN
+            },
+            class(BatchOrder::Users, true),
+        ];
+        let settings = settings();
+        let plain = rules(&settings);
+        assert_eq!(
+            batches(plain, &classes, &[]),
+            "[[4]] [[2, 5], [6]] +[[1]] +[[7]] +[[3]] [[0]]"
+        );
+        let careful = BatchRules {
+            careful: true,
+            ..plain
+        };
+        assert_eq!(
+            batches(careful, &classes[2..6], &[]),
+            "[[], [2]] [[], [0], [3]] +[[1]]"
+        );
+        assert_eq!(
+            batches(plain, &[PLAIN; 4], &[1, 3]),
+            "[[0, 2]] +r[[1, 3]]",
+            "with text as the database holds it"
+        );
+    }
+
+    #[test]
+    fn behind_a_pooler_settings_stand_around_users_queries_alone_or_nowhere() {
+        let users = BatchClass {
+            order: BatchOrder::Users,
+            users: true,
+            ..PLAIN
+        };
+        let settings = settings();
+        for (whole_transactions, expected) in [(false, "[[0]] +[[1]]"), (true, "[[0]] [[1]]")] {
+            let pooled = BatchRules {
+                mode: Mode::Pooled,
+                whole_transactions,
+                ..rules(&settings)
+            };
+            assert_eq!(batches(pooled, &[PLAIN, users], &[]), expected);
+        }
+    }
+
+    #[test]
+    fn the_one_at_work_is_the_first_in_the_order_of_sending_where_that_is_known() {
+        let slow = BatchClass {
+            order: BatchOrder::Slow,
+            ..PLAIN
+        };
+        let apart = BatchClass {
+            apart: true,
+            ..PLAIN
+        };
+        let settings = settings();
+        // Whether each has a Sync of its own, the jobs, which of them were put off, the unanswered,
+        // the one at work.
+        for (careful, classes, put_off, unanswered, expected) in [
+            (true, [PLAIN; 3], None, vec![1, 2], Some(1)),
+            (true, [PLAIN; 3], Some(1), vec![1, 2], Some(2)),
+            (false, [PLAIN; 3], None, vec![1, 2], None),
+            (false, [slow, PLAIN, PLAIN], None, vec![0, 1], None),
+            (false, [slow, PLAIN, PLAIN], None, vec![0], Some(0)),
+            (false, [apart, PLAIN, PLAIN], None, vec![0, 1], None),
+            (false, [apart, PLAIN, PLAIN], None, vec![0], Some(0)),
+            (true, [slow, PLAIN, PLAIN], None, vec![0, 2], Some(2)),
+            (true, [PLAIN; 3], None, vec![], None),
+        ] {
+            let mut states = [JobState::default(); 3];
+            if let Some(at) = put_off {
+                states[at].put_off();
+            }
+            let rules = BatchRules {
+                careful,
+                ..rules(&settings)
+            };
+            let what = format!("{careful} {classes:?} {put_off:?} {unanswered:?}");
+            let found = rules.find_at_work(unanswered.into_iter(), &states, &classes);
+            assert_eq!(found, expected, "{what}");
+        }
+    }
+}

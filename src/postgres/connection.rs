@@ -76,13 +76,13 @@ impl<'a> ServerMessage<'a> {
 }
 
 impl Connection {
-    /// Holds no message that is longer than `limit`, in bytes.
-    pub(super) fn new(transport: Transport, limit: usize) -> Self {
+    /// Over which `early` has come already. Holds no message that is longer than `limit`, in bytes.
+    pub(super) fn new(transport: Transport, early: Vec<u8>, limit: usize) -> Self {
         Self {
             transport,
-            inbox: Vec::new(),
             from: 0,
-            to: 0,
+            to: early.len(),
+            inbox: early,
             skip: 0,
             limit: limit.clamp(ERROR, ByteLimits::LARGEST_MESSAGE),
             waste: MOST_WASTE,

@@ -215,7 +215,9 @@ pub(super) fn of_guard(error: &GuardError) -> TargetError {
         GuardError::Authentication(_) | GuardError::TooManyRounds => {
             TargetErrorKind::AuthenticationFailed
         }
-        GuardError::Malformed => TargetErrorKind::ConnectionLost,
+        GuardError::Malformed | GuardError::NotReady | GuardError::StillHeld => {
+            TargetErrorKind::ConnectionLost
+        }
         GuardError::Unrequested | GuardError::AnswerToNothing => TargetErrorKind::UnrequestedData,
     };
     TargetError {

@@ -1,4 +1,5 @@
-//! From a socket to a session: the driver logs in and hands the stream back.
+//! From a socket to a session: the driver logs in and hands the stream back. It reads no byte beyond
+//! the login; what comes with the last one is kept for the session.
 //!
 //! It knows all ways of authentication and what its errors mean. What comes after is a scrape's
 //! pipeline, which the driver has no word for: many statements under one Sync.
@@ -20,11 +21,11 @@ use super::charset::Charset;
 use super::connect::{open_beside, open_with, timeout};
 use super::connection::Connection;
 use super::connector::Connector;
+use super::error::of_guard;
 use super::login_error::LoginError;
-use super::login_guard::GuardedLogin;
+use super::login_guard::{GuardError, GuardedLogin};
 use super::session_settings::major;
 use super::transport::{Peer, Transport};
-use crate::model::TargetErrorKind;
 use crate::security::AuthRules;
 use crate::targets::{TargetError, TlsMode};
 
@@ -112,8 +113,21 @@ async fn attempt(
     options: Option<&str>,
     tls: bool,
 ) -> Result<LoggedIn, LoginError> {
-    let target = &connector.target;
     let transport = open_with(connector, tls).await?;
+    log_in_over(connector, transport, database, options).await
+}
+
+/// Has the driver log in over this stream, and takes the stream back.
+///
+/// # Errors
+/// Why not.
+pub(super) async fn log_in_over(
+    connector: &Connector,
+    transport: Transport,
+    database: &str,
+    options: Option<&str>,
+) -> Result<LoggedIn, LoginError> {
+    let target = &connector.target;
     let encrypted = matches!(transport, Transport::Tls(..));
     let peer = transport.peer();
     let rules = AuthRules {
@@ -122,6 +136,8 @@ async fn attempt(
             Transport::Unix(_) => true,
             Transport::Tls(..) => target.tls.verifies(),
             Transport::Tcp(_) => false,
+            #[cfg(test)]
+            Transport::Memory(_) => true,
         },
         scram_before: connector.context.auth.used_scram(target),
         binding_before: encrypted && connector.context.auth.used_binding(target),
@@ -158,23 +174,35 @@ async fn attempt(
     let charset = Charset::from_name(connection.parameter("server_encoding"));
     let major = major(connection.parameter("server_version"));
     let key = CancelKey(client.cancel_token(), peer);
-    // The driver says nothing more when it is dropped unpolled, and has read no further than the
-    // answer to the login, unless the server went on by itself in that moment.
+    // It says nothing more when it is dropped unpolled.
     drop((client, connection));
-    Arc::into_inner(own)
-        .map(|guarded| guarded.into_inner().unwrap_or_else(PoisonError::into_inner))
-        .and_then(GuardedLogin::between_messages)
-        .map(|transport| LoggedIn {
-            connection: Connection::new(transport, target.limits.message),
-            key,
-            charset,
-            major,
-        })
-        .ok_or_else(|| TargetError {
-            kind: TargetErrorKind::ConnectionLost,
-            message: format!("{}: a message was torn at login", target.address),
-        })
-        .map_err(LoginError::from)
+    let (transport, early) = take_back(own).map_err(|error| {
+        let trouble = of_guard(&error);
+        TargetError {
+            message: format!("{}: {}", target.address, trouble.message),
+            ..trouble
+        }
+    })?;
+    Ok(LoggedIn {
+        connection: Connection::new(transport, early, target.limits.message),
+        key,
+        charset,
+        major,
+    })
+}
+
+/// The stream, from a driver that is gone.
+///
+/// # Errors
+/// It is not, or the login is not over.
+fn take_back(
+    lent: Arc<Mutex<GuardedLogin<Transport>>>,
+) -> Result<(Transport, Vec<u8>), GuardError> {
+    Arc::into_inner(lent)
+        .ok_or(GuardError::StillHeld)?
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_session()
 }
 
 /// Asks the server to cancel what a session runs. Returns when it has done so, cannot be reached, or
@@ -250,5 +278,24 @@ impl<S: TlsStream + Unpin> TlsConnect<S> for Established {
 
     fn connect(self, stream: S) -> Self::Future {
         ready(Ok(stream))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_still_lent_or_whose_login_is_not_over_is_not_handed_on() {
+        let lent = || {
+            let (near, _far) = tokio::io::duplex(64);
+            let rules = AuthRules::default();
+            let guarded = GuardedLogin::new(Transport::Memory(near), rules, 4_096);
+            Arc::new(Mutex::new(guarded))
+        };
+        let held = lent();
+        let taken = take_back(Arc::clone(&held));
+        assert_eq!(taken.unwrap_err(), GuardError::StillHeld);
+        assert_eq!(take_back(lent()).unwrap_err(), GuardError::NotReady);
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
+use super::unrequested::is_unrequested;
 use crate::security::{
     AuthMethod, AuthRefused, AuthRules, MOST_SCRAM_ROUNDS, ScramBinding, has_too_many_rounds,
 };
@@ -44,6 +45,10 @@ pub(super) enum GuardError {
          listens there may not be PostgreSQL"
     )]
     AnswerToNothing,
+    #[error("the login did not end with the server being ready for a query")]
+    NotReady,
+    #[error("the login is over and still holds the connection; please report this as a bug")]
+    StillHeld,
 }
 
 /// A stream under guard.
@@ -51,6 +56,8 @@ pub(super) struct GuardedLogin<S> {
     inner: S,
     watch: LoginWatch,
     said_goodbye: bool,
+    /// What came in one read with the end of the login, and is no part of it.
+    early: Vec<u8>,
 }
 
 impl<S> GuardedLogin<S> {
@@ -62,6 +69,7 @@ impl<S> GuardedLogin<S> {
             inner,
             watch: LoginWatch::new(rules, message),
             said_goodbye: false,
+            early: Vec::new(),
         }
     }
 
@@ -75,9 +83,28 @@ impl<S> GuardedLogin<S> {
         self.watch.bound
     }
 
-    /// The stream, when what has come ends with the end of a message.
-    pub(super) fn between_messages(self) -> Option<S> {
-        (self.watch.have == 0 && self.watch.left == 0).then_some(self.inner)
+    /// The stream once the login is over, and what has come behind it. A server may say at any time
+    /// that it ends the session, or that a setting has changed; answers to what was not asked would
+    /// be taken for those of the first queries.
+    ///
+    /// # Errors
+    /// The login is not over, or what came behind it must not.
+    pub(super) fn into_session(self) -> Result<(S, Vec<u8>), GuardError> {
+        if !self.watch.ready {
+            return Err(GuardError::NotReady);
+        }
+        let mut rest = &*self.early;
+        while let Some(kind) = rest.first() {
+            if !is_unrequested(*kind) && *kind != b'E' {
+                return Err(GuardError::AnswerToNothing);
+            }
+            let Some(length) = rest.get(1..5).and_then(|length| length.try_into().ok()) else {
+                break;
+            };
+            let length = u32::from_be_bytes(length) as usize;
+            rest = rest.get(1 + length..).unwrap_or_default();
+        }
+        Ok((self.inner, self.early))
     }
 }
 
@@ -114,6 +141,8 @@ struct LoginWatch {
     message: usize,
     /// How many bytes may still come.
     room: usize,
+    /// The login is over: the server is ready for a query.
+    ready: bool,
 }
 
 impl LoginWatch {
@@ -129,17 +158,20 @@ impl LoginWatch {
             bound: false,
             message,
             room: message * ByteLimits::LOGIN_MESSAGES,
+            ready: false,
         }
     }
 
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<(), GuardError> {
+    /// Follows what has come. Returns how much of it is part of the login.
+    fn feed(&mut self, all: &[u8]) -> Result<usize, GuardError> {
+        let mut bytes = all;
         self.room = self
             .room
             .checked_sub(bytes.len())
             .ok_or(GuardError::LoginTooLong(
                 self.message * ByteLimits::LOGIN_MESSAGES,
             ))?;
-        while !bytes.is_empty() {
+        while !bytes.is_empty() && !self.ready {
             if self.left > 0 {
                 let (part, rest) = bytes.split_at(bytes.len().min(self.left));
                 bytes = rest;
@@ -148,14 +180,15 @@ impl LoginWatch {
                     sasl.body.extend_from_slice(part);
                     self.check_sasl()?;
                 }
-                continue;
+            } else {
+                self.header[self.have] = bytes[0];
+                self.have += 1;
+                bytes = &bytes[1..];
+                self.read_header()?;
             }
-            self.header[self.have] = bytes[0];
-            self.have += 1;
-            bytes = &bytes[1..];
-            self.read_header()?;
+            self.ready = self.have == 0 && self.left == 0 && self.header[0] == b'Z';
         }
-        Ok(())
+        Ok(all.len() - bytes.len())
     }
 
     fn read_header(&mut self) -> Result<(), GuardError> {
@@ -271,13 +304,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedLogin<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.watch.ready {
+            return Poll::Ready(Err(io::Error::other(GuardError::StillHeld)));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        Poll::Ready(
-            this.watch
-                .feed(&buf.filled()[before..])
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
-        )
+        let read = &buf.filled()[before..];
+        let part = this
+            .watch
+            .feed(read)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        // Whoever logs in gets no byte that is not of the login: it would be lost with it.
+        this.early.extend_from_slice(&read[part..]);
+        buf.set_filled(before + part);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -354,15 +394,20 @@ mod tests {
     #[test]
     fn messages_pass_however_they_are_torn() {
         let mut bytes = message(b'R', &[0, 0, 0, 10, 1, 2, 3]);
-        bytes.extend(message(b'Z', b"I"));
         bytes.extend(message(b'1', b""));
-        bytes.extend(message(b'D', &[7; 1000]));
+        bytes.extend(message(b'S', &[7; 1000]));
+        bytes.extend(message(b'Z', b"I"));
+        let login = bytes.len();
+        bytes.extend(message(b'N', b"\0"));
         for size in 1..bytes.len() {
             let mut watch = watch(false);
-            for piece in bytes.chunks(size) {
-                watch.feed(piece).unwrap();
-            }
-            assert_eq!((watch.have, watch.left), (0, 0), "torn every {size} bytes");
+            let pieces = bytes.chunks(size);
+            let taken: usize = pieces.map(|piece| watch.feed(piece).unwrap()).sum();
+            assert_eq!(
+                (taken, watch.ready),
+                (login, true),
+                "torn every {size} bytes"
+            );
         }
     }
 
@@ -375,7 +420,7 @@ mod tests {
             watch(true).feed(&bytes),
             Err(GuardError::TooLarge { length, limit })
         );
-        assert_eq!(watch(true).feed(&message(b'N', &[7; LIMIT - 5])), Ok(()));
+        assert!(watch(true).feed(&message(b'N', &[7; LIMIT - 5])).is_ok());
         assert!(watch(true).feed(&message(b'N', &[7; LIMIT - 4])).is_err());
         assert_eq!(
             watch(true).feed(&[b'D', 0, 0, 0, 3]),
@@ -388,7 +433,7 @@ mod tests {
         let notice = message(b'N', &[7; 95]);
         let mut watch = watch(true);
         let mut taken = 0;
-        while watch.feed(&notice) == Ok(()) {
+        while watch.feed(&notice).is_ok() {
             taken += notice.len();
             assert!(taken <= LIMIT * ByteLimits::LOGIN_MESSAGES);
         }
@@ -402,7 +447,7 @@ mod tests {
             watch(false).feed(&bytes),
             Err(GuardError::Authentication(AuthRefused::InTheClear))
         );
-        assert_eq!(watch(true).feed(&bytes), Ok(()));
+        assert_eq!(watch(true).feed(&bytes), Ok(bytes.len()));
     }
 
     #[test]
@@ -415,7 +460,9 @@ mod tests {
             let feed = |rounds| {
                 let mut watch = watch(true);
                 let bytes = answer(rounds);
-                bytes.chunks(size).try_for_each(|piece| watch.feed(piece))
+                bytes
+                    .chunks(size)
+                    .try_for_each(|piece| watch.feed(piece).map(drop))
             };
             assert_eq!(feed(4096), Ok(()));
             assert_eq!(feed(u32::MAX), Err(GuardError::TooManyRounds));

@@ -46,6 +46,8 @@ mod sample_buffer;
 mod samples;
 mod schedule;
 mod scrape_session;
+#[cfg(test)]
+pub(crate) mod scripted_session;
 mod server_info;
 mod session;
 mod session_info;
@@ -54,6 +56,8 @@ mod session_settings;
 mod settings;
 mod simple_query;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod unrequested;
 mod value;

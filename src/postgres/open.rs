@@ -3,14 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::charset::Charset;
 use super::connector::Connector;
 use super::error::QueryError;
-use super::login::{LoggedIn, PATIENCE, log_in};
+use super::login::{PATIENCE, log_in};
 use super::pipeline::Pipeline;
-use super::prepare::PreparedStatements;
-use super::replies::RowBuffers;
-use super::session_settings::SessionSettings;
 use super::statement::Mode;
 use crate::model::TargetErrorKind;
 use crate::targets::{Target, TargetError};
@@ -65,7 +61,6 @@ async fn open_plain(
     mut mode: Mode,
     limits: Option<&str>,
 ) -> Result<(Pipeline, u32), TargetError> {
-    let target = &connector.target;
     if connector.quirks.refuses_options() {
         mode = Mode::Pooled;
     }
@@ -88,30 +83,8 @@ async fn open_plain(
         }
         Err(failed) => return Err(failed.trouble),
     };
-    let LoggedIn {
-        connection,
-        key,
-        charset,
-        major,
-    } = login;
-    // Such a database holds any bytes. Asked for UTF-8 the server would refuse a row with a bad
-    // one; they are escaped here instead.
-    let raw = charset == Charset::Any;
-    let refused = connector.quirks.refused_settings();
-    let settings = SessionSettings::new(target.timeouts, raw, major, &refused);
-    let pipeline = Pipeline {
-        connection,
-        connector: Arc::clone(connector),
-        key,
-        mode,
-        charset,
-        settings,
-        statements: PreparedStatements::new(id),
-        careful: true,
-        greeting: Vec::new(),
-        buffers: RowBuffers::default(),
-    };
-    Ok((pipeline, major))
+    let major = login.major;
+    Ok((Pipeline::new(connector, id, mode, login), major))
 }
 
 /// Gives the session its settings. By `SET`, not with the startup packet: `pg_settings` then

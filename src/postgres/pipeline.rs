@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::connector::Connector;
 use super::error::QueryError;
 use super::job::{JobState, PipelineJob, UnfinishedJobs};
-use super::login::CancelKey;
+use super::login::{CancelKey, LoggedIn};
 use super::prepare::PreparedStatements;
 use super::replies::{ReplyReader, ReplyUse, RowBuffers};
 use super::request::{PendingReply, RequestWriter, SentAhead};
@@ -42,6 +42,27 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
+    /// Over what is logged in, without settings yet. `id` is the number of the session.
+    pub(super) fn new(connector: &Arc<Connector>, id: u64, mode: Mode, login: LoggedIn) -> Self {
+        let timeouts = connector.target.timeouts;
+        // Such a database holds any bytes. Asked for UTF-8 the server would refuse a row with a bad
+        // one; they are escaped here instead.
+        let raw = login.charset == Charset::Any;
+        let refused = connector.quirks.refused_settings();
+        Self {
+            connection: login.connection,
+            connector: Arc::clone(connector),
+            key: login.key,
+            mode,
+            charset: login.charset,
+            settings: SessionSettings::new(timeouts, raw, login.major, &refused),
+            statements: PreparedStatements::new(id),
+            careful: true,
+            greeting: Vec::new(),
+            buffers: RowBuffers::default(),
+        }
+    }
+
     /// The number of the session.
     pub(super) fn session(&self) -> u64 {
         self.statements.session()

@@ -152,4 +152,32 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_number_is_the_same_from_text_and_from_bytes() {
+        let eight = 170_002_i64.to_be_bytes();
+        let float = 12.5_f64.to_be_bytes();
+        let cases: [(&[u8], Encoding, i64, f64); 9] = [
+            (b"170002", Encoding::Text, 170_002, 170_002.0),
+            (&eight, Encoding::Int8, 170_002, 170_002.0),
+            (b"-7", Encoding::Text, -7, -7.0),
+            (b"t", Encoding::Text, 1, 1.0),
+            (&[1], Encoding::Bool, 1, 1.0),
+            (b"12.5", Encoding::Text, 0, 12.5),
+            (&float, Encoding::Float8, 0, 12.5),
+            (b"99999999999999999999", Encoding::Text, 0, 1e20),
+            (b"", Encoding::Text, 0, 0.0),
+        ];
+        for (raw, encoding, integer, number) in cases {
+            let mut body = vec![0, 1];
+            body.extend(i32::try_from(raw.len()).unwrap().to_be_bytes());
+            body.extend(raw);
+            let mut field_ranges = FieldRanges::default();
+            let encodings = [encoding];
+            let fields = Fields::read(&body, &mut field_ranges, &encodings).unwrap();
+            assert_eq!(fields.integer(0), integer, "{raw:?}");
+            assert!((fields.float(0) - number).abs() < 1e-9, "{raw:?}");
+            assert_eq!((fields.integer(1), fields.float(1) as i64), (0, 0), "none");
+        }
+    }
 }

@@ -94,32 +94,25 @@ pub(super) async fn run(
             started = Some(fields.integer(0));
         }
     };
+    let due = [
+        ask_server_info.is_some(),
+        ask_server_info.is_some() && ask_extensions,
+        ask_server_info == Some(true),
+        ask.settings,
+        ask.started,
+    ];
     let mut own = [
-        (
-            ask_server_info.is_some(),
-            SessionQuery::new(&queries.probe, &mut on_server),
-        ),
-        (
-            ask_server_info.is_some() && ask_extensions,
-            SessionQuery::new(&queries.extensions, &mut on_extensions),
-        ),
-        (
-            ask_server_info == Some(true),
-            SessionQuery::new(&queries.databases, &mut on_databases),
-        ),
-        (
-            ask.settings,
-            SessionQuery::new(&queries.settings, &mut on_settings),
-        ),
-        (
-            ask.started,
-            SessionQuery::new(&queries.started, &mut on_started),
-        ),
+        SessionQuery::new(&queries.probe, &mut on_server),
+        SessionQuery::new(&queries.extensions, &mut on_extensions),
+        SessionQuery::new(&queries.databases, &mut on_databases),
+        SessionQuery::new(&queries.settings, &mut on_settings),
+        SessionQuery::new(&queries.started, &mut on_started),
     ];
 
     let mut jobs: Vec<&mut dyn PipelineJob> = Vec::with_capacity(slots.len() + own.len());
-    let due = own.iter_mut().filter(|(due, _)| *due);
-    jobs.extend(due.map(|(_, query)| query as &mut dyn PipelineJob));
+    for (query, _) in own.iter_mut().zip(due).filter(|(_, due)| *due) {
+        jobs.push(query);
+    }
     let owns = jobs.len();
     let first = BatchClass {
         order: BatchOrder::ServerInfo,
@@ -145,7 +138,7 @@ pub(super) async fn run(
         () = late => false,
     };
     drop(jobs);
-    let forgotten = own.iter().any(|(_, query)| query.is_forgotten());
+    let forgotten = own.iter().any(SessionQuery::is_forgotten);
     let (reader, ..) = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
     let listed = reader.listed();
     info.raw |= states[..owns].iter().any(|state| state.raw);

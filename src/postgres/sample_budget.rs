@@ -99,3 +99,69 @@ impl SampleBudget {
             .store(left.1.saturating_sub(text), Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::value::Number;
+    use super::*;
+
+    /// So many rows with one sample each.
+    fn table(rows: usize) -> QuerySamples {
+        let mut samples = QuerySamples::with_families([0].into_iter());
+        for row in 0..rows {
+            samples
+                .labels()
+                .extend_from_slice(format!("{{r=\"{row}\"}} ").as_bytes());
+            samples.end_labels();
+            samples.put(Some(Number::Integer(1)));
+        }
+        samples
+    }
+
+    fn budget(samples: Option<usize>, limits: ByteLimits) -> SampleBudget {
+        SampleBudget::new(samples, limits, &SampleMemory::default().join())
+    }
+
+    #[test]
+    fn what_one_query_takes_is_not_there_for_the_next() {
+        let budget = budget(Some(10), ByteLimits::default());
+        let mut six = table(6);
+        budget.check(&mut six, 0).unwrap();
+        budget.consume(six.samples(), six.text());
+        budget.check(&mut table(4), 0).unwrap();
+        let five = budget.check(&mut table(5), 0);
+        assert!(matches!(five, Err(QueryError::TooMany)), "{five:?}");
+        // More was taken than there was, as two sessions may: then nothing is left.
+        budget.consume(usize::MAX, usize::MAX);
+        budget.check(&mut table(0), 0).unwrap();
+        assert!(budget.check(&mut table(1), 0).is_err());
+    }
+
+    #[test]
+    fn each_limit_of_bytes_is_named_in_its_error() {
+        let text = table(100).text();
+        let limits = |result, samples| ByteLimits {
+            result,
+            samples,
+            ..ByteLimits::default()
+        };
+        // The limits, the bytes that came over the wire, and the key that the error names.
+        for (limits, wire, key) in [
+            (limits(text, text), text * WIRE, None),
+            (limits(text - 1, text), 0, Some("query_bytes_limit")),
+            (
+                limits(text, text),
+                text * WIRE + 1,
+                Some("query_bytes_limit"),
+            ),
+            (limits(text, text - 1), 0, Some("target_bytes_limit")),
+        ] {
+            let found = budget(None, limits).check(&mut table(100), wire);
+            let found = found.map_err(|error| error.to_string());
+            match key {
+                None => assert_eq!(found, Ok(())),
+                Some(key) => assert!(found.clone().unwrap_err().contains(key), "{found:?}"),
+            }
+        }
+    }
+}

@@ -227,3 +227,129 @@ fn read_server_info(fields: Fields<'_>) -> ServerInfo {
 fn not_asked() -> QueryError {
     QueryError::Deadline("not asked".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::FieldRanges;
+    use super::*;
+    use crate::model::TargetErrorKind;
+
+    /// Gives the reader a row of texts.
+    fn add(reader: &mut ServerInfoReader, about: InfoQuery, row: &[&str]) {
+        let mut body = u16::try_from(row.len()).unwrap().to_be_bytes().to_vec();
+        for field in row {
+            body.extend(u32::try_from(field.len()).unwrap().to_be_bytes());
+            body.extend(field.as_bytes());
+        }
+        let mut places = FieldRanges::default();
+        let fields = Fields::read(&body, &mut places, &[]).unwrap();
+        assert!(
+            reader
+                .handle_event(about, RowEvent::Row(fields), None)
+                .is_none()
+        );
+    }
+
+    const SERVER: [&str; 6] = ["t", "160003", "2", "7", "3", "4"];
+
+    #[test]
+    fn the_facts_come_with_the_last_end_in_whichever_order() {
+        use InfoQuery::{Databases, Extensions, Server};
+        for order in [
+            [Server, Extensions, Databases],
+            [Databases, Server, Extensions],
+            [Extensions, Databases, Server],
+        ] {
+            let mut reader = ServerInfoReader::new(true, true);
+            add(&mut reader, Server, &SERVER);
+            add(&mut reader, Extensions, &["x", "1", "about"]);
+            add(&mut reader, Databases, &["b", "l"]);
+            let mut ends =
+                order.map(|about| reader.handle_event(about, RowEvent::End(Ok(())), None));
+            assert!(ends[0].is_none() && ends[1].is_none());
+            let facts = ends[2].take().unwrap().unwrap();
+            assert_eq!(
+                (facts.role, facts.version.major(), facts.pid),
+                (Role::Replica, 16, 7)
+            );
+            assert_eq!(facts.extensions[0].2, "about");
+            let closed = facts.databases.unwrap()[0].closed;
+            assert_eq!(closed, Some(DatabaseProblem::ConnectionLimit));
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_restart_counts_no_more() {
+        use InfoQuery::{Databases, Extensions, Server};
+        let mut reader = ServerInfoReader::new(true, true);
+        for about in [Server, Extensions, Databases] {
+            let row: &[&str] = match about {
+                Server => &SERVER,
+                _ => &["old", "", ""],
+            };
+            add(&mut reader, about, row);
+            assert!(
+                reader
+                    .handle_event(about, RowEvent::Restart, None)
+                    .is_none()
+            );
+        }
+        let ends = [Extensions, Databases, Server]
+            .map(|about| reader.handle_event(about, RowEvent::End(Ok(())), None));
+        let [None, None, Some(Err(error))] = ends else {
+            panic!("{ends:?}")
+        };
+        assert!(
+            error.to_string().contains("no answer to the probe"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_lost_session_is_its_own_error_whichever_question_heard_it() {
+        use InfoQuery::{Databases, Extensions, Server};
+        for lost in [Server, Extensions, Databases] {
+            let mut reader = ServerInfoReader::new(true, true);
+            add(&mut reader, Server, &SERVER);
+            let mut last = None;
+            for about in [Server, Extensions, Databases] {
+                let result = match about as usize == lost as usize {
+                    true => Err(QueryError::Lost(
+                        "gone".to_owned(),
+                        TargetErrorKind::NotReady,
+                    )),
+                    false => Ok(()),
+                };
+                last = reader.handle_event(about, RowEvent::End(result), None);
+            }
+            let found = last.unwrap();
+            assert!(
+                matches!(found, Err(QueryError::Lost(..))),
+                "{lost:?}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn databases_and_texts_have_a_bound() {
+        let mut reader = ServerInfoReader::new(false, true);
+        add(&mut reader, InfoQuery::Server, &SERVER);
+        add(
+            &mut reader,
+            InfoQuery::Databases,
+            &["n".repeat(2_000).as_str(), ""],
+        );
+        for number in 0..MOST_DATABASES + 10 {
+            add(
+                &mut reader,
+                InfoQuery::Databases,
+                &[&number.to_string(), ""],
+            );
+        }
+        reader.handle_event(InfoQuery::Databases, RowEvent::End(Ok(())), None);
+        let facts = reader.handle_event(InfoQuery::Server, RowEvent::End(Ok(())), None);
+        let databases = facts.unwrap().unwrap().databases.unwrap();
+        assert_eq!(databases.len(), MOST_DATABASES);
+        assert_eq!(databases[0].name, "0");
+    }
+}

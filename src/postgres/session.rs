@@ -21,7 +21,7 @@ use super::run::{PipelineRequest, PipelineResponse, run};
 use super::sample_budget::SampleBudget;
 use super::scrape_session::{LeakedBackend, ScrapeSession};
 use super::server_info::ServerInfo;
-use super::session_info::{SessionInfo, ask_rights};
+use super::session_info::{SessionInfo, ask, ask_rights};
 use super::session_query::SessionQuery;
 use super::simple_query::wait_for_end;
 use super::statement::{Mode, Prepared};
@@ -35,9 +35,9 @@ pub type ConnectionPermits = Vec<OwnedSemaphorePermit>;
 /// One connection to one database.
 #[derive(Debug)]
 pub struct Session {
-    pipeline: Pipeline,
-    info: SessionInfo,
-    permits: ConnectionPermits,
+    pub(super) pipeline: Pipeline,
+    pub(super) info: SessionInfo,
+    pub(super) permits: ConnectionPermits,
 }
 
 impl Session {
@@ -71,16 +71,14 @@ impl Session {
              WHERE a.pid = {} AND a.usename = SESSION_USER AND a.application_name = 'pgexporter'",
             orphan.0
         );
-        let query = Prepared::new(sql);
         let (mut found, mut answered) = (false, false);
         let mut on_event = |event: RowEvent<'_>| match event {
             RowEvent::Row(_) => found = true,
             RowEvent::Restart => {}
             RowEvent::End(result) => answered = result.is_ok(),
         };
-        let mut ask = SessionQuery::new(&query, &mut on_event);
         // Whether it broke or was late, it has not answered.
-        let _ = timeout_at(deadline, self.pipeline.ask(&mut ask)).await;
+        let _ = ask(&mut self.pipeline, &sql, &mut on_event, deadline).await;
         found || !answered
     }
 

@@ -119,15 +119,13 @@ impl SessionInfo {
         if self.control.is_some() {
             return Ok(());
         }
-        let query = Prepared::new(CONTROL);
         let mut control = None;
         let mut on_event = |event: RowEvent<'_>| {
             if let RowEvent::Row(fields) = event {
                 control = ControlData::read(&fields);
             }
         };
-        let mut question = SessionQuery::new(&query, &mut on_event);
-        ask(session, &mut question, deadline).await?;
+        ask(session, CONTROL, &mut on_event, deadline).await?;
         self.control = Some(control);
         Ok(())
     }
@@ -152,24 +150,29 @@ pub(super) async fn ask_rights(
     session: &mut Pipeline,
     deadline: Instant,
 ) -> Result<Option<Vec<String>>, TargetError> {
-    let query = Prepared::new(RIGHTS);
     let (mut rights, mut answered) = (Vec::new(), false);
     let mut on_event = |event: RowEvent<'_>| match event {
         RowEvent::Row(fields) => rights.push(fields.text(0)),
         RowEvent::Restart => rights.clear(),
         RowEvent::End(result) => answered = result.is_ok(),
     };
-    let mut question = SessionQuery::new(&query, &mut on_event);
-    ask(session, &mut question, deadline).await?;
+    ask(session, RIGHTS, &mut on_event, deadline).await?;
     Ok(answered.then_some(rights))
 }
 
-async fn ask(
+/// Asks one question, and gives what comes back to `on_event`.
+///
+/// # Errors
+/// The session broke, or did not answer in time.
+pub(super) async fn ask(
     session: &mut Pipeline,
-    question: &mut SessionQuery<'_>,
+    sql: &str,
+    on_event: &mut (dyn FnMut(RowEvent<'_>) + Send),
     deadline: Instant,
 ) -> Result<(), TargetError> {
-    timeout_at(deadline, session.ask(question))
+    let query = Prepared::new(sql);
+    let mut question = SessionQuery::new(&query, on_event);
+    timeout_at(deadline, session.ask(&mut question))
         .await
         .map_err(|_| no_answer())?
         .map_err(QueryError::into_target_error)

@@ -188,18 +188,86 @@ mod tests {
     use super::super::row::FieldRanges;
     use super::*;
 
+    fn add(samples: &mut SettingsSamples, row: [Option<&str>; 4]) {
+        let mut body = vec![0, 4];
+        for field in row {
+            let length = field.map_or(-1, |text| i32::try_from(text.len()).unwrap());
+            body.extend(length.to_be_bytes());
+            body.extend(field.unwrap_or_default().as_bytes());
+        }
+        let mut places = FieldRanges::default();
+        let fields = Fields::read(&body, &mut places, &[]).unwrap();
+        samples.add(fields, b"server=\"s\"");
+    }
+
+    #[test]
+    fn a_setting_becomes_a_number_by_its_type() {
+        for (kind, value, expected) in [
+            ("bool", Some("on"), Some("1")),
+            ("bool", Some("off"), Some("0")),
+            ("integer", Some("-1"), Some("-1")),
+            ("real", Some("0.25"), Some("0.25")),
+            ("real", Some("1e-05"), Some("0.00001")),
+            ("string", Some("replica"), Some("1")),
+            ("enum", Some(""), Some("1")),
+            // The superuser alone may see it.
+            ("string", None, None),
+        ] {
+            let mut samples = SettingsSamples::default();
+            add(
+                &mut samples,
+                [Some("Name.x"), Some(kind), value, Some("Help.")],
+            );
+            let samples = samples.sorted();
+            let found = samples.get(0);
+            let line = found.map(|one| String::from_utf8_lossy(one.line).into_owned());
+            let head = "pgexporter_pg_settings_name_x{server=\"s\"} ";
+            let expected = expected.map(|number| format!("{head}{number}\n"));
+            assert_eq!(line, expected, "{kind} {value:?}");
+            assert_eq!(found.map(|one| one.help), line.map(|_| "Help."));
+            assert_eq!(samples.is_empty(), value.is_none());
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_longer_than_any_can_be_is_left_out_alone() {
+        let mut samples = SettingsSamples::default();
+        let long = "n".repeat(70_000);
+        for (name, help) in [("a", "Help."), (&*long, "Help."), ("b", &*long), ("c", "")] {
+            add(
+                &mut samples,
+                [Some(name), Some("bool"), Some("on"), Some(help)],
+            );
+        }
+        let samples = samples.sorted();
+        let families = (0..samples.len()).map(|at| samples.get(at).unwrap().family);
+        assert!(families.eq(["pgexporter_pg_settings_a", "pgexporter_pg_settings_c"]));
+    }
+
+    #[test]
+    fn the_same_names_with_other_values_are_the_same_settings() {
+        let samples = |rows: &[(&str, &str)]| {
+            let mut samples = SettingsSamples::default();
+            for (name, value) in rows {
+                add(
+                    &mut samples,
+                    [Some(name), Some("real"), Some(value), Some("H")],
+                );
+            }
+            samples.sorted()
+        };
+        let own = samples(&[("a", "1"), ("b", "2")]);
+        assert!(own.has_names_of(&samples(&[("b", "1000"), ("a", "3")])));
+        assert!(!own.has_names_of(&samples(&[("a", "1"), ("c", "2")])));
+        assert!(!own.has_names_of(&samples(&[("a", "1")])));
+    }
+
     #[test]
     fn settings_whose_families_have_one_name_give_one_sample_and_are_counted() {
         let mut samples = SettingsSamples::default();
         for (name, value) in [("x.a_b", "1"), ("x_a.b", "2"), ("y", "3")] {
-            let mut body = vec![0, 4];
-            for field in [name, "integer", value, "Help."] {
-                body.extend(i32::try_from(field.len()).unwrap().to_be_bytes());
-                body.extend(field.as_bytes());
-            }
-            let mut places = FieldRanges::default();
-            let fields = Fields::read(&body, &mut places, &[]).unwrap();
-            samples.add(fields, b"server=\"s\"");
+            let row = [name, "integer", value, "Help."];
+            add(&mut samples, row.map(Some));
         }
         let samples = samples.sorted();
         assert_eq!((samples.len(), samples.duplicates()), (2, 1));

@@ -41,6 +41,9 @@ pub(super) enum Transport {
     Unix(UnixStream),
     /// With its two ends, which this type of stream does not tell.
     Tls(Box<TlsOverTcp>, Peer),
+    /// To a server that a test plays.
+    #[cfg(test)]
+    Memory(tokio::io::DuplexStream),
 }
 
 impl Transport {
@@ -54,6 +57,12 @@ impl Transport {
                 tls: false,
             },
             Transport::Tls(_, peer) => *peer,
+            #[cfg(test)]
+            Transport::Memory(_) => Peer {
+                address: None,
+                local_port: None,
+                tls: false,
+            },
         }
     }
 }
@@ -65,6 +74,8 @@ impl std::fmt::Debug for Transport {
             Transport::Tcp(_) => "Tcp",
             Transport::Unix(_) => "Unix",
             Transport::Tls(..) => "Tls",
+            #[cfg(test)]
+            Transport::Memory(_) => "Memory",
         })
     }
 }
@@ -75,6 +86,8 @@ macro_rules! each {
             Transport::Tcp($stream) => $do,
             Transport::Unix($stream) => $do,
             Transport::Tls($stream, _) => $do,
+            #[cfg(test)]
+            Transport::Memory($stream) => $do,
         }
     };
 }
@@ -112,6 +125,8 @@ impl TlsStream for Transport {
         match self {
             Transport::Tls(stream, _) => stream.channel_binding(),
             Transport::Tcp(_) | Transport::Unix(_) => ChannelBinding::none(),
+            #[cfg(test)]
+            Transport::Memory(_) => ChannelBinding::none(),
         }
     }
 }

@@ -16,7 +16,6 @@ mod single_flight;
 mod target;
 
 pub use exposition::Exposition;
-pub use overview::{FamilyOverview, Overview, ServerOverview};
-pub use profile::{Profile, ProfiledQuery};
+pub use overview::{FamilyOverview, Overview};
 pub use scraper::Scraper;
 pub use settings::ScrapeSettings;

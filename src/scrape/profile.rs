@@ -11,44 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::postgres::{QueryError, QueryOutcome, ScheduledQuery};
-use crate::targets::TargetError;
-
-/// What a profile found.
-#[derive(Clone, Debug, Default)]
-pub struct Profile {
-    /// Where the server listens.
-    pub address: String,
-    /// Time of the queries and connections, without that of scrapes that came between.
-    pub duration: Duration,
-    /// Time of the questions that a scrape begins with: nearly all of it is the way there and
-    /// back. `None`: no answer.
-    pub round_trip: Option<Duration>,
-    /// Each query in each database, in the order in which they ran.
-    pub queries: Vec<ProfiledQuery>,
-    /// Why it ended before its end.
-    pub trouble: Option<TargetError>,
-}
-
-/// One query in one database.
-#[derive(Clone, Debug)]
-pub struct ProfiledQuery {
-    /// The collector it belongs to; [`CONNECT`] for connecting to another database.
-    pub collector: String,
-    /// Its tag in the catalogue.
-    pub tag: String,
-    /// Where it ran.
-    pub database: String,
-    /// How often it runs; `None`: in each scrape.
-    pub interval: Option<Duration>,
-    /// Until its last row was here.
-    pub duration: Duration,
-    /// Samples that it shows.
-    pub samples: usize,
-    /// How it ended: a word.
-    pub outcome: &'static str,
-    /// Why it shows none.
-    pub message: Option<String>,
-}
+use crate::targets::{Profile, ProfiledQuery, TargetError};
 
 /// The collector of lines that are no query: connecting to another database.
 pub(super) const CONNECT: &str = "connect";

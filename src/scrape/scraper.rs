@@ -14,20 +14,23 @@ use tracing::info;
 
 use super::connection_limiter::ConnectionLimiter;
 use super::counters::TargetCounters;
-use super::profile::{Profile, ProfileRequest};
+use super::profile::ProfileRequest;
 use super::settings::ScrapeSettings;
 use super::single_flight::SingleFlight;
 use super::target::connect_queue::ConnectQueue;
 use super::target::context::{ShutdownDeadline, TargetContext};
 use super::target::driver::TargetDriver;
-use super::{Exposition, FamilyOverview, Overview, ServerOverview, self_metrics};
+use super::{Exposition, FamilyOverview, Overview, self_metrics};
 use crate::catalog::Catalog;
 use crate::connection_limit::DisplacedConnections;
 use crate::exposition::SelfMetrics;
 use crate::model::TargetErrorKind;
 use crate::postgres::ConnectContext;
 use crate::shutdown::Shutdown;
-use crate::targets::{Health, HealthBoard, Origin, SampleMemory, Target, TargetError, TargetList};
+use crate::targets::{
+    Health, HealthBoard, Origin, Profile, SampleMemory, ServerReport, Target, TargetError,
+    TargetList,
+};
 use crate::telemetry::LogCounters;
 
 /// Asks all targets. Cloning gives another handle on the same scraper.
@@ -334,11 +337,11 @@ impl Scraper {
 
     /// The servers, as they were last seen; asks none.
     #[must_use]
-    pub fn servers(&self) -> Vec<ServerOverview> {
+    pub fn servers(&self) -> Vec<ServerReport> {
         let show = |handle: &Arc<TargetHandle>| {
             let (target, worker) = (&handle.target, &handle.worker);
             let health = worker.health.report();
-            ServerOverview {
+            ServerReport {
                 name: target.name.clone(),
                 address: target.address.to_string(),
                 origin: match target.origin {

@@ -1,7 +1,7 @@
 //! Single flight: whoever asks while a collection of that target runs shares it.
 //!
 //! A collection is one success or one failure, however many wait for it: its [`CollectRequest`] is counted
-//! once. How long it may take is decided by those who wait long enough to have a say.
+//! once, by the target's own task. How long it may take is decided by those who wait long enough to have a say.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,20 +24,10 @@ pub(super) struct CollectRequest {
     /// When the last of those who wait stops waiting.
     deadline: SharedDeadline,
     reply: watch::Sender<Option<Arc<CollectionResult>>>,
-    counted: FailureClaim,
+    /// Somebody who waited until the end had no answer.
+    missed: Arc<AtomicBool>,
     /// Part of it was given up for want of time.
     cut: Arc<AtomicBool>,
-}
-
-/// Whether a collection was counted as a failure. Cloning shares it.
-#[derive(Clone, Debug, Default)]
-struct FailureClaim(Arc<AtomicBool>);
-
-impl FailureClaim {
-    /// Whether it is for the caller to count it: true once.
-    fn claim(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
-    }
 }
 
 impl CollectRequest {
@@ -51,9 +41,9 @@ impl CollectRequest {
         self.cut.store(true, Ordering::Release);
     }
 
-    /// Whether the caller has to count this collection as a failure: true once, whoever asks.
-    pub(super) fn claim_failure(&self) -> bool {
-        self.counted.claim()
+    /// Whether somebody who waited until the end had no answer.
+    pub(super) fn was_missed(&self) -> bool {
+        self.missed.load(Ordering::Acquire)
     }
 
     /// Answers everyone who waits. Nobody may wait any more: then nothing happens.
@@ -67,7 +57,7 @@ impl CollectRequest {
 pub(super) struct Waiter {
     answer: watch::Receiver<Option<Arc<CollectionResult>>>,
     deadline: watch::Receiver<Instant>,
-    counted: FailureClaim,
+    missed: Arc<AtomicBool>,
 }
 
 impl Waiter {
@@ -77,10 +67,12 @@ impl Waiter {
         timeout_at(deadline, answered).await.ok()?.ok()?.clone()
     }
 
-    /// Whether the caller, who had no answer, has to count the collection as a failure: it is over
-    /// for everybody, and nobody has counted it yet.
-    pub(super) fn claim_failure(&self) -> bool {
-        *self.deadline.borrow() <= Instant::now() && self.counted.claim()
+    /// Whoever waited had no answer. It is the server's failure if the collection is over for
+    /// everybody; the target's own task counts it, once.
+    pub(super) fn note_missed(&self) {
+        if *self.deadline.borrow() <= Instant::now() {
+            self.missed.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -136,7 +128,7 @@ struct SharedCollection {
     span: WaitSpan,
     deadline: watch::Sender<Instant>,
     answer: watch::Receiver<Option<Arc<CollectionResult>>>,
-    counted: FailureClaim,
+    missed: Arc<AtomicBool>,
     cut: Arc<AtomicBool>,
 }
 
@@ -145,7 +137,7 @@ impl SharedCollection {
         Waiter {
             answer: self.answer.clone(),
             deadline: self.deadline.subscribe(),
-            counted: self.counted.clone(),
+            missed: Arc::clone(&self.missed),
         }
     }
 
@@ -238,12 +230,12 @@ impl SingleFlight {
         span.join(now, deadline);
         let (reply, answer) = watch::channel(None);
         let (sender, deadline) = watch::channel(span.ends_at());
-        let (counted, cut) = (FailureClaim::default(), Arc::<AtomicBool>::default());
+        let (missed, cut) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let flight = SharedCollection {
             span,
             deadline: sender,
             answer,
-            counted: counted.clone(),
+            missed: Arc::clone(&missed),
             cut: Arc::clone(&cut),
         };
         let waiter = flight.waiter();
@@ -253,7 +245,7 @@ impl SingleFlight {
         let _ = self.requests.send(CollectRequest {
             deadline: SharedDeadline(deadline),
             reply,
-            counted,
+            missed,
             cut,
         });
         waiter
@@ -328,12 +320,14 @@ mod tests {
         let request = requests.recv().await.expect("one order");
         assert!(requests.try_recv().is_err(), "all share it");
         assert!(short.answer(now + Duration::from_secs(2)).await.is_none());
-        assert!(!short.claim_failure() && !hurried.claim_failure());
+        short.note_missed();
+        hurried.note_missed();
+        assert!(!request.was_missed(), "it goes on for the third");
         assert!(long.answer(now + Duration::from_secs(8)).await.is_none());
-        assert!(long.claim_failure());
-        assert!(!short.claim_failure() && !request.claim_failure());
+        long.note_missed();
+        assert!(request.was_missed());
         // Who comes then does not share what is over.
         let _next = single_flight.join(Instant::now() + Duration::from_secs(8));
-        assert!(requests.recv().await.expect("another").claim_failure());
+        assert!(!requests.recv().await.expect("another").was_missed());
     }
 }

@@ -1,7 +1,7 @@
 //! The arithmetic of SCRAM-SHA-256 (RFC 5802, section 3; RFC 7677).
 //!
 //! In go passwords and messages; out come keys and signatures. Who says what when is
-//! `management::scram`'s.
+//! `management::auth::scram`'s.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};

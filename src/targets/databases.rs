@@ -1,5 +1,7 @@
 //! Databases of a server whose metrics are missing, and why.
 
+use serde::{Serialize, Serializer};
+
 /// Why the metrics of a database are missing. A closed set: it becomes a label value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DatabaseProblem {
@@ -62,12 +64,21 @@ impl DatabaseProblem {
     }
 }
 
+impl Serialize for DatabaseProblem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// A database whose metrics are missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct MissingDatabase {
     /// Its name.
+    #[serde(rename = "Database")]
     pub name: String,
     /// Why.
+    #[serde(rename = "Reason")]
     pub problem: DatabaseProblem,
     /// The same in words, with what to do. Never holds a secret.
     pub message: String,

@@ -16,7 +16,7 @@ use crate::security::{
 /// A file that a server's section names cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("server {server}: {error}")]
-pub(super) struct TargetConfigError {
+pub struct TargetConfigError {
     /// The server's section.
     server: String,
     /// Which file, and what to do.
@@ -25,7 +25,7 @@ pub(super) struct TargetConfigError {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum FileError {
+pub(super) enum FileError {
     /// Its certificate, key or authorities.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -50,7 +50,9 @@ pub(super) fn from_file(
     configuration.servers.iter().map(move |server| {
         let tls = match known(server) {
             Some(tls) => tls,
-            None => client_tls(server).map_err(|error| wrong(server, error))?,
+            None => {
+                client_tls(server).map_err(|error| TargetConfigError::new(&server.name, error))?
+            }
         };
         target(server, &configuration.main, passwords, tls)
     })
@@ -92,7 +94,9 @@ fn target(
         user: server.user.clone(),
         user_is_secret: false,
         password: match &server.password_file {
-            Some(path) => Some(read_secret(path).map_err(|error| wrong(server, error))?),
+            Some(path) => Some(
+                read_secret(path).map_err(|error| TargetConfigError::new(&server.name, error))?,
+            ),
             None => passwords.find(&login),
         },
         // The file was refused if it were wrong.
@@ -137,10 +141,12 @@ fn databases(server: &Server, main: &Main) -> DatabaseChoice {
     }
 }
 
-fn wrong(server: &Server, error: impl Into<FileError>) -> TargetConfigError {
-    TargetConfigError {
-        server: server.name.clone(),
-        error: error.into(),
+impl TargetConfigError {
+    pub(super) fn new(server: &str, error: impl Into<FileError>) -> Self {
+        Self {
+            server: server.to_owned(),
+            error: error.into(),
+        }
     }
 }
 

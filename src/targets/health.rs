@@ -4,15 +4,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serde::{Serialize, Serializer};
+
 use super::{MissingDatabase, Target};
 use crate::model::{Role, ServerVersion, TargetErrorKind};
 
 /// Why a server could not be scraped: the kind of error, and a message for people. Never holds a
 /// secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "PascalCase")]
 #[error("{message}")]
 pub struct TargetError {
     /// The closed-set reason.
+    #[serde(rename = "Reason")]
     pub kind: TargetErrorKind,
     /// What happened and what to do.
     pub message: String,
@@ -38,8 +42,15 @@ impl LeftOutReason {
     }
 }
 
+impl Serialize for LeftOutReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// A collector of which families are left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct LeftOut {
     /// Its name.
     pub collector: String,

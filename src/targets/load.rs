@@ -1,15 +1,15 @@
 //! Everything that is read before servers are scraped: `pgexporter.conf` and all files that it or
 //! the command line names. All of it, or all that is wrong with it and nothing.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file;
+use super::file::{self, TargetConfigError};
+use super::load_errors::{ConfigNotice, LoadError, LoadErrors};
 use super::ports;
 use super::{ClientTls, TargetList};
 use crate::catalog::{self, Catalog, SETTINGS};
-use crate::config::{self, ConfigErrors, Configuration, Main, Server};
+use crate::config::{self, Configuration, Main, Server};
 use crate::security::tls::ListenerTls;
 use crate::security::{AdminVerifiers, Environment, PasswordSources, Vault};
 
@@ -51,28 +51,7 @@ pub struct Loaded {
     /// Who may log in over the management port.
     pub admin_verifiers: Arc<AdminVerifiers>,
     /// What a person should know, one line each.
-    pub notices: Vec<String>,
-}
-
-/// All that is wrong with the files, one line each. Never holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct LoadErrors {
-    /// At least one.
-    pub problems: Vec<String>,
-}
-
-impl fmt::Display for LoadErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problems.join("\n"))
-    }
-}
-
-impl From<ConfigErrors> for LoadErrors {
-    fn from(errors: ConfigErrors) -> Self {
-        Self {
-            problems: errors.problems.iter().map(ToString::to_string).collect(),
-        }
-    }
+    pub notices: Vec<ConfigNotice>,
 }
 
 impl Sources {
@@ -120,8 +99,9 @@ impl Sources {
     ) -> Result<Loaded, LoadErrors> {
         let config::LoadedConfiguration {
             configuration,
-            mut notices,
+            notices,
         } = read;
+        let mut notices: Vec<ConfigNotice> = notices.into_iter().map(Into::into).collect();
         let mut problems = Vec::new();
         let main = &configuration.main;
         let before_if = |same: fn(&Main, &Main) -> bool| {
@@ -145,7 +125,7 @@ impl Sources {
                 main,
                 &mut notices,
             )
-            .map_err(|error| problems.push(error.to_string()))
+            .map_err(|error| problems.push(error.into()))
             .ok(),
         };
         let passwords = match before {
@@ -157,34 +137,34 @@ impl Sources {
             problems.push(problem);
             Arc::default()
         });
-        notices.extend(passwords.warnings().iter().cloned());
+        notices.extend(passwords.warnings().iter().cloned().map(Into::into));
         let known = |server: &Server| before.and_then(|before| before.tls_of(server));
         for target in file::from_file(&configuration, &passwords, known) {
-            let checked = target
-                .map_err(|error| error.to_string())
-                .and_then(|target| {
-                    let tls = target.tls.config().map(|_| ());
-                    tls.map_err(|error| format!("server {}: {error}", target.name))?;
-                    Ok(target)
-                });
+            let checked = target.and_then(|target| {
+                let tls = target.tls.config().map(|_| ());
+                tls.map_err(|error| TargetConfigError::new(&target.name, error))?;
+                Ok(target)
+            });
             match checked {
                 Ok(target) => targets.push(Arc::new(target)),
-                Err(problem) => problems.push(problem),
+                Err(problem) => problems.push(problem.into()),
             }
         }
         let metrics_tls = match before_if(|old, new| old.metrics_tls_files == new.metrics_tls_files)
         {
             Some(before) => before.metrics_tls.clone(),
-            None => ports::metrics(main).unwrap_or_else(|problem| {
-                problems.push(problem);
+            None => ports::metrics(main).unwrap_or_else(|source| {
+                let port = "metrics";
+                problems.push(LoadError::PortTls { port, source });
                 None
             }),
         };
         let same = |old: &Main, new: &Main| old.tls_files == new.tls_files && old.tls == new.tls;
         let management_tls = match before_if(same) {
             Some(before) => before.management_tls.clone(),
-            None => ports::management(main).unwrap_or_else(|problem| {
-                problems.push(problem);
+            None => ports::management(main).unwrap_or_else(|source| {
+                let port = "management";
+                problems.push(LoadError::PortTls { port, source });
                 None
             }),
         };
@@ -204,15 +184,14 @@ impl Sources {
         })
     }
 
-    fn catalog(&self, main: &Main) -> Result<Arc<Catalog>, String> {
+    fn catalog(&self, main: &Main) -> Result<Arc<Catalog>, LoadError> {
         let own: Vec<PathBuf> = main
             .metrics_path
             .iter()
             .chain(&self.metrics)
             .cloned()
             .collect();
-        let catalog = catalog::load(&own).map_err(|error| error.to_string())?;
-        Ok(Arc::new(catalog))
+        Ok(Arc::new(catalog::load(&own)?))
     }
 
     /// The files and folders that a reload reads, whether they are there or not.
@@ -263,12 +242,15 @@ impl Sources {
         self.users.clone().or_else(beside)
     }
 
-    fn passwords(&self, configuration: &Path) -> Result<PasswordSources, String> {
+    fn passwords(&self, configuration: &Path) -> Result<PasswordSources, LoadError> {
         let environment = Environment::of_process();
         let vault = Vault::new(environment.home.as_deref());
         let users = self.users_file(configuration);
-        PasswordSources::load(users.as_deref(), &vault, &environment)
-            .map_err(|error| error.to_string())
+        Ok(PasswordSources::load(
+            users.as_deref(),
+            &vault,
+            &environment,
+        )?)
     }
 }
 
@@ -287,7 +269,7 @@ impl Loaded {
 }
 
 /// A name that no metric has runs nothing or excludes nothing, which nobody means.
-fn unknown_collectors(catalog: &Catalog, main: &Main) -> Vec<String> {
+fn unknown_collectors(catalog: &Catalog, main: &Main) -> Vec<ConfigNotice> {
     let known = |name: &String| {
         let mut all = catalog.metrics.iter();
         name == SETTINGS || all.any(|metric| metric.collector == *name)
@@ -300,6 +282,6 @@ fn unknown_collectors(catalog: &Catalog, main: &Main) -> Vec<String> {
         .iter()
         .flat_map(|(key, list)| list.iter().map(move |name| (key, name)))
         .filter(|(_, name)| !known(name))
-        .map(|(key, name)| format!("{key}: there is no collector {name}"))
+        .map(|(key, name)| ConfigNotice::about(key, format!("there is no collector {name}")))
         .collect()
 }

@@ -10,21 +10,25 @@ mod file;
 mod health;
 mod limits;
 mod load;
+mod load_errors;
 mod memory;
 mod ownership_term;
 mod ports;
 mod publisher;
 mod redact;
+mod report;
 mod target;
 
 pub use databases::{DatabaseProblem, MissingDatabase};
-pub use file::{byte_limits, timeouts};
+pub use file::{TargetConfigError, byte_limits, timeouts};
 pub use health::{Health, HealthBoard, HealthReport, LeftOut, LeftOutReason, TargetError};
 pub use limits::ByteLimits;
-pub use load::{LoadErrors, Loaded, Sources};
+pub use load::{Loaded, Sources};
+pub use load_errors::{ConfigNotice, LoadError, LoadErrors};
 pub use memory::{MemoryExhausted, MemoryLease, SampleMemory, TargetMemory};
 pub use ownership_term::OwnershipTerm;
 pub use publisher::Publisher;
+pub use report::{Profile, ProfiledQuery, ServerReport};
 pub use target::{
     Address, ClientTls, CollectorChoice, DatabaseChoice, Origin, SocketOptions, Target, TargetList,
     Timeouts, TlsMode,

@@ -3,28 +3,28 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::load_errors::ConfigNotice;
 use crate::config::{Main, TlsFiles};
-use crate::security::tls::{ListenerFiles, ListenerTls};
+use crate::security::tls::{ListenerFiles, ListenerTls, TlsError};
 use crate::security::{AdminSource, AdminVerifiers, Environment, Vault, VaultError};
 
 /// The admins file where none is named: as the C program finds it.
 const ADMINS_FILE: &str = "pgexporter_admins.conf";
 
 /// TLS of the metrics port.
-pub(super) fn metrics(main: &Main) -> Result<Option<Arc<ListenerTls>>, String> {
+pub(super) fn metrics(main: &Main) -> Result<Option<Arc<ListenerTls>>, TlsError> {
     listener(&main.metrics_tls_files, &["http/1.1"])
-        .map_err(|error| format!("TLS of the metrics port: {error}"))
 }
 
 /// TLS of the management port.
-pub(super) fn management(main: &Main) -> Result<Option<Arc<ListenerTls>>, String> {
+pub(super) fn management(main: &Main) -> Result<Option<Arc<ListenerTls>>, TlsError> {
     if !main.tls || main.management.is_none() {
         return Ok(None);
     }
-    listener(&main.tls_files, &[]).map_err(|error| format!("TLS of the management port: {error}"))
+    listener(&main.tls_files, &[])
 }
 
-fn listener(files: &TlsFiles, alpn: &[&str]) -> Result<Option<Arc<ListenerTls>>, String> {
+fn listener(files: &TlsFiles, alpn: &[&str]) -> Result<Option<Arc<ListenerTls>>, TlsError> {
     let (Some(certificate), Some(key)) = (&files.cert, &files.key) else {
         return Ok(None);
     };
@@ -33,8 +33,7 @@ fn listener(files: &TlsFiles, alpn: &[&str]) -> Result<Option<Arc<ListenerTls>>,
         key: key.clone(),
         client_ca: files.ca.clone(),
     };
-    let tls = ListenerTls::load(files, alpn).map_err(|error| error.to_string())?;
-    Ok(Some(Arc::new(tls)))
+    Ok(Some(Arc::new(ListenerTls::load(files, alpn)?)))
 }
 
 /// The admins file or folder that is named, else the one that would lie beside the configuration.
@@ -50,7 +49,7 @@ pub(super) fn admin_verifiers(
     named: Option<&Path>,
     configuration: &Path,
     main: &Main,
-    notices: &mut Vec<String>,
+    notices: &mut Vec<ConfigNotice>,
 ) -> Result<Arc<AdminVerifiers>, VaultError> {
     let source = AdminSource::new(&admins_place(named, configuration));
     let vault = Arc::new(Vault::new(Environment::of_process().home.as_deref()));
@@ -61,11 +60,12 @@ pub(super) fn admin_verifiers(
         None => AdminVerifiers::nobody(AdminSource::new(Path::new("")), vault)?,
     };
     if main.management.is_some() && admin_verifiers.is_empty() {
-        notices.push(format!(
+        let text = format!(
             "management: there are no admins in {}, so nobody can log in; add one with \
              `pgexporter-admin -f FILE -U NAME user add`",
             admin_verifiers.path().display()
-        ));
+        );
+        notices.push(text.into());
     }
     Ok(Arc::new(admin_verifiers))
 }

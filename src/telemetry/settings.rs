@@ -33,20 +33,22 @@ pub struct LogSettings {
 }
 
 /// `log_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum LogType {
+    #[default]
     Console,
     File,
     Syslog,
 }
 
 /// `log_level`. `Debug` stands for `debug`, `debug1` to `debug4`; `debug5` is `Trace`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum LogLevel {
     Trace,
     Debug,
+    #[default]
     Info,
     Warn,
     Error,
@@ -54,17 +56,19 @@ pub enum LogLevel {
 }
 
 /// `log_mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum LogMode {
+    #[default]
     Append,
     Create,
 }
 
 /// `log_format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum LogFormat {
+    #[default]
     Text,
     Json,
 }

@@ -312,3 +312,35 @@ fn what_a_server_writes_is_cut_and_steers_no_terminal() {
         }
     }
 }
+
+/// A login that is let in, and what comes in the same packet.
+fn let_in(more: &[&[u8]]) -> Vec<u8> {
+    let parts = [
+        message(b'R', &[0; 4]),
+        message(b'S', b"server_version\x0017.2\0"),
+        message(b'S', b"server_encoding\0UTF8\0"),
+        message(b'K', &[0, 0, 0, 7, 0, 0, 0, 9]),
+        message(b'Z', b"I"),
+    ];
+    [parts.concat(), more.concat()].concat()
+}
+
+#[test]
+fn what_a_server_sends_with_the_end_of_a_login_is_heard_or_refused() {
+    let fields = b"SFATAL\0VFATAL\0C57P01\0Mwe are closed on mondays\0\0";
+    let closing = FakeServer::start(let_in(&[&message(b'E', fields)]));
+    // The answer to a query that nobody has sent yet.
+    let answer = [message(b'C', b"SET\0"), message(b'Z', b"I")].concat();
+    let hasty = FakeServer::start(let_in(&[&answer]));
+    let exporter = Exporter::builder()
+        .section(&closing.section("closing", ""))
+        .section(&hasty.section("hasty", ""))
+        .start();
+    all_are_refused(
+        &exporter,
+        &[
+            ("closing", "not_ready", "we are closed on mondays"),
+            ("hasty", "unrequested_data", "answer to nothing"),
+        ],
+    );
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use pgexporter::management::codec::pack;
+use pgexporter::management::wire::codec::pack;
 use pgexporter::management::{Compression, Encryption};
 use pgexporter::security::{Secret, Vault};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

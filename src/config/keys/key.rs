@@ -1,6 +1,6 @@
 //! What the table says about a key.
 
-use crate::config::value::{Value, ValueKind};
+use crate::config::value::{Value, ValueError, ValueKind};
 
 /// When a changed value is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl<S> Key<S> {
     ///
     /// # Errors
     /// As [`ValueKind::parse`]; a test of the tables rules it out.
-    pub fn default_value(&self) -> Result<Value, String> {
+    pub fn default_value(&self) -> Result<Value, ValueError> {
         match self.default {
             "" => Ok(Value::Unset),
             text => self.kind.parse(text),

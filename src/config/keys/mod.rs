@@ -33,7 +33,6 @@ mod tests {
     use std::fmt::Debug;
 
     use super::*;
-    use crate::config::read::{blank_main, blank_server};
     use crate::config::value::{Value, ValueKind};
 
     fn check<S: Clone + PartialEq + Debug + 'static>(
@@ -70,8 +69,8 @@ mod tests {
 
     #[test]
     fn every_key_stands_once_and_its_default_and_words_fit_its_field() {
-        check(main_keys(), &blank_main());
-        check(server_keys(), &blank_server("s"));
+        check(main_keys(), &Main::default());
+        check(server_keys(), &Server::default());
     }
 
     #[test]

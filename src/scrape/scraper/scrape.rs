@@ -85,8 +85,7 @@ impl Scraper {
 }
 
 impl TargetHandle {
-    /// A stand-in that says that there was no answer in time. It is a failure of the server if
-    /// the collection is over for everybody, and then it counts once, whoever waited for it.
+    /// A stand-in that says that there was no answer in time.
     fn no_answer(&self, waiter: &Waiter) -> Arc<CollectionResult> {
         let trouble = TargetError {
             kind: TargetErrorKind::Timeout,
@@ -95,13 +94,7 @@ impl TargetHandle {
                 self.target.address
             ),
         };
-        if waiter.claim_failure() {
-            self.worker.counters.fail(trouble.kind);
-            self.worker.health.update(|health| {
-                health.active = false;
-                health.trouble = Some(trouble.clone());
-            });
-        }
+        waiter.note_missed();
         Arc::new(CollectionResult {
             target: Arc::clone(&self.target),
             catalog: Arc::default(),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::jitter::random_fraction;
 use crate::model::TargetErrorKind;
 
 const FIRST: Duration = Duration::from_millis(250);
@@ -14,58 +13,59 @@ const LONGEST: Duration = Duration::from_secs(10);
 const LONGEST_IF_REFUSED: Duration = Duration::from_secs(60);
 
 /// Doubles from a quarter of a second to ten seconds, or a minute where the login was refused, each
-/// time between a half and all of it.
+/// time between a half and all of it. It reads no clock.
 #[derive(Debug)]
 pub(in crate::scrape) struct Backoff {
     step: Duration,
     until: Option<Instant>,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self {
-            step: FIRST,
-            until: None,
-        }
-    }
+    /// A number from 0 to 1.
+    jitter: fn() -> f64,
 }
 
 impl Backoff {
+    pub(in crate::scrape) fn new(jitter: fn() -> f64) -> Self {
+        Self {
+            step: FIRST,
+            until: None,
+            jitter,
+        }
+    }
+
     /// After a failure.
-    pub(in crate::scrape) fn next(&mut self, reason: TargetErrorKind) {
+    pub(in crate::scrape) fn next(&mut self, reason: TargetErrorKind, now: Instant) {
         let longest = match reason {
             TargetErrorKind::AuthenticationFailed => LONGEST_IF_REFUSED,
             _ => LONGEST,
         };
         let half = self.step.min(longest) / 2;
-        self.until = Some(Instant::now() + half + half.mul_f64(random_fraction()));
+        self.until = Some(now + half + half.mul_f64((self.jitter)()));
         self.step = (self.step * 2).min(longest);
     }
 
     /// After a success.
     pub(in crate::scrape) fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.jitter);
     }
 
     /// After the loss of what worked: the first step again.
-    pub(in crate::scrape) fn begin_again(&mut self, reason: TargetErrorKind) {
+    pub(in crate::scrape) fn begin_again(&mut self, reason: TargetErrorKind, now: Instant) {
         self.step = FIRST;
-        self.next(reason);
+        self.next(reason, now);
     }
 
     /// No attempt is made before that time, whatever is known.
-    pub(in crate::scrape) fn hold(&mut self, time: Duration) {
-        self.until = Some(Instant::now() + time);
+    pub(in crate::scrape) fn hold(&mut self, time: Duration, now: Instant) {
+        self.until = Some(now + time);
     }
 
     /// Whether a new attempt may be made.
-    pub(in crate::scrape) fn is_over(&self) -> bool {
-        self.until.is_none_or(|until| Instant::now() >= until)
+    pub(in crate::scrape) fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
     }
 
-    /// When it may be made.
-    pub(in crate::scrape) fn until(&self) -> Instant {
-        self.until.unwrap_or_else(Instant::now)
+    /// When it may be made; `None` is at once.
+    pub(in crate::scrape) fn until(&self, now: Instant) -> Option<Instant> {
+        self.until.filter(|until| *until > now)
     }
 }
 
@@ -85,20 +85,20 @@ const CALM: Duration = Duration::from_secs(60);
 
 impl FloodHistory {
     /// There is a session.
-    pub(in crate::scrape) fn connected(&mut self) {
-        self.connected = Some(Instant::now());
+    pub(in crate::scrape) fn record_session(&mut self, now: Instant) {
+        self.connected = Some(now);
     }
 
     /// It was flooded and ended. How long the server is let be.
-    pub(in crate::scrape) fn flooded(&mut self) -> Duration {
+    pub(in crate::scrape) fn record_flood(&mut self) -> Duration {
         let pause = FLOOD.saturating_mul(1 << self.number.min(8));
         self.number += 1;
         self.connected = None;
         pause.min(LONGEST_FLOOD)
     }
 
-    /// Whether it was not the first one: that was told.
-    pub(in crate::scrape) fn is_told(&self) -> bool {
+    /// Whether it was not the first one: that was logged.
+    pub(in crate::scrape) fn is_known(&self) -> bool {
         self.number > 1
     }
 
@@ -108,8 +108,8 @@ impl FloodHistory {
     }
 
     /// All is well: true once, when that shows that floods are over.
-    pub(in crate::scrape) fn calmed(&mut self) -> bool {
-        let calm = self.connected.is_some_and(|at| at.elapsed() >= CALM);
+    pub(in crate::scrape) fn is_calm(&mut self, now: Instant) -> bool {
+        let calm = self.connected.is_some_and(|at| now - at >= CALM);
         calm && std::mem::take(&mut self.number) > 0
     }
 }
@@ -118,51 +118,62 @@ impl FloodHistory {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_server_that_floods_is_let_be_for_longer_each_time_until_it_is_calm() {
+    #[test]
+    fn a_server_that_floods_is_let_be_for_longer_each_time_until_it_is_calm() {
         let mut floods = FloodHistory::default();
+        let mut now = Instant::now();
         let seconds = [10, 20, 40, 80, 160, 300, 300];
         for (number, expected) in seconds.into_iter().enumerate() {
-            floods.connected();
-            tokio::time::advance(CALM / 2).await;
-            assert!(!floods.calmed());
-            assert_eq!(floods.flooded(), Duration::from_secs(expected));
-            assert_eq!(floods.is_told(), number > 0);
+            floods.record_session(now);
+            now += CALM / 2;
+            assert!(!floods.is_calm(now));
+            assert_eq!(floods.record_flood(), Duration::from_secs(expected));
+            assert_eq!(floods.is_known(), number > 0);
         }
-        floods.connected();
-        tokio::time::advance(CALM).await;
-        assert!(floods.calmed() && !floods.calmed() && !floods.are_expected());
-        assert_eq!(floods.flooded(), FLOOD);
+        floods.record_session(now);
+        now += CALM;
+        assert!(floods.is_calm(now) && !floods.is_calm(now) && !floods.are_expected());
+        assert_eq!(floods.record_flood(), FLOOD);
     }
 
-    /// The pauses between so many failures, in seconds, each at its longest and rounded up.
-    fn pauses(reason: TargetErrorKind, count: usize) -> Vec<u64> {
-        let mut backoff = Backoff::default();
+    /// The pauses between so many failures, in milliseconds.
+    fn pauses(reason: TargetErrorKind, count: usize, jitter: fn() -> f64) -> Vec<u128> {
+        let mut backoff = Backoff::new(jitter);
+        let mut now = Instant::now();
         let mut pauses = Vec::new();
         for _ in 0..count {
-            let step = backoff.step;
-            backoff.next(reason);
-            let pause = backoff.until() - Instant::now();
-            assert!(pause <= step.max(FIRST), "{pause:?}");
-            pauses.push(backoff.step.as_secs());
+            backoff.next(reason, now);
+            let until = backoff.until(now).expect("a pause");
+            assert!(!backoff.is_over(now) && backoff.is_over(until));
+            pauses.push((until - now).as_millis());
+            now = until;
         }
         pauses
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_login_is_tried_at_most_once_a_minute_and_a_dead_server_every_ten_seconds() {
-        let refused = pauses(TargetErrorKind::AuthenticationFailed, 12);
-        assert_eq!(refused.last(), Some(&60));
-        assert_eq!(
-            pauses(TargetErrorKind::ConnectionRefused, 12).last(),
-            Some(&10)
-        );
-        let mut backoff = Backoff::default();
+    #[test]
+    fn a_dead_server_is_tried_every_ten_seconds_in_the_end() {
+        let longest = pauses(TargetErrorKind::ConnectionRefused, 8, || 1.0);
+        assert_eq!(longest, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+        let shortest = pauses(TargetErrorKind::ConnectionRefused, 8, || 0.0);
+        assert_eq!(shortest, [125, 250, 500, 1000, 2000, 4000, 5000, 5000]);
+    }
+
+    #[test]
+    fn a_refused_login_is_tried_once_a_minute_in_the_end() {
+        let refused = pauses(TargetErrorKind::AuthenticationFailed, 12, || 1.0);
+        assert_eq!(refused.last(), Some(&60_000));
+        let mut backoff = Backoff::new(|| 1.0);
+        let now = Instant::now();
         for _ in 0..12 {
-            backoff.next(TargetErrorKind::AuthenticationFailed);
+            backoff.next(TargetErrorKind::AuthenticationFailed, now);
         }
         // Another trouble, such as a restart, is not waited out at that pace.
-        backoff.next(TargetErrorKind::NotReady);
-        assert!(backoff.until() - Instant::now() <= LONGEST);
+        backoff.next(TargetErrorKind::NotReady, now);
+        assert_eq!(backoff.until(now), Some(now + LONGEST));
+        backoff.begin_again(TargetErrorKind::NotReady, now);
+        assert_eq!(backoff.until(now), Some(now + FIRST));
+        backoff.reset();
+        assert_eq!(backoff.until(now), None);
     }
 }

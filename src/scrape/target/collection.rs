@@ -168,7 +168,7 @@ impl CollectionRunner {
     }
 
     /// The session was settled.
-    pub(in crate::scrape) fn settled(&mut self) {
+    pub(in crate::scrape) fn note_drained(&mut self) {
         self.must_drain = false;
     }
 

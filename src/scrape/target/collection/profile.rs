@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep_until};
 use super::{CollectionRunner, settings_key};
 use crate::catalog::SETTINGS;
 use crate::postgres::{PipelineRequest, QueryContext, QueryError, SampleBudget, Session};
-use crate::scrape::profile::{ProfileRun, ProfileStep, ProfiledQuery};
+use crate::scrape::profile::{ProfileRun, ProfileStep};
 use crate::scrape::single_flight::SharedDeadline;
 use crate::scrape::target::databases::DatabaseRequest;
 use crate::scrape::target::databases::turns::ShareKind;
-use crate::targets::TargetError;
+use crate::targets::{ProfiledQuery, TargetError};
 
 impl CollectionRunner {
     /// Takes the next step. When [`Self::is_unsettled`] after it, the server did not answer.

@@ -1,40 +1,28 @@
-//! How the target is: told to whoever looks, and logged when it changes.
+//! How the target is: shown to whoever looks, and logged when it changes.
 
 use std::time::SystemTime;
 
 use tracing::{debug, info, warn};
 
 use super::TargetDriver;
-use super::connect::DownCause;
-use crate::model::TargetErrorKind;
 use crate::postgres::{Mode, Session};
 use crate::scrape::collection_result::CollectionResult;
-use crate::scrape::single_flight::CollectRequest;
+use crate::scrape::target::event::{DownCause, StateNotice};
 use crate::targets::TargetError;
 
 impl TargetDriver {
-    pub(in crate::scrape) fn refuse_request(
-        &mut self,
-        request: CollectRequest,
-        trouble: TargetError,
-    ) {
-        let trouble = self.target.redact_error(trouble);
-        if request.claim_failure() {
-            self.counters.fail(trouble.kind);
+    /// What came from the server holds no secret from here on.
+    pub(super) fn redact_cause(&self, cause: DownCause) -> DownCause {
+        match cause {
+            DownCause::NoPlace => DownCause::NoPlace,
+            DownCause::Server(trouble) => self.target.redact_error(trouble).into(),
         }
-        self.health.update(|health| {
-            health.active = false;
-            health.trouble = Some(trouble.clone());
-        });
-        request.answer(self.collector.nothing(trouble));
     }
 
-    pub(in crate::scrape) fn mark_up(&mut self, session: &Session) {
-        if !std::mem::replace(&mut self.greeted, true) && self.trouble.is_none() {
+    pub(super) fn show_up(&mut self, session: &Session) {
+        if !std::mem::replace(&mut self.greeted, true) && !self.machine.is_down() {
             info!(server = %self.target.name, address = %self.target.address, "connected");
         }
-        self.log_state(None);
-        self.backoff.reset();
         let facts = session.facts();
         self.health.update(|health| {
             health.active = true;
@@ -45,73 +33,20 @@ impl TargetDriver {
         });
     }
 
-    pub(in crate::scrape) fn mark_down(&mut self, cause: impl Into<DownCause>) {
-        let cause = match cause.into() {
-            DownCause::NoPlace => DownCause::NoPlace,
-            DownCause::Server(trouble) => self.target.redact_error(trouble).into(),
-        };
-        if !cause.is_no_place() {
-            self.backoff.next(cause.reason());
-        }
+    pub(super) fn show_down(&self, cause: &DownCause) {
+        let cause = self.redact_cause(cause.clone());
+        self.show_trouble(&cause.to_trouble());
+    }
+
+    pub(super) fn show_trouble(&self, trouble: &TargetError) {
+        let trouble = self.target.redact_error(trouble.clone());
         self.health.update(|health| {
             health.active = false;
-            health.trouble = Some(cause.to_trouble());
+            health.trouble = Some(trouble);
         });
-        self.log_state(Some(cause));
     }
 
-    /// Tells once that the server ends sessions: each is replaced, and costs nobody a scrape.
-    pub(in crate::scrape) fn note_ended(&mut self, trouble: &TargetError) {
-        if !std::mem::replace(&mut self.told_ended, true) {
-            info!(
-                server = %self.target.name,
-                reason = trouble.kind.as_str(),
-                "the server ended the session: {}; it is replaced whenever that happens",
-                trouble.message
-            );
-        }
-    }
-
-    /// Remembers how the target is, and logs it when it is not as it was.
-    pub(in crate::scrape) fn log_state(&mut self, trouble: Option<DownCause>) {
-        let reason = |cause: &Option<DownCause>| cause.as_ref().map(DownCause::reason);
-        if trouble.is_none() && self.floods.calmed() {
-            info!(server = %self.target.name, "no longer sends what was not asked for");
-        }
-        if reason(&self.trouble) != reason(&trouble) {
-            match (&self.trouble, &trouble) {
-                (_, Some(new)) if new.is_no_place() => {
-                    debug!(server = %self.target.name, "not scraped: {}", new.message());
-                }
-                (Some(old), None) if old.is_no_place() => {}
-                // Each time it is let in it begins anew; that was told.
-                (_, Some(new))
-                    if new.reason() == TargetErrorKind::UnrequestedData
-                        && self.floods.is_told() =>
-                {
-                    debug!(server = %self.target.name, "down again: {}", new.message());
-                }
-                (Some(old), None)
-                    if old.reason() == TargetErrorKind::UnrequestedData
-                        && self.floods.are_expected() =>
-                {
-                    debug!(server = %self.target.name, "connected again after: {}", old.message());
-                }
-                (_, Some(new)) => warn!(
-                    server = %self.target.name,
-                    reason = new.reason().as_str(),
-                    "down: {}", new.message()
-                ),
-                (Some(old), None) => {
-                    info!(server = %self.target.name, "up again after: {}", old.message());
-                }
-                (None, None) => {}
-            }
-        }
-        self.trouble = trouble;
-    }
-
-    pub(in crate::scrape) fn report(&self, collected: &CollectionResult, session: &Session) {
+    pub(super) fn show_collection(&self, collected: &CollectionResult) {
         let samples = collected
             .queries
             .iter()
@@ -122,6 +57,8 @@ impl TargetDriver {
                 .as_ref()
                 .map_or(0, |settings| settings.len());
         let families = collected.queries.iter().map(|query| query.filled()).sum();
+        let mode = self.session.get().map(Session::mode);
+        let is_pooled = mode.is_some_and(|mode| *mode == Mode::Pooled);
         self.health.update(|health| {
             health.active = collected.active();
             let trouble = collected.trouble.clone();
@@ -134,11 +71,54 @@ impl TargetDriver {
             health.duration = collected.duration;
             health.families = families;
             health.samples = samples;
-            health.pooled = *session.mode() == Mode::Pooled;
+            health.pooled = is_pooled;
             health.denied.clone_from(&collected.denied);
             health.excess_rights.clone_from(&collected.excess_rights);
             health.left_out.clone_from(&collected.left_out);
             health.missing.clone_from(&collected.missing);
         });
+    }
+
+    /// Logs once that the server ends sessions: each is replaced, and costs nobody a scrape.
+    pub(super) fn log_end(&mut self, ended: &TargetError) {
+        if !std::mem::replace(&mut self.logged_end, true) {
+            info!(
+                server = %self.target.name,
+                reason = ended.kind.as_str(),
+                "the server ended the session: {}; it is replaced whenever that happens",
+                ended.message
+            );
+        }
+    }
+
+    /// Logs how the target is, when it is not as it was.
+    pub(super) fn log_notices(&mut self) {
+        let server = &self.target.name;
+        for notice in self.machine.take_notices() {
+            match notice {
+                StateNotice::FloodsOver => {
+                    info!(server = %server, "no longer sends what was not asked for");
+                }
+                StateNotice::Down { cause, .. } if cause.is_no_place() => {
+                    debug!(server = %server, "not scraped: {}", cause.message());
+                }
+                StateNotice::Down {
+                    cause,
+                    is_known: true,
+                } => debug!(server = %server, "down again: {}", cause.message()),
+                StateNotice::Down { cause, .. } => warn!(
+                    server = %server,
+                    reason = cause.reason().as_str(),
+                    "down: {}", cause.message()
+                ),
+                StateNotice::Up {
+                    cause,
+                    is_known: true,
+                } => debug!(server = %server, "connected again after: {}", cause.message()),
+                StateNotice::Up { cause, .. } => {
+                    info!(server = %server, "up again after: {}", cause.message());
+                }
+            }
+        }
     }
 }

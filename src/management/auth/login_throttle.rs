@@ -20,11 +20,11 @@ const ADDRESSES: usize = 4096;
 /// Counts failures by address. IPv6 addresses of one /64 are counted together, as a client that has
 /// one of them can usually use all.
 #[derive(Debug, Default)]
-pub(super) struct LoginThrottle(Mutex<HashMap<IpAddr, (u32, Instant)>>);
+pub(in crate::management) struct LoginThrottle(Mutex<HashMap<IpAddr, (u32, Instant)>>);
 
 impl LoginThrottle {
     /// The delay of a login from this address.
-    pub(super) fn delay_for(&self, from: IpAddr) -> Duration {
+    pub(in crate::management) fn delay_for(&self, from: IpAddr) -> Duration {
         let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match failures.get(&network(from)) {
             Some((count, last)) if *count >= FREE && last.elapsed() < FORGET => {
@@ -36,7 +36,7 @@ impl LoginThrottle {
     }
 
     /// Records a failed login. Returns how many have failed.
-    pub(super) fn record_failure(&self, from: IpAddr) -> u32 {
+    pub(in crate::management) fn record_failure(&self, from: IpAddr) -> u32 {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= ADDRESSES && !failures.contains_key(&network(from)) {
             failures.retain(|_, (_, last)| last.elapsed() < FORGET);
@@ -57,7 +57,7 @@ impl LoginThrottle {
     }
 
     /// Records a successful login, which drops the failures of its address.
-    pub(super) fn record_success(&self, from: IpAddr) {
+    pub(in crate::management) fn record_success(&self, from: IpAddr) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(&network(from));
     }

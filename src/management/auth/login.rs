@@ -15,9 +15,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::login_throttle::LoginThrottle;
 use super::scram::{ScramError, ScramOffer};
-use super::settings::ManagementSettings;
-use super::startup::{self, PacketError, StartupPacket};
 use crate::blocking::BlockingPool;
+use crate::management::settings::ManagementSettings;
+use crate::management::wire::startup::{self, PacketError, StartupPacket};
 use crate::security::ScramVerifier;
 use crate::text::peer_text;
 
@@ -33,12 +33,15 @@ const NOT_ALLOWED: &str = "28000";
 const WRONG_PASSWORD: &str = "28P01";
 
 /// The stream of a connection, with TLS or without.
-pub(super) trait AsyncStream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(in crate::management) trait AsyncStream:
+    AsyncRead + AsyncWrite + Unpin + Send
+{
+}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> AsyncStream for T {}
 
 /// A client that has logged in.
-pub(super) struct AuthenticatedClient {
+pub(in crate::management) struct AuthenticatedClient {
     pub stream: Box<dyn AsyncStream>,
     /// The admin's name.
     pub user: String,
@@ -46,7 +49,7 @@ pub(super) struct AuthenticatedClient {
 
 /// Why a login failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AdminLoginError {
+pub(in crate::management) enum AdminLoginError {
     /// The peer left without a login, as a port check or a cancel request does.
     #[error("it left without a login")]
     Left,
@@ -97,7 +100,7 @@ impl AdminLoginError {
 ///
 /// # Errors
 /// [`AdminLoginError`], which the client was sent already.
-pub(super) async fn login(
+pub(in crate::management) async fn login(
     stream: TcpStream,
     address: SocketAddr,
     settings: &ManagementSettings,

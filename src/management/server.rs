@@ -14,11 +14,11 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::admin_api::AdminApi;
+use super::auth::login::{self, AdminLoginError, AuthenticatedClient};
+use super::auth::login_throttle::LoginThrottle;
 use super::connection::AdminConnection;
 use super::dispatch::AdminPeer;
 use super::local::LocalSocket;
-use super::login_throttle::LoginThrottle;
-use super::remote::{self, AdminLoginError, AuthenticatedClient};
 use super::settings::ManagementSettings;
 use crate::blocking::BlockingPool;
 use crate::connection_limit::{
@@ -187,7 +187,7 @@ pub fn serve_remote<C: AdminApi>(
             tasks.set.spawn(supervise(TaskName::Connection, async move {
                 let settings = shared.settings.borrow().clone();
                 let _ = stream.set_nodelay(true);
-                let login = remote::login(stream, address, &settings, (&throttle, &shared.logins));
+                let login = login::login(stream, address, &settings, (&throttle, &shared.logins));
                 let client = tokio::select! {
                     client = login => client,
                     () = shared.stop.begun() => return,
