@@ -268,7 +268,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_panics_starts_anew_later_each_time_until_it_ends() {
-        let run = |times: &mut Vec<Instant>| -> BoxFuture<'_, ()> {
+        fn run<'a>(times: &'a mut &mut Vec<Instant>) -> BoxFuture<'a, ()> {
             times.push(Instant::now());
             let start = times.len();
             async move {
@@ -281,10 +281,9 @@ mod tests {
                 panic!("on purpose");
             }
             .boxed()
-        };
+        }
         let mut times = Vec::new();
-        let state = &mut times;
-        restart_after_panic(TaskName::Target, pending(), state, |times| run(times)).await;
+        restart_after_panic(TaskName::Target, pending(), &mut times, run).await;
         let pauses: Vec<f64> = times
             .windows(2)
             .map(|pair| (pair[1] - pair[0]).as_secs_f64())
@@ -298,8 +297,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_waits_for_its_next_start_ends_with_the_program() {
+        fn run((): &mut ()) -> BoxFuture<'_, ()> {
+            async { panic!("on purpose") }.boxed()
+        }
         let (stop, begun) = (sleep(Duration::from_millis(100)), Instant::now());
-        let run = |(): &mut ()| async { panic!("on purpose") }.boxed();
         let task = restart_after_panic(TaskName::Target, stop, (), run);
         // As a task of the runtime: it is `Send`.
         tokio::spawn(task).await.unwrap();
