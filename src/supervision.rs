@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 use tracing::error;
 
@@ -184,22 +185,26 @@ pub fn supervise<T>(
     ended.map(move |ended| ended.map_err(|_| TaskPanicked(task)))
 }
 
-/// Runs a task, and starts it anew each time that it panics: after a second, then twice as long each
-/// time, up to a minute, with jitter. Ends when the task ends, or with `stop` between two starts.
-/// `start` makes the task from what outlives it; what a panic may have left half done belongs into
-/// the task.
-pub async fn restart_after_panic<F>(
+/// Runs a task on `state`, and starts it anew each time that it panics: after a second, then twice as
+/// long each time, up to a minute, with jitter. Ends when the task ends, or with `stop` between two
+/// starts. What must outlive a panic, such as the receiver of requests, belongs into the state; what
+/// the panic may have left half done belongs into the future, which is dropped.
+///
+/// ```text
+/// let task = restart_after_panic(TaskName::Target, stop, worker, |worker| Box::pin(worker.run()));
+/// shutdown.spawn("session", task);
+/// ```
+pub async fn restart_after_panic<S>(
     task: TaskName,
     stop: impl Future<Output = ()>,
-    mut start: impl FnMut() -> F,
-) where
-    F: Future<Output = ()>,
-{
+    mut state: S,
+    run: impl for<'a> Fn(&'a mut S) -> BoxFuture<'a, ()>,
+) {
     let mut stop = std::pin::pin!(stop);
     let mut pause = FIRST_RESTART;
     loop {
         let begun = Instant::now();
-        if supervise(task, start()).await.is_ok() {
+        if supervise(task, run(&mut state)).await.is_ok() {
             return;
         }
         if begun.elapsed() > LONGEST_RESTART {
@@ -257,29 +262,32 @@ mod provoked {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::future::pending;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_panics_starts_anew_later_each_time_until_it_ends() {
-        let (starts, begun) = (AtomicUsize::new(0), Instant::now());
-        let mut times = Vec::new();
-        let task = restart_after_panic(TaskName::Target, std::future::pending(), || {
-            times.push(begun.elapsed().as_secs_f64());
-            let start = starts.fetch_add(1, Ordering::Relaxed);
+        fn run<'a>(times: &'a mut &mut Vec<Instant>) -> BoxFuture<'a, ()> {
+            times.push(Instant::now());
+            let start = times.len();
             async move {
                 // The fifth one runs well for a long time before it panics.
                 match start {
-                    4 => sleep(2 * LONGEST_RESTART).await,
-                    6 => return,
+                    5 => sleep(2 * LONGEST_RESTART).await,
+                    7 => return,
                     _ => {}
                 }
                 panic!("on purpose");
             }
-        });
-        task.await;
-        let pauses: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            .boxed()
+        }
+        let mut times = Vec::new();
+        restart_after_panic(TaskName::Target, pending(), &mut times, run).await;
+        let pauses: Vec<f64> = times
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]).as_secs_f64())
+            .collect();
         assert_eq!(pauses.len(), 6);
         for (pause, most) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 121.0, 2.0]) {
             assert!(*pause <= most + 0.01, "{pauses:?}");
@@ -289,9 +297,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_waits_for_its_next_start_ends_with_the_program() {
-        let stop = sleep(Duration::from_millis(100));
-        let begun = Instant::now();
-        restart_after_panic(TaskName::Target, stop, || async { panic!("on purpose") }).await;
+        fn run((): &mut ()) -> BoxFuture<'_, ()> {
+            async { panic!("on purpose") }.boxed()
+        }
+        let (stop, begun) = (sleep(Duration::from_millis(100)), Instant::now());
+        let task = restart_after_panic(TaskName::Target, stop, (), run);
+        // As a task of the runtime: it is `Send`.
+        tokio::spawn(task).await.unwrap();
         assert!(begun.elapsed() < Duration::from_millis(200));
     }
 

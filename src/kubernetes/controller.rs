@@ -184,7 +184,7 @@ impl Controller {
     fn requeue_refused_passwords(&mut self) {
         let health = &self.context.health;
         self.index.requeue_refused_passwords(
-            |namespace, resource| self.watches.is_unwatched(namespace, resource),
+            self.watches.find_unwatched(),
             |target| {
                 let trouble = health.find_report(target).and_then(|one| one.trouble);
                 trouble.is_some_and(|one| one.kind == TargetErrorKind::AuthenticationFailed)
@@ -198,8 +198,7 @@ impl Controller {
     /// granted. Removes the resources of namespaces that may not be looked into any more.
     fn read_again(&mut self) {
         let watches = &self.watches;
-        self.index
-            .requeue_owned(|namespace, resource| watches.is_unwatched(namespace, resource));
+        self.index.requeue_owned(watches.find_unwatched());
         let mut namespaces = BTreeSet::new();
         self.index
             .requeue_forbidden(|namespace| namespaces.insert(namespace.to_owned()));

@@ -124,9 +124,7 @@ impl EventRecorder {
             debug!(resource = of.name, "an event is not written: {why}");
         }
     }
-}
 
-impl EventRecorder {
     /// Whether an event may be written: the right is not known to be missing, or it is time to find
     /// out whether it was granted.
     fn may_create(&self, namespace: Option<&str>) -> bool {
@@ -163,11 +161,7 @@ pub(super) fn object_reference(resource: &PostgresTarget, service: bool) -> Obje
 }
 
 fn truncate_note(mut note: String) -> String {
-    let mut end = NOTE.min(note.len());
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    note.truncate(end);
+    note.truncate(note.floor_char_boundary(NOTE));
     note
 }
 

@@ -151,12 +151,16 @@ impl WatchStates {
         self.unwatched().next().is_some()
     }
 
-    /// Whether a resource names an object that no watch covers.
-    pub(crate) fn is_unwatched(&self, namespace: &str, resource: &PostgresTarget) -> bool {
-        let mut unwatched = self.unwatched().peekable();
-        unwatched.peek().is_some() && {
+    /// Tells whether a resource, with its namespace, names an object that no watch covers.
+    pub(crate) fn find_unwatched(&self) -> impl Fn(&str, &PostgresTarget) -> bool {
+        let unwatched: Vec<&ResourceWatch> = self.unwatched().collect();
+        move |namespace, resource| {
             let named = object_refs(resource);
-            unwatched.any(|watch| named.iter().any(|one| watch.covers_object(namespace, one)))
+            let covered = |watch: &&ResourceWatch| {
+                let mut named = named.iter();
+                named.any(|one| watch.covers_object(namespace, one))
+            };
+            unwatched.iter().any(covered)
         }
     }
 
