@@ -23,16 +23,16 @@ const GONE: Duration = Duration::from_secs(60);
 
 /// Held by everything that may count at the server. Once all of it is gone, whoever has the target
 /// next may connect.
-pub(in crate::scrape) type EndGuard = Arc<DropGuard>;
+pub(crate) type EndGuard = Arc<DropGuard>;
 
 /// What came of an attempt, and the turn that it was made in.
-pub(in crate::scrape) type AttemptResult = (Result<Session, DownCause>, ConnectTurn);
+pub(crate) type AttemptResult = (Result<Session, DownCause>, ConnectTurn);
 
 /// An attempt to connect, which goes on beside the scrapes.
-pub(in crate::scrape) struct ConnectAttempt {
+pub(crate) struct ConnectAttempt {
     result: Option<BoxFuture<'static, AttemptResult>>,
     /// Told when somebody begins to wait for it.
-    pub(in crate::scrape) hurry: Arc<Notify>,
+    pub(crate) hurry: Arc<Notify>,
     /// When it had its place among the connections.
     began: watch::Receiver<Option<Instant>>,
     /// It was told that it takes too long.
@@ -41,7 +41,7 @@ pub(in crate::scrape) struct ConnectAttempt {
 }
 
 impl ConnectAttempt {
-    pub(in crate::scrape) fn new(
+    pub(crate) fn new(
         result: BoxFuture<'static, AttemptResult>,
         hurry: Arc<Notify>,
         began: watch::Receiver<Option<Instant>>,
@@ -57,22 +57,22 @@ impl ConnectAttempt {
     }
 
     /// When it was given its connection; `None` while it queues.
-    pub(in crate::scrape) fn began(&self) -> Option<Instant> {
+    pub(crate) fn began(&self) -> Option<Instant> {
         *self.began.borrow()
     }
 
     /// Gives it up at once, and its connection back.
-    pub(in crate::scrape) fn abandon(mut self) {
+    pub(crate) fn abandon(mut self) {
         self.result = None;
     }
 
     /// Leaves it to a task: a server that counts it sees an orderly end. `None`: it has not begun.
-    pub(in crate::scrape) fn leave(mut self) -> Option<JoinHandle<()>> {
+    pub(crate) fn leave(mut self) -> Option<JoinHandle<()>> {
         self.spawn_end()
     }
 
     /// Waits no longer than that until it is let in.
-    pub(in crate::scrape) async fn finish(mut self, limit: Duration) -> Option<Session> {
+    pub(crate) async fn finish(mut self, limit: Duration) -> Option<Session> {
         self.began()?;
         let result = self.result.as_mut()?;
         let (opened, _) = tokio::time::timeout(limit, result).await.ok()?;
@@ -100,7 +100,7 @@ impl Drop for ConnectAttempt {
 }
 
 /// The trouble of an attempt that takes too long.
-pub(in crate::scrape) fn no_session(target: &Target) -> TargetError {
+pub(crate) fn no_session(target: &Target) -> TargetError {
     TargetError {
         kind: TargetErrorKind::Timeout,
         message: format!(
@@ -113,7 +113,7 @@ pub(in crate::scrape) fn no_session(target: &Target) -> TargetError {
 
 /// The end of an attempt, or `None` once when it takes longer than `limit`. It goes on then: one
 /// that is given up still counts at a server that hangs, and a second would come on top.
-pub(in crate::scrape) async fn attempt_ended(
+pub(crate) async fn attempt_ended(
     connecting: &mut Option<ConnectAttempt>,
     limit: Duration,
 ) -> Option<AttemptResult> {
@@ -150,24 +150,19 @@ pub(in crate::scrape) async fn attempt_ended(
 }
 
 /// A session that was drained, or the backend that was left behind, and why.
-pub(in crate::scrape) type DrainResult = Result<Session, (Option<LeakedBackend>, TargetError)>;
+pub(crate) type DrainResult = Result<Session, (Option<LeakedBackend>, TargetError)>;
 
 /// A session that has yet to answer what it was asked.
-pub(in crate::scrape) struct Draining {
+pub(crate) struct Draining {
     /// It is of use when it has answered.
-    pub(in crate::scrape) keep: bool,
+    pub(crate) keep: bool,
     result: Option<BoxFuture<'static, DrainResult>>,
     guard: EndGuard,
 }
 
 impl Draining {
     /// Waits for the session no longer than `limit`.
-    pub(in crate::scrape) fn new(
-        session: Session,
-        keep: bool,
-        limit: Duration,
-        guard: EndGuard,
-    ) -> Self {
+    pub(crate) fn new(session: Session, keep: bool, limit: Duration, guard: EndGuard) -> Self {
         Self {
             keep,
             result: Some(Box::pin(session.settled(limit))),
@@ -176,12 +171,12 @@ impl Draining {
     }
 
     /// Gives it up at once: another server is shown from now on.
-    pub(in crate::scrape) fn abandon(mut self) {
+    pub(crate) fn abandon(mut self) {
         self.result = None;
     }
 
     /// Completes when the session has answered, or is given up.
-    pub(in crate::scrape) fn ended(&mut self) -> impl Future<Output = DrainResult> + Send {
+    pub(crate) fn ended(&mut self) -> impl Future<Output = DrainResult> + Send {
         let result = &mut self.result;
         async move {
             let Some(running) = result else {
@@ -212,7 +207,7 @@ impl Drop for Draining {
 }
 
 /// The end of draining; never without a session that is drained.
-pub(in crate::scrape) async fn drain_ended(draining: &mut Option<Draining>) -> DrainResult {
+pub(crate) async fn drain_ended(draining: &mut Option<Draining>) -> DrainResult {
     match draining {
         Some(draining) => draining.ended().await,
         None => std::future::pending().await,

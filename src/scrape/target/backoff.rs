@@ -15,7 +15,7 @@ const LONGEST_IF_REFUSED: Duration = Duration::from_secs(60);
 /// Doubles from a quarter of a second to ten seconds, or a minute where the login was refused, each
 /// time between a half and all of it. It reads no clock.
 #[derive(Debug)]
-pub(in crate::scrape) struct Backoff {
+pub(crate) struct Backoff {
     step: Duration,
     until: Option<Instant>,
     /// A number from 0 to 1.
@@ -23,7 +23,7 @@ pub(in crate::scrape) struct Backoff {
 }
 
 impl Backoff {
-    pub(in crate::scrape) fn new(jitter: fn() -> f64) -> Self {
+    pub(crate) fn new(jitter: fn() -> f64) -> Self {
         Self {
             step: FIRST,
             until: None,
@@ -32,7 +32,7 @@ impl Backoff {
     }
 
     /// After a failure.
-    pub(in crate::scrape) fn next(&mut self, reason: TargetErrorKind, now: Instant) {
+    pub(crate) fn next(&mut self, reason: TargetErrorKind, now: Instant) {
         let longest = match reason {
             TargetErrorKind::AuthenticationFailed => LONGEST_IF_REFUSED,
             _ => LONGEST,
@@ -43,35 +43,35 @@ impl Backoff {
     }
 
     /// After a success.
-    pub(in crate::scrape) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::new(self.jitter);
     }
 
     /// After the loss of what worked: the first step again.
-    pub(in crate::scrape) fn begin_again(&mut self, reason: TargetErrorKind, now: Instant) {
+    pub(crate) fn begin_again(&mut self, reason: TargetErrorKind, now: Instant) {
         self.step = FIRST;
         self.next(reason, now);
     }
 
     /// No attempt is made before that time, whatever is known.
-    pub(in crate::scrape) fn hold(&mut self, time: Duration, now: Instant) {
+    pub(crate) fn hold(&mut self, time: Duration, now: Instant) {
         self.until = Some(now + time);
     }
 
     /// Whether a new attempt may be made.
-    pub(in crate::scrape) fn is_over(&self, now: Instant) -> bool {
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| now >= until)
     }
 
     /// When it may be made; `None` is at once.
-    pub(in crate::scrape) fn until(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn until(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| *until > now)
     }
 }
 
 /// A server that floods its sessions: it connects well and must be let be all the same.
 #[derive(Debug, Default)]
-pub(in crate::scrape) struct FloodHistory {
+pub(crate) struct FloodHistory {
     /// In a row.
     number: u32,
     connected: Option<Instant>,
@@ -85,12 +85,12 @@ const CALM: Duration = Duration::from_secs(60);
 
 impl FloodHistory {
     /// There is a session.
-    pub(in crate::scrape) fn record_session(&mut self, now: Instant) {
+    pub(crate) fn record_session(&mut self, now: Instant) {
         self.connected = Some(now);
     }
 
     /// It was flooded and ended. How long the server is let be.
-    pub(in crate::scrape) fn record_flood(&mut self) -> Duration {
+    pub(crate) fn record_flood(&mut self) -> Duration {
         let pause = FLOOD.saturating_mul(1 << self.number.min(8));
         self.number += 1;
         self.connected = None;
@@ -98,17 +98,17 @@ impl FloodHistory {
     }
 
     /// Whether it was not the first one: that was logged.
-    pub(in crate::scrape) fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.number > 1
     }
 
     /// Whether a flood may come again.
-    pub(in crate::scrape) fn are_expected(&self) -> bool {
+    pub(crate) fn are_expected(&self) -> bool {
         self.number > 0
     }
 
     /// All is well: true once, when that shows that floods are over.
-    pub(in crate::scrape) fn is_calm(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_calm(&mut self, now: Instant) -> bool {
         let calm = self.connected.is_some_and(|at| now - at >= CALM);
         calm && std::mem::take(&mut self.number) > 0
     }

@@ -32,7 +32,7 @@ use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetErro
 
 /// Holds what one target runs and what it showed last.
 #[derive(Debug)]
-pub(in crate::scrape) struct CollectionRunner {
+pub(crate) struct CollectionRunner {
     target: Arc<Target>,
     context: TargetContext,
     counters: Arc<TargetCounters>,
@@ -65,7 +65,7 @@ fn settings_key(session: &Session) -> Option<SettingsKey> {
 }
 
 impl CollectionRunner {
-    pub(in crate::scrape) fn new(
+    pub(crate) fn new(
         connector: &Arc<Connector>,
         context: &TargetContext,
         counters: &Arc<TargetCounters>,
@@ -96,17 +96,17 @@ impl CollectionRunner {
     }
 
     /// How many connections a walk may make to reach the target's server in one database.
-    pub(in crate::scrape) fn set_walk_tries(&mut self, tries: u32) {
+    pub(crate) fn set_walk_tries(&mut self, tries: u32) {
         self.walk_tries = tries;
     }
 
     /// The connections beside the target's own session.
-    pub(in crate::scrape) fn databases(&mut self) -> &mut DatabaseCollection {
+    pub(crate) fn databases(&mut self) -> &mut DatabaseCollection {
         &mut self.databases
     }
 
     /// Takes over a change of the target that its session outlives.
-    pub(in crate::scrape) fn apply_change(&mut self, target: &Arc<Target>) {
+    pub(crate) fn apply_change(&mut self, target: &Arc<Target>) {
         let before = std::mem::replace(&mut self.target, Arc::clone(target));
         let relabelled = before.labels != target.labels;
         if relabelled {
@@ -164,17 +164,17 @@ impl CollectionRunner {
     }
 
     /// Whether the session's last collection did not end: it must be settled before the next.
-    pub(in crate::scrape) fn must_drain(&self) -> bool {
+    pub(crate) fn must_drain(&self) -> bool {
         self.must_drain
     }
 
     /// The session was settled.
-    pub(in crate::scrape) fn note_drained(&mut self) {
+    pub(crate) fn note_drained(&mut self) {
         self.must_drain = false;
     }
 
     /// Leaves the other databases out once, if `hold`.
-    pub(in crate::scrape) fn hold_walk(&mut self, hold: bool) {
+    pub(crate) fn hold_walk(&mut self, hold: bool) {
         self.databases.hold(hold);
     }
 
@@ -182,7 +182,7 @@ impl CollectionRunner {
     ///
     /// # Errors
     /// Why the session is of no use.
-    pub(in crate::scrape) async fn ready(
+    pub(crate) async fn ready(
         &mut self,
         session: &mut Session,
         deadline: Instant,
@@ -224,7 +224,7 @@ impl CollectionRunner {
     }
 
     /// Asks everything that is due. What is ready at the order's deadline counts.
-    pub(in crate::scrape) async fn collect(
+    pub(crate) async fn collect(
         &mut self,
         session: &mut Session,
         request: &CollectRequest,
@@ -427,7 +427,7 @@ impl CollectionRunner {
     }
 
     /// An answer without samples.
-    pub(in crate::scrape) fn nothing(&self, trouble: TargetError) -> CollectionResult {
+    pub(crate) fn nothing(&self, trouble: TargetError) -> CollectionResult {
         CollectionResult {
             target: Arc::clone(&self.target),
             catalog: self.context.catalog.borrow().clone(),
@@ -445,7 +445,7 @@ impl CollectionRunner {
     }
 
     /// Ends the sessions of other databases.
-    pub(in crate::scrape) async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
         self.databases.close().await;
     }
 }

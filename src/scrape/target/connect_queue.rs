@@ -15,10 +15,10 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Turns to connect, for those whom nobody waits for. Cloning shares them.
 #[derive(Clone, Debug)]
-pub(in crate::scrape) struct ConnectQueue(Arc<Semaphore>);
+pub(crate) struct ConnectQueue(Arc<Semaphore>);
 
 /// A turn, given back when dropped.
-pub(in crate::scrape) type ConnectTurn = Option<OwnedSemaphorePermit>;
+pub(crate) type ConnectTurn = Option<OwnedSemaphorePermit>;
 
 impl Default for ConnectQueue {
     fn default() -> Self {
@@ -28,12 +28,12 @@ impl Default for ConnectQueue {
 
 impl ConnectQueue {
     /// For one at a time.
-    pub(in crate::scrape) fn for_one() -> Self {
+    pub(crate) fn for_one() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
 
     /// A turn, or none as soon as somebody is in a `hurry`.
-    pub(in crate::scrape) async fn next(&self, hurry: &Notify) -> ConnectTurn {
+    pub(crate) async fn next(&self, hurry: &Notify) -> ConnectTurn {
         tokio::select! {
             turn = Arc::clone(&self.0).acquire_owned() => turn.ok(),
             () = hurry.notified() => None,
@@ -42,7 +42,7 @@ impl ConnectQueue {
 }
 
 /// Works in a turn, and goes on without it when that takes long.
-pub(in crate::scrape) async fn in_turn<T>(
+pub(crate) async fn in_turn<T>(
     mut turn: ConnectTurn,
     work: impl Future<Output = T>,
 ) -> (T, ConnectTurn) {

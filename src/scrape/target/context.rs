@@ -15,7 +15,7 @@ use crate::targets::SampleMemory;
 
 /// Handles that every worker holds.
 #[derive(Clone, Debug)]
-pub(in crate::scrape) struct TargetContext {
+pub(crate) struct TargetContext {
     pub counters: Arc<Counters>,
     pub catalog: watch::Receiver<Arc<Catalog>>,
     pub settings: watch::Receiver<ScrapeSettings>,
@@ -37,11 +37,11 @@ pub(in crate::scrape) struct TargetContext {
 
 /// A moment that may come to be known. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(in crate::scrape) struct ShutdownDeadline(pub watch::Receiver<Option<Instant>>);
+pub(crate) struct ShutdownDeadline(pub watch::Receiver<Option<Instant>>);
 
 impl ShutdownDeadline {
     /// Completes at that moment.
-    pub(in crate::scrape) async fn reached(mut self) {
+    pub(crate) async fn reached(mut self) {
         let known = self.0.wait_for(Option::is_some).await.map(|end| *end);
         match known {
             Ok(Some(end)) => sleep_until(end).await,

@@ -32,7 +32,7 @@ use crate::targets::{DatabaseProblem, MissingDatabase};
 
 /// Walks for one target.
 #[derive(Debug)]
-pub(in crate::scrape) struct DatabaseCollection {
+pub(crate) struct DatabaseCollection {
     connector: Arc<Connector>,
     context: TargetContext,
     counters: Arc<TargetCounters>,
@@ -43,7 +43,7 @@ pub(in crate::scrape) struct DatabaseCollection {
     /// A connection that was given up and may still count at the server.
     abandoned: Option<AbandonedConnection>,
     /// Whose turn is next, and which of them are left alone for now.
-    pub(in crate::scrape) turns: DatabaseTurns,
+    pub(crate) turns: DatabaseTurns,
     /// Those that had no turn in the last walk, and why.
     skipped: Vec<MissingDatabase>,
     /// Those that did not answer in the last walk within a share that was too short to judge them by.
@@ -71,7 +71,7 @@ const WHOLE_WALKS: u32 = 20;
 const MOST_REFUSALS: usize = 8;
 
 impl DatabaseCollection {
-    pub(in crate::scrape) fn new(
+    pub(crate) fn new(
         connector: &Arc<Connector>,
         context: &TargetContext,
         counters: &Arc<TargetCounters>,
@@ -97,12 +97,12 @@ impl DatabaseCollection {
 
     /// When the servers were started that new connections have reached, in microseconds of the Unix
     /// epoch, since this was last asked.
-    pub(in crate::scrape) fn take_reached(&mut self) -> Vec<i64> {
+    pub(crate) fn take_reached(&mut self) -> Vec<i64> {
         std::mem::take(&mut self.reached)
     }
 
     /// Ends the sessions that were kept, beside what comes next: the next walk opens others.
-    pub(in crate::scrape) fn close_kept(&mut self) {
+    pub(crate) fn close_kept(&mut self) {
         for (_, session) in std::mem::take(&mut self.kept) {
             self.wait_for(tokio::spawn(async move {
                 let _ = session.close(GONE).await;
@@ -111,13 +111,13 @@ impl DatabaseCollection {
     }
 
     /// Leaves the next walk out, if `hold`.
-    pub(in crate::scrape) fn hold(&mut self, hold: bool) {
+    pub(crate) fn hold(&mut self, hold: bool) {
         self.hold = hold;
     }
 
     /// Runs what is due in the other databases. What could not be run shows nothing: old rows would
     /// pass for new.
-    pub(in crate::scrape) async fn collect_due(
+    pub(crate) async fn collect_due(
         &mut self,
         plan: &mut CollectionPlan,
         request: DatabaseRequest<'_>,
@@ -282,13 +282,13 @@ impl DatabaseCollection {
     }
 
     /// Databases whose metrics are missing, beside those that are closed.
-    pub(in crate::scrape) fn missing(&self) -> impl Iterator<Item = MissingDatabase> {
+    pub(crate) fn missing(&self) -> impl Iterator<Item = MissingDatabase> {
         let in_last_walk = self.skipped.iter().chain(&self.late);
         self.turns.failed().chain(in_last_walk.cloned())
     }
 
     /// Runs everything in one other database, query by query.
-    pub(in crate::scrape) async fn profile(
+    pub(crate) async fn profile(
         &mut self,
         database: &str,
         slots: &mut [ScheduledQuery],
@@ -335,7 +335,7 @@ impl DatabaseCollection {
     }
 
     /// Ends the sessions that were kept.
-    pub(in crate::scrape) async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
         self.close_kept();
         if let Some(abandoned) = self.abandoned.take() {
             // Whoever takes the target over now begins with the server as it is.

@@ -40,7 +40,7 @@ const IN_FLIGHT: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The task of one target.
-pub(in crate::scrape) struct TargetDriver {
+pub(crate) struct TargetDriver {
     target: Arc<Target>,
     /// The target as it is to be from now on.
     changes: watch::Receiver<Arc<Target>>,
@@ -94,7 +94,7 @@ struct SilentSession {
 }
 
 /// Where requests come from.
-pub(in crate::scrape) struct DriverInputs {
+pub(crate) struct DriverInputs {
     pub requests: mpsc::UnboundedReceiver<CollectRequest>,
     pub profiles: mpsc::UnboundedReceiver<ProfileRequest>,
 }
@@ -117,7 +117,7 @@ enum DriverInput {
 }
 
 impl TargetDriver {
-    pub(in crate::scrape) fn new(
+    pub(crate) fn new(
         changes: watch::Receiver<Arc<Target>>,
         health: Health,
         counters: Arc<TargetCounters>,
@@ -166,7 +166,7 @@ impl TargetDriver {
     }
 
     /// Runs until cancelled, then says Terminate.
-    pub(in crate::scrape) async fn run(mut self, inputs: &mut DriverInputs) {
+    pub(crate) async fn run(mut self, inputs: &mut DriverInputs) {
         let cancelled = self.cancelled.clone();
         // Until the task before it has closed its sessions, this one's would come on top.
         if let Some(before) = self.before.take() {

@@ -11,7 +11,7 @@ use crate::postgres::ScheduledQuery;
 
 /// What one query brought that another one brings as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::scrape) struct Overlap {
+pub(crate) struct Overlap {
     /// The collector whose samples were left out.
     pub collector: String,
     /// Where the query stands whose samples were kept, and in which database it ran.
@@ -27,7 +27,7 @@ type SamplePosition = (usize, usize, usize, usize);
 impl CollectionPlan {
     /// Leaves out each sample whose labels another slot has in the same family. `None` when no slot
     /// has run that this concerns.
-    pub(in crate::scrape) fn drop_duplicates(&mut self) -> Option<Vec<Overlap>> {
+    pub(crate) fn drop_duplicates(&mut self) -> Option<Vec<Overlap>> {
         let shared = match self.shared.take() {
             Some(shared) => shared,
             None => find_shared(self.slots()),

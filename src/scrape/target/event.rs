@@ -9,11 +9,11 @@ use crate::model::TargetErrorKind;
 use crate::targets::TargetError;
 
 /// How long a request waits for a session that a scrape before it left at work.
-pub(in crate::scrape) const MOMENT: Duration = Duration::from_secs(1);
+pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 
 /// Why a target has no session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum DownCause {
+pub(crate) enum DownCause {
     /// All connections of the exporter are in use. Nothing is wrong with the server, and that
     /// connections are short is logged for all servers together.
     NoPlace,
@@ -22,25 +22,25 @@ pub(in crate::scrape) enum DownCause {
 }
 
 impl DownCause {
-    pub(in crate::scrape) fn reason(&self) -> TargetErrorKind {
+    pub(crate) fn reason(&self) -> TargetErrorKind {
         match self {
             DownCause::NoPlace => TargetErrorKind::TooManyConnections,
             DownCause::Server(trouble) => trouble.kind,
         }
     }
 
-    pub(in crate::scrape) fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         match self {
             DownCause::NoPlace => "max_connections of the exporter is used up; raise it",
             DownCause::Server(trouble) => &trouble.message,
         }
     }
 
-    pub(in crate::scrape) fn is_no_place(&self) -> bool {
+    pub(crate) fn is_no_place(&self) -> bool {
         matches!(self, DownCause::NoPlace)
     }
 
-    pub(in crate::scrape) fn to_trouble(&self) -> TargetError {
+    pub(crate) fn to_trouble(&self) -> TargetError {
         TargetError {
             kind: self.reason(),
             message: self.message().to_owned(),
@@ -56,7 +56,7 @@ impl From<TargetError> for DownCause {
 
 /// Which of two attempts to connect that are under way at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum AttemptSlot {
+pub(crate) enum AttemptSlot {
     First,
     /// Beside one that has had no answer for two scrapes.
     Second,
@@ -64,7 +64,7 @@ pub(in crate::scrape) enum AttemptSlot {
 
 /// What the machine cannot know by itself and depends on when it decides.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::scrape) struct TargetView {
+pub(crate) struct TargetView {
     /// When the collection that is waited for has to be over: it moves as others join.
     pub deadline: Option<Instant>,
     /// All connections of the process for sessions are in use.
@@ -75,7 +75,7 @@ pub(in crate::scrape) struct TargetView {
 
 /// Something that happened to a target.
 #[derive(Clone, Debug)]
-pub(in crate::scrape) enum TargetEvent {
+pub(crate) enum TargetEvent {
     /// A collection is waited for.
     Requested,
     /// A profile is wanted until that time.
@@ -141,11 +141,11 @@ pub(in crate::scrape) enum TargetEvent {
 }
 
 /// Whether a connection that was given up may still count at the server.
-pub(in crate::scrape) type Abandoned = bool;
+pub(crate) type Abandoned = bool;
 
 /// How a collection ended.
 #[derive(Clone, Debug, Default)]
-pub(in crate::scrape) struct CollectionEnd {
+pub(crate) struct CollectionEnd {
     /// How many sessions its request had before.
     pub replacements: u32,
     /// Why it brought nothing.
@@ -158,7 +158,7 @@ pub(in crate::scrape) struct CollectionEnd {
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::scrape) enum TargetAction {
+pub(crate) enum TargetAction {
     /// Connect. Where somebody waits, the attempt queues for a connection until that is over.
     Connect,
     /// Connect beside the session, which is to be renewed.
@@ -196,7 +196,7 @@ pub(in crate::scrape) enum TargetAction {
 
 /// What became of the session and the request after a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum AfterCollection {
+pub(crate) enum AfterCollection {
     /// The session ended, and the request is to have another one.
     Replace,
     /// The request is answered; the session has ended.
@@ -211,7 +211,7 @@ pub(in crate::scrape) enum AfterCollection {
 
 /// A change of a target's state that is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum StateNotice {
+pub(crate) enum StateNotice {
     /// It is down. `is_known`: the same goes on, and was logged.
     Down { cause: DownCause, is_known: bool },
     /// It is up again after that.

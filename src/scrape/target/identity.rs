@@ -12,7 +12,7 @@ use crate::postgres::ServerIdentity;
 
 /// Connections in a row that have to reach another server before it is shown in the place of one
 /// that still answers; and that are made to find the one that is shown.
-pub(in crate::scrape) const TRIES: u32 = 6;
+pub(crate) const TRIES: u32 = 6;
 /// New connections in a row that reach the server that is shown, and end the ambiguity.
 const UNAMBIGUOUS: u32 = 24;
 /// Connections that are remembered.
@@ -20,7 +20,7 @@ const REMEMBERED: usize = 32;
 
 /// What became of the session that a new one is to take the place of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum OldSession {
+pub(crate) enum OldSession {
     /// It answers.
     Alive,
     /// It has not answered for some scrapes.
@@ -31,7 +31,7 @@ pub(in crate::scrape) enum OldSession {
 
 /// What to do with a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum SessionChoice {
+pub(crate) enum SessionChoice {
     /// Its server is shown from now on.
     Adopt,
     /// Connect once more.
@@ -42,7 +42,7 @@ pub(in crate::scrape) enum SessionChoice {
 
 /// The servers that connections of one target have reached.
 #[derive(Debug, Default)]
-pub(in crate::scrape) struct ServerIdentities {
+pub(crate) struct ServerIdentities {
     shown: Option<ServerIdentity>,
     /// The last connections, oldest first; equal ones that follow each other are one.
     reached: VecDeque<ServerIdentity>,
@@ -53,7 +53,7 @@ pub(in crate::scrape) struct ServerIdentities {
 
 impl ServerIdentities {
     /// A new connection has reached a server.
-    pub(in crate::scrape) fn record(&mut self, identity: ServerIdentity) {
+    pub(crate) fn record(&mut self, identity: ServerIdentity) {
         let is = |other: &ServerIdentity| other.is_same_server(&identity);
         if self.shown.as_ref().is_some_and(is) {
             self.same_in_a_row = self.same_in_a_row.saturating_add(1);
@@ -79,11 +79,7 @@ impl ServerIdentities {
     }
 
     /// What to do with a new session, which was recorded.
-    pub(in crate::scrape) fn choose(
-        &mut self,
-        identity: ServerIdentity,
-        old: OldSession,
-    ) -> SessionChoice {
+    pub(crate) fn choose(&mut self, identity: ServerIdentity, old: OldSession) -> SessionChoice {
         let same = |shown: &ServerIdentity| shown.is_same_server(&identity);
         let adopts = match (&self.shown, old) {
             (None, _) | (_, OldSession::Hung) => true,
@@ -113,23 +109,23 @@ impl ServerIdentities {
 
     /// Whether the last new connections reached another server than the one that is shown, and
     /// more are needed to tell why.
-    pub(in crate::scrape) fn is_undecided(&self) -> bool {
+    pub(crate) fn is_undecided(&self) -> bool {
         self.tries > 0
     }
 
     /// A pooler has led a session to another server, which is shown for want of a choice.
-    pub(in crate::scrape) fn follow_pooler(&mut self, identity: ServerIdentity) {
+    pub(crate) fn follow_pooler(&mut self, identity: ServerIdentity) {
         self.record(identity);
         self.shown = Some(identity);
     }
 
     /// The server that is shown.
-    pub(in crate::scrape) fn shown(&self) -> Option<&ServerIdentity> {
+    pub(crate) fn shown(&self) -> Option<&ServerIdentity> {
         self.shown.as_ref()
     }
 
     /// The server that the name leads to beside the one that is shown; `None` when it leads to one.
-    pub(in crate::scrape) fn other(&self) -> Option<&ServerIdentity> {
+    pub(crate) fn other(&self) -> Option<&ServerIdentity> {
         let ambiguous = self.ambiguous.as_ref()?;
         let is_shown =
             |one: &&ServerIdentity| self.shown.is_some_and(|shown| shown.is_same_server(one));
@@ -141,7 +137,7 @@ impl ServerIdentities {
     }
 
     /// Whether the name leads to different servers in turn.
-    pub(in crate::scrape) fn is_ambiguous(&self) -> bool {
+    pub(crate) fn is_ambiguous(&self) -> bool {
         self.ambiguous.is_some()
     }
 }

@@ -24,7 +24,7 @@ use crate::model::TargetErrorKind;
 use crate::targets::TargetError;
 
 /// A server that nobody scrapes is asked how it is this often.
-pub(in crate::scrape) const CHECK: Duration = Duration::from_secs(25);
+pub(crate) const CHECK: Duration = Duration::from_secs(25);
 /// A session that has no answer for so many scrapes is given up for another one.
 const UNANSWERED: u32 = 2;
 /// A renewal that failed is tried again after this long.
@@ -61,7 +61,7 @@ enum SessionState {
 
 /// What is known of one target, and what is due for it.
 #[derive(Debug)]
-pub(in crate::scrape) struct TargetMachine {
+pub(crate) struct TargetMachine {
     /// Where the server listens, for messages.
     address: String,
     /// The target keeps its session between scrapes.
@@ -103,7 +103,7 @@ pub(in crate::scrape) struct TargetMachine {
 
 impl TargetMachine {
     /// A target that was just added. `jitter` gives numbers from 0 to 1.
-    pub(in crate::scrape) fn new(
+    pub(crate) fn new(
         address: String,
         keeps_session: bool,
         now: Instant,
@@ -135,11 +135,7 @@ impl TargetMachine {
     }
 
     /// What to do now. Whoever does it tells what came of it by [`Self::handle`] and asks again.
-    pub(in crate::scrape) fn next_action(
-        &mut self,
-        now: Instant,
-        view: &TargetView,
-    ) -> TargetAction {
+    pub(crate) fn next_action(&mut self, now: Instant, view: &TargetView) -> TargetAction {
         if let Some(action) = self.end_what_is_over(now, view) {
             return action;
         }
@@ -276,7 +272,7 @@ impl TargetMachine {
 
     /// Whether a session is held between scrapes: so it was chosen, and there are connections
     /// enough for everybody.
-    pub(in crate::scrape) fn keeps(&self) -> bool {
+    pub(crate) fn keeps(&self) -> bool {
         self.keeps_session && !self.crowded
     }
 
@@ -322,17 +318,17 @@ impl TargetMachine {
     }
 
     /// Whether the target is known to be down.
-    pub(in crate::scrape) fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.down.is_some()
     }
 
     /// Whether there is a session to collect with.
-    pub(in crate::scrape) fn has_session(&self) -> bool {
+    pub(crate) fn has_session(&self) -> bool {
         self.session == SessionState::Idle
     }
 
     /// What is to be logged since this was last asked.
-    pub(in crate::scrape) fn take_notices(&mut self) -> Vec<StateNotice> {
+    pub(crate) fn take_notices(&mut self) -> Vec<StateNotice> {
         std::mem::take(&mut self.notices)
     }
 }

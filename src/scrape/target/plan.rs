@@ -15,7 +15,7 @@ use crate::targets::{DatabaseChoice, LeftOut, LeftOutReason, MissingDatabase, Ta
 
 /// What a target runs, chosen for the version, role and extensions that it had last.
 #[derive(Debug)]
-pub(in crate::scrape) struct CollectionPlan {
+pub(crate) struct CollectionPlan {
     catalog: Arc<Catalog>,
     selection_key: SelectionKey,
     /// Whose samples it shows.
@@ -32,7 +32,7 @@ pub(in crate::scrape) struct CollectionPlan {
     look_again: bool,
     /// Families that several slots may fill with the same labels; `None` before they were looked
     /// for.
-    pub(in crate::scrape) shared: Option<Vec<usize>>,
+    pub(crate) shared: Option<Vec<usize>>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -57,11 +57,7 @@ impl SelectionKey {
 }
 
 impl CollectionPlan {
-    pub(in crate::scrape) fn new(
-        target: &Target,
-        catalog: &Arc<Catalog>,
-        facts: &ServerInfo,
-    ) -> Self {
+    pub(crate) fn new(target: &Target, catalog: &Arc<Catalog>, facts: &ServerInfo) -> Self {
         let selection_key = SelectionKey::from_info(facts);
         let collectors = &target.collectors;
         let chosen = catalog.choose(Choice {
@@ -97,7 +93,7 @@ impl CollectionPlan {
 
     /// Gives way to another plan that adopts this one. With `forget` nothing that it shows stays;
     /// with `look_again` the databases are chosen anew.
-    pub(in crate::scrape) fn give_way(&mut self, forget: bool, look_again: bool) {
+    pub(crate) fn give_way(&mut self, forget: bool, look_again: bool) {
         self.stale = true;
         self.look_again |= look_again;
         if forget {
@@ -106,7 +102,7 @@ impl CollectionPlan {
     }
 
     /// Whether it is still right for such a server and such a catalogue.
-    pub(in crate::scrape) fn fits(&self, catalog: &Arc<Catalog>, facts: &ServerInfo) -> bool {
+    pub(crate) fn fits(&self, catalog: &Arc<Catalog>, facts: &ServerInfo) -> bool {
         !self.stale
             && Arc::ptr_eq(&self.catalog, catalog)
             && self.selection_key == SelectionKey::from_info(facts)
@@ -114,12 +110,12 @@ impl CollectionPlan {
     }
 
     /// All slots: of the own database, then of the others.
-    pub(in crate::scrape) fn slots(&self) -> impl Iterator<Item = &ScheduledQuery> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &ScheduledQuery> {
         self.own.iter().chain(self.others.values().flatten())
     }
 
     /// Whether a query of that tag runs in a database.
-    pub(in crate::scrape) fn runs(&self, database: &str, tag: &str) -> bool {
+    pub(crate) fn runs(&self, database: &str, tag: &str) -> bool {
         let is_it =
             |slot: &ScheduledQuery| slot.database() == database && slot.chosen.metric.tag == tag;
         let others = self.others.get(database).into_iter().flatten();
@@ -127,18 +123,18 @@ impl CollectionPlan {
     }
 
     /// All slots, to be changed.
-    pub(in crate::scrape) fn slots_mut(&mut self) -> impl Iterator<Item = &mut ScheduledQuery> {
+    pub(crate) fn slots_mut(&mut self) -> impl Iterator<Item = &mut ScheduledQuery> {
         self.own
             .iter_mut()
             .chain(self.others.values_mut().flatten())
     }
 
-    pub(in crate::scrape) fn catalog(&self) -> &Arc<Catalog> {
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
 
     /// Takes over from `old` the slots that did not change, with what they show and hold prepared.
-    pub(in crate::scrape) fn adopt(&mut self, old: CollectionPlan) {
+    pub(crate) fn adopt(&mut self, old: CollectionPlan) {
         // Their samples refer to families by index, which is the catalogue's.
         let root = |catalog: &Arc<Catalog>| catalog.base.as_ref().unwrap_or(catalog).clone();
         if !Arc::ptr_eq(&root(&self.catalog), &root(&old.catalog)) {
@@ -165,13 +161,13 @@ impl CollectionPlan {
     }
 
     /// Whether anything runs in other databases at all.
-    pub(in crate::scrape) fn walks(&self) -> bool {
+    pub(crate) fn walks(&self) -> bool {
         !self.everywhere.is_empty()
     }
 
     /// Whether a walk through the other databases would run anything now, in those that it
     /// `may_try`. The list of databases is asked for only then.
-    pub(in crate::scrape) fn walk_is_due(
+    pub(crate) fn walk_is_due(
         &self,
         now: Instant,
         interval: Option<Duration>,
@@ -193,7 +189,7 @@ impl CollectionPlan {
     }
 
     /// How many of the other databases have anything to run now.
-    pub(in crate::scrape) fn count_due(
+    pub(crate) fn count_due(
         &self,
         now: Instant,
         interval: Option<Duration>,
@@ -206,18 +202,14 @@ impl CollectionPlan {
     }
 
     /// What failed is tried again at the next collection, and the list of databases asked for.
-    pub(in crate::scrape) fn retry(&mut self) {
+    pub(crate) fn retry(&mut self) {
         self.look_again = true;
         self.slots_mut().for_each(ScheduledQuery::retry);
     }
 
     /// Makes the slots of databases that appeared, and drops those of databases that are gone, closed
     /// or not chosen.
-    pub(in crate::scrape) fn set_databases(
-        &mut self,
-        entries: &[DatabaseEntry],
-        choice: &DatabaseChoice,
-    ) {
+    pub(crate) fn set_databases(&mut self, entries: &[DatabaseEntry], choice: &DatabaseChoice) {
         self.look_again = false;
         self.shared = None;
         self.closed.clear();
@@ -239,7 +231,7 @@ impl CollectionPlan {
 
     /// Leaves out whole what gave more than there is room for: wherever a family is missing some of
     /// its samples it shows none. Returns the collectors of which families are left out, sorted.
-    pub(in crate::scrape) fn leave_out(&mut self) -> Vec<LeftOut> {
+    pub(crate) fn leave_out(&mut self) -> Vec<LeftOut> {
         let mut families: BTreeMap<usize, QueryError> = BTreeMap::new();
         let mut collectors: BTreeMap<String, (BTreeSet<usize>, LeftOutReason, String)> =
             BTreeMap::new();

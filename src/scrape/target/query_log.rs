@@ -17,7 +17,7 @@ use crate::targets::{
 
 /// The book of one target.
 #[derive(Debug)]
-pub(in crate::scrape) struct QueryLog {
+pub(crate) struct QueryLog {
     target: Arc<Target>,
     counters: Arc<Counters>,
     target_counters: Arc<TargetCounters>,
@@ -40,7 +40,7 @@ pub(in crate::scrape) struct QueryLog {
 }
 
 impl QueryLog {
-    pub(in crate::scrape) fn new(
+    pub(crate) fn new(
         target: &Arc<Target>,
         counters: &Arc<Counters>,
         target_counters: &Arc<TargetCounters>,
@@ -62,7 +62,7 @@ impl QueryLog {
 
     /// Enters each slot that ran. Returns the trouble of the session, if one of them lost it. Where
     /// the whole target is in trouble (`is_down`), its queries are counted and not told.
-    pub(in crate::scrape) fn record<'a>(
+    pub(crate) fn record<'a>(
         &mut self,
         slots: impl Iterator<Item = &'a mut ScheduledQuery>,
         is_down: bool,
@@ -136,7 +136,7 @@ impl QueryLog {
 
     /// Enters what was due in a database that could not be asked. It counts under the cause, and as
     /// a query cut off by the deadline only where that is the cause.
-    pub(in crate::scrape) fn record_missed<'a>(
+    pub(crate) fn record_missed<'a>(
         &mut self,
         slots: impl Iterator<Item = &'a ScheduledQuery>,
         problem: DatabaseProblem,
@@ -154,7 +154,7 @@ impl QueryLog {
     }
 
     /// A database could not be asked.
-    pub(in crate::scrape) fn count_refusal(&self) {
+    pub(crate) fn count_refusal(&self) {
         self.counters.errors.add(1);
     }
 
@@ -174,7 +174,7 @@ impl QueryLog {
     }
 
     /// Forgets what was logged of databases and queries that are gone.
-    pub(in crate::scrape) fn forget_gone(&mut self, plan: &CollectionPlan) {
+    pub(crate) fn forget_gone(&mut self, plan: &CollectionPlan) {
         let is_there = |database: &str, tag: &str| tag == SETTINGS || plan.runs(database, tag);
         for reported in [&mut self.told, &mut self.told_duplicates] {
             if !reported.is_empty() {
@@ -214,7 +214,7 @@ impl QueryLog {
 
     /// Counts the samples of queries that another query of the server brings as well, and tells of
     /// each pair once.
-    pub(in crate::scrape) fn note_overlaps(&mut self, overlaps: Vec<Overlap>) {
+    pub(crate) fn note_overlaps(&mut self, overlaps: Vec<Overlap>) {
         let server = &self.target.name;
         let mut present = BTreeSet::new();
         for Overlap {
@@ -246,7 +246,7 @@ impl QueryLog {
     }
 
     /// Counts settings whose names are the same as a metric's name, and tells of them once.
-    pub(in crate::scrape) fn note_same_settings(&mut self, settings: usize) {
+    pub(crate) fn note_same_settings(&mut self, settings: usize) {
         if settings == 0 {
             self.told_duplicates.remove("", SETTINGS);
             return;
@@ -262,7 +262,7 @@ impl QueryLog {
     }
 
     /// Tells what the role may not see when that is not what it was.
-    pub(in crate::scrape) fn note_denied(&mut self, plan: &CollectionPlan) {
+    pub(crate) fn note_denied(&mut self, plan: &CollectionPlan) {
         let denied: BTreeSet<&str> = plan
             .slots()
             .filter(|slot| slot.is_denied())
@@ -289,7 +289,7 @@ impl QueryLog {
     }
 
     /// Tells which databases `pg_database` says are closed when these are not what they were.
-    pub(in crate::scrape) fn note_closed(&mut self, plan: &CollectionPlan) {
+    pub(crate) fn note_closed(&mut self, plan: &CollectionPlan) {
         if self.closed == plan.closed {
             return;
         }
@@ -307,7 +307,7 @@ impl QueryLog {
     }
 
     /// Enters what came of asking for the settings.
-    pub(in crate::scrape) fn record_settings(&mut self, error: Option<&QueryError>) {
+    pub(crate) fn record_settings(&mut self, error: Option<&QueryError>) {
         let database = self.target.database.clone();
         let Some(error) = error else {
             self.told.remove(&database, SETTINGS);
@@ -325,7 +325,7 @@ impl QueryLog {
     }
 
     /// Tells what the role may do beside reading when that is not what it was.
-    pub(in crate::scrape) fn note_excess_rights(&mut self, rights: Vec<String>) {
+    pub(crate) fn note_excess_rights(&mut self, rights: Vec<String>) {
         if self.excess_rights == rights {
             return;
         }
@@ -341,12 +341,12 @@ impl QueryLog {
         }
     }
 
-    pub(in crate::scrape) fn excess_rights(&self) -> &[String] {
+    pub(crate) fn excess_rights(&self) -> &[String] {
         &self.excess_rights
     }
 
     /// Tells what is left out for want of room when that is not what it was.
-    pub(in crate::scrape) fn note_left_out(&mut self, left_out: &[LeftOut], limit: Option<usize>) {
+    pub(crate) fn note_left_out(&mut self, left_out: &[LeftOut], limit: Option<usize>) {
         let now = left_out.iter().map(|one| (&one.collector, one.reason));
         if now.eq(self.left_out.iter().map(|(name, reason)| (name, *reason))) {
             return;
@@ -387,7 +387,7 @@ impl QueryLog {
     }
 
     /// Tells that a server has more databases than are known, when it did not before.
-    pub(in crate::scrape) fn note_databases(&mut self, known: usize) {
+    pub(crate) fn note_databases(&mut self, known: usize) {
         let many = known >= MOST_DATABASES;
         if many && !std::mem::replace(&mut self.many_databases, many) {
             warn!(
@@ -399,7 +399,7 @@ impl QueryLog {
         self.many_databases = many;
     }
 
-    pub(in crate::scrape) fn denied(&self) -> &[String] {
+    pub(crate) fn denied(&self) -> &[String] {
         &self.denied
     }
 }

@@ -12,7 +12,7 @@ const MOST_BYTES: usize = 64 * 1024;
 
 /// Problems by database and tag.
 #[derive(Debug, Default)]
-pub(in crate::scrape) struct ReportedProblems {
+pub(crate) struct ReportedProblems {
     all: BTreeSet<(String, String)>,
     bytes: usize,
     /// That further ones are not logged was logged.
@@ -21,7 +21,7 @@ pub(in crate::scrape) struct ReportedProblems {
 
 /// What to do with a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum ReportAction {
+pub(crate) enum ReportAction {
     /// It is new.
     Log,
     /// It is new, and the first of those that there is no room for: log that, and not the problem.
@@ -32,7 +32,7 @@ pub(in crate::scrape) enum ReportAction {
 
 impl ReportedProblems {
     /// Remembers a problem, if there is room for it.
-    pub(in crate::scrape) fn add(&mut self, database: &str, tag: &str) -> ReportAction {
+    pub(crate) fn add(&mut self, database: &str, tag: &str) -> ReportAction {
         let key = (database.to_owned(), tag.to_owned());
         if self.all.contains(&key) {
             return ReportAction::Skip;
@@ -50,7 +50,7 @@ impl ReportedProblems {
     }
 
     /// Forgets a problem that is over. Returns whether it was remembered.
-    pub(in crate::scrape) fn remove(&mut self, database: &str, tag: &str) -> bool {
+    pub(crate) fn remove(&mut self, database: &str, tag: &str) -> bool {
         let key = (database.to_owned(), tag.to_owned());
         let was_there = self.all.remove(&key);
         if was_there {
@@ -61,7 +61,7 @@ impl ReportedProblems {
     }
 
     /// Forgets those of databases and tags that are gone.
-    pub(in crate::scrape) fn retain(&mut self, is_there: impl Fn(&str, &str) -> bool) {
+    pub(crate) fn retain(&mut self, is_there: impl Fn(&str, &str) -> bool) {
         self.all.retain(|(database, tag)| is_there(database, tag));
         self.bytes = self.all.iter().map(size).sum();
         self.note_room();
@@ -74,7 +74,7 @@ impl ReportedProblems {
         self.is_full &= !has_room;
     }
 
-    pub(in crate::scrape) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 }

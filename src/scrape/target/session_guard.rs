@@ -13,7 +13,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A session, or none.
 #[derive(Debug, Default)]
-pub(in crate::scrape) struct SessionGuard {
+pub(crate) struct SessionGuard {
     session: Option<Session>,
     /// Whoever has the target next connects once this is dropped.
     ended: Option<EndGuard>,
@@ -21,37 +21,37 @@ pub(in crate::scrape) struct SessionGuard {
 
 impl SessionGuard {
     /// Drops `ended` once there is no session any more.
-    pub(in crate::scrape) fn new(ended: EndGuard) -> Self {
+    pub(crate) fn new(ended: EndGuard) -> Self {
         Self {
             session: None,
             ended: Some(ended),
         }
     }
 
-    pub(in crate::scrape) fn get(&self) -> Option<&Session> {
+    pub(crate) fn get(&self) -> Option<&Session> {
         self.session.as_ref()
     }
 
-    pub(in crate::scrape) fn get_mut(&mut self) -> Option<&mut Session> {
+    pub(crate) fn get_mut(&mut self) -> Option<&mut Session> {
         self.session.as_mut()
     }
 
-    pub(in crate::scrape) fn is_some(&self) -> bool {
+    pub(crate) fn is_some(&self) -> bool {
         self.session.is_some()
     }
 
     /// Puts a session in the place of the one before it, which is returned.
-    pub(in crate::scrape) fn replace(&mut self, session: Session) -> Option<Session> {
+    pub(crate) fn replace(&mut self, session: Session) -> Option<Session> {
         self.session.replace(session)
     }
 
     /// Hands the session over to somebody who ends it.
-    pub(in crate::scrape) fn take_session(&mut self) -> Option<Session> {
+    pub(crate) fn take_session(&mut self) -> Option<Session> {
         self.session.take()
     }
 
     /// Completes when the server ends the session; never without one.
-    pub(in crate::scrape) async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         match &mut self.session {
             Some(session) => session.ended().await,
             None => std::future::pending().await,
@@ -76,7 +76,7 @@ impl Drop for SessionGuard {
 }
 
 /// Cancels what runs, and says Terminate.
-pub(in crate::scrape) async fn end_session(session: Session) {
+pub(crate) async fn end_session(session: Session) {
     if let Ok(session) = session.settled(CANCEL).await {
         let _ = session.close(GOODBYE).await;
     }

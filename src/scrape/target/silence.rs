@@ -21,16 +21,16 @@ const THAW: Duration = Duration::from_secs(1);
 
 /// What was seen of a server since a connection to it was given up. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub(in crate::scrape) struct ServerSilence(Arc<AtomicBool>);
+pub(crate) struct ServerSilence(Arc<AtomicBool>);
 
 impl ServerSilence {
     /// Whether the address did not answer at least once.
-    pub(in crate::scrape) fn was_seen(&self) -> bool {
+    pub(crate) fn was_seen(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
     /// Asks the address, and remembers when it does not answer. Returns whether it does.
-    pub(in crate::scrape) async fn ask(&self, connector: &Connector, peer: SocketAddr) -> bool {
+    pub(crate) async fn ask(&self, connector: &Connector, peer: SocketAddr) -> bool {
         let answers = connector.answers(peer, LIMIT).await;
         if !answers {
             self.0.store(true, Ordering::Relaxed);
@@ -40,7 +40,7 @@ impl ServerSilence {
 
     /// Whether the address answers again, and old connections had the time to. Dropped when one of
     /// them did.
-    pub(in crate::scrape) async fn is_over(&self, connector: &Connector, peer: SocketAddr) -> bool {
+    pub(crate) async fn is_over(&self, connector: &Connector, peer: SocketAddr) -> bool {
         if !self.ask(connector, peer).await || !self.was_seen() {
             return false;
         }

@@ -13,7 +13,7 @@ use crate::supervision::{TaskName, restart_after_panic};
 use crate::targets::{Health, Target};
 
 /// What outlives a driver that panics.
-pub(in crate::scrape) struct TargetTaskParts {
+pub(crate) struct TargetTaskParts {
     /// The target as it is to be.
     pub changes: watch::Receiver<Arc<Target>>,
     pub inputs: DriverInputs,
@@ -29,7 +29,7 @@ pub(in crate::scrape) struct TargetTaskParts {
 }
 
 /// The task. Each driver connects only after the sessions of the one before it have ended.
-pub(in crate::scrape) fn run_target(mut parts: TargetTaskParts) -> BoxFuture<'static, ()> {
+pub(crate) fn run_target(mut parts: TargetTaskParts) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let stop = parts.cancelled.clone();
         let run = run_driver;

@@ -19,7 +19,7 @@ impl CollectionRunner {
     ///
     /// # Errors
     /// Why the rest is not to be had.
-    pub(in crate::scrape) async fn profile_step(
+    pub(crate) async fn profile_step(
         &mut self,
         session: &mut Session,
         profiling: &mut ProfileRun,

@@ -16,7 +16,7 @@ use crate::targets::LeftOutReason;
 impl CollectionRunner {
     /// Whether the settings at hand are this session's as they are now, or none are wanted, or not
     /// to be had for now. Behind a pooler each query may meet another session.
-    pub(in crate::scrape) fn has_settings(&self, session: &Session) -> bool {
+    pub(crate) fn has_settings(&self, session: &Session) -> bool {
         let due = self.settings_schedule.is_due(Instant::now(), None);
         if !self.wants_settings() || !due {
             return true;
@@ -29,7 +29,7 @@ impl CollectionRunner {
     }
 
     /// Keeps what was said of the settings; `None` is no answer in time.
-    pub(in crate::scrape) fn take_settings(
+    pub(crate) fn take_settings(
         &mut self,
         session: &Session,
         answer: Option<Result<SettingsSamples, QueryError>>,
@@ -56,7 +56,7 @@ impl CollectionRunner {
     }
 
     /// They stand in no catalogue, but are left out by name like any collector.
-    pub(in crate::scrape) fn wants_settings(&self) -> bool {
+    pub(crate) fn wants_settings(&self) -> bool {
         !self
             .target
             .collectors
@@ -66,7 +66,7 @@ impl CollectionRunner {
     }
 
     /// The settings, unless they alone are more than the target may show.
-    pub(in crate::scrape) fn shown_settings(&self) -> Option<Arc<SettingsSamples>> {
+    pub(crate) fn shown_settings(&self) -> Option<Arc<SettingsSamples>> {
         let (_, samples) = self.settings.as_ref().filter(|_| self.wants_settings())?;
         let many = self
             .target
@@ -77,10 +77,7 @@ impl CollectionRunner {
     }
 
     /// Why they are more.
-    pub(in crate::scrape) fn settings_do_not_fit(
-        &self,
-        all: &SettingsSamples,
-    ) -> (LeftOutReason, String) {
+    pub(crate) fn settings_do_not_fit(&self, all: &SettingsSamples) -> (LeftOutReason, String) {
         match self.target.sample_limit {
             Some(limit) if all.len() > limit => (
                 LeftOutReason::TooManySamples,
@@ -98,7 +95,7 @@ impl CollectionRunner {
     }
 
     /// What the samples that will be collected may not exceed: the limits, less what stays.
-    pub(in crate::scrape) fn room(
+    pub(crate) fn room(
         &self,
         plan: &CollectionPlan,
         now: Instant,
@@ -114,7 +111,7 @@ impl CollectionRunner {
     }
 
     /// What may come beside what these show.
-    pub(in crate::scrape) fn room_beside<'a>(
+    pub(crate) fn room_beside<'a>(
         &self,
         slots: impl Iterator<Item = &'a ScheduledQuery>,
         settings: Option<&SettingsSamples>,

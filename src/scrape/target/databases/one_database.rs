@@ -31,7 +31,7 @@ enum NoDatabaseSession {
 impl DatabaseCollection {
     /// Asks what is due in a database, until the errand's deadline, over as many connections as it
     /// may take to reach the target's server.
-    pub(in crate::scrape) async fn collect_database(
+    pub(crate) async fn collect_database(
         &mut self,
         database: &str,
         slots: &mut [ScheduledQuery],

@@ -5,19 +5,19 @@ use crate::model::TargetErrorKind;
 /// Whether a session that ended in a visit is replaced by another one at once. A query may have ended
 /// it, which is not to be run again and again.
 #[derive(Debug, Default)]
-pub(in crate::scrape) struct SessionReplacement {
+pub(crate) struct SessionReplacement {
     /// The visit may be repeated: once for each database.
-    pub(in crate::scrape) of_visit: bool,
+    pub(crate) of_visit: bool,
     /// Also where the connection broke and nobody said why: once for each walk, for what stands
     /// between may break every connection.
-    pub(in crate::scrape) of_broken: bool,
+    pub(crate) of_broken: bool,
     /// The visit is to be repeated.
-    pub(in crate::scrape) is_due: bool,
+    pub(crate) is_due: bool,
 }
 
 impl SessionReplacement {
     /// A session ended for this reason.
-    pub(in crate::scrape) fn record_end(&mut self, reason: TargetErrorKind) {
+    pub(crate) fn record_end(&mut self, reason: TargetErrorKind) {
         let may = std::mem::take(&mut self.of_visit);
         self.is_due = may
             && match reason {
@@ -28,7 +28,7 @@ impl SessionReplacement {
     }
 
     /// Whether the visit that has just ended is to be repeated.
-    pub(in crate::scrape) fn take_due(&mut self) -> bool {
+    pub(crate) fn take_due(&mut self) -> bool {
         self.of_visit = false;
         std::mem::take(&mut self.is_due)
     }

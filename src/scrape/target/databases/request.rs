@@ -11,7 +11,7 @@ use crate::scrape::single_flight::SharedDeadline;
 
 /// What is asked of the other databases.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::scrape) struct DatabaseRequest<'a> {
+pub(crate) struct DatabaseRequest<'a> {
     /// How the target's own session sends its queries.
     pub mode: &'a Mode,
     /// The server that the target's own session reached.
@@ -30,7 +30,7 @@ pub(in crate::scrape) struct DatabaseRequest<'a> {
 
 /// What one database took, query by query: they run one after the other then.
 #[derive(Debug, Default)]
-pub(in crate::scrape) struct Stopwatch {
+pub(crate) struct Stopwatch {
     /// Until a new connection was there.
     pub connect: Option<Duration>,
     /// The queries that ran, by their place among the slots.
@@ -39,7 +39,7 @@ pub(in crate::scrape) struct Stopwatch {
 
 /// How asking one database ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum DatabaseResult {
+pub(crate) enum DatabaseResult {
     /// It answered, all of it or in part.
     Answered,
     /// This database could not be asked; another one may be.
@@ -53,16 +53,12 @@ pub(in crate::scrape) enum DatabaseResult {
 }
 
 /// Whether a query is to run now.
-pub(in crate::scrape) fn is_due(slot: &ScheduledQuery, request: DatabaseRequest<'_>) -> bool {
+pub(crate) fn is_due(slot: &ScheduledQuery, request: DatabaseRequest<'_>) -> bool {
     !slot.is_fresh() && slot.is_due(request.now, request.interval)
 }
 
 /// What is due in a database that is not asked shows nothing.
-pub(in crate::scrape) fn miss(
-    slots: &mut [ScheduledQuery],
-    request: DatabaseRequest<'_>,
-    why: &str,
-) {
+pub(crate) fn miss(slots: &mut [ScheduledQuery], request: DatabaseRequest<'_>, why: &str) {
     for slot in slots.iter_mut().filter(|slot| is_due(slot, request)) {
         slot.miss(QueryError::Deadline(why.to_owned()));
     }

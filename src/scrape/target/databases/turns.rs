@@ -26,7 +26,7 @@ const TOO_LITTLE: Duration = Duration::from_millis(10);
 
 /// The databases of one server that could not be asked, and whose turn is next.
 #[derive(Debug, Default)]
-pub(in crate::scrape) struct DatabaseTurns {
+pub(crate) struct DatabaseTurns {
     failed: BTreeMap<String, FailedDatabase>,
     /// Those that used up their share last time: they wait for the others.
     slow: BTreeSet<String>,
@@ -48,7 +48,7 @@ struct FailedDatabase {
 
 /// What a database's share of the deadline says of one that does not answer within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum ShareKind {
+pub(crate) enum ShareKind {
     /// It is slow.
     Fair,
     /// Little, and all there was: it is slow if that happens again and again.
@@ -59,7 +59,7 @@ pub(in crate::scrape) enum ShareKind {
 
 impl ShareKind {
     /// Of a share from `now` to `until`, of all until `deadline`.
-    pub(in crate::scrape) fn from_share(now: Instant, until: Instant, deadline: Instant) -> Self {
+    pub(crate) fn from_share(now: Instant, until: Instant, deadline: Instant) -> Self {
         match until.saturating_duration_since(now) {
             length if length >= JUDGED_BY => Self::Fair,
             _ if until >= deadline => Self::Whole,
@@ -70,13 +70,13 @@ impl ShareKind {
 
 impl DatabaseTurns {
     /// Whether it may be tried at `now`.
-    pub(in crate::scrape) fn may_try(&self, name: &str, now: Instant) -> bool {
+    pub(crate) fn may_try(&self, name: &str, now: Instant) -> bool {
         self.failed.get(name).is_none_or(|one| one.until <= now)
     }
 
     /// The order in which to visit them: behind the one where the last walk ended, and those that
     /// were slow after the others. `names` are sorted.
-    pub(in crate::scrape) fn order(&self, names: Vec<String>) -> Vec<String> {
+    pub(crate) fn order(&self, names: Vec<String>) -> Vec<String> {
         let behind = |name: &String| self.last.as_ref().is_none_or(|last| name > last);
         let (mut order, before): (Vec<_>, Vec<_>) = names.into_iter().partition(behind);
         order.extend(before);
@@ -87,12 +87,12 @@ impl DatabaseTurns {
     }
 
     /// A database had its turn.
-    pub(in crate::scrape) fn visited(&mut self, name: &str) {
+    pub(crate) fn visited(&mut self, name: &str) {
         self.last = Some(name.to_owned());
     }
 
     /// It used up its share, or did not.
-    pub(in crate::scrape) fn record_speed(&mut self, name: &str, is_slow: bool) {
+    pub(crate) fn record_speed(&mut self, name: &str, is_slow: bool) {
         match is_slow {
             true => self.slow.insert(name.to_owned()),
             false => self.slow.remove(name),
@@ -100,7 +100,7 @@ impl DatabaseTurns {
     }
 
     /// It did not answer within its share. Returns whether it is to be left alone for a while.
-    pub(in crate::scrape) fn record_late(&mut self, name: &str, share: ShareKind) -> bool {
+    pub(crate) fn record_late(&mut self, name: &str, share: ShareKind) -> bool {
         match share {
             ShareKind::Fair => true,
             ShareKind::Short => false,
@@ -114,7 +114,7 @@ impl DatabaseTurns {
 
     /// It could not be asked. Returns whether that is news: it could be before, or for another
     /// reason.
-    pub(in crate::scrape) fn record_failure(
+    pub(crate) fn record_failure(
         &mut self,
         name: &str,
         at: Instant,
@@ -142,13 +142,13 @@ impl DatabaseTurns {
     }
 
     /// It answered. Returns whether it had failed before.
-    pub(in crate::scrape) fn record_success(&mut self, name: &str) -> bool {
+    pub(crate) fn record_success(&mut self, name: &str) -> bool {
         self.late.remove(name);
         self.failed.remove(name).is_some()
     }
 
     /// All may be tried at once, as somebody may have mended them. What is told stays told.
-    pub(in crate::scrape) fn retry(&mut self, now: Instant) {
+    pub(crate) fn retry(&mut self, now: Instant) {
         for failed in self.failed.values_mut() {
             failed.until = now;
             failed.failures = 0;
@@ -157,14 +157,14 @@ impl DatabaseTurns {
     }
 
     /// Forgets those that are no longer there or not chosen.
-    pub(in crate::scrape) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+    pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.failed.retain(|name, _| is_there(name));
         self.slow.retain(|name| is_there(name));
         self.late.retain(|name, _| is_there(name));
     }
 
     /// Those that could not be asked when they were last tried.
-    pub(in crate::scrape) fn failed(&self) -> impl Iterator<Item = MissingDatabase> {
+    pub(crate) fn failed(&self) -> impl Iterator<Item = MissingDatabase> {
         self.failed.iter().map(|(name, failed)| MissingDatabase {
             name: name.clone(),
             problem: failed.problem,
@@ -175,7 +175,7 @@ impl DatabaseTurns {
 
 /// When a database has to be done, of which `left` wait for their turn, this one among them. `None`
 /// when there is no time to begin.
-pub(in crate::scrape) fn share(now: Instant, deadline: Instant, left: usize) -> Option<Instant> {
+pub(crate) fn share(now: Instant, deadline: Instant, left: usize) -> Option<Instant> {
     let rest = deadline.saturating_duration_since(now);
     if rest < TOO_LITTLE {
         return None;
@@ -186,7 +186,7 @@ pub(in crate::scrape) fn share(now: Instant, deadline: Instant, left: usize) -> 
 
 /// When the server's own database has to be done if `others` wait for their turn behind it: each of
 /// them has the least share, all of them no more than a third of the deadline.
-pub(in crate::scrape) fn own_share(now: Instant, deadline: Instant, others: usize) -> Instant {
+pub(crate) fn own_share(now: Instant, deadline: Instant, others: usize) -> Instant {
     let rest = deadline.saturating_duration_since(now);
     let others = LEAST_SHARE.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX));
     now + rest - others.min(rest / 3)

@@ -17,7 +17,7 @@ const LEFTOVER: Duration = Duration::from_millis(500);
 
 impl DatabaseCollection {
     /// Whether no connection but the target's own may count at the server.
-    pub(in crate::scrape) fn is_over(&mut self) -> bool {
+    pub(crate) fn is_over(&mut self) -> bool {
         if self
             .abandoned
             .as_ref()
@@ -29,7 +29,7 @@ impl DatabaseCollection {
     }
 
     /// Lets the next walk wait for the end of a connection that was given up.
-    pub(in crate::scrape) fn wait_for(&mut self, abandoned: JoinHandle<()>) {
+    pub(crate) fn wait_for(&mut self, abandoned: JoinHandle<()>) {
         let before = self.abandoned.take();
         let silence = before.as_ref().map(|before| before.silence.clone());
         let both = tokio::spawn(async move {
@@ -47,7 +47,7 @@ impl DatabaseCollection {
     }
 
     /// Our port of a login that hangs in one of the databases and holds up the others.
-    pub(in crate::scrape) fn hanging_login(&self) -> Option<u16> {
+    pub(crate) fn hanging_login(&self) -> Option<u16> {
         let abandoned = self.abandoned.as_ref()?;
         abandoned
             .login_port
@@ -56,7 +56,7 @@ impl DatabaseCollection {
 
     /// Waits a moment for a connection that was given up. While the server may still count it there
     /// is none for another database.
-    pub(in crate::scrape) async fn abandoned_is_gone(&mut self) -> bool {
+    pub(crate) async fn abandoned_is_gone(&mut self) -> bool {
         let Some(abandoned) = &mut self.abandoned else {
             return true;
         };
@@ -74,7 +74,7 @@ impl DatabaseCollection {
     }
 
     /// What was seen of the server since a connection was given up that may still count there.
-    pub(in crate::scrape) fn silence(&self) -> Option<ServerSilence> {
+    pub(crate) fn silence(&self) -> Option<ServerSilence> {
         self.abandoned
             .as_ref()
             .map(|abandoned| abandoned.silence.clone())
@@ -82,7 +82,7 @@ impl DatabaseCollection {
 
     /// Another server is shown from now on: a connection that the one before it, which was silent,
     /// has not closed does not count there.
-    pub(in crate::scrape) fn forget_silent(&mut self) {
+    pub(crate) fn forget_silent(&mut self) {
         if self.silence().is_some_and(|silence| silence.was_seen()) {
             self.abandoned = None;
         }

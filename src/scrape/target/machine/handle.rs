@@ -14,7 +14,7 @@ use crate::scrape::target::event::{
 
 impl TargetMachine {
     /// Takes what happened. Returns what has to be done about an attempt at once.
-    pub(in crate::scrape) fn handle(
+    pub(crate) fn handle(
         &mut self,
         event: TargetEvent,
         now: Instant,
@@ -105,7 +105,7 @@ impl TargetMachine {
     }
 
     /// What becomes of the session and of the request after a collection.
-    pub(in crate::scrape) fn record_collection(
+    pub(crate) fn record_collection(
         &mut self,
         end: CollectionEnd,
         now: Instant,
