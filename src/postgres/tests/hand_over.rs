@@ -1,11 +1,19 @@
 //! From the driver to the session: nothing is lost, and nothing is taken that must not come.
 
+use super::super::connection::Connection;
 use super::server::{error, message};
 use super::*;
 use crate::model::TargetErrorKind;
 
 fn notice() -> Vec<u8> {
     message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mhello\0\0")
+}
+
+/// The next message, which is to come soon.
+async fn next(connection: &mut Connection) -> Vec<u8> {
+    let soon = Duration::from_secs(60);
+    let message = tokio::time::timeout(soon, connection.next()).await;
+    message.unwrap().unwrap().whole.to_vec()
 }
 
 #[tokio::test(start_paused = true)]
@@ -22,9 +30,9 @@ async fn what_may_come_at_any_time_is_kept_for_the_session() {
         let mut connection = login.unwrap().connection;
         let mut rest = &*early;
         while !rest.is_empty() {
-            let message = connection.next().await.unwrap();
-            let (next, after) = rest.split_at(message.whole.len());
-            assert_eq!(message.whole, next);
+            let message = next(&mut connection).await;
+            let (expected, after) = rest.split_at(message.len());
+            assert_eq!(message, expected);
             rest = after;
         }
     }
@@ -39,8 +47,7 @@ async fn a_message_that_is_torn_at_the_end_of_the_login_is_read_on() {
         let (login, mut server) = log_in(&connector, begin).await;
         let mut connection = login.unwrap().connection;
         server.write(end).await;
-        let message = connection.next().await.unwrap();
-        assert_eq!((message.kind, message.whole), (b'N', &*notice), "{at}");
+        assert_eq!(next(&mut connection).await, notice, "{at}");
     }
 }
 
@@ -66,7 +73,9 @@ async fn why_a_server_ends_the_session_at_once_is_known_to_its_first_query() {
     let connector = connector();
     let (login, _server) = log_in(&connector, &error("FATAL", "57P01")).await;
     let mut pipeline = Pipeline::new(&connector, 7, Mode::Kept, login.unwrap());
-    pipeline.execute("SELECT 1").await.unwrap_err();
+    let soon = Duration::from_secs(60);
+    let answered = tokio::time::timeout(soon, pipeline.execute("SELECT 1")).await;
+    answered.unwrap().unwrap_err();
     let trouble = pipeline.connection.trouble().unwrap();
     assert_eq!(trouble.kind, TargetErrorKind::NotReady);
     assert_eq!(trouble.message, "57P01");
