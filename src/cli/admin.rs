@@ -12,7 +12,9 @@ use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::password::{PasswordError, ask_twice, generate, read_line};
-use crate::security::{Environment, Secret, UsersFile, Vault, VaultError, check_name};
+use crate::security::{
+    Environment, Secret, UserNameError, UsersFile, Vault, VaultError, check_name,
+};
 use crate::text::{escaped, escaped_json};
 
 #[derive(Parser)]
@@ -117,7 +119,7 @@ enum AdminError {
     #[error("the users file is missing: give it with -f FILE")]
     NoFile,
     #[error("{0}")]
-    BadName(&'static str),
+    BadName(#[from] UserNameError),
     #[error("there is a user '{name}' in {path} already: `user edit` gives a new password")]
     Exists { name: String, path: PathBuf },
     #[error("there is no user '{name}' in {path}: `user ls` lists them")]
@@ -292,7 +294,7 @@ impl AdminArguments {
                 line.to_string()
             }
         };
-        check_name(&name).map_err(AdminError::BadName)?;
+        check_name(&name)?;
         Ok(name)
     }
 

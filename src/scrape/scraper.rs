@@ -19,7 +19,7 @@ use super::settings::ScrapeSettings;
 use super::single_flight::SingleFlight;
 use super::target::connect_queue::ConnectQueue;
 use super::target::context::{ShutdownDeadline, TargetContext};
-use super::target::driver::TargetDriver;
+use super::target::task::{TargetTaskParts, run_target};
 use super::{Exposition, FamilyOverview, Overview, self_metrics};
 use crate::catalog::Catalog;
 use crate::connection_limit::DisplacedConnections;
@@ -245,16 +245,18 @@ impl Scraper {
         let (profiles, asked) = mpsc::unbounded_channel();
         let (changes, changed) = watch::channel(Arc::clone(target));
         let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
-        let worker = TargetDriver::new(
-            changed,
-            health.clone(),
-            Arc::clone(&counters),
-            self.0.context.clone(),
-            cancel.clone(),
-            before.map(|one| one.worker.ended.clone()),
-            ended.clone(),
-        );
-        shutdown.spawn("session", worker.run(requests, asked));
+        let task = run_target(TargetTaskParts {
+            changes: changed,
+            requests,
+            profiles: asked,
+            health: health.clone(),
+            counters: Arc::clone(&counters),
+            context: self.0.context.clone(),
+            cancelled: cancel.clone(),
+            before: before.map(|one| one.worker.ended.clone()),
+            ended: ended.clone(),
+        });
+        shutdown.spawn("session", task);
         Arc::new(TargetHandle {
             target: Arc::clone(target),
             worker: Arc::new(TargetTask {

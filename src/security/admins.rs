@@ -115,7 +115,7 @@ impl AdminSource {
 fn read_file(path: &Path) -> Result<(String, Secret), String> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or("its name is not UTF-8")?;
-    check_name(name)?;
+    check_name(name).map_err(|error| error.to_string())?;
     let about = fs::metadata(path).map_err(|error| error.to_string())?;
     if about.len() > LONGEST {
         return Err("it is too long to be a password".to_owned());

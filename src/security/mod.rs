@@ -34,7 +34,7 @@ pub use require_auth::{
 pub use scram::{KEY as SCRAM_KEY, ScramVerifier, hmac};
 pub use secret::Secret;
 pub use secret_file::{SecretFileError, read_secret};
-pub use users::{UsersFile, check_name};
+pub use users::{UserNameError, UsersFile, check_name};
 #[doc(hidden)]
 pub use vault::check_master_key;
 pub use vault::{Vault, is_strong_password};

@@ -101,7 +101,7 @@ impl UsersFile {
                 continue;
             };
             if let Err(problem) = check_name(name) {
-                wrong(problem);
+                wrong(&problem.to_string());
                 continue;
             }
             let Ok(blob) = STANDARD.decode(blob.trim()) else {
@@ -243,19 +243,33 @@ impl UsersFile {
     }
 }
 
+/// What is wrong with a user's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum UserNameError {
+    #[error("the user's name is empty")]
+    Empty,
+    #[error("a user's name cannot hold a colon, which ends it in the users file")]
+    Colon,
+    #[error("a user's name cannot begin with #, which begins a comment in the users file")]
+    Comment,
+    #[error("a user's name cannot begin or end with a space, nor hold a control character")]
+    Space,
+}
+
 /// Says what is wrong with a name that could not be found again in a users file.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_name(name: &str) -> Result<(), &'static str> {
+pub fn check_name(name: &str) -> Result<(), UserNameError> {
     if name.is_empty() {
-        Err("the user's name is empty")
+        Err(UserNameError::Empty)
     } else if name.contains(':') {
-        Err("a user's name cannot hold a colon, which ends it in the users file")
+        Err(UserNameError::Colon)
     } else if name.starts_with('#') {
-        Err("a user's name cannot begin with #, which begins a comment in the users file")
+        Err(UserNameError::Comment)
     } else if name.trim() != name || name.chars().any(char::is_control) {
-        Err("a user's name cannot begin or end with a space, nor hold a control character")
+        Err(UserNameError::Space)
     } else {
         Ok(())
     }

@@ -126,3 +126,121 @@ fn timestamp(time: SystemTime) -> Option<String> {
     let time = jiff::Timestamp::try_from(time).ok()?;
     Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TargetErrorKind;
+    use crate::targets::{DatabaseProblem, LeftOut, LeftOutReason, MissingDatabase};
+
+    fn error() -> TargetError {
+        TargetError {
+            kind: TargetErrorKind::ConnectionLost,
+            message: "it broke".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_server_is_told_with_the_keys_of_the_protocol() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+        let mut report = ServerReport {
+            name: "primary".to_owned(),
+            address: "db:5432".to_owned(),
+            origin: "file",
+            health: HealthReport::default(),
+            connections: 2,
+            failures: 3,
+        };
+        let fresh = json!(report);
+        let trouble = json!({ "Reason": "pending", "Message": "not asked yet" });
+        assert_eq!(fresh["Trouble"], trouble);
+        for key in [
+            "Version",
+            "MinorVersion",
+            "Role",
+            "LastScrape",
+            "Duration",
+            "LastError",
+        ] {
+            assert_eq!(fresh.get(key), Some(&json!(null)), "{key}");
+        }
+        report.health = HealthReport {
+            version: Some(ServerVersion(170_010)),
+            role: Some(Role::Replica),
+            last_scrape: Some(at),
+            duration: Duration::from_nanos(1_234_567),
+            missing: vec![MissingDatabase {
+                name: "shop".to_owned(),
+                problem: DatabaseProblem::TooSlow,
+                message: "slow".to_owned(),
+            }],
+            left_out: vec![LeftOut {
+                collector: "locks".to_owned(),
+                families: 2,
+                reason: LeftOutReason::TooLarge,
+                message: "large".to_owned(),
+            }],
+            last_error: Some((error(), at)),
+            ..HealthReport::default()
+        };
+        let told = json!(report);
+        for (key, value) in [
+            ("Server", json!("primary")),
+            ("Version", json!("17.10")),
+            ("MajorVersion", json!(17)),
+            ("Role", json!("replica")),
+            ("LastScrape", json!("1970-01-02T00:00:00Z")),
+            ("Duration", json!(0.001235)),
+            (
+                "MissingDatabases",
+                json!([{ "Database": "shop", "Reason": "too_slow", "Message": "slow" }]),
+            ),
+            (
+                "LeftOut",
+                json!([{
+                    "Collector": "locks", "Families": 2, "Reason": "too_large", "Message": "large",
+                }]),
+            ),
+            (
+                "LastError",
+                json!({
+                    "Reason": "connection_lost", "Message": "it broke",
+                    "Time": "1970-01-02T00:00:00Z", "Count": 3,
+                }),
+            ),
+        ] {
+            assert_eq!(told[key], value, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_profile_is_told_in_seconds() {
+        let profile = Profile {
+            address: "db:5432".to_owned(),
+            duration: Duration::from_micros(1500),
+            round_trip: None,
+            queries: vec![ProfiledQuery {
+                collector: "locks".to_owned(),
+                tag: "pg_locks".to_owned(),
+                database: "shop".to_owned(),
+                interval: Some(Duration::from_secs(60)),
+                duration: Duration::from_millis(2),
+                samples: 7,
+                outcome: "done",
+                message: None,
+            }],
+            trouble: Some(error()),
+        };
+        let told = json!({
+            "Address": "db:5432",
+            "Duration": 0.0015,
+            "RoundTrip": null,
+            "Queries": [{
+                "Collector": "locks", "Tag": "pg_locks", "Database": "shop", "Interval": 60.0,
+                "Duration": 0.002, "Samples": 7, "Outcome": "done", "Message": null,
+            }],
+            "Trouble": { "Reason": "connection_lost", "Message": "it broke" },
+        });
+        assert_eq!(json!(profile), told);
+    }
+}

@@ -117,3 +117,52 @@ fn a_connection_that_panics_is_counted_and_costs_nobody_else_anything() {
     eventually_active(&exporter, "one");
     is_one_short_line(&exporter, "connection");
 }
+
+/// A query that takes long, in each scrape.
+const SLOW: &str = "
+version: 13
+metrics:
+  - tag: nap
+    query: SELECT 1 FROM pg_sleep(3)
+    columns: [{type: gauge, description: A nap.}]
+";
+
+#[test]
+fn a_targets_task_that_panics_cancels_its_query_says_goodbye_and_starts_anew() {
+    let server = Postgres::builder(17)
+        .set("log_disconnections", "on")
+        .start();
+    let exporter = Exporter::builder()
+        .server("one", &server)
+        .file("slow.yaml", SLOW)
+        .set("metrics_path = {dir}/slow.yaml")
+        .variable(
+            "PGEXPORTER_TEST_PANIC",
+            format!("target={}", file("target")),
+        )
+        .start();
+    eventually_active(&exporter, "one");
+    std::thread::scope(|scope| {
+        scope.spawn(|| exporter.metrics());
+        eventually("the query runs", || {
+            let naps = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
+                        AND application_name = 'pgexporter' AND query LIKE '%pg_sleep%'";
+            server.value(naps) == "1"
+        });
+        provoke("target");
+    });
+    assert!(sessions(&server).len() <= 1, "{:?}", sessions(&server));
+    eventually_active(&exporter, "one");
+    is_one_short_line(&exporter, "target");
+    let samples = exporter.metrics();
+    let panics = |task| samples.value("pgexporter_task_panics_total", &[("task", task)]);
+    assert_eq!((panics("target"), panics("other")), (Some(1.0), Some(0.0)));
+    let log = server.log();
+    assert!(
+        log.contains("canceling statement due to user request"),
+        "{log}"
+    );
+    assert!(log.contains("disconnection: session time"), "{log}");
+    assert!(!log.contains("unexpected EOF"), "{log}");
+    assert_eq!(sessions(&server).len(), 1);
+}

@@ -155,8 +155,7 @@ impl FinishedProcess {
             )])),
             Some(3) => Err(CliError::NoAccess(said("the exporter does not answer"))),
             Some(126 | 127) => Err(CliError::NoAccess(explain_missing_program(container))),
-            Some(status) if is_program_missing(&self.err) => {
-                let _ = status;
+            Some(_) if is_program_missing(&self.err) => {
                 Err(CliError::NoAccess(explain_missing_program(container)))
             }
             Some(status) => Err(CliError::NoAccess(said(&format!(

@@ -176,19 +176,24 @@ async fn a_statement_that_fails_behind_its_first_rows_is_not_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_its_second_try_ends_with_the_session() {
-    let (mut session, _script) = session(Mode::Once, |sql| match sql {
-        "q0" => Answer::Error("40001"),
-        "q1" => Answer::Fatal("57P01"),
-        _ => Answer::one(),
-    })
-    .await;
-    let mut slots = names(3);
-    assert!(run(&mut session, &mut slots).await.complete);
-    assert_eq!(outcomes(&slots), ["57P01"; 3]);
-    assert!(slots.iter().all(ScheduledQuery::is_lost));
-    let failing: Vec<bool> = slots.iter().map(|slot| slot.failing).collect();
-    assert_eq!(failing, [false, true, false]);
+async fn what_waits_to_be_run_again_ends_with_the_session() {
+    // A second try, and a statement to be prepared anew.
+    for state in ["40001", "0A000"] {
+        let (mut session, _script) = session(Mode::Kept, move |sql| match sql {
+            "q0" => Answer::Error(state),
+            "q1" => Answer::Fatal("57P01"),
+            _ => Answer::one(),
+        })
+        .await;
+        let mut slots = names(3);
+        let far = tokio::time::Instant::now() + Duration::from_secs(60);
+        session.prepare(&mut slots, far).await.unwrap();
+        assert!(run(&mut session, &mut slots).await.complete);
+        assert_eq!(outcomes(&slots), ["57P01"; 3]);
+        assert!(slots.iter().all(ScheduledQuery::is_lost));
+        let failing: Vec<bool> = slots.iter().map(|slot| slot.failing).collect();
+        assert_eq!(failing, [false, true, false]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::context::TargetContext;
+use super::databases::DatabaseCollection;
+use super::databases::request::DatabaseRequest;
 use super::databases::turns::{ShareKind, own_share};
-use super::databases::{DatabaseCollection, DatabaseRequest};
 use super::plan::CollectionPlan;
 use super::query_log::QueryLog;
 use crate::catalog::{Catalog, OwnMetrics, SETTINGS};

@@ -5,7 +5,9 @@
 mod abandoned;
 mod one_database;
 mod replacement;
+pub(super) mod request;
 pub(super) mod turns;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,17 +17,15 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use self::abandoned::AbandonedConnection;
-use self::one_database::DatabaseResult;
+use self::abandoned::GONE;
 use self::replacement::SessionReplacement;
-
+use self::request::{DatabaseRequest, DatabaseResult, Stopwatch, is_due, miss};
+use self::turns::{DatabaseTurns, ShareKind, share};
 use super::context::TargetContext;
-use super::databases::turns::{DatabaseTurns, ShareKind, share};
 use super::plan::CollectionPlan;
 use super::query_log::QueryLog;
 use super::silence::ServerSilence;
-use crate::postgres::{
-    Connector, Mode, QueryContext, QueryError, ScheduledQuery, ServerIdentity, Session,
-};
+use crate::postgres::{Connector, ScheduledQuery, Session};
 use crate::scrape::counters::TargetCounters;
 use crate::scrape::single_flight::SharedDeadline;
 use crate::targets::{DatabaseProblem, MissingDatabase};
@@ -61,42 +61,10 @@ pub(in crate::scrape) struct DatabaseCollection {
     reached: Vec<i64>,
 }
 
-/// What a walk is told.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::scrape) struct DatabaseRequest<'a> {
-    /// How the target's own session sends its queries.
-    pub mode: &'a Mode,
-    /// The server that the target's own session reached.
-    pub server: ServerIdentity,
-    /// Connections that may be made until one reaches that server, at least 1.
-    pub tries: u32,
-    /// When it was decided what is due.
-    pub now: Instant,
-    /// Overrides the catalogue's intervals.
-    pub interval: Option<Duration>,
-    pub shared: QueryContext<'a>,
-    pub deadline: &'a SharedDeadline,
-    /// What it says of a database that does not answer by that deadline.
-    pub share: ShareKind,
-}
-
-/// What a visit took, query by query: they run one after the other then.
-#[derive(Debug, Default)]
-pub(in crate::scrape) struct Stopwatch {
-    /// Until a new connection was there.
-    pub connect: Option<Duration>,
-    /// The queries that ran, by their place among the slots.
-    pub runs: BTreeMap<usize, Duration>,
-}
-
 /// Ids of these sessions; those of the target's own database count from 1.
 const FIRST_ID: u64 = 1 << 32;
 /// How long a server may take to close a connection that we closed.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How long a connection that was given up is waited for.
-const GONE: Duration = Duration::from_secs(60);
-/// The same behind a pooler: shorter than the next visit waits for it.
-const GONE_FROM_POOLER: Duration = Duration::from_millis(300);
 /// After so many whole walks all databases have their turn again.
 const WHOLE_WALKS: u32 = 20;
 /// After so many databases in a row that refuse, the walk goes on with the next scrape.
@@ -373,16 +341,5 @@ impl DatabaseCollection {
             // Whoever takes the target over now begins with the server as it is.
             let _ = timeout(GOODBYE, abandoned.closed).await;
         }
-    }
-}
-
-fn is_due(slot: &ScheduledQuery, request: DatabaseRequest<'_>) -> bool {
-    !slot.is_fresh() && slot.is_due(request.now, request.interval)
-}
-
-/// What is due in a database that is not asked shows nothing.
-fn miss(slots: &mut [ScheduledQuery], request: DatabaseRequest<'_>, why: &str) {
-    for slot in slots.iter_mut().filter(|slot| is_due(slot, request)) {
-        slot.miss(QueryError::Deadline(why.to_owned()));
     }
 }

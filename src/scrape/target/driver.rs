@@ -93,6 +93,12 @@ struct SilentSession {
     server: Option<ServerIdentity>,
 }
 
+/// Where requests come from.
+pub(in crate::scrape) struct DriverInputs {
+    pub requests: mpsc::UnboundedReceiver<CollectRequest>,
+    pub profiles: mpsc::UnboundedReceiver<ProfileRequest>,
+}
+
 /// What woke the task.
 enum DriverInput {
     Cancelled,
@@ -160,11 +166,7 @@ impl TargetDriver {
     }
 
     /// Runs until cancelled, then says Terminate.
-    pub(in crate::scrape) async fn run(
-        mut self,
-        mut requests: mpsc::UnboundedReceiver<CollectRequest>,
-        mut profiles: mpsc::UnboundedReceiver<ProfileRequest>,
-    ) {
+    pub(in crate::scrape) async fn run(mut self, inputs: &mut DriverInputs) {
         let cancelled = self.cancelled.clone();
         // Until the task before it has closed its sessions, this one's would come on top.
         if let Some(before) = self.before.take() {
@@ -191,7 +193,7 @@ impl TargetDriver {
                 () = cancelled.cancelled() => DriverInput::Cancelled,
                 Ok(()) = self.changes.changed() => DriverInput::Changed,
                 Ok(()) = renewals.changed() => DriverInput::RenewalRequested,
-                Some(request) = requests.recv(), if self.request.is_none() => {
+                Some(request) = inputs.requests.recv(), if self.request.is_none() => {
                     DriverInput::Requested(request)
                 }
                 step = attempt_ended(&mut self.first, limit) => {
@@ -205,7 +207,7 @@ impl TargetDriver {
                 () = self.session.ended() => DriverInput::SessionEnded,
                 () = at(until) => DriverInput::Time,
                 Ok(()) = self.context.settings.changed() => DriverInput::Reloaded,
-                Some(request) = profiles.recv(), if self.profiling.is_none() => {
+                Some(request) = inputs.profiles.recv(), if self.profiling.is_none() => {
                     DriverInput::ProfileRequested(request)
                 }
                 // After all else: scrapes come before it.
@@ -216,7 +218,7 @@ impl TargetDriver {
             }
             Box::pin(self.take_input(input)).await;
         }
-        self.end().await;
+        self.close_all().await;
     }
 
     /// Takes what woke the task.
@@ -310,7 +312,7 @@ impl TargetDriver {
 
     /// Ends what there is. An attempt that is under way is let in and says goodbye: a server is not
     /// to wonder.
-    async fn end(mut self) {
+    async fn close_all(mut self) {
         drop(self.second.take());
         if let Some(attempt) = self.first.take()
             && let Some(session) = attempt.finish(GOODBYE).await
@@ -322,7 +324,7 @@ impl TargetDriver {
         {
             let _ = session.close(GOODBYE).await;
         }
-        if let Some(session) = self.session.take() {
+        if let Some(session) = self.session.take_session() {
             let _ = Box::pin(session.close(GOODBYE)).await;
         }
         Box::pin(self.collector.close()).await;

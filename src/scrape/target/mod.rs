@@ -16,3 +16,4 @@ pub(super) mod query_log;
 pub(super) mod reported;
 pub(super) mod session_guard;
 pub(super) mod silence;
+pub(super) mod task;

@@ -46,7 +46,7 @@ impl SessionGuard {
     }
 
     /// Hands the session over to somebody who ends it.
-    pub(in crate::scrape) fn take(&mut self) -> Option<Session> {
+    pub(in crate::scrape) fn take_session(&mut self) -> Option<Session> {
         self.session.take()
     }
 

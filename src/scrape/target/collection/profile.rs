@@ -10,7 +10,7 @@ use crate::catalog::SETTINGS;
 use crate::postgres::{PipelineRequest, QueryContext, QueryError, SampleBudget, Session};
 use crate::scrape::profile::{ProfileRun, ProfileStep};
 use crate::scrape::single_flight::SharedDeadline;
-use crate::scrape::target::databases::DatabaseRequest;
+use crate::scrape::target::databases::request::DatabaseRequest;
 use crate::scrape::target::databases::turns::ShareKind;
 use crate::targets::{ProfiledQuery, TargetError};
 

@@ -1,35 +1,23 @@
-//! A result to one other database: the connection, what runs over it, and its end.
+//! One other database: the connection, what runs over it, and its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::abandoned::OpeningSession;
-use super::{
-    AbandonedConnection, DatabaseCollection, DatabaseRequest, GONE, GONE_FROM_POOLER, Stopwatch,
-    is_due,
-};
+use super::DatabaseCollection;
+use super::abandoned::{AbandonedConnection, GONE, OpeningSession};
+use super::request::{DatabaseRequest, DatabaseResult, Stopwatch, is_due};
 use crate::model::TargetErrorKind;
 use crate::postgres::{Mode, PipelineRequest, QueryError, QueryOutcome, ScheduledQuery, Session};
 use crate::scrape::target::query_log::QueryLog;
 use crate::scrape::target::silence::ServerSilence;
 use crate::targets::{DatabaseProblem, MissingDatabase, TargetError};
 
-/// How a result ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::scrape) enum DatabaseResult {
-    /// It answered, all of it or in part.
-    Answered,
-    /// This database could not be asked; another one may be.
-    Failed,
-    /// The server cannot be reached: no other database can be asked either.
-    ServerFailed,
-    /// The exporter has no connection left for it.
-    NoPlace,
-    /// The connection reached another server than the target's session: nothing of it is shown.
-    OtherServer,
-}
+/// How long a connection that was given up is waited for behind a pooler: shorter than the next
+/// database waits for it.
+const GONE_FROM_POOLER: Duration = Duration::from_millis(300);
 
 /// Why there is no session.
 enum NoDatabaseSession {

@@ -49,7 +49,7 @@ impl TargetDriver {
         let view = self.view();
         let after = self.machine.record_collection(end, Instant::now(), &view);
         if after == AfterCollection::Replace {
-            self.session.take();
+            self.session.take_session();
             if let Some(ended) = ended {
                 self.log_end(&ended);
             }
@@ -70,13 +70,13 @@ impl TargetDriver {
         match after {
             AfterCollection::Replace | AfterCollection::Keep => {}
             AfterCollection::Lost => {
-                self.session.take();
+                self.session.take_session();
                 if let Some(ended) = ended {
                     self.show_down(&ended.into());
                 }
             }
             AfterCollection::Drain => {
-                if let Some(session) = self.session.take() {
+                if let Some(session) = self.session.take_session() {
                     self.drain(session, true);
                 }
             }
@@ -88,7 +88,7 @@ impl TargetDriver {
 
     /// The query is cancelled, so that the server sees an orderly end.
     pub(super) async fn stop_session(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(session) = self.session.take_session() {
             end_session(session).await;
         }
         self.handle(TargetEvent::Closed);
@@ -96,7 +96,7 @@ impl TargetDriver {
 
     /// Ends a session that is not to be kept.
     pub(super) async fn close_unkept(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(session) = self.session.take_session() {
             self.close_for_good(session).await;
         }
         self.handle(TargetEvent::Closed);
@@ -104,7 +104,7 @@ impl TargetDriver {
 
     /// Asks a server that nobody has scraped for a while how it is.
     pub(super) async fn check(&mut self) {
-        let Some(mut session) = self.session.take() else {
+        let Some(mut session) = self.session.take_session() else {
             return self.handle(TargetEvent::Closed);
         };
         let deadline = Instant::now() + CHECKED.min(self.target.timeouts.connect);

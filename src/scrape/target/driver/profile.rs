@@ -34,12 +34,12 @@ impl TargetDriver {
         let ended = self.session.get().and_then(Session::trouble).cloned();
         let trouble = match ended {
             Some(ended) => {
-                self.session.take();
+                self.session.take_session();
                 self.mark_lost(ended.clone());
                 Some(ended)
             }
             None if self.collector.must_drain() => {
-                if let Some(session) = self.session.take() {
+                if let Some(session) = self.session.take_session() {
                     self.drain(session, true);
                 }
                 Some(self.no_answer())

@@ -81,7 +81,7 @@ impl TargetDriver {
             self.connector.has_alternatives() && !std::mem::replace(&mut self.looked_around, true);
         self.silent = SilentSession::default();
         self.collector.databases().close_kept();
-        if let Some(old) = self.session.take() {
+        if let Some(old) = self.session.take_session() {
             self.close_beside(old).await;
         }
         self.show_up(&session);
@@ -215,7 +215,7 @@ impl TargetDriver {
     /// The same with the target's own session.
     pub(super) async fn end_leaked_before_collection(&mut self) {
         if self.leaked.is_some()
-            && let Some(mut session) = self.session.take()
+            && let Some(mut session) = self.session.take_session()
         {
             self.end_leaked_backend(&mut session).await;
             self.session.replace(session);
@@ -262,7 +262,7 @@ impl TargetDriver {
     /// The server ended a session between two scrapes, as it may with those that are idle. It is
     /// down only if there is no other to be had.
     pub(super) fn note_idle_end(&mut self) {
-        let Some(session) = self.session.take() else {
+        let Some(session) = self.session.take_session() else {
             return;
         };
         let ended = session.trouble().cloned().unwrap_or_else(session_ended);
