@@ -19,6 +19,7 @@ use super::settings::ScrapeSettings;
 use super::single_flight::SingleFlight;
 use super::target::connect_queue::ConnectQueue;
 use super::target::context::{ShutdownDeadline, TargetContext};
+use super::target::driver::DriverInputs;
 use super::target::task::{TargetTaskParts, run_target};
 use super::{Exposition, FamilyOverview, Overview, self_metrics};
 use crate::catalog::Catalog;
@@ -247,8 +248,10 @@ impl Scraper {
         let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
         let task = run_target(TargetTaskParts {
             changes: changed,
-            requests,
-            profiles: asked,
+            inputs: DriverInputs {
+                requests,
+                profiles: asked,
+            },
             health: health.clone(),
             counters: Arc::clone(&counters),
             context: self.0.context.clone(),

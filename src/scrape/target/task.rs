@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::context::TargetContext;
 use super::driver::{DriverInputs, TargetDriver};
 use crate::scrape::counters::TargetCounters;
-use crate::scrape::profile::ProfileRequest;
-use crate::scrape::single_flight::CollectRequest;
 use crate::supervision::{TaskName, restart_after_panic};
 use crate::targets::{Health, Target};
 
@@ -18,8 +16,7 @@ use crate::targets::{Health, Target};
 pub(in crate::scrape) struct TargetTaskParts {
     /// The target as it is to be.
     pub changes: watch::Receiver<Arc<Target>>,
-    pub requests: mpsc::UnboundedReceiver<CollectRequest>,
-    pub profiles: mpsc::UnboundedReceiver<ProfileRequest>,
+    pub inputs: DriverInputs,
     pub health: Health,
     pub counters: Arc<TargetCounters>,
     pub context: TargetContext,
@@ -32,41 +29,29 @@ pub(in crate::scrape) struct TargetTaskParts {
 }
 
 /// The task. Each driver connects only after the sessions of the one before it have ended.
-pub(in crate::scrape) fn run_target(parts: TargetTaskParts) -> BoxFuture<'static, ()> {
-    let TargetTaskParts {
-        changes,
-        requests,
-        profiles,
-        health,
-        counters,
-        context,
-        cancelled,
-        mut before,
-        ended,
-    } = parts;
-    let inputs = Arc::new(Mutex::new(DriverInputs { requests, profiles }));
+pub(in crate::scrape) fn run_target(mut parts: TargetTaskParts) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let stop = cancelled.clone();
-        let start = || {
-            let closed = CancellationToken::new();
-            let before = before.replace(closed.clone());
-            let driver = TargetDriver::new(
-                changes.clone(),
-                health.clone(),
-                Arc::clone(&counters),
-                context.clone(),
-                cancelled.clone(),
-                before,
-                closed,
-            );
-            let inputs = Arc::clone(&inputs);
-            // On the heap, once: what awaits it has room for a pointer.
-            Box::pin(async move { driver.run(&mut *inputs.lock().await).await })
-        };
-        restart_after_panic(TaskName::Target, stop.cancelled(), start).await;
-        if let Some(last) = before {
+        let stop = parts.cancelled.clone();
+        let run = run_driver;
+        restart_after_panic(TaskName::Target, stop.cancelled(), &mut parts, run).await;
+        if let Some(last) = parts.before {
             last.cancelled().await;
         }
-        ended.cancel();
+        parts.ended.cancel();
     })
+}
+
+fn run_driver<'a>(parts: &'a mut &mut TargetTaskParts) -> BoxFuture<'a, ()> {
+    let closed = CancellationToken::new();
+    let before = parts.before.replace(closed.clone());
+    let driver = TargetDriver::new(
+        parts.changes.clone(),
+        parts.health.clone(),
+        Arc::clone(&parts.counters),
+        parts.context.clone(),
+        parts.cancelled.clone(),
+        before,
+        closed,
+    );
+    Box::pin(driver.run(&mut parts.inputs))
 }
