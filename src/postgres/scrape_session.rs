@@ -10,6 +10,7 @@ use super::query::ScheduledQuery;
 use super::query_run::QueryContext;
 use super::run::{PipelineRequest, PipelineResponse};
 use super::server_info::ServerInfo;
+use super::statement::Mode;
 use crate::targets::TargetError;
 
 /// A backend that may still run what a session left behind when its connection was given up.
@@ -18,6 +19,12 @@ pub struct LeakedBackend(pub(super) i32);
 
 /// A session as scraping sees it.
 pub trait ScrapeSession: Send + Sized {
+    /// Tells it from the sessions before and beside it.
+    fn id(&self) -> u64;
+
+    /// How queries are sent.
+    fn mode(&self) -> &Mode;
+
     /// What the server last said of itself.
     fn facts(&self) -> Option<&ServerInfo>;
 
@@ -46,6 +53,13 @@ pub trait ScrapeSession: Send + Sized {
         known: &mut (dyn FnMut(&ServerInfo) + Send),
         late: impl Future<Output = ()> + Send,
     ) -> impl Future<Output = PipelineResponse> + Send;
+
+    /// Sends the questions of what the server is before the rest of a run is made ready.
+    fn ask_ahead(&mut self, slots: &[ScheduledQuery], databases: bool);
+
+    /// Ends a login of ours that hangs in another database, by our own port. Returns whether the
+    /// session answered.
+    fn end_login(&mut self, port: u16, deadline: Instant) -> impl Future<Output = bool> + Send;
 
     /// After a run that did not end: cancels what still runs, and waits until the server has
     /// answered all that it was sent.

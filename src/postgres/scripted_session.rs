@@ -15,8 +15,11 @@ use super::row::{FieldRanges, Fields};
 use super::run::{PipelineRequest, PipelineResponse};
 use super::scrape_session::{LeakedBackend, ScrapeSession};
 use super::server_info::ServerInfo;
+use super::statement::Mode;
 use crate::model::TargetErrorKind;
 use crate::targets::TargetError;
+
+pub(crate) use super::tests::{facts as plain_facts, plain_target};
 
 /// What one run does.
 #[derive(Clone, Debug)]
@@ -124,6 +127,20 @@ fn add_row(job: &mut QueryRun<'_>, row: &[&str]) {
 }
 
 impl ScrapeSession for ScriptedSession {
+    fn id(&self) -> u64 {
+        1
+    }
+
+    fn mode(&self) -> &Mode {
+        &Mode::Kept
+    }
+
+    fn ask_ahead(&mut self, _: &[ScheduledQuery], _: bool) {}
+
+    async fn end_login(&mut self, _: u16, _: Instant) -> bool {
+        true
+    }
+
     fn facts(&self) -> Option<&ServerInfo> {
         Some(&self.facts)
     }

@@ -333,6 +333,22 @@ impl Session {
 }
 
 impl ScrapeSession for Session {
+    fn id(&self) -> u64 {
+        self.id()
+    }
+
+    fn mode(&self) -> &Mode {
+        self.mode()
+    }
+
+    fn ask_ahead(&mut self, slots: &[ScheduledQuery], databases: bool) {
+        self.ask_ahead(slots, databases);
+    }
+
+    async fn end_login(&mut self, port: u16, deadline: Instant) -> bool {
+        self.end_login(port, deadline).await
+    }
+
     fn facts(&self) -> Option<&ServerInfo> {
         self.facts()
     }

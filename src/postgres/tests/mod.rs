@@ -9,7 +9,7 @@ mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use self::questions::facts;
+pub(crate) use self::questions::facts;
 use self::server::{Answer, MemoryServer, Script};
 use super::connector::{ConnectContext, Connector};
 use super::login::{LoggedIn, log_in_over};
@@ -34,9 +34,9 @@ use crate::targets::{
 /// What a server in memory may hold that nobody has read yet, in bytes.
 const PIPE: usize = 64 * 1024;
 
-/// For a target at an address that nobody listens at: a request to cancel leads nowhere.
-fn connector() -> Arc<Connector> {
-    let target = Target {
+/// A target at an address that nobody listens at: a request to cancel leads nowhere.
+pub(crate) fn plain_target() -> Target {
+    Target {
         name: "s".to_owned(),
         origin: Origin::File,
         address: Address::Tcp {
@@ -74,8 +74,12 @@ fn connector() -> Arc<Connector> {
             ..ByteLimits::default()
         },
         ownership_term: OwnershipTerm::unlimited(),
-    };
-    Arc::new(Connector::new(Arc::new(target), ConnectContext::default()))
+    }
+}
+
+fn connector() -> Arc<Connector> {
+    let target = Arc::new(plain_target());
+    Arc::new(Connector::new(target, ConnectContext::default()))
 }
 
 /// Logs in to a server that sends `early` in one packet with the end of the login.

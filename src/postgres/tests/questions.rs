@@ -14,7 +14,7 @@ use crate::model::{Role, ServerVersion, TargetErrorKind};
 use crate::targets::DatabaseProblem;
 
 /// What a server says of itself that is scripted by [`plain`].
-pub(in crate::postgres) fn facts() -> ServerInfo {
+pub(crate) fn facts() -> ServerInfo {
     ServerInfo {
         version: ServerVersion(170_002),
         role: Role::Primary,

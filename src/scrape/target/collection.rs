@@ -22,7 +22,7 @@ use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Role, TargetErrorKind};
 use crate::postgres::{
     Connector, PipelineRequest, PipelineResponse, QueryContext, QuerySchedule, SampleBudget,
-    ScheduledQuery, ServerIdentity, ServerInfo, Session, SettingsSamples,
+    ScheduledQuery, ScrapeSession, ServerIdentity, ServerInfo, Session, SettingsSamples,
 };
 use crate::scrape::collection_result::CollectionResult;
 use crate::scrape::counters::TargetCounters;
@@ -59,7 +59,7 @@ pub(crate) struct CollectionRunner {
 /// (in bits of the time), and the role.
 type SettingsKey = (u64, u64, Role);
 
-fn settings_key(session: &Session) -> Option<SettingsKey> {
+fn settings_key(session: &impl ScrapeSession) -> Option<SettingsKey> {
     let facts = session.facts()?;
     Some((session.id(), facts.configured.to_bits(), facts.role))
 }
@@ -224,9 +224,9 @@ impl CollectionRunner {
     }
 
     /// Asks everything that is due. What is ready at the order's deadline counts.
-    pub(crate) async fn collect(
+    pub(crate) async fn collect<S: ScrapeSession>(
         &mut self,
-        session: &mut Session,
+        session: &mut S,
         request: &CollectRequest,
     ) -> CollectionResult {
         let deadline = request.deadline();
@@ -343,14 +343,14 @@ impl CollectionRunner {
         collected
     }
 
-    async fn run(
+    async fn run<S: ScrapeSession>(
         &self,
-        session: &mut Session,
+        session: &mut S,
         plan: &mut CollectionPlan,
         ask: PipelineRequest,
         (now, settings, room): (Instant, &ScrapeSettings, &SampleBudget),
         begin: &mut (dyn FnMut(&ServerInfo) + Send),
-        late: impl Future<Output = ()>,
+        late: impl Future<Output = ()> + Send,
     ) -> PipelineResponse {
         let catalog = Arc::clone(plan.catalog());
         let shared = QueryContext {
@@ -492,3 +492,6 @@ fn unasked() -> TargetError {
         message: "not asked yet".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{CollectionRunner, settings_key};
 use crate::catalog::SETTINGS;
 use crate::postgres::{
-    Mode, QueryError, RunResult, SampleBudget, ScheduledQuery, Session, SettingsSamples,
+    Mode, QueryError, RunResult, SampleBudget, ScheduledQuery, ScrapeSession, SettingsSamples,
 };
 use crate::scrape::settings::ScrapeSettings;
 use crate::scrape::target::plan::CollectionPlan;
@@ -16,7 +16,7 @@ use crate::targets::LeftOutReason;
 impl CollectionRunner {
     /// Whether the settings at hand are this session's as they are now, or none are wanted, or not
     /// to be had for now. Behind a pooler each query may meet another session.
-    pub(crate) fn has_settings(&self, session: &Session) -> bool {
+    pub(crate) fn has_settings(&self, session: &impl ScrapeSession) -> bool {
         let due = self.settings_schedule.is_due(Instant::now(), None);
         if !self.wants_settings() || !due {
             return true;
@@ -31,7 +31,7 @@ impl CollectionRunner {
     /// Keeps what was said of the settings; `None` is no answer in time.
     pub(crate) fn take_settings(
         &mut self,
-        session: &Session,
+        session: &impl ScrapeSession,
         answer: Option<Result<SettingsSamples, QueryError>>,
     ) {
         if let Some(answer) = &answer {
@@ -99,7 +99,7 @@ impl CollectionRunner {
         &self,
         plan: &CollectionPlan,
         now: Instant,
-        session: &Session,
+        session: &impl ScrapeSession,
         settings: &ScrapeSettings,
     ) -> SampleBudget {
         let stay = plan
