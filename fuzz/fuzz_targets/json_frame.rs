@@ -5,7 +5,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use pgexporter::management::wire::codec::{Compression, Encryption, LONGEST, pack, unpack, unpack_answer};
+use pgexporter::management::wire::codec::{
+    Compression, Encryption, LONGEST, pack, unpack, unpack_answer,
+};
 use pgexporter::management::wire::frame::{Framing, head};
 use pgexporter_fuzz::{VAULT, dispatch};
 
