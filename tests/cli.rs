@@ -187,8 +187,8 @@ fn an_address_is_scraped_and_what_is_wrong_there_is_told() {
     assert!(err.contains("down: one;"), "{err}");
 
     for (url, status, part) in [
-        (exporter.url("/elsewhere"), 1, "under /metrics"),
-        (exporter.url("/"), 1, "is no sample"),
+        (exporter.url("/elsewhere"), 1, "are at /metrics"),
+        (exporter.url("/"), 1, "is not a sample"),
         ("http://localhost:1/metrics".to_owned(), 3, "refused"),
         (url.replace("http://", "https://"), 3, "TLS"),
         ("localhost:5002".to_owned(), 2, "such as http://"),

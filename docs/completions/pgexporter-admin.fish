@@ -26,7 +26,7 @@ end
 
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_needs_command" -s f -l file -d 'The users file' -r -F
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_needs_command" -s U -l user -d 'The user\'s name' -r
-complete -c pgexporter-admin -n "__fish_pgexporter_admin_needs_command" -s P -l password -d 'The password, for all to see in the list of processes' -r
+complete -c pgexporter-admin -n "__fish_pgexporter_admin_needs_command" -s P -l password -d 'The password; it is visible to everyone in the list of processes' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_needs_command" -s l -l length -d 'Length of a generated password, 8 to 1024' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_needs_command" -s F -l format -d 'Format of the output' -r -f -a "text\t''
 json\t''"
@@ -37,7 +37,7 @@ complete -c pgexporter-admin -n "__fish_pgexporter_admin_needs_command" -f -a "m
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_needs_command" -f -a "user" -d 'Keep the users in a users file'
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand master-key" -s f -l file -d 'The users file' -r -F
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand master-key" -s U -l user -d 'The user\'s name' -r
-complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand master-key" -s P -l password -d 'The password, for all to see in the list of processes' -r
+complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand master-key" -s P -l password -d 'The password; it is visible to everyone in the list of processes' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand master-key" -s l -l length -d 'Length of a generated password, 8 to 1024' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand master-key" -s F -l format -d 'Format of the output' -r -f -a "text\t''
 json\t''"
@@ -45,7 +45,7 @@ complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand master
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand master-key" -s ? -l help -d 'Show this help'
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and not __fish_seen_subcommand_from add edit del ls" -s f -l file -d 'The users file' -r -F
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and not __fish_seen_subcommand_from add edit del ls" -s U -l user -d 'The user\'s name' -r
-complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and not __fish_seen_subcommand_from add edit del ls" -s P -l password -d 'The password, for all to see in the list of processes' -r
+complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and not __fish_seen_subcommand_from add edit del ls" -s P -l password -d 'The password; it is visible to everyone in the list of processes' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and not __fish_seen_subcommand_from add edit del ls" -s l -l length -d 'Length of a generated password, 8 to 1024' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and not __fish_seen_subcommand_from add edit del ls" -s F -l format -d 'Format of the output' -r -f -a "text\t''
 json\t''"
@@ -57,7 +57,7 @@ complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; 
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and not __fish_seen_subcommand_from add edit del ls" -f -a "ls" -d 'List the users'
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from add" -s f -l file -d 'The users file' -r -F
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from add" -s U -l user -d 'The user\'s name' -r
-complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from add" -s P -l password -d 'The password, for all to see in the list of processes' -r
+complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from add" -s P -l password -d 'The password; it is visible to everyone in the list of processes' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from add" -s l -l length -d 'Length of a generated password, 8 to 1024' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from add" -s F -l format -d 'Format of the output' -r -f -a "text\t''
 json\t''"
@@ -65,7 +65,7 @@ complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; 
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from add" -s ? -l help -d 'Show this help'
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from edit" -s f -l file -d 'The users file' -r -F
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from edit" -s U -l user -d 'The user\'s name' -r
-complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from edit" -s P -l password -d 'The password, for all to see in the list of processes' -r
+complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from edit" -s P -l password -d 'The password; it is visible to everyone in the list of processes' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from edit" -s l -l length -d 'Length of a generated password, 8 to 1024' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from edit" -s F -l format -d 'Format of the output' -r -f -a "text\t''
 json\t''"
@@ -73,7 +73,7 @@ complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; 
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from edit" -s ? -l help -d 'Show this help'
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from del" -s f -l file -d 'The users file' -r -F
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from del" -s U -l user -d 'The user\'s name' -r
-complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from del" -s P -l password -d 'The password, for all to see in the list of processes' -r
+complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from del" -s P -l password -d 'The password; it is visible to everyone in the list of processes' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from del" -s l -l length -d 'Length of a generated password, 8 to 1024' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from del" -s F -l format -d 'Format of the output' -r -f -a "text\t''
 json\t''"
@@ -81,7 +81,7 @@ complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; 
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from del" -s ? -l help -d 'Show this help'
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from ls" -s f -l file -d 'The users file' -r -F
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from ls" -s U -l user -d 'The user\'s name' -r
-complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from ls" -s P -l password -d 'The password, for all to see in the list of processes' -r
+complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from ls" -s P -l password -d 'The password; it is visible to everyone in the list of processes' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from ls" -s l -l length -d 'Length of a generated password, 8 to 1024' -r
 complete -c pgexporter-admin -n "__fish_pgexporter_admin_using_subcommand user; and __fish_seen_subcommand_from ls" -s F -l format -d 'Format of the output' -r -f -a "text\t''
 json\t''"

@@ -179,7 +179,7 @@ fn checked(
         .windows(2)
         .find(|pair| pair[0].version == pair[1].version)
     {
-        return Err(place.invalid(&format!("version {} stands twice", pair[0].version)));
+        return Err(place.invalid(&format!("version {} is given twice", pair[0].version)));
     }
     let families = families.all;
     let metric = Metric {
@@ -260,7 +260,7 @@ impl Families<'_> {
             any = true;
             let at = self.family(&name, kind, column, place)?;
             if columns.iter().any(|have| matches!(have.kind, ColumnKind::Value(one) | ColumnKind::HistogramBounds(one) if one == at)) {
-                return Err(place.invalid(&format!("column {name} stands twice")));
+                return Err(place.invalid(&format!("column {name} is given twice")));
             }
             if kind == Kind::Histogram {
                 for (suffix, kind) in [
@@ -347,7 +347,7 @@ impl Families<'_> {
             .iter()
             .any(|column| column.kind == ColumnKind::Label && column.name == name)
         {
-            return Err(place.invalid(&format!("label {name} stands twice")));
+            return Err(place.invalid(&format!("label {name} is given twice")));
         }
         Ok(())
     }
@@ -528,7 +528,7 @@ metrics:
                 metric(
                     "    queries: [{version: 13, query: x, columns: [{type: gauge}]}, {version: 13, query: y, columns: [{type: gauge}]}]\n",
                 ),
-                "version 13 stands twice",
+                "version 13 is given twice",
             ),
             (
                 metric(

@@ -37,7 +37,7 @@ struct AdminArguments {
     /// The user's name
     #[arg(short = 'U', long, global = true, value_name = "NAME")]
     user: Option<String>,
-    /// The password, for all to see in the list of processes
+    /// The password; it is visible to everyone in the list of processes
     #[arg(short = 'P', long, global = true, conflicts_with = "generate")]
     password: Option<String>,
     /// Generate a password

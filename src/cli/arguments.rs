@@ -44,13 +44,13 @@ pub(super) struct CliOptions {
     /// The admin's name
     #[arg(short = 'U', long, global = true, value_name = "NAME")]
     pub user: Option<String>,
-    /// The admin's password, for all to see in the list of processes
+    /// The admin's password; it is visible to everyone in the list of processes
     #[arg(short = 'P', long, global = true)]
     pub password: Option<String>,
-    /// Write what goes wrong to this file as well
+    /// Also write errors to this file
     #[arg(short = 'L', long, global = true, value_name = "FILE")]
     pub logfile: Option<PathBuf>,
-    /// Say whether it worked
+    /// Say whether the command succeeded
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Format of the output; text without it
@@ -88,7 +88,7 @@ pub(super) enum OutputFormat {
     Text,
     /// Indented JSON
     Json,
-    /// The answer as it came
+    /// The answer as received
     Raw,
 }
 
@@ -142,13 +142,13 @@ impl Encrypt {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Is the exporter there?
+    /// Check that the exporter answers
     #[command(disable_help_flag = true)]
     Ping,
     /// Stop the exporter
     #[command(disable_help_flag = true)]
     Shutdown,
-    /// Tell which servers there are, and whether they answer
+    /// Show the servers, and whether they answer
     #[command(disable_help_flag = true)]
     Status(Status),
     /// Show and change the configuration
@@ -162,7 +162,7 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: Conf,
     },
-    /// Forget metrics that are kept
+    /// Clear cached metrics
     #[command(
         disable_help_flag = true,
         disable_help_subcommand = true,
@@ -176,7 +176,7 @@ pub(super) enum Verb {
     /// List the servers with their state, as a table
     #[command(disable_help_flag = true)]
     Targets(WatchArguments),
-    /// Scrape a server once, query by query, and tell what each takes
+    /// Scrape a server once, and show how long each query takes
     #[command(disable_help_flag = true)]
     Scrape {
         /// Its name, as `targets` lists it
@@ -199,7 +199,7 @@ pub(super) enum Verb {
     /// Decrypt a file that `encrypt` wrote
     #[command(disable_help_flag = true)]
     Decrypt(Files),
-    /// Check what a reload would bring, and what the role may see; with --offline files alone
+    /// Check what a reload would change and what the role may see; with --offline, check only files
     #[command(disable_help_flag = true)]
     Check(Check),
 }
@@ -229,7 +229,7 @@ pub(super) struct WatchArguments {
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(super) enum StatusMore {
-    /// Tell all that is known of each server
+    /// Show all details of each server
     #[command(disable_help_flag = true)]
     Details,
 }
@@ -260,7 +260,7 @@ pub(super) enum Conf {
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(super) enum Clear {
-    /// Forget the metrics that are served again, and count from 0
+    /// Clear the cached metrics, and reset the counters to 0
     #[command(disable_help_flag = true)]
     Prometheus,
 }
@@ -285,10 +285,10 @@ pub(super) struct Files {
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Ask no exporter and no server: only files are read
+    /// Check only files, without an exporter or a server
     #[arg(long)]
     pub offline: bool,
-    /// Scrape this address once, as Prometheus does, and check what comes
+    /// Scrape this address once, as Prometheus does, and check the answer
     #[arg(
         long,
         value_name = "URL",

@@ -41,12 +41,12 @@ pub(super) fn check_url(url: &str, ca: Option<&Path>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::Refused(vec![format!("no runtime: {error}")]))?;
+        .map_err(|error| CliError::Refused(vec![format!("cannot start the runtime: {error}")]))?;
     let begun = Instant::now();
     let found = runtime.block_on(async {
         match tokio::time::timeout(PATIENCE, place.scrape()).await {
             Ok(found) => found,
-            Err(_) => Err(place.no_access(format!("no whole answer within {PATIENCE:?}"))),
+            Err(_) => Err(place.no_access(format!("no complete answer within {PATIENCE:?}"))),
         }
     });
     // A thread may still wait for the resolver; the program does not wait for it.
@@ -66,7 +66,7 @@ pub(super) fn check_url(url: &str, ca: Option<&Path>) -> Result<(), CliError> {
         return Ok(());
     }
     Err(place.refused(&format!(
-        "down: {}; the page / there, and `pgexporter-cli status details`, say why",
+        "down: {}; the exporter's page / and `pgexporter-cli status details` say why",
         found.down.join(", ")
     )))
 }
@@ -83,14 +83,14 @@ struct MetricsUrl {
 impl MetricsUrl {
     fn parse(url: &str, ca: Option<&Path>) -> Result<Self, CliError> {
         let usage = |why: String| CliError::Usage(format!("--url {url}: {why}"));
-        let wanted = "wanted is an address such as http://localhost:5002/metrics";
+        let wanted = "expected an address such as http://localhost:5002/metrics";
         let uri: Uri = url
             .parse()
             .map_err(|error| usage(format!("{error}; {wanted}")))?;
         let host = uri.host().ok_or_else(|| usage(wanted.to_owned()))?;
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP && ca.is_some() => {
-                return Err(usage("--ca is for https://".to_owned()));
+                return Err(usage("--ca is only for https:// addresses".to_owned()));
             }
             Some(scheme) if *scheme == Scheme::HTTP => None,
             Some(scheme) if *scheme == Scheme::HTTPS => Some(
@@ -172,7 +172,7 @@ impl MetricsUrl {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::FORBIDDEN => {
-                return Err(self.refused("403: an exporter has its metrics under /metrics"));
+                return Err(self.refused("403: the exporter's metrics are at /metrics"));
             }
             status => return Err(self.refused(&format!("the answer is {status}"))),
         }
@@ -184,7 +184,7 @@ impl MetricsUrl {
         let mut found = ExpositionSummary::default();
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame =
-                frame.map_err(|error| self.refused(&format!("the answer broke off: {error}")))?;
+                frame.map_err(|error| self.refused(&format!("the answer was cut off: {error}")))?;
             if let Ok(data) = frame.into_data() {
                 found.add_bytes(&data).map_err(|why| self.refused(&why))?;
             }
@@ -223,7 +223,9 @@ impl ExpositionSummary {
         }
         self.begun.extend_from_slice(bytes);
         if self.begun.len() > LONGEST {
-            return Err("a line has no end; is it an exporter?".to_owned());
+            return Err(
+                "a line is too long; check that the address is that of an exporter".to_owned(),
+            );
         }
         Ok(())
     }
@@ -232,10 +234,10 @@ impl ExpositionSummary {
     /// It broke off, or is none of pgexporter.
     fn finish(self) -> Result<Self, String> {
         if !self.begun.is_empty() {
-            return Err("the last line has no end".to_owned());
+            return Err("the last line is incomplete".to_owned());
         }
         if !self.own {
-            return Err("the answer is none of pgexporter; is the address right?".to_owned());
+            return Err("the answer does not come from pgexporter; check the address".to_owned());
         }
         Ok(self)
     }
@@ -243,7 +245,7 @@ impl ExpositionSummary {
     fn add_line(&mut self, line: &[u8]) -> Result<(), String> {
         self.lines += 1;
         let number = self.lines;
-        let wrong = || format!("line {number} is no sample");
+        let wrong = || format!("line {number} is not a sample");
         let line = std::str::from_utf8(line).map_err(|_| wrong())?;
         if line.starts_with("# TYPE ") {
             self.families += 1;
@@ -301,13 +303,13 @@ mod tests {
         }
         let endless = vec![b'a'; LONGEST + 1];
         for (body, why) in [
-            (&b"<html> x\n"[..], "line 1 is no sample"),
-            (b"pgexporter_state 1\nx{} 1,5\n", "line 2 is no sample"),
-            (b"pgexporter_state 1", "has no end"),
-            (b"up 1\n", "none of pgexporter"),
-            (b"", "none of pgexporter"),
-            (b"\xff\n", "line 1 is no sample"),
-            (&endless, "a line has no end"),
+            (&b"<html> x\n"[..], "line 1 is not a sample"),
+            (b"pgexporter_state 1\nx{} 1,5\n", "line 2 is not a sample"),
+            (b"pgexporter_state 1", "is incomplete"),
+            (b"up 1\n", "not come from pgexporter"),
+            (b"", "not come from pgexporter"),
+            (b"\xff\n", "line 1 is not a sample"),
+            (&endless, "a line is too long"),
         ] {
             assert!(read(body, 64 * 1024).unwrap_err().contains(why), "{why}");
         }

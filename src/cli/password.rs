@@ -21,11 +21,11 @@ const ALPHABET: &[u8] =
 /// Why there is no password.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PasswordError {
-    #[error("the two passwords differed {TRIES} times; nothing is changed")]
+    #[error("the two passwords differed {TRIES} times; nothing was changed")]
     Differ,
     #[error("cannot read the terminal: {0}")]
     Terminal(io::Error),
-    #[error("the system gave no random bytes: {0}")]
+    #[error("the operating system did not provide random bytes: {0}")]
     NoRandomness(getrandom::Error),
 }
 

@@ -78,22 +78,22 @@ impl RemoteLogin {
         let asked = stream
             .write_all(&request)
             .and_then(|()| stream.read_exact(&mut answer));
-        asked.map_err(|error| format!("no answer of an exporter: {error}"))?;
+        asked.map_err(|error| format!("no answer from an exporter: {error}"))?;
         match answer[0] {
             b'S' => {}
             b'N' if strict => {
                 return Err(format!(
-                    "it speaks no TLS, and ~/{FOLDER}/root.crt says that it has to; set tls = on \
-                     there, or move that file away"
+                    "the exporter does not use TLS, but ~/{FOLDER}/root.crt requires it; set tls = \
+                     on in its configuration, or move that file away"
                 ));
             }
             b'N' => return Ok((Box::new(stream), None)),
-            _ => return Err("what answers is no pgexporter's management port".to_owned()),
+            _ => return Err("this is not the management port of a pgexporter".to_owned()),
         }
         let config = tls.config().map_err(|error| error.to_string())?;
         let config = config.ok_or("TLS is switched off")?;
         let name = ServerName::try_from(self.host.clone())
-            .map_err(|_| format!("'{}' is no name that a certificate could have", self.host))?;
+            .map_err(|_| format!("'{}' is not a name that a certificate can have", self.host))?;
         let mut connection =
             ClientConnection::new(config, name).map_err(|error| error.to_string())?;
         while connection.is_handshaking() {
@@ -121,7 +121,7 @@ impl RemoteLogin {
         };
         talk.send(&out)?;
         let Message::AuthenticationSasl(offer) = talk.next()? else {
-            return Err("it wants a login of another kind than SCRAM".to_owned());
+            return Err("the exporter asks for a login method other than SCRAM".to_owned());
         };
         let offered: Vec<String> = offer
             .mechanisms()
@@ -139,7 +139,7 @@ impl RemoteLogin {
             (None, _) => (SCRAM_SHA_256, ChannelBinding::unsupported()),
         };
         if !has(mechanism) {
-            return Err("it offers no SCRAM-SHA-256".to_owned());
+            return Err("the exporter does not offer SCRAM-SHA-256".to_owned());
         }
         let mut scram = ScramSha256::new(self.password.expose().as_bytes(), binding);
         let mut out = BytesMut::new();
@@ -150,7 +150,7 @@ impl RemoteLogin {
             return Err(out_of_step());
         };
         if has_too_many_rounds(first.data()) {
-            return Err("it asks for too many rounds of SCRAM".to_owned());
+            return Err("the exporter asks for too many SCRAM iterations".to_owned());
         }
         scram
             .update(first.data())
@@ -161,9 +161,11 @@ impl RemoteLogin {
         let Message::AuthenticationSaslFinal(last) = talk.next()? else {
             return Err(out_of_step());
         };
-        scram
-            .finish(last.data())
-            .map_err(|_| "it does not know the password itself: is it the right one?".to_owned())?;
+        scram.finish(last.data()).map_err(|_| {
+            "the exporter could not prove that it knows the password; check that this is the right \
+             exporter"
+                .to_owned()
+        })?;
         match talk.next()? {
             Message::AuthenticationOk if talk.inbox.is_empty() => Ok(()),
             _ => Err(out_of_step()),
@@ -172,7 +174,7 @@ impl RemoteLogin {
 }
 
 fn out_of_step() -> String {
-    "it does not follow the protocol of the login".to_owned()
+    "the exporter does not follow the login protocol".to_owned()
 }
 
 /// The files of the C program: authority, certificate and key.
@@ -244,7 +246,7 @@ impl MessageStream<'_> {
             .read_exact(&mut bytes)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => {
-                    "it closed the connection; its log says why".to_owned()
+                    "the exporter closed the connection; its log says why".to_owned()
                 }
                 _ => format!("the connection broke: {error}"),
             })?;

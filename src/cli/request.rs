@@ -50,7 +50,7 @@ impl AdminAnswer {
             Some(Value::String(message)) => escaped(message).into_owned(),
             _ => match &self.document["Outcome"]["Error"] {
                 Value::Number(error) => format!("the exporter answered with error {error}"),
-                _ => "the exporter's answer says nothing of an outcome".to_owned(),
+                _ => "the exporter's answer contains no outcome".to_owned(),
             },
         }
     }
@@ -117,7 +117,8 @@ fn parse_document(raw: Vec<u8>, header: JsonObject) -> Result<AdminAnswer, CliEr
             Ok(AdminAnswer { raw, document })
         }
         _ => Err(CliError::NoAccess(
-            "what came is no answer of a pgexporter; is another program there?".to_owned(),
+            "the answer does not come from a pgexporter; check which program listens there"
+                .to_owned(),
         )),
     }
 }
@@ -189,7 +190,7 @@ fn explain_io_error(error: &io::Error) -> CliError {
             "the exporter closed the connection without an answer; its log says why".to_owned()
         }
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-            "the exporter does not answer in time".to_owned()
+            "the exporter did not answer in time".to_owned()
         }
         _ => format!("no answer: {error}"),
     })

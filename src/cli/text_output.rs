@@ -140,7 +140,7 @@ fn format_setting(response: &JsonObject, command: &AdminCommand) -> TextOutput {
     };
     if let Some(file) = response.get("File") {
         said.err.push(format!(
-            "the file says {}: it counts after `conf reload`, or after a restart",
+            "the file has {}, which takes effect after `conf reload` or a restart",
             match print::scalar(file) {
                 none if none.is_empty() => "nothing".to_owned(),
                 value => value,

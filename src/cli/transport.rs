@@ -60,12 +60,12 @@ fn read_login(options: &CliOptions) -> Result<RemoteLogin, CliError> {
         .clone()
         .unwrap_or_else(|| "localhost".to_owned());
     let port = options.port.ok_or_else(|| {
-        CliError::Usage("-h needs the management port of the exporter too: -p PORT".to_owned())
+        CliError::Usage("-h also needs the management port of the exporter: -p PORT".to_owned())
     })?;
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = options.user.clone().or_else(|| variable("PGUSER"));
     let user = user.ok_or_else(|| {
-        CliError::Usage("who logs in? Give the admin's name with -U NAME".to_owned())
+        CliError::Usage("the admin's name is missing: give it with -U NAME".to_owned())
     })?;
     let password = options.password.clone().or_else(|| variable("PGPASSWORD"));
     let password = match password {
@@ -102,7 +102,7 @@ fn no_local(path: &Path, error: &io::Error) -> String {
             format!("no exporter is running here: nobody answers on {path}")
         }
         ErrorKind::PermissionDenied => format!(
-            "{path} is not for this user: run as the user that runs the exporter, or set \
+            "this user may not use {path}: run as the user that runs the exporter, or set \
              unix_socket_group"
         ),
         _ => format!("cannot connect to {path}: {error}"),

@@ -74,7 +74,7 @@ pub(super) fn check_main(main: &mut Main, given: &GivenKeys, problems: &mut Prob
         section.notice("tls", message);
     }
     if main.management_tls == ManagementTls::Require && main.management.is_some() && !main.tls {
-        let message = "require lets nobody in while tls is off; set tls = on";
+        let message = "require rejects every login while tls is off; set tls = on";
         section.problem("management_tls", message);
     }
     if in_use && main.tls_files.cert.is_none() && main.tls_files.key.is_none() {
@@ -133,14 +133,14 @@ fn raise_to_minimum(key: &str, timeout: &mut Duration, section: &mut CheckedSect
     if let Some(Ok(Value::Duration(default))) = default {
         *timeout = default;
         let default = Value::Duration(default);
-        let message = format!("0 would be to wait forever; {default} is used");
+        let message = format!("0 would mean to wait forever, so {default} is used");
         section.notice(key, message);
     }
 }
 
 /// A text that is neither a port nor a range of ports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no port; allowed are 1 to 65535 and ranges such as 6432-6440")]
+#[error("{0} is not a port; allowed are 1 to 65535 and ranges such as 6432-6440")]
 pub struct PortRangeError(String);
 
 /// Reads ports and ranges of them, such as `5432` and `6432-6440`, both ends included.

@@ -78,7 +78,7 @@ impl fmt::Display for ConfigChanges {
             format!("{key}: stays {old}, waits for a restart to become {new}")
         }));
         if lines.is_empty() {
-            lines.push("nothing is different".to_owned());
+            lines.push("no changes".to_owned());
         }
         f.write_str(&lines.join("\n"))
     }

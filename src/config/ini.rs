@@ -80,8 +80,8 @@ pub(super) fn parse_sections(bytes: &[u8], problems: &mut ProblemList) -> Vec<Se
                     });
                 }
                 (Ok((key, _)), ..) => {
-                    let message = "stands above the first section; put it below `[pgexporter]` \
-                                   or below the brackets of a server";
+                    let message = "is above the first section; put it below `[pgexporter]` or \
+                                   below the brackets of a server";
                     problems.add_problem(Some(line), Some(key), message);
                 }
             }
@@ -245,7 +245,7 @@ mod tests {
         let lines: Vec<_> = errors.lines().collect();
         assert_eq!(lines.len(), 4, "{errors}");
         assert!(
-            lines[0].starts_with("f:1: stands above the first section"),
+            lines[0].starts_with("f:1: is above the first section"),
             "{errors}"
         );
         assert_eq!(lines[1], "f:3: is not UTF-8; save the file as UTF-8");

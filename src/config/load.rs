@@ -37,7 +37,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, ConfigErrors> {
     read.map_err(|error| wrong(explain_io_error(&error)))?;
     if bytes.len() as u64 > LARGEST {
         return Err(wrong(
-            "is larger than 16 MiB; it is no configuration".to_owned(),
+            "is larger than 16 MiB, so it is not a configuration file".to_owned(),
         ));
     }
     Ok(bytes)

@@ -51,7 +51,7 @@ pub(super) fn read_sections(
         let again = first != section.line;
         if again {
             let message =
-                format!("this section stands already at line {first}; put its keys there");
+                format!("this section already exists at line {first}; put its keys there");
             problems.add_problem(Some(section.line), None, message);
         }
         if section.name == MAIN_SECTION {
@@ -165,7 +165,7 @@ fn read_fields<S: 'static>(
             continue;
         };
         if let Some((line, _)) = given.keys.get(key.name) {
-            let message = format!("stands already at line {line}; keep one of them");
+            let message = format!("is already set at line {line}; keep one of them");
             problems.add_problem(Some(entry.line), Some(key.name), message);
             continue;
         }

@@ -177,7 +177,7 @@ mod tests {
                 "5009",
                 "metrics: stays 5002, waits for a restart to become 5009",
             ),
-            ("log_level", "info", "nothing is different"),
+            ("log_level", "info", "no changes"),
         ] {
             let new = set(&old, key, text).unwrap().configuration;
             assert_eq!(compare(&old, &new).to_string(), problems, "{key}");

@@ -259,7 +259,7 @@ fn each_mistake_is_told_with_file_line_key_and_what_is_allowed() {
         (
             "metrics = 5003",
             "",
-            "f:5: metrics: stands already at line 4; keep one of them",
+            "f:5: metrics: is already set at line 4; keep one of them",
         ),
         (
             "tls = maybe",
@@ -355,7 +355,7 @@ fn each_mistake_is_told_with_file_line_key_and_what_is_allowed() {
         (
             "",
             "[primary]\nhost = h",
-            "f:10: this section stands already at line 6; put \
+            "f:10: this section already exists at line 6; put \
           its keys there",
         ),
     ] {
@@ -369,7 +369,7 @@ fn all_mistakes_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
                 [primary]\nhost = db\nport = 0\n[broken\nhost = unheard\n";
     let lines = read(text).unwrap_err();
     let starts = [
-        "f:1: metrics: stands above the first section",
+        "f:1: metrics: is above the first section",
         "f:2: host: is required in this section: Address to listen on",
         "f:2: unix_socket_dir: is required",
         "f:3: metrics: this value is not allowed; allowed: 1 to 65535",
@@ -449,8 +449,7 @@ fn what_does_nothing_is_noticed_and_keeps_nothing_from_running() {
         (
             "blocking_timeout = 0",
             "",
-            "f:5: blocking_timeout: 0 would be to wait forever; 30s is \
-          used",
+            "f:5: blocking_timeout: 0 would mean to wait forever, so 30s is used",
         ),
     ] {
         assert_eq!(
@@ -604,7 +603,7 @@ fn a_reload_applies_what_it_may_and_reports_what_waits_for_a_restart() {
 
     assert_eq!(compare(&new, &old).removed, ["replica"]);
     assert!(compare(&old, &old).is_empty());
-    assert_eq!(compare(&old, &old).to_string(), "nothing is different");
+    assert_eq!(compare(&old, &old).to_string(), "no changes");
 }
 
 #[test]

@@ -132,18 +132,21 @@ impl ConfigState {
                 continue;
             };
             if old.password != new.password {
-                lines.push(format!("server {}: its password is another", new.name));
+                lines.push(format!("server {}: the password changed", new.name));
             }
             let told = changes.changed.iter().any(|server| {
                 server.name == new.name
                     && server.changes.iter().any(|one| one.key.starts_with("tls"))
             });
             if old.tls != new.tls && !told {
-                lines.push(format!("server {}: its certificates are others", new.name));
+                lines.push(format!(
+                    "server {}: the TLS certificates or keys changed",
+                    new.name
+                ));
             }
         }
         if lines.is_empty() {
-            lines.push("nothing is different".to_owned());
+            lines.push("no changes".to_owned());
         }
         lines
     }

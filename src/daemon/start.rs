@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
     };
     let main = &read.configuration.main;
     if child.is_some() && main.log_type == LogType::Console {
-        let problem = "in the background nobody sees the console; set log_type = file or syslog";
+        let problem = "a program in the background has no console; set log_type = file or syslog";
         return report_failure(child, problem);
     }
     let on_console = main.log_type == LogType::Console;

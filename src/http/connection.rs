@@ -70,7 +70,7 @@ impl HttpConnection<'_> {
         match accepted {
             Ok(stream) => self.serve(stream, state).await,
             Err(error) => {
-                tracing::debug!(port = self.port, %error, "no TLS with a client");
+                tracing::debug!(port = self.port, %error, "the TLS handshake with a client failed");
             }
         }
     }

@@ -98,7 +98,8 @@ impl SentAnswers {
             state.warned = Some(Instant::now());
             tracing::warn!(
                 clients = cut,
-                "cut off: they still read a scrape, and {COLLECTIONS} others came after it"
+                "disconnected clients that were still reading a scrape after {COLLECTIONS} newer \
+                 ones"
             );
         }
         SentAnswer {

@@ -150,10 +150,7 @@ impl HttpPort {
             Ok(place) => Some(Admission::Admitted(place)),
             // Each of those who wait then has somebody who leaves: the queue is short in time.
             Err(full) if full.one_leaves => {
-                self.warn_full(
-                    "the ones that asked nothing longest give way to others",
-                    limit,
-                );
+                self.warn_full("closing those that have been idle longest", limit);
                 Some(Admission::Waiting(
                     self.queue.acquire(most_waiting(limit)).await,
                 ))
@@ -165,7 +162,7 @@ impl HttpPort {
                     .map(Admission::Waiting);
                 if waiting.is_none() {
                     self.warn_full(
-                        "all are being answered; refusing more until some end",
+                        "all of them are in use; refusing more until some close",
                         limit,
                     );
                 }
@@ -188,7 +185,7 @@ impl HttpPort {
         };
         let Some(place) = place else {
             self.warn_full(
-                "all are being answered; refusing more until some end",
+                "all of them are in use; refusing more until some close",
                 limit,
             );
             if tls.is_none() {

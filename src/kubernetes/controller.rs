@@ -207,7 +207,8 @@ impl Controller {
         for key in self.index.remove_resources(covered) {
             warn!(
                 server = format!("{}/{}", key.namespace, key.name),
-                "no longer scraped: its namespace may not be looked into for ten minutes"
+                "no longer scraped: the exporter has had no access to the namespace for ten \
+                 minutes"
             );
         }
     }

@@ -273,7 +273,7 @@ impl Index {
                 if self.queue.retry(key, jitter, now) {
                     warn!(
                         resource = name,
-                        "{why}; it is tried again, less and less often"
+                        "{why}; the exporter retries with longer and longer delays"
                     );
                 }
                 return Some(ReconcileResult::Unavailable);

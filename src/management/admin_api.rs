@@ -117,15 +117,15 @@ pub enum SetOutcome {
 pub enum AdminApiError {
     /// Files were not read within this time.
     #[error(
-        "pgexporter.conf, or a file that it names, was not read within {0:?}; see that its disk \
-         answers and that none of them is a pipe, then try again"
+        "pgexporter.conf, or a file that it names, could not be read within {0:?}; check that the \
+         disk responds and that none of the files is a pipe, then try again"
     )]
     TooSlow(Duration),
     /// The files were read when nobody waited any more.
-    #[error("the files of a reload that was given up were read at last; reload again")]
+    #[error("the reload timed out before its files were read; reload again")]
     GivenUp,
     /// There was no thread that could read the files.
-    #[error("the files were not read: {0}")]
+    #[error("the files could not be read: {0}")]
     NotRead(#[from] BlockingError),
     /// The shutdown has begun.
     #[error("the exporter is shutting down")]

@@ -32,13 +32,13 @@ const LINGER_BYTES: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestReadError {
     /// The peer closed the connection without a byte.
-    #[error("the peer said nothing and left")]
+    #[error("the client disconnected without sending a request")]
     Nothing,
     /// The peer closed the connection inside a frame.
     #[error("the frame ends after {0} bytes")]
     Torn(usize),
     /// The frame was not complete in time.
-    #[error("no whole frame came within {0:?}")]
+    #[error("no complete frame arrived within {0:?}")]
     Late(Duration),
     /// The connection broke.
     #[error("the connection broke: {0}")]
@@ -110,7 +110,10 @@ impl<C: AdminApi> AdminConnection<'_, C> {
             // A shutdown does not wait for connections without a request.
             () = self.stop.begun() => return,
             () = place.to_leave() => {
-                warn!(peer = %self.peer, "dropped: it sent no request, and others wait");
+                warn!(
+                    peer = %self.peer,
+                    "disconnected: the client sent no request, and others are waiting"
+                );
                 return;
             }
         };
@@ -118,7 +121,7 @@ impl<C: AdminApi> AdminConnection<'_, C> {
         let answer = match read {
             Ok((framing, document)) => self.answer(framing, document).await,
             Err(RequestReadError::Nothing) => {
-                debug!(peer = %self.peer, "it left without a request");
+                debug!(peer = %self.peer, "the client disconnected without sending a request");
                 return;
             }
             Err(error) => {
@@ -159,7 +162,7 @@ impl<C: AdminApi> AdminConnection<'_, C> {
         {
             Ok(packed) => frame::frame(framing, &packed),
             Err(error) => {
-                warn!(peer = %self.peer, "the answer cannot be packed: {error}");
+                warn!(peer = %self.peer, "the answer cannot be compressed or encrypted: {error}");
                 encode_refusal(PLAIN, error.to_string())
             }
         }
@@ -227,7 +230,7 @@ async fn write_within<T>(
         Ok(result) => result,
         Err(_) => Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the peer takes nothing",
+            "the client does not read the answer",
         )),
     }
 }

@@ -124,9 +124,8 @@ async fn run_command<C: AdminApi>(
         )),
         AdminCommand::Reload if matches!(peer, AdminPeer::Remote { .. }) => Err(CommandError::new(
             errors::NOT_HERE,
-            "conf reload is not to be had over the remote port: the files that it reads \
-                      are those of the exporter's machine; run pgexporter-cli there, or send \
-                      SIGHUP",
+            "`conf reload` is only available on the local socket; run pgexporter-cli on the \
+             exporter's machine, or send SIGHUP to the exporter",
         )),
         AdminCommand::Reload => match control.reload().await {
             Ok(reloaded) => Ok(report::reload_response(&reloaded)),
@@ -148,8 +147,9 @@ async fn run_command<C: AdminApi>(
         AdminCommand::ConfSet { key, .. } if !may_change(peer, &key) => Err(CommandError::new(
             errors::NOT_HERE,
             format!(
-                "{key} can only be changed on the exporter's own machine, over its Unix socket: it \
-                 names a file, an address, a user, or what the exporter may do"
+                "{key} can only be changed on the local socket, because it names a file, an \
+                 address or a user, or sets what the exporter may do; run pgexporter-cli on the \
+                 exporter's machine"
             ),
         )),
         AdminCommand::ConfSet { key, value } => {

@@ -118,8 +118,8 @@ fn by_header(document: &[u8]) -> Result<AdminRequest, InvalidRequest> {
         object(document).map_err(|message| InvalidRequest::payload(message, JsonObject::new()))?;
     let mut take = |name: &str| match document.remove(name) {
         Some(Value::Object(object)) => Ok(object),
-        Some(_) => Err(format!("{name} is no object")),
-        None => Err(format!("there is no {name}")),
+        Some(_) => Err(format!("{name} is not an object")),
+        None => Err(format!("{name} is missing")),
     };
     let header =
         take("Header").map_err(|message| InvalidRequest::payload(message, JsonObject::new()))?;
@@ -129,7 +129,7 @@ fn by_header(document: &[u8]) -> Result<AdminRequest, InvalidRequest> {
     };
     let Some(number) = header.get("Command").and_then(Value::as_u64) else {
         return Err(InvalidRequest::payload(
-            "Header.Command is no number",
+            "Header.Command is not a number",
             header,
         ));
     };
@@ -159,7 +159,7 @@ fn finish(
                 AdminVerb::ConfSet => errors::CONF_SET_MISSING,
                 _ => errors::BAD_PAYLOAD,
             },
-            message: format!("{}: {missing} is missing, or no text", verb.name()),
+            message: format!("{}: {missing} is missing, or is not a string", verb.name()),
             header,
         }),
     }
@@ -170,10 +170,10 @@ fn object(document: &[u8]) -> Result<JsonObject, String> {
     let text = std::str::from_utf8(document).map_err(|_| "the document is not UTF-8".to_owned())?;
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err("the document is no object of JSON".to_owned()),
+        Ok(_) => Err("the document is not a JSON object".to_owned()),
         // Where it stands says enough, and repeats nothing of what came in.
         Err(error) => Err(format!(
-            "the document is no JSON, at line {} column {}",
+            "the document is not valid JSON at line {} column {}",
             error.line(),
             error.column()
         )),
@@ -283,14 +283,14 @@ mod tests {
     fn what_is_wrong_with_a_request_is_told_by_number_and_in_words() {
         let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
         for (framing, document, error, part) in [
-            (PLAIN, &b""[..], 1, "no JSON"),
-            (PLAIN, b"{", 1, "no JSON"),
+            (PLAIN, &b""[..], 1, "not valid JSON"),
+            (PLAIN, b"{", 1, "not valid JSON"),
             (PLAIN, b"\xff{}", 1, "not UTF-8"),
-            (PLAIN, b"[]", 1, "no object"),
-            (PLAIN, deep.as_bytes(), 1, "no JSON"),
-            (PLAIN, b"{}", 1, "no Header"),
-            (PLAIN, br#"{"Header": 3}"#, 1, "Header is no object"),
-            (PLAIN, br#"{"Header": {}}"#, 1, "no Request"),
+            (PLAIN, b"[]", 1, "not a JSON object"),
+            (PLAIN, deep.as_bytes(), 1, "not valid JSON"),
+            (PLAIN, b"{}", 1, "Header is missing"),
+            (PLAIN, br#"{"Header": 3}"#, 1, "Header is not an object"),
+            (PLAIN, br#"{"Header": {}}"#, 1, "Request is missing"),
             (PLAIN, br#"{"Header": {}, "Request": {}}"#, 1, "Command"),
             (
                 PLAIN,
@@ -311,7 +311,7 @@ mod tests {
                 "ConfigKey",
             ),
             (Framing::Id(200), b"", 2, "id 200"),
-            (Framing::Id(22), b"{", 1, "no JSON"),
+            (Framing::Id(22), b"{", 1, "not valid JSON"),
             (Framing::Id(23), b"{}", 1102, "ConfigKey"),
             (Framing::Id(28), b"{}", 1, "Level"),
         ] {

@@ -192,7 +192,10 @@ pub fn serve_remote<C: AdminApi>(
                     client = login => client,
                     () = shared.stop.begun() => return,
                     () = place.to_leave() => {
-                        warn!(peer = %address, "dropped: it did not log in, and others wait");
+                        warn!(
+                            peer = %address,
+                            "disconnected: the client did not log in, and others are waiting"
+                        );
                         return;
                     }
                 };

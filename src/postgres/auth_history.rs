@@ -64,9 +64,9 @@ impl AuthHistory {
         if method == AuthMethod::Md5 && self.insert(target, |remembered| &mut remembered.md5) {
             warn!(
                 server = target.name,
-                "the server asks for md5, which is weak: who reads along can try passwords out; \
-                 set password_encryption and pg_hba.conf to scram-sha-256 there, and give the \
-                 role its password anew"
+                "the server asks for md5, which is weak: an eavesdropper can try out passwords; \
+                 set password_encryption and pg_hba.conf to scram-sha-256 there, and set the \
+                 role's password again"
             );
         }
     }

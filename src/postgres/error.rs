@@ -87,7 +87,7 @@ pub(super) fn too_large(what: &str, limit: usize) -> QueryError {
 
 /// The session ends: what came is not PostgreSQL's protocol.
 pub(super) fn malformed() -> QueryError {
-    let message = "the server's answer is not as its protocol has it".to_owned();
+    let message = "the server's answer does not follow the protocol".to_owned();
     QueryError::Lost(message, TargetErrorKind::ConnectionLost)
 }
 

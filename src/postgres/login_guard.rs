@@ -24,11 +24,11 @@ pub(super) enum GuardError {
     TooLarge { length: usize, limit: usize },
     #[error("the server sent more than {0} bytes at login")]
     LoginTooLong(usize),
-    #[error("the server sends too much that nothing had asked for")]
+    #[error("the server sends too many unrequested messages")]
     Flood,
     #[error(
-        "the server asks for more than {MOST_SCRAM_ROUNDS} rounds of SCRAM, which would keep the \
-         exporter busy; lower scram_iterations there, and give the role its password anew"
+        "the server asks for more than {MOST_SCRAM_ROUNDS} SCRAM iterations, which would keep the \
+         exporter busy; lower scram_iterations there, and set the role's password again"
     )]
     TooManyRounds,
     #[error(transparent)]
@@ -36,16 +36,16 @@ pub(super) enum GuardError {
     #[error("the server sent a message that is shorter than its own length")]
     Malformed,
     #[error(
-        "the server sent more than 1 MiB within a minute that was not asked for (notices, settings, \
-         notifications), and the session was ended; find out what sends it"
+        "the server sent more than 1 MiB of unrequested messages within a minute (notices, \
+         settings, notifications), and the exporter ended the session; find out what sends them"
     )]
     Unrequested,
     #[error(
-        "the server sent an answer to nothing that was asked, and the session was ended; what \
-         listens there may not be PostgreSQL"
+        "the server sent an answer without a request, and the exporter ended the session; the \
+         server may not be PostgreSQL"
     )]
     AnswerToNothing,
-    #[error("the login did not end with the server being ready for a query")]
+    #[error("the server was not ready for queries after the login")]
     NotReady,
     #[error("the login is over and still holds the connection; please report this as a bug")]
     StillHeld,

@@ -237,7 +237,7 @@ impl ScheduledQuery {
     pub fn cut_off(&mut self) {
         if matches!(self.outcome, QueryOutcome::Running) {
             self.show_nothing(QueryError::Deadline(
-                "no turn before the scrape's deadline".to_owned(),
+                "the query did not start before the scrape's deadline".to_owned(),
             ));
         }
     }

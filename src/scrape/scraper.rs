@@ -200,7 +200,10 @@ impl Scraper {
                 Some(known) if *known.target == **target => Arc::clone(known),
                 Some(known) if known.target.shares_session(target) => {
                     known.worker.target.send_replace(Arc::clone(target));
-                    info!(server = %target.name, "scraped otherwise, with the same session");
+                    info!(
+                        server = %target.name,
+                        "the settings of the target changed; its session is kept"
+                    );
                     Arc::new(TargetHandle {
                         target: Arc::clone(target),
                         worker: Arc::clone(&known.worker),
@@ -217,7 +220,7 @@ impl Scraper {
             let still = kept.get(gone.target.name.as_str());
             if !still.is_some_and(|worker| Arc::ptr_eq(worker, &gone.worker)) {
                 gone.worker.cancel.cancel();
-                info!(server = %gone.target.name, "no longer scraped as it was");
+                info!(server = %gone.target.name, "stopped scraping with the previous settings");
             }
         }
         self.note_shortage(list);
@@ -301,7 +304,9 @@ impl Scraper {
         Some(profile.await.unwrap_or_else(|_| Profile {
             trouble: Some(TargetError {
                 kind: TargetErrorKind::Pending,
-                message: format!("{address}: it was changed or removed meanwhile; ask again"),
+                message: format!(
+                    "{address}: the server was changed or removed in the meantime; try again"
+                ),
             }),
             address,
             ..Profile::default()

@@ -45,7 +45,8 @@ pub(super) const FAMILIES: [(&str, Kind, &str); 24] = [
     (
         "pgexporter_connections_displaced_total",
         Kind::Counter,
-        "Number of connections to a port of the exporter that were idle, or took nothing of their answer, and gave way to newer ones.",
+        "Number of connections to a port of the exporter that were closed for newer ones, because \
+         they were idle or did not read their answer.",
     ),
     (
         "pgexporter_query_executions_total",

@@ -161,7 +161,7 @@ impl AdminVerifiers {
                 (state.admins, state.stamp, state.refused) = (admins, now, None);
             }
             Err(error) => {
-                tracing::warn!("the admins stay as they were: {error}");
+                tracing::warn!("the admins were not changed: {error}");
                 self.state().refused = Some(now);
             }
         }

@@ -33,7 +33,7 @@ pub struct PasswordRequest<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordFileError {
     /// It cannot be read.
-    #[error("the password file {path} is left aside, it cannot be read: {source}")]
+    #[error("the password file {path} is ignored, because it cannot be read: {source}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -41,12 +41,12 @@ pub enum PasswordFileError {
         source: io::Error,
     },
     /// It is a folder, a pipe or the like.
-    #[error("the password file {0} is left aside: it is not a plain file")]
+    #[error("the password file {0} is ignored, because it is not a regular file")]
     NotAFile(PathBuf),
     /// Others can read it.
     #[error(
-        "the password file {path} is left aside: it has mode {found:04o} and must not be open to \
-         others; run `chmod 0600 {path}`"
+        "the password file {path} is ignored, because it has mode {found:04o} and others can read \
+         it; run `chmod 0600 {path}`"
     )]
     Mode {
         /// The file.

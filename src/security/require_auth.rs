@@ -81,7 +81,7 @@ pub enum RequireAuthError {
     #[error("either all methods have a `!` before them, or none of them has")]
     Mixed,
     /// One stands twice.
-    #[error("a method stands twice")]
+    #[error("a method is listed twice")]
     Twice,
 }
 
@@ -171,21 +171,22 @@ pub enum AuthRefused {
     #[error(
         "the server asks for the password in the clear, and its certificate was not verified; set \
          tls = verify-full (of a target: spec.tls.mode) here, or scram-sha-256 in its pg_hba.conf. \
-         require_auth = password sends it all the same"
+         To send it anyway, set require_auth = password"
     )]
     InTheClear,
     /// Less than before.
     #[error(
-        "the server chose the authentication method {0}, and has used scram-sha-256 before: somebody \
-         may stand between. If it was changed, name {0} in require_auth (of a target: \
-         spec.requireAuth), or restart the exporter"
+        "the server chose the authentication method {0}, and has used scram-sha-256 before: this \
+         may be an attack on the connection. If the method was changed, name {0} in require_auth \
+         (of a target: spec.requireAuth), or restart the exporter"
     )]
     LessThanBefore(AuthMethod),
     /// SCRAM without the channel binding that was used before.
     #[error(
-        "the server has used channel binding (SCRAM-SHA-256-PLUS) before, and this login would have \
-         none: somebody may stand between. If its certificate or what stands before it was changed, \
-         name scram-sha-256 in require_auth (of a target: spec.requireAuth), or restart the exporter"
+        "the server has used channel binding (SCRAM-SHA-256-PLUS) before, and this login would not \
+         use it: this may be an attack on the connection. If its certificate or a proxy in front \
+         of it was changed, name scram-sha-256 in require_auth (of a target: spec.requireAuth), or \
+         restart the exporter"
     )]
     WithoutBinding,
 }

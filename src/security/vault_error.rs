@@ -14,8 +14,8 @@ pub enum VaultError {
     NoMasterKey(PathBuf),
     /// There is one already.
     #[error(
-        "the master key {0} exists and is never overwritten: every password is encrypted with it; \
-         move it away to begin anew"
+        "the master key {0} already exists, and is never overwritten because the passwords are \
+         encrypted with it; move it away to start over"
     )]
     MasterKeyExists(PathBuf),
     /// Others can read it.
@@ -65,13 +65,13 @@ pub enum VaultError {
     )]
     WeakPassword,
     /// The system gave no random bytes.
-    #[error("the system gave no random bytes: {0}")]
+    #[error("the operating system did not provide random bytes: {0}")]
     NoRandomness(String),
     /// A blob cannot be decrypted.
     #[error("it was encrypted with another master key, or was altered")]
     WrongKey,
     /// A blob is no blob.
-    #[error("it is too short to be an encrypted text")]
+    #[error("it is too short to be an encrypted value")]
     TooShort,
     /// Another program changes the file.
     #[error("{0} is being changed by another program; try again when it is done")]

@@ -47,7 +47,8 @@ impl Clone for MemoryLease {
 /// There is no memory left for this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the samples of all servers together may take {limit} bytes of memory, and this server has its share; raise total_bytes_limit or the memory limit, or exclude collectors"
+    "the samples of all servers together may take {limit} bytes of memory, and this server has \
+     used its share; raise total_bytes_limit or the memory limit, or exclude collectors"
 )]
 pub struct MemoryExhausted {
     /// What all may take, in bytes.

@@ -136,7 +136,7 @@ fn metrics_collectors_and_users_are_taken_from_the_command_line() {
 
     // A reload does not take them for a change of the file.
     exporter.signal(rustix::process::Signal::HUP);
-    crate::eventually_logged(&exporter, &["reloaded: nothing is different"]);
+    crate::eventually_logged(&exporter, &["reloaded: no changes"]);
     assert_eq!(active(&exporter, "one"), Some(1.0));
 }
 

@@ -60,7 +60,10 @@ fn a_reload_that_waits_for_a_disk_keeps_nobody_else_waiting_and_is_given_up() {
     // A second one changes nothing about that.
     exporter.signal(Signal::HUP);
     answers(&exporter);
-    eventually_logged(&exporter, &["reload refused", "was not read within 30s"]);
+    eventually_logged(
+        &exporter,
+        &["reload refused", "could not be read within 30s"],
+    );
     answers(&exporter);
 
     // The disk answers at last: what was refused is not taken over, and reloads work again.

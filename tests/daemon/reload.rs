@@ -175,7 +175,7 @@ fn custom_metrics_are_read_again_and_wrong_ones_refused() {
     assert!(!sessions(&server).is_empty());
 
     reload(&exporter);
-    eventually_logged(&exporter, &["reloaded: nothing is different"]);
+    eventually_logged(&exporter, &["reloaded: no changes"]);
 }
 
 #[test]
@@ -197,10 +197,7 @@ fn password_files_are_read_again() {
     let passwords = exporter.folder().join("pgpass");
     fs::write(&passwords, "*:*:*:monitor:first\n").unwrap();
     reload(&exporter);
-    eventually_logged(
-        &exporter,
-        &["reloaded: server one: its password is another"],
-    );
+    eventually_logged(&exporter, &["reloaded: server one: the password changed"]);
     eventually_active(&exporter, "one");
 
     // The vault comes before it, once it is there.
@@ -250,7 +247,7 @@ fn with_reload_on_change_files_are_taken_over_without_a_signal() {
     fs::write(&file, "second-Xyzzy\n").unwrap();
     eventually_logged(
         &exporter,
-        &["reloaded: ", "server db: its password is another"],
+        &["reloaded: ", "server db: the password changed"],
     );
     eventually_active(&exporter, "db");
 

@@ -36,6 +36,6 @@ fn a_database_that_misses_a_short_share_is_not_left_alone_and_answers_in_the_nex
     }
     assert!(seen >= 4, "{seen}: {}", exporter.log());
     let log = exporter.log();
-    assert!(!log.contains("tried again later"), "{log}");
+    assert!(!log.contains("retries later and less often"), "{log}");
     watch.never_more_than_two();
 }

@@ -56,7 +56,7 @@ fn a_pod_that_does_not_run_says_why_and_keeps_no_other_from_answering() {
         &namespace,
         &["status"],
         &[
-            "pod looping: the container pgexporter does not run",
+            "pod looping: the container pgexporter is not running",
             "CrashLoopBackOff: back-off 5m0s",
         ],
     );
@@ -87,7 +87,7 @@ fn a_pod_that_runs_and_is_not_ready_is_asked_and_that_is_said() {
     assert_eq!(status, 0, "{err}");
     assert_eq!(cells(&out)[1][0], "nobody", "{out}");
     assert!(
-        err.contains("pod young: it answers, and is not ready: no list of targets yet"),
+        err.contains("pod young: it answers but is not ready: no list of targets yet"),
         "{err}"
     );
 }
@@ -192,7 +192,7 @@ fn a_kubeconfig_that_leads_nowhere_says_what_it_lacks() {
         &write(away),
         &[],
         &[
-            "the API server https://127.0.0.1:1/ cannot be asked",
+            "the request to the API server https://127.0.0.1:1/ failed",
             "refused",
         ],
     );

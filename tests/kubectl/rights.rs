@@ -54,7 +54,7 @@ fn the_role_of_the_page_is_enough_and_less_is_told() {
         last.contains("pods/exec\" in API group")
     });
     assert!(
-        last.contains("pod only: the cluster does not let you"),
+        last.contains("pod only: the cluster does not allow you"),
         "{last}"
     );
     assert!(last.contains("cannot get resource \"pods/exec\""), "{last}");
@@ -80,7 +80,7 @@ fn a_token_that_is_not_known_is_told() {
     let (status, _, err) = run_as(&path, &["status"]);
     assert_eq!(status, 3);
     assert!(
-        err.contains("does not know you") && err.contains("--context"),
+        err.contains("rejected your credentials") && err.contains("--context"),
         "{err}"
     );
     assert!(!err.contains("Xyzzy"), "{err}");

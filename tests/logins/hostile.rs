@@ -230,7 +230,7 @@ fn a_server_does_not_keep_the_exporter_busy_with_rounds_of_scram() {
     let exporter = with_password(SECRET, &sections, folder.path()).start();
     all_are_refused(
         &exporter,
-        &[("greedy", "authentication_failed", "rounds of SCRAM")],
+        &[("greedy", "authentication_failed", "SCRAM iterations")],
     );
     all_log_in(&exporter, &["healthy"]);
 }
@@ -340,7 +340,7 @@ fn what_a_server_sends_with_the_end_of_a_login_is_heard_or_refused() {
         &exporter,
         &[
             ("closing", "not_ready", "we are closed on mondays"),
-            ("hasty", "unrequested_data", "answer to nothing"),
+            ("hasty", "unrequested_data", "answer without a request"),
         ],
     );
 }

@@ -34,7 +34,10 @@ fn what_names_a_file_an_address_a_user_or_a_right_is_changed_on_the_machine_only
             &["conf", "set", key, &value],
         ));
         assert_eq!(status, 1, "{key}: {out}{err}");
-        assert!(err.contains("own machine"), "{key}: {out}{err}");
+        assert!(
+            err.contains("only be changed on the local socket"),
+            "{key}: {out}{err}"
+        );
         assert!(
             !format!("{out}{err}").contains("MARKER"),
             "{key}: {out}{err}"

@@ -261,7 +261,7 @@ fn a_change_is_used_at_once_and_what_the_file_says_is_shown_beside_it() {
     });
     let (_, out, err) = said(&cli(&exporter, &["conf", "get", "collectors"]));
     assert_eq!(out, "db, dbx\n");
-    assert!(err.contains("the file says nothing"), "{err}");
+    assert!(err.contains("the file has nothing"), "{err}");
     let (_, document) = json(&exporter, &["conf", "get"]);
     assert_eq!(
         document["Response"]["Differences"],
@@ -291,7 +291,7 @@ fn a_reload_takes_all_or_nothing_and_names_what_waits_for_a_restart() {
     exporter.write_config(&more("lock_timeout = 3s"));
     let (_, out, err) = said(&cli(&exporter, &["conf", "get", "lock_timeout"]));
     assert_eq!(out, "1s\n");
-    assert!(err.contains("the file says 3s"), "{err}");
+    assert!(err.contains("the file has 3s"), "{err}");
     let (status, out, err) = said(&cli(&exporter, &["conf", "reload"]));
     assert_eq!(
         (status, out.as_str()),

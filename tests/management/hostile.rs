@@ -104,7 +104,7 @@ fn a_frame_that_is_too_long_is_refused_and_one_at_the_limit_is_read() {
         ] {
             let (error, message) = refused(&exporter, head);
             assert!(
-                error == 1 && message.contains("at most 1048576 are read"),
+                error == 1 && message.contains("the limit is 1048576"),
                 "{message}"
             );
             // The same when its bytes come as well.
@@ -356,8 +356,14 @@ fn a_thousand_connections_at_once_keep_nobody_out() {
         assert!(crate::support::within(PATIENCE, ping), "{}", exporter.log());
         drop((local, remote));
     });
-    eventually_logged(&exporter, &["it sent no request, and others wait"]);
-    eventually_logged(&exporter, &["it did not log in, and others wait"]);
+    eventually_logged(
+        &exporter,
+        &["the client sent no request, and others are waiting"],
+    );
+    eventually_logged(
+        &exporter,
+        &["the client did not log in, and others are waiting"],
+    );
 }
 
 /// As many open files for this process as it may have.
@@ -383,7 +389,7 @@ fn who_reads_none_of_his_answer_is_dropped_and_holds_nobody_up() {
         details()["Response"]["NumberOfServers"] == 1_001
     });
     assert!(details().to_string().len() > 256 << 10);
-    let stuck = "the peer takes nothing";
+    let stuck = "the client does not read the answer";
     unharmed(&exporter, || {
         let peers: Vec<UnixStream> = (0..PEERS)
             .map(|_| {

@@ -82,7 +82,7 @@ fn an_admin_gets_in_with_the_password_and_nobody_else() {
 
     let (status, _, err) = said(&over_tcp(&exporter, PASSWORD, &["conf", "reload"]));
     assert_eq!(status, 1);
-    assert!(err.contains("not to be had over the remote port"), "{err}");
+    assert!(err.contains("only available on the local socket"), "{err}");
     let changed = over_tcp(&exporter, PASSWORD, &["conf", "set", "log_level", "debug"]);
     assert_eq!(said(&changed).0, 0);
     let log = exporter.log();
@@ -168,7 +168,7 @@ fn tls_is_verified_where_there_is_an_authority_and_required_where_it_says_so() {
     let answer = bytes_for(&exporter, &startup("anna"));
     let text = String::from_utf8_lossy(&answer);
     assert!(
-        text.contains("28000") && text.contains("speaks TLS alone"),
+        text.contains("28000") && text.contains("only accepts TLS"),
         "{text}"
     );
 
@@ -177,7 +177,7 @@ fn tls_is_verified_where_there_is_an_authority_and_required_where_it_says_so() {
     fs::create_dir_all(open.folder().join(".pgexporter")).unwrap();
     fs::write(open.folder().join(".pgexporter/root.crt"), authority.pem()).unwrap();
     let (status, _, err) = said(&over_tcp(&open, PASSWORD, &["ping"]));
-    assert!(status == 3 && err.contains("speaks no TLS"), "{err}");
+    assert!(status == 3 && err.contains("does not use TLS"), "{err}");
     let other = secured(&authority, &["exporter.example.com"]).start();
     fs::create_dir_all(other.folder().join(".pgexporter")).unwrap();
     fs::write(other.folder().join(".pgexporter/root.crt"), authority.pem()).unwrap();
@@ -340,7 +340,10 @@ fn bad_bytes_before_the_login_end_their_connection_alone() {
     let mut answer = Vec::new();
     silent.read_to_end(&mut answer).unwrap();
     assert_eq!(answer.first(), Some(&b'E'));
-    eventually_logged(&exporter, &["login refused", "no login within"]);
+    eventually_logged(
+        &exporter,
+        &["login refused", "the client did not log in within"],
+    );
     assert_alive(&exporter);
     assert_eq!(said(&over_tcp(&exporter, PASSWORD, &["ping"])).0, 0);
 }
@@ -356,7 +359,10 @@ fn a_crowd_that_does_not_log_in_keeps_nobody_out() {
         said(&over_tcp(&exporter, PASSWORD, &["ping"])).0 == 0
     });
     assert!(in_time, "{}", exporter.log());
-    eventually_logged(&exporter, &["it did not log in, and others wait"]);
+    eventually_logged(
+        &exporter,
+        &["the client did not log in, and others are waiting"],
+    );
     drop(crowd);
 }
 

@@ -18,9 +18,7 @@ fn scraping_goes_on_without_the_api_server_and_changes_count_when_it_is_back() {
         || server.value("SELECT pid FROM pg_stat_activity WHERE application_name = 'pgexporter'");
     let kept = pid();
     api.stop();
-    eventually("it is noticed", || {
-        exporter.log().contains("cannot be watched")
-    });
+    eventually("it is noticed", || exporter.log().contains("cannot watch"));
     assert_eq!(active(&exporter, &name), Some(1.0));
     api.start_again();
     api.apply(&target(&namespace, "more", &at(&server, "s", "")));
@@ -81,7 +79,7 @@ fn a_watch_that_is_too_far_behind_begins_anew_and_nothing_is_touched_that_did_no
     eventually("what it missed is told", || {
         exporter
             .log()
-            .contains("are listed anew: the watch was too far behind")
+            .contains("again: the watch was too far behind")
     });
     let samples = exporter.metrics();
     let restarts = samples.all("pgexporter_kubernetes_watch_restarts_total");

@@ -33,7 +33,7 @@ fn a_role_that_may_not_watch_secrets_is_enough_and_one_line_says_so() {
     eventually_is(api(), &namespace, "db", "Ready", "True Scraped");
     let told = || {
         let log = exporter.log();
-        let line = format!("Secrets in the namespace {namespace} may not be watched");
+        let line = format!("no permission to watch Secrets in the namespace {namespace}");
         log.matches(&line).count()
     };
     eventually("a line says so", || told() > 0);
@@ -180,7 +180,7 @@ fn each_right_that_is_shipped_is_needed_and_no_other() {
             let log = exporter.log();
             let mut lines = log
                 .lines()
-                .filter(|line| line.contains("the cluster refuses a right"));
+                .filter(|line| line.contains("the service account lacks this permission"));
             lines.any(|line| {
                 line.contains(&format!("verb={verb}"))
                     && line.contains(&format!("resource={resource}"))
@@ -194,7 +194,7 @@ fn each_right_that_is_shipped_is_needed_and_no_other() {
             exporter.signal(Signal::TERM);
             exporter.wait_exit();
             let log = exporter.log();
-            assert!(log.contains("the Lease cannot be given up"), "{log}");
+            assert!(log.contains("the Lease could not be released"), "{log}");
             continue;
         }
         let only = BTreeSet::from([(resource.clone(), verb.clone())]);

@@ -79,7 +79,7 @@ pub(super) struct KubectlOptions {
     /// The container; without it the pod's default container, or that called pgexporter
     #[arg(short, long, global = true, value_name = "NAME")]
     pub container: Option<String>,
-    /// How long a pod, or the API server, may keep us waiting: 30s, 5m
+    /// How long to wait for a pod or the API server: 30s, 5m
     #[arg(
         long,
         global = true,

@@ -37,7 +37,7 @@ pub(super) async fn run_in_pod(
     let run = run(cluster, &pod.name, container, program_arguments(command));
     let ended = tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
         Err(CliError::NoAccess(format!(
-            "no answer within {limit:?}; --request-timeout gives it more time"
+            "no answer within {limit:?}; raise --request-timeout to wait longer"
         )))
     });
     ended.and_then(|ended| ended.into_answer(container, command))
@@ -150,7 +150,7 @@ impl FinishedProcess {
                 })
             }
             Some(2) => Err(CliError::Refused(vec![format!(
-                "its {PROGRAM} does not know `{}`: is it an older version?",
+                "its {PROGRAM} does not know `{}`: it may be an older version",
                 command.verb().name()
             )])),
             Some(3) => Err(CliError::NoAccess(said("the exporter does not answer"))),

@@ -61,19 +61,18 @@ pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
 
 fn run_command(arguments: &KubectlArguments) -> Result<MergedOutput, CliError> {
     let command = arguments.verb.command().ok_or_else(|| {
-        CliError::Usage("this reads files of this machine: use pgexporter-cli".to_owned())
+        CliError::Usage("this command reads local files: use pgexporter-cli".to_owned())
     })?;
     if arguments.verb.watch().is_some() {
         return Err(CliError::Usage(
-            "--watch is for one exporter alone, by pgexporter-cli; here, `watch kubectl pgexporter \
-             targets` does it"
+            "--watch is only available in pgexporter-cli: use `watch kubectl pgexporter targets`"
                 .to_owned(),
         ));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::Refused(vec![format!("no runtime: {error}")]))?;
+        .map_err(|error| CliError::Refused(vec![format!("cannot start the runtime: {error}")]))?;
     let merged = runtime.block_on(run_in_pods(&arguments.options, command))?;
     // A thread may still wait for the resolver; the program does not wait for it.
     runtime.shutdown_background();
@@ -109,7 +108,7 @@ async fn run_in_pods(
         // Where the container does not run the reason is told already.
         if let (Some(why), Ok(_)) = (&pod.unready, &pod.container) {
             let what = match told {
-                Ok(_) => "it answers, and is not ready",
+                Ok(_) => "it answers but is not ready",
                 Err(_) => "it is not ready",
             };
             print_errors(NAME, &[format!("pod {}: {what}: {why}", pod.name)]);

@@ -79,18 +79,18 @@ pub(super) fn explain_refusal(error: &kube::Error, cluster: &ClusterClient) -> S
     let (server, namespace) = (&cluster.server, &cluster.namespace);
     match error {
         kube::Error::Api(status) if status.is_forbidden() => format!(
-            "the cluster does not let you: {}; needed in the namespace {namespace}: get and list \
-             of pods, get and create of pods/exec",
+            "the cluster does not allow you to do this: {}; you need these permissions in the \
+             namespace {namespace}: get and list of pods, get and create of pods/exec",
             status.message
         ),
         kube::Error::Api(status) if status.code == 401 => format!(
-            "the API server {server} does not know you: {}; log in again, or choose another \
-             --context",
+            "the API server {server} rejected your credentials: {}; log in again, or choose \
+             another --context",
             status.message
         ),
         kube::Error::Api(status) => format!("the API server says: {}", status.message),
         error => format!(
-            "the API server {server} cannot be asked: {}",
+            "the request to the API server {server} failed: {}",
             explain_api(error)
         ),
     }
@@ -192,7 +192,7 @@ fn not_running(status: &PodStatus, name: &str, unready: Option<&str>) -> Option<
         }) => join_reasons("it ended", ended.reason, ended.message),
         _ => unready.unwrap_or("it has not started").to_owned(),
     };
-    Some(format!("the container {name} does not run: {why}"))
+    Some(format!("the container {name} is not running: {why}"))
 }
 
 fn join_reasons(what: &str, reason: Option<String>, message: Option<String>) -> String {
@@ -260,13 +260,13 @@ mod tests {
         );
         assert_eq!(
             pod_target(&pod("", &looping), None).container.unwrap_err(),
-            "the container pgexporter does not run: it waits: CrashLoopBackOff: back-off 10s"
+            "the container pgexporter is not running: it waits: CrashLoopBackOff: back-off 10s"
         );
         let pending = "{phase: Pending, conditions: [{type: PodScheduled, status: 'False', \
                        message: no node fits}]}";
         assert_eq!(
             pod_target(&pod("", pending), None).container.unwrap_err(),
-            "the container pgexporter does not run: no node fits"
+            "the container pgexporter is not running: no node fits"
         );
     }
 

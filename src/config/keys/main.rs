@@ -96,7 +96,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "0",
         Reload,
         place!(Main: metrics_cache_max_age),
-        "How long a collection is served again; 0 collects at each scrape.",
+        "How long the result of a collection is reused; 0 collects at each scrape.",
     )
     .anywhere(),
     Key::new(
@@ -230,7 +230,10 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "0",
         Reload,
         place!(Main: total_bytes_limit),
-        "Most memory for the samples of all servers together, which is about a tenth of their text. One half is shared out evenly, the other half goes to who needs it first. 0 is half of the memory limit of the exporter's cgroup, and no limit without one.",
+        "Most memory for the samples of all servers together, which is about a tenth of their \
+         text. Half of it is divided evenly among the servers, and the other half is given to \
+         those that need it first. 0 is half of the memory limit of the exporter's cgroup, and no \
+         limit without one.",
     ),
     Key::new(
         "extensions",
@@ -288,9 +291,9 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "1h",
         Reload,
         place!(Main: session_max_age),
-        "How long a session lives before another takes its place, between two scrapes and without a \
-         gap; each has its own moment, from three quarters of this time on. A name that was moved \
-         counts then at the latest. 0 renews none.",
+        "How long a session lives before it is replaced, between two scrapes and without a gap. \
+         Each session is replaced at a random time in the last quarter of this period. A changed \
+         DNS record takes effect then at the latest. 0 replaces none.",
     ),
     Key::new(
         "lock_timeout",
@@ -390,7 +393,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "0",
         Reload,
         place!(Main: log_rotation_age),
-        "A log file older than this is begun anew; 0 is never.",
+        "A log file older than this is renamed and a new one is started; 0 is never.",
     ),
     Key::new(
         "log_rotation_size",
@@ -398,7 +401,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "0",
         Reload,
         place!(Main: log_rotation_size),
-        "A log file larger than this is begun anew; 0 is never.",
+        "A log file larger than this is renamed and a new one is started; 0 is never.",
     ),
     Key::new(
         "log_line_prefix",
@@ -448,7 +451,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "on",
         Reload,
         place!(Main: non_blocking),
-        "Read for the sake of older files; connections never block.",
+        "Accepted for compatibility with older files; connections never block.",
     )
     .anywhere(),
     Key::new(
@@ -474,7 +477,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "off",
         Restart,
         place!(Main: core_dumps),
-        "Whether SIGABRT, or a crash, may leave a core dump. It holds what the memory holds, passwords among it.",
+        "Whether SIGABRT, or a crash, may leave a core dump. A core dump contains the memory of \
+         the process, including passwords.",
     ),
     Key::new(
         "pidfile",
@@ -493,7 +497,7 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "verbose",
         Reload,
         place!(Main: update_process_title),
-        "How much the title of the process tells.",
+        "How much the title of the process shows.",
     )
     .anywhere(),
     Key::new(
@@ -502,7 +506,8 @@ pub(super) const KEYS: &[Key<Main>] = &[
         "auto",
         Restart,
         place!(Main: ev_backend),
-        "Read for the sake of older files: the event loop is the operating system's own. Others than `auto` and `epoll` get a line in the log.",
+        "Accepted for compatibility with older files: the event loop is that of the operating \
+         system. Values other than `auto` and `epoll` are reported in the log.",
     ),
     Key::new(
         "libev",

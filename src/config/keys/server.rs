@@ -50,7 +50,8 @@ pub(super) const KEYS: &[Key<Server>] = &[
         "",
         Reload,
         place!(Server: password_file),
-        "File that holds the role's password and nothing else, such as a mounted Secret; it goes before all other places of passwords.",
+        "File that holds the role's password and nothing else, such as a mounted Secret; it takes \
+         precedence over all other sources of the password.",
     ),
     Key::new(
         "require_auth",
@@ -58,7 +59,11 @@ pub(super) const KEYS: &[Key<Server>] = &[
         "",
         Reload,
         place!(Server: require_auth),
-        "The ways of authentication that the server may ask for, as libpq's `require_auth`: `scram-sha-256`, `md5`, `password`, `none`, or each with a `!` before it for all others. Without it all are taken, but a password in the clear only where the server's certificate was verified or over a Unix socket, and nothing less than `scram-sha-256` once the server has used that; what is named here is taken all the same.",
+        "The ways of authentication that the server may ask for, as libpq's `require_auth`: \
+         `scram-sha-256`, `md5`, `password`, `none`, or each with a `!` before it for all others. \
+         Without it all are taken, but a password in the clear only where the server's certificate \
+         was verified or over a Unix socket, and nothing less than `scram-sha-256` once the server \
+         has used that; a method that is named here is always accepted.",
     ),
     Key::new(
         "database",

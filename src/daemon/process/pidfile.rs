@@ -34,7 +34,7 @@ pub enum PidfileError {
     },
     /// The file holds something else than a number: better not to write over it.
     #[error(
-        "{} is no pidfile: it holds something else than a process number; choose another pidfile",
+        "{} is not a pidfile, because it does not contain a process number; choose another pidfile",
         path.display()
     )]
     NotAPidfile {

@@ -44,7 +44,7 @@ impl ApiRequests {
                         warn!(
                             verb = what.verb.as_str(),
                             resource = what.kind.as_str(),
-                            "the cluster refuses a right in {}; give it to the service account",
+                            "the service account lacks this permission in {}; grant it",
                             place(&what)
                         );
                     }
@@ -58,7 +58,7 @@ impl ApiRequests {
                         info!(
                             verb = what.verb.as_str(),
                             resource = what.kind.as_str(),
-                            "the cluster grants the right in {} again",
+                            "the service account has this permission in {} again",
                             place(&what)
                         );
                     }

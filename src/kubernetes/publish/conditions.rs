@@ -163,24 +163,27 @@ fn build_ready(
     health: Option<&HealthReport>,
 ) -> (&'static str, &'static str, String) {
     if outcome.resource.spec.paused && outcome.target.is_none() {
-        let message = "paused: set spec.paused to false to have it scraped";
+        let message = "paused: set spec.paused to false to resume scraping";
         return ("False", "Paused", message.to_owned());
     }
     if outcome.target.is_none() {
-        let message = "not scraped, because it is not accepted";
+        let message = "not scraped, because the resource is not accepted";
         return ("False", "NotAccepted", message.to_owned());
     }
     if outcome.rejection.is_some() {
         // Samples may flow, but what the resource asks for is not in effect.
         let how = match health {
-            Some(report) if report.active => "the server answers, and is scraped".to_owned(),
+            Some(report) if report.active => "the server answers and is scraped".to_owned(),
             Some(report) => match &report.trouble {
                 Some(trouble) => format!("{}; it is scraped", trouble.message),
                 None => "it is scraped".to_owned(),
             },
             None => "it is scraped".to_owned(),
         };
-        let message = format!("{how} without what is not accepted: see the condition Accepted");
+        let message = format!(
+            "{how} without the parts of the resource that are not accepted: see the condition \
+             Accepted"
+        );
         return ("False", "NotAccepted", message);
     }
     match health {
@@ -198,7 +201,11 @@ fn build_ready(
                 condition_reason(trouble.kind),
                 trouble.message.clone(),
             ),
-            None => ("False", "ServerError", "no samples came".to_owned()),
+            None => (
+                "False",
+                "ServerError",
+                "the server sent no samples".to_owned(),
+            ),
         },
     }
 }

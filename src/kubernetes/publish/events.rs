@@ -121,7 +121,7 @@ impl EventRecorder {
         };
         if let Err(error) = self.recorder.publish(&event, of).await {
             let why = explain_api(&error);
-            debug!(resource = of.name, "an event is not written: {why}");
+            debug!(resource = of.name, "the event could not be written: {why}");
         }
     }
 

@@ -254,7 +254,7 @@ async fn patch_status(client: &Client, write: &StatusWrite) -> bool {
         Ok(Err(kube::Error::Api(status))) if status.code == 404 || status.code == 409 => {
             debug!(
                 resource = name,
-                "the status is not written: {}", status.message
+                "the status was not written: {}", status.message
             );
             true
         }

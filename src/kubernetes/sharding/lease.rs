@@ -175,7 +175,7 @@ impl LeaseHolder {
             }
             Err(why) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    warn!("the Lease cannot be kept, and is tried again: {why}");
+                    warn!("cannot renew the Lease; the exporter retries: {why}");
                 }
                 false
             }
@@ -311,8 +311,8 @@ impl LeaseHolder {
         let parameters = DeleteParams::default();
         let deleted = self.leases.delete(&self.name, &parameters);
         match await_answer(deleted).await {
-            Ok(_) => info!("the Lease is given up"),
-            Err(why) => warn!("the Lease cannot be given up, and runs out by itself: {why}"),
+            Ok(_) => info!("the Lease was released"),
+            Err(why) => warn!("the Lease could not be released, and will expire: {why}"),
         }
     }
 }

@@ -122,7 +122,8 @@ pub(crate) async fn follow_version(
         let Ok(Ok(list)) = answer.await else { continue };
         if newest.is_older(list.metadata.resource_version.as_deref()) {
             warn!(
-                "the cluster's state is an older one than before, as after a restore: it is read anew"
+                "the cluster's state is older than before, as after a restore; the exporter reads \
+                 all of it again"
             );
             newest = NewestVersion::default();
             restored.send_modify(|times| *times += 1);

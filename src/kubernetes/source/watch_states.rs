@@ -54,7 +54,7 @@ impl WatchStates {
         if begins_list {
             state.listed_keys.clear();
         } else if std::mem::take(&mut state.failing) {
-            info!("the API server lets us watch {} again", watch.describe());
+            info!("the API server allows watching {} again", watch.describe());
         }
     }
 
@@ -69,15 +69,14 @@ impl WatchStates {
         let (what, why) = (watch.describe(), explain_watch_error(error));
         match status_code(error) {
             Some(410) => {
-                info!("{what} are listed anew: the watch was too far behind ({why})");
+                info!("listing {what} again: the watch was too far behind ({why})");
             }
             _ if std::mem::replace(&mut state.failing, true) => {}
             Some(403) if !watch.is_source() => warn!(
-                "{what} may not be watched: those that are named are read again each minute ({why})"
+                "no permission to watch {what}; the exporter reads the objects that targets name \
+                 once a minute ({why})"
             ),
-            _ => warn!(
-                "{what} cannot be watched; what is known stays, and it is tried again ({why})"
-            ),
+            _ => warn!("cannot watch {what}; the exporter keeps what it knows and retries ({why})"),
         }
     }
 

@@ -51,23 +51,23 @@ pub(in crate::management) struct AuthenticatedClient {
 #[derive(Debug, thiserror::Error)]
 pub(in crate::management) enum AdminLoginError {
     /// The peer left without a login, as a port check or a cancel request does.
-    #[error("it left without a login")]
+    #[error("the client disconnected without logging in")]
     Left,
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
-    #[error("no login within {0:?}")]
+    #[error("the client did not log in within {0:?}")]
     Late(Duration),
-    #[error("no TLS: {0}")]
+    #[error("the TLS handshake failed: {0}")]
     Tls(io::Error),
     #[error(transparent)]
     Packet(#[from] PacketError),
-    #[error("it asks for too much before a login")]
+    #[error("the client sent too many requests before the login")]
     Endless,
-    #[error("it speaks no TLS, and management_tls = require")]
+    #[error("the client does not use TLS, and management_tls = require")]
     Open,
     #[error("user {0:?}: {1}")]
     Scram(String, ScramError),
-    #[error("the system gave no random bytes")]
+    #[error("the operating system did not provide random bytes")]
     NoRandomness,
 }
 
@@ -84,7 +84,7 @@ impl AdminLoginError {
             }
             AdminLoginError::Open => {
                 let text =
-                    "this port speaks TLS alone (management_tls = require); connect with TLS";
+                    "this port only accepts TLS (management_tls = require); connect with TLS";
                 (NOT_ALLOWED, text.to_owned())
             }
             AdminLoginError::Scram(user, error @ ScramError::Refused) => {

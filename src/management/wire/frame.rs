@@ -41,13 +41,13 @@ pub struct FrameHead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// First byte 5 to 15.
-    #[error("the first byte is {0}, which begins no frame")]
+    #[error("the first byte is {0}, which does not start a frame")]
     Reserved(u8),
     /// Second byte of a JSON frame.
-    #[error("encryption {0} is not known: 0 to 3 are")]
+    #[error("encryption {0} is not known; use 0 to 3")]
     Encryption(u8),
     /// The length is above what is read.
-    #[error("the frame announces {length} bytes; at most {longest} are read")]
+    #[error("the frame has {length} bytes, and the limit is {longest}")]
     TooLong {
         /// What it announces.
         length: u32,

@@ -36,18 +36,19 @@ pub enum StartupPacket {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
     #[error(
-        "a startup packet has 8 to 10,000 bytes, and not {0}; what speaks PostgreSQL's protocol?"
+        "a startup packet has 8 to 10,000 bytes, not {0}; check that the client speaks \
+         PostgreSQL's protocol"
     )]
     Length(u32),
-    #[error("protocol {0}.{1} is not spoken here, 3.0 is")]
+    #[error("protocol {0}.{1} is not supported; use 3.0")]
     Version(u32, u32),
     #[error("the startup packet is malformed")]
     Malformed,
     #[error("the startup packet names no user")]
     NoUser,
-    #[error("a login is expected, and not a message of kind {0:?}")]
+    #[error("expected a login message, not one of type {0:?}")]
     Kind(char),
-    #[error("a message of a login has 4 to 8,192 bytes, and not {0}")]
+    #[error("a login message has 4 to 8,192 bytes, not {0}")]
     MessageLength(u32),
 }
 

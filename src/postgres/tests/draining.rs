@@ -39,7 +39,7 @@ async fn the_query_at_work_is_told_from_those_behind_it_and_the_session_goes_on(
     };
     assert_eq!(first, "1");
     assert!(second.contains("no answer before"), "{second}");
-    assert!(third.contains("no turn before"), "{third}");
+    assert!(third.contains("did not start before"), "{third}");
     script.go_on();
     let mut session = session.settled(LIMIT).await.unwrap();
     assert!(run(&mut session, &mut slots).await);

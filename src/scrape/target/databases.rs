@@ -134,11 +134,7 @@ impl DatabaseCollection {
             due.partition(|name| self.turns.may_try(name, request.now));
         for name in &resting {
             if let Some(slots) = plan.others.get_mut(name) {
-                miss(
-                    slots,
-                    request,
-                    "it could not be asked when it was last tried",
-                );
+                miss(slots, request, "the last attempt to query it failed");
             }
         }
         self.late.clear();
@@ -230,7 +226,7 @@ impl DatabaseCollection {
                 "max_connections = 1 leaves no connection for it".to_owned()
             }
             Some(abandoned) => format!(
-                "the connection to database {} does not end",
+                "the connection to database {} does not close",
                 abandoned.database
             ),
             None => DatabaseProblem::NoTurn.explain().to_owned(),
@@ -274,7 +270,7 @@ impl DatabaseCollection {
             // A walk with little to do says little.
             (Some(whole), None) if whole < WHOLE_WALKS => Some(whole + 1),
             (Some(_), None) => {
-                info!(server = %server, "all of its databases have their turn again");
+                info!(server = %server, "all of its databases are collected again");
                 None
             }
             (None, None) => None,

@@ -307,7 +307,7 @@ impl TargetMachine {
             return (since + MOMENT <= now).then(|| TargetError {
                 kind: TargetErrorKind::Timeout,
                 message: format!(
-                    "{}: it still works on what a scrape before this one asked",
+                    "{}: the server is still working on the queries of an earlier scrape",
                     self.address
                 ),
             });

@@ -31,12 +31,12 @@ fn explain(error: &Error) -> String {
         Error::InvalidCertificate(error) => explain_certificate(error),
         Error::AlertReceived(alert) => explain_alert(*alert),
         Error::PeerIncompatible(problem) => format!(
-            "the server and we have no TLS version and cipher in common ({problem:?}): it must \
-             offer TLS 1.2 or 1.3 (ssl_min_protocol_version, ssl_ciphers)"
+            "the server and this program have no TLS version and cipher in common ({problem:?}): \
+             the server must offer TLS 1.2 or 1.3 (ssl_min_protocol_version, ssl_ciphers)"
         ),
         Error::InvalidMessage(_) => {
-            "what answered does not speak TLS: look whether host and port are right and nothing \
-             stands between"
+            "the server does not speak TLS: check the host and port, and whether a proxy is in \
+             between"
                 .to_owned()
         }
         other => format!("TLS failed: {other}"),
@@ -59,8 +59,8 @@ fn explain_certificate(error: &CertificateError) -> String {
                 .to_owned()
         }
         CertificateError::BadSignature => {
-            "the server's certificate bears a wrong signature: the authority that is given has \
-             the issuer's name but another key (tls_ca_file), or somebody stands between"
+            "the server's certificate has a wrong signature: the given authority has the issuer's \
+             name but another key (tls_ca_file), or this is an attack on the connection"
                 .to_owned()
         }
         CertificateError::NotValidForNameContext {
@@ -75,14 +75,15 @@ fn explain_certificate(error: &CertificateError) -> String {
                 }
             };
             format!(
-                "the server's certificate is for {names}, not for {}: connect by a name that is \
-                 in it, or have it issued for this one; verify-ca does not look at the name",
+                "the server's certificate is for {names}, not for {}: connect with a name in the \
+                 certificate, or have a certificate issued for this name; verify-ca does not check \
+                 the name",
                 expected.to_str()
             )
         }
         CertificateError::NotValidForName => {
-            "the server's certificate is for another name: connect by a name that is in it, or \
-             have it issued for this one; verify-ca does not look at the name"
+            "the server's certificate is for another name: connect with a name in the certificate, \
+             or have a certificate issued for this name; verify-ca does not check the name"
                 .to_owned()
         }
         CertificateError::Revoked => "the server's certificate was revoked".to_owned(),
@@ -93,8 +94,8 @@ fn explain_certificate(error: &CertificateError) -> String {
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "the server's certificate is signed by a way that is no longer safe, such as SHA-1, \
-             or with a key that is too short: have it issued anew"
+            "the server's certificate uses a signature that is no longer secure, such as SHA-1, or \
+             a key that is too short: have a new one issued"
                 .to_owned()
         }
         other => format!("the server's certificate was refused: {other}"),
@@ -108,7 +109,7 @@ fn explain_alert(alert: AlertDescription) -> String {
                 .to_owned()
         }
         AlertDescription::CertificateExpired => {
-            "the server says that our client certificate has expired: renew it (tls_cert_file)"
+            "the server says that the client certificate has expired: renew it (tls_cert_file)"
                 .to_owned()
         }
         AlertDescription::UnknownCA
@@ -117,14 +118,14 @@ fn explain_alert(alert: AlertDescription) -> String {
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateRevoked
         | AlertDescription::AccessDenied => format!(
-            "the server refused our client certificate ({alert:?}): it must be issued by an \
+            "the server refused the client certificate ({alert:?}): it must be issued by an \
              authority in the server's ssl_ca_file (tls_cert_file, tls_key_file)"
         ),
         AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure => format!(
-            "the server and we have no TLS version and cipher in common ({alert:?}): it must \
-             offer TLS 1.2 or 1.3 (ssl_min_protocol_version, ssl_ciphers)"
+            "the server and this program have no TLS version and cipher in common ({alert:?}): the \
+             server must offer TLS 1.2 or 1.3 (ssl_min_protocol_version, ssl_ciphers)"
         ),
-        other => format!("the server broke the TLS handshake off: {other:?}"),
+        other => format!("the server ended the TLS handshake: {other:?}"),
     }
 }
 

@@ -109,7 +109,8 @@ impl ListenerTls {
                         // A renewal writes one file after the other: this may be its middle.
                         if state.refused.as_ref() != Some(&now) {
                             tracing::warn!(
-                                "the renewed certificate is not taken, the old one serves on: {error}"
+                                "the renewed certificate cannot be used; the old one stays in use: \
+                                 {error}"
                             );
                         }
                         state.refused = Some(now);

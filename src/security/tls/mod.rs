@@ -44,7 +44,7 @@ pub enum TlsError {
         source: Box<TlsError>,
     },
     /// PEM of another kind than needed.
-    #[error("no {wanted} is in it, but {found}")]
+    #[error("expected a {wanted}, but found {found}")]
     Lacks {
         /// What must be in it.
         wanted: &'static str,
@@ -56,8 +56,8 @@ pub enum TlsError {
     Damaged(&'static str),
     /// A key with a passphrase.
     #[error(
-        "the private key is encrypted, and nobody is there to type its passphrase: write it out \
-         with `openssl pkey -in KEY -out NEW_KEY`, and give the new file mode 0600"
+        "the private key is encrypted, and its passphrase cannot be entered here: decrypt it with \
+         `openssl pkey -in KEY -out NEW_KEY`, and give the new file mode 0600"
     )]
     EncryptedKey,
     /// A key of a kind that is not supported.

@@ -352,7 +352,7 @@ fn what_cannot_be_used_is_said_with_what_to_do() {
     for (text, part) in [
         (
             key.as_bytes(),
-            "no certificate (BEGIN CERTIFICATE) is in it, but BEGIN PRIVATE KEY",
+            "expected a certificate (BEGIN CERTIFICATE), but found BEGIN PRIVATE KEY",
         ),
         (b"".as_slice(), "it is empty"),
         (b"hello", "no PEM at all"),
@@ -377,7 +377,7 @@ fn what_cannot_be_used_is_said_with_what_to_do() {
         (other_key.as_str(), "does not belong to the certificate"),
         (
             cert.as_str(),
-            "no private key (BEGIN PRIVATE KEY) is in it, but BEGIN CERTIFICATE",
+            "expected a private key (BEGIN PRIVATE KEY), but found BEGIN CERTIFICATE",
         ),
         (
             "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
@@ -469,7 +469,7 @@ fn a_port_with_an_authority_takes_only_clients_with_a_certificate_of_it() {
     };
     assert_eq!(with(&port.ca).unwrap(), ProtocolVersion::TLSv1_3);
     let words = with(&authority("a stranger")).unwrap_err();
-    assert!(words.contains("refused our client certificate"), "{words}");
+    assert!(words.contains("refused the client certificate"), "{words}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl LogFile {
                 Err(error) => {
                     self.not_before = clock.checked_add(PATIENCE);
                     news = Some(format!(
-                        "the log file {} cannot be renamed: {error}; it grows on",
+                        "the log file {} cannot be renamed, and keeps growing: {error}",
                         self.path.display()
                     ));
                 }

@@ -54,8 +54,8 @@ impl DatabaseCollection {
         }
         let address = &self.connector.target.address;
         let message = format!(
-            "{address} led to another server than the one that is shown; nothing is shown of this \
-             database until all sessions reach one server"
+            "{address} led to a different server than the session of the target; this database has \
+             no samples until all sessions reach the same server"
         );
         // It is not the database that is to be left alone: the next walk may reach it.
         query_log.record_missed(
@@ -276,7 +276,7 @@ impl DatabaseCollection {
             let server = &self.connector.target.name;
             warn!(
                 server = %server, database, reason = problem.as_str(),
-                "no samples of this database, which is tried again later and less often: {message}"
+                "no samples of this database; the exporter retries later and less often: {message}"
             );
         }
     }

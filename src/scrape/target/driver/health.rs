@@ -97,7 +97,7 @@ impl TargetDriver {
         for notice in self.machine.take_notices() {
             match notice {
                 StateNotice::FloodsOver => {
-                    info!(server = %server, "no longer sends what was not asked for");
+                    info!(server = %server, "the server no longer sends unrequested messages");
                 }
                 StateNotice::Down { cause, .. } if cause.is_no_place() => {
                     debug!(server = %server, "not scraped: {}", cause.message());

@@ -505,7 +505,7 @@ fn a_request_waits_a_moment_for_a_session_that_is_drained() {
     };
     assert_eq!(
         why.message,
-        "db:5432: it still works on what a scrape before this one asked"
+        "db:5432: the server is still working on the queries of an earlier scrape"
     );
     bed.request(5);
     bed.tell(TargetEvent::Drained);
