@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{
@@ -13,6 +14,8 @@ use crate::security::{Secret, is_strong_password};
 
 /// How often two passwords may differ before we give up.
 const TRIES: usize = 3;
+/// How long a signal to ourselves may take. Whoever ignores it gets an error after that.
+const SIGNAL_DELIVERY: Duration = Duration::from_secs(1);
 /// Characters of generated passwords. Quotes, backslash and space are left out: they break where
 /// people paste.
 const ALPHABET: &[u8] =
@@ -96,6 +99,9 @@ impl EchoOff {
                 self.restore();
                 // Whoever started us, most often a shell, is to see what ended us.
                 let _ = kill_process(getpid(), Signal::INT);
+                // Another thread may be the one that takes the signal: this one must not end the
+                // program in another way before that.
+                std::thread::sleep(SIGNAL_DELIVERY);
             }
             PasswordError::Terminal(error)
         })
