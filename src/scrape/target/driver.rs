@@ -166,7 +166,7 @@ impl TargetDriver {
     }
 
     /// Runs until cancelled, then says Terminate.
-    pub(crate) async fn run(mut self, inputs: &mut DriverInputs) {
+    pub(crate) async fn run(&mut self, inputs: &mut DriverInputs) {
         let cancelled = self.cancelled.clone();
         // Until the task before it has closed its sessions, this one's would come on top.
         if let Some(before) = self.before.take() {
@@ -218,7 +218,7 @@ impl TargetDriver {
             }
             Box::pin(self.take_input(input)).await;
         }
-        self.close_all().await;
+        Box::pin(self.close_all()).await;
     }
 
     /// Takes what woke the task.
@@ -312,7 +312,7 @@ impl TargetDriver {
 
     /// Ends what there is. An attempt that is under way is let in and says goodbye: a server is not
     /// to wonder.
-    async fn close_all(mut self) {
+    async fn close_all(&mut self) {
         drop(self.second.take());
         if let Some(attempt) = self.first.take()
             && let Some(session) = attempt.finish(GOODBYE).await

@@ -44,7 +44,8 @@ pub(crate) fn run_target(mut parts: TargetTaskParts) -> BoxFuture<'static, ()> {
 fn run_driver<'a>(parts: &'a mut &mut TargetTaskParts) -> BoxFuture<'a, ()> {
     let closed = CancellationToken::new();
     let before = parts.before.replace(closed.clone());
-    let driver = TargetDriver::new(
+    // On the heap by itself: a future that holds it and awaits it has room for it more than once.
+    let mut driver = Box::new(TargetDriver::new(
         parts.changes.clone(),
         parts.health.clone(),
         Arc::clone(&parts.counters),
@@ -52,6 +53,7 @@ fn run_driver<'a>(parts: &'a mut &mut TargetTaskParts) -> BoxFuture<'a, ()> {
         parts.cancelled.clone(),
         before,
         closed,
-    );
-    Box::pin(driver.run(&mut parts.inputs))
+    ));
+    let inputs = &mut parts.inputs;
+    Box::pin(async move { driver.run(inputs).await })
 }
