@@ -146,8 +146,10 @@ async fn set_optional(session: &mut Pipeline) -> Result<(), QueryError> {
             Ok(()) => {}
             Err(lost @ QueryError::Lost(..)) => return Err(lost),
             Err(error) => {
+                let target = &session.connector.target;
+                let error = target.redact(&error.to_string());
                 tracing::info!(
-                    server = %session.connector.target.name,
+                    server = %target.name,
                     "the server refuses the setting {name}, the session goes without it: {error}"
                 );
                 session.connector.quirks.note_refused_setting(name);

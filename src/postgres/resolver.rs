@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -183,7 +184,10 @@ impl NameResolver {
             .spawn(move || {
                 let mut next = Some((class, first));
                 while let Some((class, host)) = next {
-                    let result = (this.0.lookup)(&host);
+                    // A lookup that panics gives its place back like any other that fails.
+                    let lookup = AssertUnwindSafe(|| (this.0.lookup)(&host));
+                    let result = catch_unwind(lookup)
+                        .unwrap_or_else(|_| Err(io::Error::other("the lookup failed")));
                     next = this.finish(class, &host, result);
                 }
             });

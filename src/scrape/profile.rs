@@ -1,6 +1,6 @@
 //! A profile: one scrape of one target, query by query, so that the time of each is known.
 //!
-//! Who asks sends a [`ProfileRequest`] to the target's worker and hears a [`Profile`]. The worker
+//! Who asks sends a [`ProfileRequest`] to the target's task and receives a [`Profile`]. The task
 //! takes one step at a time, and answers scrapes between them: nobody's scrape waits longer for a
 //! profile than for the one query that runs.
 
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::postgres::{QueryError, QueryOutcome, ScheduledQuery};
-use crate::targets::{Profile, ProfiledQuery, TargetError};
+use crate::targets::{Profile, ProfiledQuery, Target, TargetError};
 
 /// The collector of lines that are no query: connecting to another database.
 pub(super) const CONNECT: &str = "connect";
@@ -71,7 +71,7 @@ impl ProfileRun {
 
 impl ProfiledQuery {
     /// A query that ran for that long.
-    pub(super) fn from_query(slot: &ScheduledQuery, duration: Duration) -> Self {
+    pub(super) fn from_query(slot: &ScheduledQuery, duration: Duration, target: &Target) -> Self {
         let metric = &slot.chosen.metric;
         let (outcome, message) = match &slot.outcome {
             QueryOutcome::Done => ("done", None),
@@ -86,7 +86,7 @@ impl ProfiledQuery {
                     QueryError::TooMany | QueryError::TooLarge(_) => "left out",
                     _ => "failed",
                 },
-                Some(error.to_string()),
+                Some(target.redact(&error.to_string())),
             ),
         };
         Self {

@@ -1,4 +1,4 @@
-//! The handle that the edges hold: one worker a target, all asked at once.
+//! The handle that the edges hold: one task for each target, all asked at once.
 
 mod notices;
 mod scrape;
@@ -64,7 +64,7 @@ struct TargetHandle {
     worker: Arc<TargetTask>,
 }
 
-/// The near end of a worker.
+/// The end of a task that others hold.
 #[derive(Debug)]
 struct TargetTask {
     health: Health,
@@ -151,7 +151,7 @@ impl Scraper {
         self.apply_targets(&list, shutdown);
     }
 
-    /// Follows the list until the shutdown: a new target gets a worker, one that is gone loses it,
+    /// Follows the list until the shutdown: a new target gets a task, one that is gone loses it,
     /// one that did not change keeps its session.
     pub async fn follow(self, mut targets: watch::Receiver<TargetList>, shutdown: Shutdown) {
         loop {
@@ -294,7 +294,7 @@ impl Scraper {
             let named = |one: &&Arc<TargetHandle>| one.target.name == server;
             let ours = |one: &&Arc<TargetHandle>| one.target.ownership_term.holds();
             let handle = handles.iter().filter(ours).find(named)?;
-            // A worker that ends answers nobody.
+            // A task that ends answers nobody.
             let _ = handle
                 .worker
                 .profiles

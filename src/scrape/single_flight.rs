@@ -241,7 +241,7 @@ impl SingleFlight {
         let waiter = flight.waiter();
         // The answer before this one goes, and with it the last hold on its buffers.
         *current = Some(flight);
-        // A worker that has ended answers nobody; the deadline does.
+        // A task that has ended answers nobody; the deadline does.
         let _ = self.requests.send(CollectRequest {
             deadline: SharedDeadline(deadline),
             reply,

@@ -189,6 +189,44 @@ fn limits_of_the_role_that_end_the_session_at_its_first_statement_cost_no_scrape
     }
 }
 
+#[test]
+fn a_password_that_a_server_repeats_when_it_ends_a_session_is_shown_nowhere() {
+    const PASSWORD: &str = "marker-of-a-password";
+    let server = Postgres::start(17);
+    furnish(&server);
+    let port = server.port();
+    // Once it is told to, it ends each session behind an answer, and says what only the exporter
+    // should know.
+    let ends = Arc::new(AtomicUsize::new(0));
+    let shared = Arc::clone(&ends);
+    let repeats = Hostile::start(move |guest| {
+        guest.relay(port, |kind, _, is_ready| {
+            let now = is_ready && kind == b'Z' && shared.load(Ordering::Acquire) > 0;
+            now.then(|| {
+                let text = format!("SFATAL\0VFATAL\0C57P01\0Mno {PASSWORD} for you\0\0");
+                [message(b'Z', b"I"), message(b'E', text.as_bytes())].concat()
+            })
+        })
+    });
+    let exporter = Exporter::builder()
+        .variable("PGPASSWORD", PASSWORD)
+        .section(&repeats.section("repeats", ROLE))
+        .start();
+    first(&exporter, "repeats");
+    ends.store(1, Ordering::Release);
+    let ended = within(DEADLINE, || {
+        exporter.metrics();
+        exporter.log().contains("ended the session: no ")
+    });
+    assert!(ended, "{}", exporter.log());
+    for _ in 0..3 {
+        let (page, metrics) = (exporter.get("/"), exporter.get("/metrics"));
+        let shown = format!("{}{page:?}{metrics:?}", exporter.log());
+        assert!(!shown.contains(PASSWORD), "{shown}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
 /// Functions by which a query tries to get more than it should have.
 const ATTEMPTS: &str = "
 CREATE TABLE IF NOT EXISTS public.loot (what text);

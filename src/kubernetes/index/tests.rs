@@ -40,13 +40,13 @@ fn login() -> ObjectRef {
 }
 
 /// An index and the time, which moves only when a test says so.
-struct Bench {
+struct IndexBench {
     index: Index,
     now: Instant,
     limit: usize,
 }
 
-impl Bench {
+impl IndexBench {
     fn new() -> Self {
         Self {
             index: Index::default(),
@@ -130,7 +130,7 @@ fn unavailable() -> Result<Validated, ResolveRefsError> {
 
 #[test]
 fn changes_that_come_before_the_reconcile_are_one_reconcile_of_the_last_state() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     for host in ["one.test", "two.test", "three.test"] {
         bench.apply(resource("a", 1, host));
     }
@@ -150,7 +150,7 @@ fn changes_that_come_before_the_reconcile_are_one_reconcile_of_the_last_state() 
 
 #[test]
 fn a_change_while_a_reconcile_runs_drops_its_result_and_starts_another_after_it() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     bench.apply(resource("a", 1, "old.test"));
     let old = bench.start();
     bench.apply(resource("a", 1, "new.test"));
@@ -171,7 +171,7 @@ fn a_change_while_a_reconcile_runs_drops_its_result_and_starts_another_after_it(
 
 #[test]
 fn a_resource_that_is_removed_while_its_reconcile_runs_is_not_served() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     bench.apply(resource("a", 1, "old.test"));
     let old = bench.start();
     bench.index.remove_resource(&key("a"));
@@ -185,7 +185,7 @@ fn a_resource_that_is_removed_while_its_reconcile_runs_is_not_served() {
 #[test]
 fn a_resource_that_is_made_anew_gets_nothing_of_the_one_before() {
     for removed_first in [true, false] {
-        let mut bench = Bench::new();
+        let mut bench = IndexBench::new();
         bench.apply(resource("a", 1, "old.test"));
         let first = bench.start();
         bench.accept(first);
@@ -207,7 +207,7 @@ fn a_resource_that_is_made_anew_gets_nothing_of_the_one_before() {
 
 #[test]
 fn an_api_server_that_does_not_answer_leaves_what_is_served_and_is_asked_less_often() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     bench.apply(resource("a", 1, "a.test"));
     let first = bench.start();
     bench.accept(first);
@@ -235,7 +235,7 @@ fn an_api_server_that_does_not_answer_leaves_what_is_served_and_is_asked_less_of
 
 #[test]
 fn a_list_removes_the_resources_that_it_lacks() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
         bench.apply(resource(name, u8::try_from(at).unwrap(), "a.test"));
     }
@@ -252,7 +252,7 @@ fn a_list_removes_the_resources_that_it_lacks() {
 
 #[test]
 fn an_object_queues_the_resources_that_read_another_version_of_it() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     bench.apply(resource("a", 1, "a.test"));
     let first = bench.start();
     bench.accept(first);
@@ -285,7 +285,7 @@ fn an_object_queues_the_resources_that_read_another_version_of_it() {
 
 #[test]
 fn what_needs_no_api_server_is_never_started() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     let mut paused = resource("paused", 1, "a.test");
     paused.spec.paused = true;
     bench.apply(paused);
@@ -306,7 +306,7 @@ fn what_needs_no_api_server_is_never_started() {
 
 #[test]
 fn a_namespace_has_its_quota_of_the_oldest_and_another_one_after_a_removal() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     bench.limit = 2;
     // The order of names is not that of age.
     for (name, age) in [("a", 3), ("b", 1), ("c", 2)] {
@@ -333,7 +333,7 @@ fn the_older_target_keeps_a_family_until_it_goes() {
              columns: [{{name: n_total, type: {kind}}}]\n"
         )
     };
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     // Read in the order of names, which is not that of age.
     bench.apply(resource("a", 2, "a.test"));
     let young = bench.start();
@@ -341,7 +341,7 @@ fn the_older_target_keeps_a_family_until_it_goes() {
     bench.apply(resource("b", 1, "b.test"));
     let old = bench.start();
     bench.accept_with(old, &own("counter"));
-    let with_own = |bench: &Bench| {
+    let with_own = |bench: &IndexBench| {
         let targets = bench.index.targets();
         let with = targets.iter().filter(|one| one.metrics.is_some());
         with.map(|one| one.name.clone()).collect::<Vec<_>>()
@@ -356,7 +356,7 @@ fn the_older_target_keeps_a_family_until_it_goes() {
 
 #[test]
 fn what_another_pod_takes_over_is_neither_served_nor_reconciled() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     bench.apply(resource("a", 1, "a.test"));
     let first = bench.start();
     bench.accept(first);
@@ -380,7 +380,7 @@ fn what_another_pod_takes_over_is_neither_served_nor_reconciled() {
 
 #[test]
 fn a_secret_that_no_watch_covers_is_read_again_less_and_less_often() {
-    let mut bench = Bench::new();
+    let mut bench = IndexBench::new();
     bench.apply(resource("a", 1, "a.test"));
     let first = bench.start();
     bench.accept(first);

@@ -36,7 +36,7 @@ fn names(count: usize) -> Vec<ScheduledQuery> {
 
 #[tokio::test(start_paused = true)]
 async fn all_go_under_one_sync_and_each_gives_its_samples() {
-    let (mut session, script) = session(Mode::Kept, |_| Answer::one()).await;
+    let (mut session, script) = session(Mode::Kept, |_| ScriptedAnswer::one()).await;
     let mut slots = names(4);
     prepare(&mut session, &mut slots).await;
     script.take_log();
@@ -52,9 +52,9 @@ async fn an_error_at_each_place_of_a_batch_is_the_error_of_its_query_alone() {
         for begun in [false, true] {
             let bad = format!("q{wrong}");
             let (mut session, script) = session(Mode::Kept, move |sql| match (sql == bad, begun) {
-                (true, false) => Answer::Error("22012"),
-                (true, true) => Answer::Broken(vec![vec!["x", "1"]], "22012"),
-                _ => Answer::one(),
+                (true, false) => ScriptedAnswer::Error("22012"),
+                (true, true) => ScriptedAnswer::Broken(vec![vec!["x", "1"]], "22012"),
+                _ => ScriptedAnswer::one(),
             })
             .await;
             let mut slots = names(COUNT);
@@ -83,7 +83,7 @@ async fn an_error_at_each_place_of_a_batch_is_the_error_of_its_query_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn errors_of_all_statements_are_told_one_by_one() {
-    let (mut session, script) = session(Mode::Kept, |_| Answer::Error("22012")).await;
+    let (mut session, script) = session(Mode::Kept, |_| ScriptedAnswer::Error("22012")).await;
     let mut slots = names(4);
     prepare(&mut session, &mut slots).await;
     assert!(run(&mut session, &mut slots).await.complete);
@@ -95,8 +95,8 @@ async fn errors_of_all_statements_are_told_one_by_one() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_not_trusted_gives_each_a_sync_of_its_own() {
     let (mut session, script) = session(Mode::Kept, |sql| match sql {
-        "q1" => Answer::Error("42501"),
-        _ => Answer::one(),
+        "q1" => ScriptedAnswer::Error("42501"),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     let mut slots = names(3);
@@ -116,9 +116,9 @@ async fn a_stale_statement_is_prepared_anew_and_run_in_the_same_scrape() {
     let (mut session, script) = session(Mode::Kept, move |sql| match sql {
         "q1" if times == 0 => {
             times += 1;
-            Answer::Error("0A000")
+            ScriptedAnswer::Error("0A000")
         }
-        _ => Answer::one(),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     let mut slots = names(3);
@@ -133,7 +133,7 @@ async fn a_stale_statement_is_prepared_anew_and_run_in_the_same_scrape() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_forgot_its_statements_prepares_all_of_them_at_once() {
-    let (mut session, script) = session(Mode::Kept, |_| Answer::one()).await;
+    let (mut session, script) = session(Mode::Kept, |_| ScriptedAnswer::one()).await;
     let mut slots = names(5);
     prepare(&mut session, &mut slots).await;
     script.forget_statements();
@@ -147,8 +147,8 @@ async fn a_session_that_forgot_its_statements_prepares_all_of_them_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_statement_that_stays_stale_is_sent_without_a_name_and_then_it_is_its_error() {
     let (mut session, script) = session(Mode::Kept, |sql| match sql {
-        "q0" => Answer::Error("0A000"),
-        _ => Answer::one(),
+        "q0" => ScriptedAnswer::Error("0A000"),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     let mut slots = names(2);
@@ -163,8 +163,8 @@ async fn a_statement_that_stays_stale_is_sent_without_a_name_and_then_it_is_its_
 #[tokio::test(start_paused = true)]
 async fn a_statement_that_fails_behind_its_first_rows_is_not_stale() {
     let (mut session, script) = session(Mode::Kept, |sql| match sql {
-        "q0" => Answer::Broken(vec![vec!["x", "1"]], "0A000"),
-        _ => Answer::one(),
+        "q0" => ScriptedAnswer::Broken(vec![vec!["x", "1"]], "0A000"),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     let mut slots = names(2);
@@ -180,9 +180,9 @@ async fn what_waits_to_be_run_again_ends_with_the_session() {
     // A second try, and a statement to be prepared anew.
     for state in ["40001", "0A000"] {
         let (mut session, _script) = session(Mode::Kept, move |sql| match sql {
-            "q0" => Answer::Error(state),
-            "q1" => Answer::Fatal("57P01"),
-            _ => Answer::one(),
+            "q0" => ScriptedAnswer::Error(state),
+            "q1" => ScriptedAnswer::Fatal("57P01"),
+            _ => ScriptedAnswer::one(),
         })
         .await;
         let mut slots = names(3);
@@ -203,9 +203,9 @@ async fn a_conflict_is_tried_three_times_more_and_the_others_once() {
         let (mut session, script) = session(Mode::Kept, move |sql| {
             if sql == "q0" && left > 0 {
                 left -= 1;
-                return Answer::Broken(vec![vec!["old", "1"]], "40001");
+                return ScriptedAnswer::Broken(vec![vec!["old", "1"]], "40001");
             }
-            Answer::one()
+            ScriptedAnswer::one()
         })
         .await;
         let mut slots = names(3);
@@ -225,9 +225,9 @@ async fn text_that_is_not_in_utf8_is_asked_for_as_it_is() {
     let (mut session, script) = session(Mode::Kept, move |sql| match sql {
         "q0" if times == 0 => {
             times += 1;
-            Answer::Error("22021")
+            ScriptedAnswer::Error("22021")
         }
-        _ => Answer::one(),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     let mut slots = names(2);
@@ -251,8 +251,8 @@ async fn text_that_is_not_in_utf8_is_asked_for_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn a_users_query_runs_in_a_transaction_and_its_error_leaves_the_others_alone() {
     let (mut session, script) = session(Mode::Kept, |sql| match sql {
-        "bad" => Answer::Error("22012"),
-        _ => Answer::one(),
+        "bad" => ScriptedAnswer::Error("22012"),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     let mut slots = vec![query_of("bad", false), query("q"), query_of("good", false)];
@@ -275,8 +275,8 @@ async fn a_users_query_runs_in_a_transaction_and_its_error_leaves_the_others_alo
 #[tokio::test(start_paused = true)]
 async fn behind_a_pooler_each_is_one_message_and_a_failed_one_leaves_the_others_alone() {
     let (mut session, script) = session(Mode::Pooled, |sql| match sql {
-        sql if sql.ends_with("q1") => Answer::Error("22012"),
-        _ => Answer::one(),
+        sql if sql.ends_with("q1") => ScriptedAnswer::Error("22012"),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     let mut slots = names(3);
@@ -292,7 +292,7 @@ async fn behind_a_pooler_each_is_one_message_and_a_failed_one_leaves_the_others_
 
 #[tokio::test(start_paused = true)]
 async fn a_session_for_one_collection_sends_its_settings_with_the_first_query() {
-    let (mut session, script) = session(Mode::Once, |_| Answer::one()).await;
+    let (mut session, script) = session(Mode::Once, |_| ScriptedAnswer::one()).await;
     let greeting = session.pipeline.settings.required();
     session.pipeline.greeting.push((greeting.clone(), true));
     let mut slots = names(2);
@@ -309,8 +309,8 @@ async fn what_ends_the_session_ends_all_and_is_known_to_be_the_one_at_work() {
     for at in 0..4 {
         let bad = format!("q{at}");
         let (mut session, _script) = session(Mode::Kept, move |sql| match sql == bad {
-            true => Answer::Fatal("57P01"),
-            false => Answer::one(),
+            true => ScriptedAnswer::Fatal("57P01"),
+            false => ScriptedAnswer::one(),
         })
         .await;
         let mut slots = names(4);
@@ -357,7 +357,7 @@ async fn an_answer_that_is_torn_anywhere_ends_the_session_and_gives_no_half_resu
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_byte_by_byte_is_the_same() {
     let (mut session, _script) = session(Mode::Once, |_| {
-        Answer::Rows(vec![vec!["x", "1"], vec!["y", "2"]])
+        ScriptedAnswer::Rows(vec![vec!["x", "1"], vec!["y", "2"]])
     })
     .await;
     let mut slots = names(3);
@@ -399,7 +399,8 @@ async fn notices_and_changed_settings_between_answers_change_nothing() {
     ] {
         bytes.extend([&notice[..], &setting, &told, &part, &notice].concat());
     }
-    let (mut session, _script) = session(Mode::Kept, move |_| Answer::Bytes(bytes.clone())).await;
+    let (mut session, _script) =
+        session(Mode::Kept, move |_| ScriptedAnswer::Bytes(bytes.clone())).await;
     let mut slots = names(3);
     prepare(&mut session, &mut slots).await;
     assert!(run(&mut session, &mut slots).await.complete);
@@ -421,7 +422,7 @@ async fn what_is_no_answer_ends_the_session() {
         (vec![b'D', 0x7f, 0, 0, 0], TargetErrorKind::MessageTooLarge),
     ] {
         let (mut session, _script) =
-            session(Mode::Once, move |_| Answer::Bytes(bytes.clone())).await;
+            session(Mode::Once, move |_| ScriptedAnswer::Bytes(bytes.clone())).await;
         let mut slots = names(2);
         run(&mut session, &mut slots).await;
         assert_eq!(session.trouble().unwrap().kind, kind);
@@ -434,8 +435,8 @@ async fn a_row_that_is_too_long_costs_its_own_query_alone() {
     let long = "x".repeat(70 * 1024);
     let row = [row(&[&long, "1"]), message(b'C', b"SELECT\0")].concat();
     let (mut session, _script) = session(Mode::Kept, move |sql| match sql {
-        "q1" => Answer::Bytes(row.clone()),
-        _ => Answer::one(),
+        "q1" => ScriptedAnswer::Bytes(row.clone()),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     let mut slots = names(3);
@@ -450,9 +451,9 @@ async fn a_row_that_is_too_long_costs_its_own_query_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_query_with_other_columns_or_too_many_samples_is_left_out_alone() {
     let (mut session, _script) = session(Mode::Kept, |sql| match sql {
-        "q0" => Answer::Rows(vec![vec!["x", "1", "more"], vec!["y", "2", "more"]]),
-        "q1" => Answer::Rows(vec![vec!["x", "1"]; 10]),
-        _ => Answer::one(),
+        "q0" => ScriptedAnswer::Rows(vec![vec!["x", "1", "more"], vec!["y", "2", "more"]]),
+        "q1" => ScriptedAnswer::Rows(vec![vec!["x", "1"]; 10]),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     let memory = crate::targets::SampleMemory::default().join();
@@ -470,8 +471,8 @@ async fn a_query_with_other_columns_or_too_many_samples_is_left_out_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_setting_ends_the_session_before_its_query_is_counted() {
     let (mut refusing, _script) = session(Mode::Once, |sql| match sql {
-        "SELECT x" => Answer::Error("42704"),
-        _ => Answer::one(),
+        "SELECT x" => ScriptedAnswer::Error("42704"),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     for (required, lost) in [(false, false), (true, true)] {
@@ -488,8 +489,8 @@ async fn a_refused_setting_ends_the_session_before_its_query_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn statements_that_cannot_be_prepared_are_run_without_a_name_and_tell_why_themselves() {
     let (mut session, script) = session(Mode::Kept, |sql| match sql {
-        "q1" => Answer::Error("42P01"),
-        _ => Answer::one(),
+        "q1" => ScriptedAnswer::Error("42P01"),
+        _ => ScriptedAnswer::one(),
     })
     .await;
     script.refuse_to_prepare("q1", "42P01");
@@ -509,8 +510,8 @@ fn an_error_says_its_state() {
 #[tokio::test(start_paused = true)]
 async fn a_pooler_that_refuses_transactions_gets_users_queries_as_one_message_from_then_on() {
     let (mut session, _script) = session(Mode::Pooled, |sql| match sql.starts_with("BEGIN") {
-        true => Answer::Fatal("08P01"),
-        false => Answer::one(),
+        true => ScriptedAnswer::Fatal("08P01"),
+        false => ScriptedAnswer::one(),
     })
     .await;
     // It ends the session at the beginning of a transaction that spans messages.

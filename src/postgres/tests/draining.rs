@@ -21,11 +21,11 @@ async fn run(session: &mut Session, slots: &mut [ScheduledQuery]) -> bool {
     response.complete
 }
 
-fn silent_for(name: &'static str) -> impl FnMut(&str) -> Answer + Send + 'static {
+fn silent_for(name: &'static str) -> impl FnMut(&str) -> ScriptedAnswer + Send + 'static {
     let mut silent = true;
     move |sql| match sql == name && std::mem::take(&mut silent) {
-        true => Answer::Silence,
-        false => Answer::one(),
+        true => ScriptedAnswer::Silence,
+        false => ScriptedAnswer::one(),
     }
 }
 
@@ -66,7 +66,7 @@ async fn of_those_under_one_sync_nobody_is_blamed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stays_silent_is_given_up_with_its_backend_known() {
-    let (mut session, _script) = session(Mode::Once, |_| Answer::Silence).await;
+    let (mut session, _script) = session(Mode::Once, |_| ScriptedAnswer::Silence).await;
     let mut slots = vec![query("q0")];
     assert!(!run(&mut session, &mut slots).await);
     session.info.facts = Some(facts());

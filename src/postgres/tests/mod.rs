@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::questions::facts;
-use self::server::{Answer, MemoryServer, Script};
+use self::server::{MemoryServer, Script, ScriptedAnswer};
 use super::connector::{ConnectContext, Connector};
 use super::login::{LoggedIn, log_in_over};
 use super::pipeline::Pipeline;
@@ -107,7 +107,7 @@ async fn pipeline(mode: Mode) -> (Pipeline, MemoryServer) {
 /// A session, and the script of its server, which runs until the session ends.
 async fn session(
     mode: Mode,
-    answer: impl FnMut(&str) -> Answer + Send + 'static,
+    answer: impl FnMut(&str) -> ScriptedAnswer + Send + 'static,
 ) -> (Session, Script) {
     let (pipeline, server) = pipeline(mode).await;
     (session_of(pipeline), server.play(answer))

@@ -33,10 +33,10 @@ pub(crate) fn facts() -> ServerInfo {
 }
 
 /// A server to which nothing is wrong.
-fn plain(sql: &str) -> Answer {
+fn plain(sql: &str) -> ScriptedAnswer {
     let sql = sql.rsplit("; ").next().unwrap();
     match sql {
-        PROBE => Answer::Rows(vec![vec![
+        PROBE => ScriptedAnswer::Rows(vec![vec![
             "f",
             "170002",
             "12.5",
@@ -44,12 +44,12 @@ fn plain(sql: &str) -> Answer {
             "1700000000",
             "1700000000000001",
         ]]),
-        EXTENSIONS => Answer::Rows(vec![vec!["x", "1.4", ""]]),
-        DATABASES => Answer::Rows(vec![vec!["b", ""], vec!["c", "a"]]),
-        CONTROL => Answer::Rows(vec![vec!["99", "3", "10.0.0.1", "5432"]]),
-        RIGHTS => Answer::Rows(vec![vec!["SUPERUSER"], vec!["pg_maintain"]]),
-        settings::SQL => Answer::Rows(vec![vec!["jit", "bool", "on", "Help."]]),
-        _ => Answer::one(),
+        EXTENSIONS => ScriptedAnswer::Rows(vec![vec!["x", "1.4", ""]]),
+        DATABASES => ScriptedAnswer::Rows(vec![vec!["b", ""], vec!["c", "a"]]),
+        CONTROL => ScriptedAnswer::Rows(vec![vec!["99", "3", "10.0.0.1", "5432"]]),
+        RIGHTS => ScriptedAnswer::Rows(vec![vec!["SUPERUSER"], vec!["pg_maintain"]]),
+        settings::SQL => ScriptedAnswer::Rows(vec![vec!["jit", "bool", "on", "Help."]]),
+        _ => ScriptedAnswer::one(),
     }
 }
 
@@ -88,7 +88,7 @@ async fn each_question_may_fail_and_costs_what_it_asks_for() {
     ] {
         for mode in [Mode::Kept, Mode::Pooled] {
             let (mut session, _script) = session(mode, move |sql| match sql.ends_with(statement) {
-                true => Answer::Error(state),
+                true => ScriptedAnswer::Error(state),
                 false => plain(sql),
             })
             .await;
@@ -114,7 +114,7 @@ async fn extensions_that_cannot_be_listed_stay_as_they_were_and_are_not_asked_fo
         if sql == EXTENSIONS {
             times += 1;
             if times == 2 {
-                return Answer::Error("55P03");
+                return ScriptedAnswer::Error("55P03");
             }
         }
         plain(sql)
@@ -137,11 +137,11 @@ async fn extensions_that_cannot_be_listed_stay_as_they_were_and_are_not_asked_fo
 #[tokio::test(start_paused = true)]
 async fn an_old_server_and_one_that_does_not_answer_are_told() {
     let old = |sql: &str| match sql == PROBE {
-        true => Answer::Rows(vec![vec!["f", "120022", "1", "1", "1", "1"]]),
+        true => ScriptedAnswer::Rows(vec![vec!["f", "120022", "1", "1", "1", "1"]]),
         false => plain(sql),
     };
     let silent = |sql: &str| match sql == PROBE {
-        true => Answer::Silence,
+        true => ScriptedAnswer::Silence,
         false => plain(sql),
     };
     let (mut session, _script) = session(Mode::Kept, old).await;
@@ -160,7 +160,7 @@ async fn another_server_behind_a_pooler_has_no_identifier_of_the_first() {
     let now = Arc::clone(&started);
     let (mut session, _script) = session(Mode::Pooled, move |sql| {
         match sql.ends_with(PROBE) && now.load(Ordering::Relaxed) > 0 {
-            true => Answer::Rows(vec![vec!["t", "170002", "1", "1", "1", "5"]]),
+            true => ScriptedAnswer::Rows(vec![vec!["t", "170002", "1", "1", "1", "5"]]),
             false => plain(sql),
         }
     })
@@ -233,7 +233,8 @@ async fn rights_are_asked_for_once_an_hour_and_may_be_refused() {
             .count(),
         1
     );
-    let (mut session, _script) = self::session(Mode::Kept, |_| Answer::Error("42501")).await;
+    let (mut session, _script) =
+        self::session(Mode::Kept, |_| ScriptedAnswer::Error("42501")).await;
     assert_eq!(session.ask_rights(soon()).await.unwrap(), None);
     assert!(session.trouble().is_none());
 }

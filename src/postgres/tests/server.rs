@@ -40,7 +40,7 @@ fn description(columns: usize) -> Vec<u8> {
 
 /// What a server answers to a statement.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(super) enum ScriptedAnswer {
     /// Rows of texts.
     Rows(Vec<Vec<&'static str>>),
     /// An error of that SQLSTATE.
@@ -55,7 +55,7 @@ pub(super) enum Answer {
     Silence,
 }
 
-impl Answer {
+impl ScriptedAnswer {
     /// One row, which makes one sample.
     pub(super) fn one() -> Self {
         Self::Rows(vec![vec!["x", "1"]])
@@ -104,7 +104,10 @@ impl MemoryServer {
     }
 
     /// Answers each statement with what `answer` says, until the session has gone.
-    pub(super) fn play(self, answer: impl FnMut(&str) -> Answer + Send + 'static) -> Script {
+    pub(super) fn play(
+        self,
+        answer: impl FnMut(&str) -> ScriptedAnswer + Send + 'static,
+    ) -> Script {
         let script = Script::default();
         let backend = Backend {
             server: self,
@@ -161,7 +164,7 @@ struct Backend<F> {
     failed: bool,
 }
 
-impl<F: FnMut(&str) -> Answer + Send> Backend<F> {
+impl<F: FnMut(&str) -> ScriptedAnswer + Send> Backend<F> {
     async fn run(mut self) {
         while let Some((kind, body)) = self.server.read().await {
             if self.script.forget.swap(false, Ordering::Relaxed) {
@@ -264,12 +267,14 @@ impl<F: FnMut(&str) -> Answer + Send> Backend<F> {
         let rows = |all: Vec<Vec<&str>>| all.iter().flat_map(|one| row(one)).collect::<Vec<u8>>();
         let done = message(b'C', b"SELECT\0");
         let (bytes, good) = match (self.answer)(sql) {
-            Answer::Rows(all) => ([rows(all), done].concat(), true),
-            Answer::Error(state) => (error("ERROR", state), false),
-            Answer::Broken(all, state) => ([rows(all), error("ERROR", state)].concat(), false),
-            Answer::Fatal(state) => (error("FATAL", state), false),
-            Answer::Bytes(bytes) => (bytes, true),
-            Answer::Silence => {
+            ScriptedAnswer::Rows(all) => ([rows(all), done].concat(), true),
+            ScriptedAnswer::Error(state) => (error("ERROR", state), false),
+            ScriptedAnswer::Broken(all, state) => {
+                ([rows(all), error("ERROR", state)].concat(), false)
+            }
+            ScriptedAnswer::Fatal(state) => (error("FATAL", state), false),
+            ScriptedAnswer::Bytes(bytes) => (bytes, true),
+            ScriptedAnswer::Silence => {
                 self.script.go_on.notified().await;
                 (error("ERROR", "57014"), false)
             }

@@ -2,11 +2,11 @@
 //! others.
 
 mod profile;
+mod result;
 mod settings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
@@ -17,7 +17,7 @@ use super::databases::request::DatabaseRequest;
 use super::databases::turns::{ShareKind, own_share};
 use super::plan::CollectionPlan;
 use super::query_log::QueryLog;
-use crate::catalog::{Catalog, OwnMetrics, SETTINGS};
+use crate::catalog::{Catalog, OwnMetrics};
 use crate::exposition::render_label;
 use crate::model::{NEWEST_MAJOR, Role, TargetErrorKind};
 use crate::postgres::{
@@ -28,7 +28,7 @@ use crate::scrape::collection_result::CollectionResult;
 use crate::scrape::counters::TargetCounters;
 use crate::scrape::settings::ScrapeSettings;
 use crate::scrape::single_flight::CollectRequest;
-use crate::targets::{LeftOut, LeftOutReason, MissingDatabase, Target, TargetError, TargetMemory};
+use crate::targets::{Target, TargetError, TargetMemory};
 
 /// Holds what one target runs and what it showed last.
 #[derive(Debug)]
@@ -223,7 +223,7 @@ impl CollectionRunner {
         }
     }
 
-    /// Asks everything that is due. What is ready at the order's deadline counts.
+    /// Asks everything that is due. What is ready at the request's deadline counts.
     pub(crate) async fn collect<S: ScrapeSession>(
         &mut self,
         session: &mut S,
@@ -366,82 +366,6 @@ impl CollectionRunner {
             .filter(|slot| !slot.is_fresh() && slot.is_due(now, settings.interval))
             .collect();
         session.run(&mut due, ask, shared, begin, late).await
-    }
-
-    fn build_result(&mut self, plan: &mut CollectionPlan, found: ServerAnswer) -> CollectionResult {
-        let mut collected = self.nothing(unasked());
-        if found.trouble.is_none() {
-            collected.left_out = self.leave_out(plan);
-            if let Some(overlaps) = plan.drop_duplicates() {
-                self.query_log.note_overlaps(overlaps);
-            }
-            collected.queries = plan
-                .slots()
-                .filter_map(|slot| slot.samples().cloned())
-                .collect();
-            collected.settings = self.shown_settings();
-            collected.missing = self.missing(plan);
-        }
-        collected.facts = found.facts;
-        collected.trouble = found.trouble;
-        collected.catalog = Arc::clone(plan.catalog());
-        collected
-    }
-
-    /// Databases that are not seen, and why.
-    fn missing(&self, plan: &CollectionPlan) -> Vec<MissingDatabase> {
-        let closed = plan.closed.iter().cloned();
-        let mut missing: Vec<MissingDatabase> = closed.chain(self.databases.missing()).collect();
-        missing.sort_by(|a, b| a.name.cmp(&b.name));
-        missing.dedup_by(|a, b| a.name == b.name);
-        missing.truncate(MissingDatabase::MOST_NAMED);
-        missing
-    }
-
-    /// What has no room, by collector.
-    fn leave_out(&mut self, plan: &mut CollectionPlan) -> Vec<LeftOut> {
-        let mut left_out = plan.leave_out();
-        if let (Some((_, all)), None) = (&self.settings, self.shown_settings())
-            && self.wants_settings()
-        {
-            let (reason, message) = self.settings_do_not_fit(all);
-            left_out.push(LeftOut {
-                collector: SETTINGS.to_owned(),
-                families: all.len(),
-                reason,
-                message,
-            });
-        }
-        if let Some(message) = &self.settings_too_large {
-            left_out.push(LeftOut {
-                collector: SETTINGS.to_owned(),
-                families: 1,
-                reason: LeftOutReason::TooLarge,
-                message: message.clone(),
-            });
-        }
-        left_out.sort_by(|a, b| a.collector.cmp(&b.collector));
-        self.query_log
-            .note_left_out(&left_out, self.target.sample_limit);
-        left_out
-    }
-
-    /// An answer without samples.
-    pub(crate) fn nothing(&self, trouble: TargetError) -> CollectionResult {
-        CollectionResult {
-            target: Arc::clone(&self.target),
-            catalog: self.context.catalog.borrow().clone(),
-            queries: Vec::new(),
-            settings: None,
-            facts: None,
-            trouble: Some(trouble),
-            denied: self.query_log.denied().to_vec(),
-            excess_rights: self.query_log.excess_rights().to_vec(),
-            left_out: Vec::new(),
-            missing: Vec::new(),
-            duration: Duration::ZERO,
-            counters: Arc::clone(&self.counters),
-        }
     }
 
     /// Ends the sessions of other databases.

@@ -13,7 +13,7 @@ use crate::scrape::counters::Counters;
 use crate::scrape::settings::ScrapeSettings;
 use crate::targets::SampleMemory;
 
-/// Handles that every worker holds.
+/// Handles that the tasks of all targets hold.
 #[derive(Clone, Debug)]
 pub(crate) struct TargetContext {
     pub counters: Arc<Counters>,

@@ -133,7 +133,7 @@ impl CollectionRunner {
             profiling
                 .found
                 .queries
-                .push(ProfiledQuery::from_query(slot, took));
+                .push(ProfiledQuery::from_query(slot, took, &self.target));
         }
         self.plan = Some(plan);
         done
@@ -244,7 +244,7 @@ impl CollectionRunner {
             queries.extend(watch.connect.map(|took| ProfiledQuery::connect(name, took)));
             queries.extend(slots.iter().enumerate().map(|(at, slot)| {
                 let took = watch.runs.get(&at).copied().unwrap_or_default();
-                ProfiledQuery::from_query(slot, took)
+                ProfiledQuery::from_query(slot, took, &self.target)
             }));
         }
         self.plan = Some(plan);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::*;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, SETTINGS};
 use crate::postgres::scripted_session::{
     ScriptedRun, ScriptedSession, SessionCalls, plain_facts, plain_target,
 };
@@ -33,7 +33,7 @@ metrics:
     columns: [{type: gauge, description: Two.}]
 ";
 
-struct Bed {
+struct CollectionBed {
     runner: CollectionRunner,
     session: ScriptedSession,
     calls: SessionCalls,
@@ -43,7 +43,7 @@ struct Bed {
     _keep: (watch::Sender<Arc<Catalog>>, watch::Sender<u64>),
 }
 
-impl Bed {
+impl CollectionBed {
     fn new(runs: impl IntoIterator<Item = ScriptedRun>) -> Self {
         Self::with(METRICS, runs)
     }
@@ -114,7 +114,7 @@ fn ran(queries: usize) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn what_has_an_interval_runs_once_in_it_and_is_shown_in_each_scrape() {
-    let mut bed = Bed::new(std::iter::repeat_n(answers(), 10));
+    let mut bed = CollectionBed::new(std::iter::repeat_n(answers(), 10));
     assert_eq!(bed.collect(5).await, (ran(2), 2, None));
     tokio::time::advance(SECOND * 15).await;
     assert_eq!(bed.collect(5).await, (ran(1), 2, None));
@@ -124,7 +124,7 @@ async fn what_has_an_interval_runs_once_in_it_and_is_shown_in_each_scrape() {
 
 #[tokio::test(start_paused = true)]
 async fn an_interval_of_the_settings_overrides_that_of_the_metric() {
-    let mut bed = Bed::new(std::iter::repeat_n(answers(), 10));
+    let mut bed = CollectionBed::new(std::iter::repeat_n(answers(), 10));
     let settings = ScrapeSettings {
         interval: Some(Duration::ZERO),
         ..ScrapeSettings::default()
@@ -138,7 +138,7 @@ async fn an_interval_of_the_settings_overrides_that_of_the_metric() {
 #[tokio::test(start_paused = true)]
 async fn what_fails_shows_nothing_and_waits_longer_each_time() {
     let wrong = || fails(QueryError::Server("it is wrong".to_owned()));
-    let mut bed = Bed::new(std::iter::repeat_n(wrong(), 20));
+    let mut bed = CollectionBed::new(std::iter::repeat_n(wrong(), 20));
     assert_eq!(bed.collect(5).await, (ran(2), 0, None));
     // One failure may be a coincidence; what has an interval waits for it.
     assert_eq!(bed.collect(5).await, (ran(1), 0, None));
@@ -154,7 +154,7 @@ async fn what_fails_shows_nothing_and_waits_longer_each_time() {
 #[tokio::test(start_paused = true)]
 async fn what_failed_is_tried_again_at_a_reload() {
     let wrong = fails(QueryError::Server("it is wrong".to_owned()));
-    let mut bed = Bed::new([wrong.clone(), wrong, answers()]);
+    let mut bed = CollectionBed::new([wrong.clone(), wrong, answers()]);
     bed.collect(5).await;
     bed.collect(5).await;
     bed.settings.send_replace(ScrapeSettings::default());
@@ -164,7 +164,7 @@ async fn what_failed_is_tried_again_at_a_reload() {
 #[tokio::test(start_paused = true)]
 async fn what_the_role_may_not_see_is_tried_every_few_minutes() {
     let denied = || fails(QueryError::Denied("permission denied".to_owned()));
-    let mut bed = Bed::new(std::iter::repeat_n(denied(), 20));
+    let mut bed = CollectionBed::new(std::iter::repeat_n(denied(), 20));
     assert_eq!(bed.collect(5).await, (ran(2), 0, None));
     tokio::time::advance(SECOND * 200).await;
     assert_eq!(bed.collect(5).await, (ran(0), 0, None));
@@ -176,7 +176,7 @@ async fn what_the_role_may_not_see_is_tried_every_few_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_takes_the_deadline_and_no_longer() {
-    let mut bed = Bed::new([ScriptedRun::Silent]);
+    let mut bed = CollectionBed::new([ScriptedRun::Silent]);
     let begun = Instant::now();
     let (_, samples, trouble) = bed.collect(5).await;
     assert_eq!((samples, trouble), (0, Some(TargetErrorKind::Timeout)));
@@ -187,7 +187,7 @@ async fn a_server_that_does_not_answer_takes_the_deadline_and_no_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_too_late_shows_nothing_of_the_run_before() {
-    let mut bed = Bed::new([answers(), ScriptedRun::Silent]);
+    let mut bed = CollectionBed::new([answers(), ScriptedRun::Silent]);
     assert_eq!(bed.collect(5).await.1, 2);
     tokio::time::advance(SECOND * 60).await;
     let (_, samples, trouble) = bed.collect(5).await;
@@ -196,7 +196,7 @@ async fn an_answer_that_comes_too_late_shows_nothing_of_the_run_before() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_ends_is_the_trouble_of_the_target() {
-    let mut bed = Bed::new([ScriptedRun::Ends(SECOND)]);
+    let mut bed = CollectionBed::new([ScriptedRun::Ends(SECOND)]);
     let (_, samples, trouble) = bed.collect(5).await;
     assert_eq!(samples, 0);
     assert!(trouble.is_some());
@@ -205,14 +205,14 @@ async fn a_session_that_ends_is_the_trouble_of_the_target() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_of_the_wrong_shape_cost_their_query_alone() {
-    let mut bed = Bed::new([ScriptedRun::Rows(SECOND, vec![vec!["1", "2"]])]);
+    let mut bed = CollectionBed::new([ScriptedRun::Rows(SECOND, vec![vec!["1", "2"]])]);
     assert_eq!(bed.collect(5).await, (ran(2), 0, None));
     assert!(bed.failures().iter().all(|(_, why, _)| *why == "error"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn rows_with_the_same_labels_give_one_sample() {
-    let mut bed = Bed::new([ScriptedRun::Rows(SECOND, vec![vec!["1"], vec!["2"]])]);
+    let mut bed = CollectionBed::new([ScriptedRun::Rows(SECOND, vec![vec!["1"], vec!["2"]])]);
     assert_eq!(bed.collect(5).await, (ran(2), 2, None));
     let duplicates: u64 = bed.counters.duplicates().values().sum();
     assert_eq!(duplicates, 2);
@@ -220,7 +220,7 @@ async fn rows_with_the_same_labels_give_one_sample() {
 
 #[tokio::test(start_paused = true)]
 async fn a_target_has_no_more_samples_than_it_may() {
-    let mut bed = Bed::new(std::iter::repeat_n(answers(), 3));
+    let mut bed = CollectionBed::new(std::iter::repeat_n(answers(), 3));
     let mut target = plain_target();
     target.collectors.exclude.push(SETTINGS.to_owned());
     target.metrics = bed.runner.target.metrics.clone();
@@ -234,7 +234,7 @@ async fn a_target_has_no_more_samples_than_it_may() {
 
 #[tokio::test(start_paused = true)]
 async fn labels_that_were_changed_are_on_what_comes_then_and_nothing_old_is_shown() {
-    let mut bed = Bed::new([answers(), ScriptedRun::Silent]);
+    let mut bed = CollectionBed::new([answers(), ScriptedRun::Silent]);
     assert_eq!(bed.collect(5).await.1, 2);
     let mut target = plain_target();
     target.collectors.exclude.push(SETTINGS.to_owned());

@@ -29,7 +29,7 @@ enum NoDatabaseSession {
 }
 
 impl DatabaseCollection {
-    /// Asks what is due in a database, until the errand's deadline, over as many connections as it
+    /// Asks what is due in a database, until the request's deadline, over as many connections as it
     /// may take to reach the target's server.
     pub(crate) async fn collect_database(
         &mut self,
@@ -261,6 +261,9 @@ impl DatabaseCollection {
         message: &str,
         (request, query_log): (DatabaseRequest<'_>, &mut QueryLog),
     ) {
+        // It may hold what the server said, which is shown and logged from here.
+        let message = self.connector.target.redact(message);
+        let message = message.as_str();
         query_log.record_missed(slots.iter().filter(|slot| is_due(slot, request)), problem);
         let error = match problem {
             DatabaseProblem::TooSlow => QueryError::Deadline(message.to_owned()),

@@ -171,10 +171,10 @@ impl TargetDriver {
                 self.look_over(session).await;
             }
             Err(cause) => {
+                let cause = self.redact_cause(cause);
                 if slot == AttemptSlot::First {
                     self.record_failure(&cause);
                 }
-                let cause = self.redact_cause(cause);
                 let abandoned = !self.collector.databases().is_over();
                 self.handle(TargetEvent::ConnectFailed(slot, cause, abandoned));
             }

@@ -38,10 +38,14 @@ impl TargetDriver {
                 return false;
             }
         };
+        // A server may repeat a secret in what it says: it goes no further than this.
+        let redact = |error: Option<&TargetError>| {
+            error.map(|error| self.target.redact_error(error.clone()))
+        };
         let end = CollectionEnd {
             replacements,
-            trouble: collected.trouble.clone(),
-            ended: self.session.get().and_then(Session::trouble).cloned(),
+            trouble: redact(collected.trouble.as_ref()),
+            ended: redact(self.session.get().and_then(Session::trouble)),
             must_drain: self.collector.must_drain(),
         };
         self.record_reached();
@@ -131,6 +135,7 @@ impl TargetDriver {
         let Some(request) = self.request.take() else {
             return;
         };
+        let trouble = self.target.redact_error(trouble);
         self.counters.fail(trouble.kind);
         self.show_trouble(&trouble);
         request.answer(self.collector.nothing(trouble));

@@ -50,7 +50,7 @@ impl TargetDriver {
             }
             None => done.err(),
         };
-        profiling.answer(trouble);
+        profiling.answer(trouble.map(|error| self.target.redact_error(error)));
         self.handle(TargetEvent::ProfileEnded);
     }
 

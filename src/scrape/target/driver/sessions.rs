@@ -53,7 +53,7 @@ impl TargetDriver {
     fn refuse_session(&mut self, session: Session, trouble: TargetError) {
         if self.session.is_some() || self.draining.is_some() {
             self.let_go(session);
-            let cause = DownCause::Server(trouble);
+            let cause = self.redact_cause(DownCause::Server(trouble));
             self.note_not_renewed(&cause);
             let abandoned = !self.collector.databases().is_over();
             return self.handle(TargetEvent::NotRenewed(cause, abandoned));
@@ -266,6 +266,7 @@ impl TargetDriver {
             return;
         };
         let ended = session.trouble().cloned().unwrap_or_else(session_ended);
+        let ended = self.target.redact_error(ended);
         if ended.kind == TargetErrorKind::UnrequestedData {
             // We ended it, and the next one would be flooded at once.
             return self.mark_lost(ended);

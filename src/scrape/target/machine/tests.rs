@@ -6,7 +6,7 @@ use super::*;
 use crate::scrape::target::event::{AfterCollection, CollectionEnd, TargetEvent};
 
 /// A machine, the time, and what it cannot know by itself.
-struct Bed {
+struct MachineBed {
     machine: TargetMachine,
     begun: Instant,
     now: Instant,
@@ -34,7 +34,7 @@ fn wait(action: &TargetAction) -> Option<Instant> {
     }
 }
 
-impl Bed {
+impl MachineBed {
     /// A target that keeps its session; chance has no part in it.
     fn new() -> Self {
         Self::with(true)
@@ -156,7 +156,7 @@ impl Bed {
 
 #[test]
 fn a_target_that_keeps_its_session_connects_before_anybody_asks() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     assert!(matches!(bed.next(), TargetAction::Wait { .. }));
     bed.request(5);
     assert_eq!(bed.next(), TargetAction::Collect { replacements: 0 });
@@ -169,7 +169,7 @@ fn a_target_that_keeps_its_session_connects_before_anybody_asks() {
 
 #[test]
 fn a_target_that_keeps_none_connects_for_a_request_and_closes_after_it() {
-    let mut bed = Bed::with(false);
+    let mut bed = MachineBed::with(false);
     assert!(matches!(bed.next(), TargetAction::Wait { .. }));
     bed.request(5);
     bed.connect();
@@ -182,7 +182,7 @@ fn a_target_that_keeps_none_connects_for_a_request_and_closes_after_it() {
 
 #[test]
 fn a_session_that_was_looked_over_and_is_not_kept_is_closed() {
-    let mut bed = Bed::with(false);
+    let mut bed = MachineBed::with(false);
     assert!(matches!(bed.after(25.0), TargetAction::Connect), "a check");
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
     bed.become_ready();
@@ -193,7 +193,7 @@ fn a_session_that_was_looked_over_and_is_not_kept_is_closed() {
 
 #[test]
 fn attempts_that_fail_are_repeated_later_each_time() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     let pauses: Vec<u128> = (0..7)
         .map(|_| bed.fail(TargetErrorKind::ConnectionRefused).as_millis())
         .collect();
@@ -202,7 +202,7 @@ fn attempts_that_fail_are_repeated_later_each_time() {
 
 #[test]
 fn a_reload_tries_again_at_once() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     for _ in 0..5 {
         bed.fail(TargetErrorKind::AuthenticationFailed);
     }
@@ -219,7 +219,7 @@ fn a_reload_tries_again_at_once() {
 
 #[test]
 fn a_request_is_answered_at_once_where_the_server_is_known_to_be_down() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     assert_eq!(bed.next(), TargetAction::Connect);
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
     bed.tell(TargetEvent::ConnectFailed(
@@ -239,7 +239,7 @@ fn a_request_is_answered_at_once_where_the_server_is_known_to_be_down() {
 
 #[test]
 fn a_request_waits_for_the_first_attempt_and_no_longer_than_its_deadline() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     bed.request(3);
     assert_eq!(bed.next(), TargetAction::Connect);
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
@@ -252,7 +252,7 @@ fn a_request_waits_for_the_first_attempt_and_no_longer_than_its_deadline() {
 
 #[test]
 fn a_request_that_is_over_says_why_the_target_is_down() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
     let late = TargetEvent::AttemptLate(AttemptSlot::First, cause(TargetErrorKind::Timeout));
     assert_eq!(bed.tell(late), None);
@@ -263,7 +263,7 @@ fn a_request_that_is_over_says_why_the_target_is_down() {
 
 #[test]
 fn an_attempt_that_is_late_goes_on_and_its_requests_are_answered() {
-    let mut bed = Bed::with(false);
+    let mut bed = MachineBed::with(false);
     bed.request(10);
     assert_eq!(bed.next(), TargetAction::Connect);
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
@@ -279,7 +279,7 @@ fn an_attempt_that_is_late_goes_on_and_its_requests_are_answered() {
 
 #[test]
 fn a_late_attempt_gives_its_connection_to_others_where_they_are_short() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     bed.view.is_crowded = true;
     assert_eq!(bed.next(), TargetAction::Connect);
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
@@ -291,7 +291,7 @@ fn a_late_attempt_gives_its_connection_to_others_where_they_are_short() {
 
 #[test]
 fn sessions_are_not_kept_while_connections_are_short() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.request(5);
     assert!(matches!(bed.next(), TargetAction::Collect { .. }));
     bed.view.is_crowded = true;
@@ -316,7 +316,7 @@ fn sessions_are_not_kept_while_connections_are_short() {
 
 #[test]
 fn nobody_queues_for_a_connection_that_nobody_waits_for() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     assert_eq!(bed.next(), TargetAction::Connect);
     bed.tell(TargetEvent::NoPlace);
     assert_eq!(bed.waits_until(), CHECK);
@@ -332,7 +332,7 @@ fn a_session_that_ends_in_a_collection_is_replaced_as_often_as_its_end_allows() 
         (TargetErrorKind::ServerError, 0),
         (TargetErrorKind::UnrequestedData, 0),
     ] {
-        let mut bed = Bed::ready();
+        let mut bed = MachineBed::ready();
         bed.request(10);
         let mut replaced = 0;
         loop {
@@ -359,7 +359,7 @@ fn a_session_that_ends_in_a_collection_is_replaced_as_often_as_its_end_allows() 
 
 #[test]
 fn a_session_that_ends_at_the_deadline_is_not_replaced_for_it() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.request(2);
     bed.next();
     bed.now += SECOND * 2;
@@ -373,7 +373,7 @@ fn a_session_that_ends_at_the_deadline_is_not_replaced_for_it() {
 
 #[test]
 fn a_session_that_ends_idle_is_replaced_and_the_server_is_not_down() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.request(5);
     bed.next();
     bed.collected(CollectionEnd::default());
@@ -385,7 +385,7 @@ fn a_session_that_ends_idle_is_replaced_and_the_server_is_not_down() {
 
 #[test]
 fn a_session_that_ends_before_a_scrape_used_it_is_replaced_when_one_needs_it() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.tell(TargetEvent::EndedIdle);
     assert!(matches!(bed.after(1.0), TargetAction::Wait { .. }));
     bed.request(5);
@@ -404,7 +404,7 @@ fn a_session_that_ends_before_a_scrape_used_it_is_replaced_when_one_needs_it() {
 
 #[test]
 fn a_server_that_floods_is_let_be() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.tell(TargetEvent::Lost(cause(TargetErrorKind::UnrequestedData)));
     assert_eq!(bed.waits_until(), SECOND * 10);
     bed.now += SECOND * 10;
@@ -430,7 +430,7 @@ fn a_server_that_floods_is_let_be() {
 
 #[test]
 fn what_a_target_is_like_is_logged_when_it_changes() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     for kind in [
         TargetErrorKind::ConnectionRefused,
         TargetErrorKind::ConnectionRefused,
@@ -452,7 +452,7 @@ fn what_a_target_is_like_is_logged_when_it_changes() {
 
 #[test]
 fn a_shortage_of_connections_is_not_the_servers_and_is_not_backed_off_from() {
-    let mut bed = Bed::with(false);
+    let mut bed = MachineBed::with(false);
     bed.request(5);
     bed.next();
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
@@ -470,7 +470,7 @@ fn a_shortage_of_connections_is_not_the_servers_and_is_not_backed_off_from() {
 
 #[test]
 fn an_idle_server_is_asked_how_it_is() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     assert_eq!(bed.waits_until(), CHECK);
     assert_eq!(bed.after(25.0), TargetAction::Check);
     bed.tell(TargetEvent::Checked);
@@ -485,7 +485,7 @@ fn an_idle_server_is_asked_how_it_is() {
 
 #[test]
 fn a_check_without_an_answer_drains_the_session_and_the_target_is_down() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     assert_eq!(bed.after(25.0), TargetAction::Check);
     bed.tell(TargetEvent::DrainBegan { keep: true });
     bed.tell(TargetEvent::Down(cause(TargetErrorKind::Timeout)));
@@ -497,7 +497,7 @@ fn a_check_without_an_answer_drains_the_session_and_the_target_is_down() {
 
 #[test]
 fn a_request_waits_a_moment_for_a_session_that_is_drained() {
-    let mut bed = Bed::unanswered(1);
+    let mut bed = MachineBed::unanswered(1);
     bed.request(5);
     assert_eq!(bed.waits_until(), MOMENT);
     let TargetAction::Refuse(why) = bed.after(1.0) else {
@@ -514,7 +514,7 @@ fn a_request_waits_a_moment_for_a_session_that_is_drained() {
 
 #[test]
 fn a_drained_session_that_is_of_no_use_is_closed() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     bed.next();
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
     bed.tell(TargetEvent::Connected);
@@ -527,9 +527,9 @@ fn a_drained_session_that_is_of_no_use_is_closed() {
 
 #[test]
 fn another_way_is_looked_for_after_two_scrapes_without_an_answer() {
-    let mut bed = Bed::unanswered(1);
+    let mut bed = MachineBed::unanswered(1);
     assert!(matches!(bed.after(5.0), TargetAction::Wait { .. }));
-    let mut bed = Bed::unanswered(2);
+    let mut bed = MachineBed::unanswered(2);
     let elsewhere = TargetAction::ConnectElsewhere {
         slot: AttemptSlot::First,
         first: None,
@@ -543,7 +543,7 @@ fn another_way_is_looked_for_after_two_scrapes_without_an_answer() {
 
 #[test]
 fn a_session_on_the_same_server_is_not_tried_again_at_once() {
-    let mut bed = Bed::unanswered(2);
+    let mut bed = MachineBed::unanswered(2);
     bed.next();
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
     bed.tell(TargetEvent::Connected);
@@ -558,7 +558,7 @@ fn a_session_on_the_same_server_is_not_tried_again_at_once() {
 
 #[test]
 fn a_way_that_is_not_there_is_backed_off_from() {
-    let mut bed = Bed::unanswered(2);
+    let mut bed = MachineBed::unanswered(2);
     assert!(matches!(bed.next(), TargetAction::ConnectElsewhere { .. }));
     bed.tell(TargetEvent::NoOtherWay);
     assert_eq!(bed.waits_until(), Duration::from_millis(250));
@@ -566,7 +566,7 @@ fn a_way_that_is_not_there_is_backed_off_from() {
 
 #[test]
 fn two_connections_that_hang_are_looked_after_often_and_then_seldom() {
-    let mut bed = Bed::unanswered(2);
+    let mut bed = MachineBed::unanswered(2);
     let mut pauses = Vec::new();
     for _ in 0..34 {
         assert!(matches!(bed.next(), TargetAction::ConnectElsewhere { .. }));
@@ -586,7 +586,7 @@ fn two_connections_that_hang_are_looked_after_often_and_then_seldom() {
 
 #[test]
 fn a_second_attempt_is_made_beside_one_that_hangs() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     assert_eq!(bed.next(), TargetAction::Connect);
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
     bed.view.first_began = Some(bed.now);
@@ -634,7 +634,7 @@ fn a_second_attempt_is_made_beside_one_that_hangs() {
 
 #[test]
 fn a_session_is_renewed_in_the_last_quarter_of_its_life() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     let mut checks = 0;
     loop {
         match bed.next() {
@@ -654,7 +654,7 @@ fn a_session_is_renewed_in_the_last_quarter_of_its_life() {
 
 #[test]
 fn a_session_whose_life_has_no_limit_is_renewed_when_that_is_asked_for() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     bed.next();
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
     bed.tell(TargetEvent::Connected);
@@ -676,7 +676,7 @@ fn a_session_whose_life_has_no_limit_is_renewed_when_that_is_asked_for() {
 
 #[test]
 fn other_addresses_of_a_name_are_looked_at_soon() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     bed.next();
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
     bed.tell(TargetEvent::Connected);
@@ -690,7 +690,7 @@ fn other_addresses_of_a_name_are_looked_at_soon() {
 #[test]
 fn a_renewal_that_is_late_or_fails_is_tried_again_after_a_minute() {
     for fails in [false, true] {
-        let mut bed = Bed::ready();
+        let mut bed = MachineBed::ready();
         bed.tell(TargetEvent::RenewAt(bed.now));
         assert_eq!(bed.next(), TargetAction::Renew);
         bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
@@ -708,7 +708,7 @@ fn a_renewal_that_is_late_or_fails_is_tried_again_after_a_minute() {
 
 #[test]
 fn a_new_session_that_is_of_no_use_leaves_the_old_one() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.tell(TargetEvent::RenewAt(bed.now));
     bed.next();
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
@@ -736,7 +736,7 @@ fn a_new_session_that_is_of_no_use_leaves_the_old_one() {
 
 #[test]
 fn a_request_waits_a_moment_for_a_renewal_that_has_begun() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.tell(TargetEvent::RenewAt(bed.now));
     bed.next();
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
@@ -750,7 +750,7 @@ fn a_request_waits_a_moment_for_a_renewal_that_has_begun() {
 
 #[test]
 fn a_request_does_not_wait_for_a_renewal_that_queues() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     let due = bed.now;
     bed.tell(TargetEvent::RenewAt(due));
     bed.next();
@@ -765,7 +765,7 @@ fn a_request_does_not_wait_for_a_renewal_that_queues() {
 
 #[test]
 fn no_session_is_renewed_while_a_request_waits() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.tell(TargetEvent::RenewAt(bed.now));
     bed.request(5);
     assert!(matches!(bed.next(), TargetAction::Collect { .. }));
@@ -773,7 +773,7 @@ fn no_session_is_renewed_while_a_request_waits() {
 
 #[test]
 fn a_profile_has_its_steps_while_no_request_waits() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.tell(TargetEvent::ProfileRequested(bed.now + SECOND * 60));
     let may_profile =
         |action: &TargetAction| matches!(action, TargetAction::Wait { profile: true, .. });
@@ -788,7 +788,7 @@ fn a_profile_has_its_steps_while_no_request_waits() {
 
 #[test]
 fn a_profile_keeps_a_session_that_would_be_closed() {
-    let mut bed = Bed::with(false);
+    let mut bed = MachineBed::with(false);
     bed.tell(TargetEvent::ProfileRequested(bed.now + SECOND * 60));
     bed.connect();
     assert!(matches!(
@@ -807,7 +807,7 @@ fn a_profile_keeps_a_session_that_would_be_closed() {
 
 #[test]
 fn a_profile_ends_with_what_is_known_or_at_its_deadline() {
-    let mut bed = Bed::new();
+    let mut bed = MachineBed::new();
     bed.tell(TargetEvent::ProfileRequested(bed.now + SECOND * 5));
     assert_eq!(bed.next(), TargetAction::Connect);
     bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
@@ -827,10 +827,10 @@ fn a_change_that_the_session_outlives_counts_from_then_on() {
     // In each state a session can be in.
     for state in ["idle", "attempt", "draining"] {
         let mut bed = match state {
-            "idle" => Bed::ready(),
-            "draining" => Bed::unanswered(1),
+            "idle" => MachineBed::ready(),
+            "draining" => MachineBed::unanswered(1),
             _ => {
-                let mut bed = Bed::new();
+                let mut bed = MachineBed::new();
                 bed.next();
                 bed.tell(TargetEvent::AttemptStarted(AttemptSlot::First));
                 bed
@@ -855,7 +855,7 @@ fn a_change_that_the_session_outlives_counts_from_then_on() {
 
 #[test]
 fn a_session_that_was_stopped_in_a_collection_is_gone() {
-    let mut bed = Bed::ready();
+    let mut bed = MachineBed::ready();
     bed.request(5);
     bed.next();
     bed.tell(TargetEvent::Closed);
@@ -867,7 +867,7 @@ fn a_session_that_was_stopped_in_a_collection_is_gone() {
 #[test]
 fn a_wait_never_ends_in_the_past() {
     // Whatever is due and cannot be done yet must not keep the task busy.
-    let mut bed = Bed::unanswered(3);
+    let mut bed = MachineBed::unanswered(3);
     for step in 0..200 {
         match bed.next() {
             TargetAction::Wait { until, .. } => {
